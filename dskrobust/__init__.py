@@ -1,0 +1,103 @@
+"""dskrobust: exact sample robustness for labelled data sets larger than memory.
+
+The public API; everything else is reached through it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Angular": "metrics",
+    "Chebyshev": "metrics",
+    "Cityblock": "metrics",
+    "Euclidean": "metrics",
+    "Hamming": "metrics",
+    "LabelMap": "labels",
+    "Mahalanobis": "metrics",
+    "Metric": "metrics",
+    "Minkowski": "metrics",
+    "Options": "robustness",
+    "Plan": "plan",
+    "Resources": "plan",
+    "SampleRobustness": "estimator",
+    "Scores": "robustness",
+    "Store": "store",
+    "StoreSpec": "store",
+    "Subset": "subsets",
+    "append_rows": "store",
+    "class_counts": "subsets",
+    "create_store": "store",
+    "ingest": "datasets",
+    "least_robust": "subsets",
+    "make_plan": "plan",
+    "most_robust": "subsets",
+    "open_store": "store",
+    "plan_store": "robustness",
+    "sample_robustness": "robustness",
+    "verify_store": "verify",
+}
+
+if TYPE_CHECKING:
+    from .datasets import ingest
+    from .estimator import SampleRobustness
+    from .labels import LabelMap
+    from .metrics import (
+        Angular,
+        Chebyshev,
+        Cityblock,
+        Euclidean,
+        Hamming,
+        Mahalanobis,
+        Metric,
+        Minkowski,
+    )
+    from .plan import Plan, Resources, make_plan
+    from .robustness import Options, Scores, plan_store, sample_robustness
+    from .store import Store, StoreSpec, append_rows, create_store, open_store
+    from .subsets import Subset, class_counts, least_robust, most_robust
+    from .verify import verify_store
+
+__all__ = [
+    "Angular",
+    "Chebyshev",
+    "Cityblock",
+    "Euclidean",
+    "Hamming",
+    "LabelMap",
+    "Mahalanobis",
+    "Metric",
+    "Minkowski",
+    "Options",
+    "Plan",
+    "Resources",
+    "SampleRobustness",
+    "Scores",
+    "Store",
+    "StoreSpec",
+    "Subset",
+    "__version__",
+    "append_rows",
+    "class_counts",
+    "create_store",
+    "ingest",
+    "least_robust",
+    "make_plan",
+    "most_robust",
+    "open_store",
+    "plan_store",
+    "sample_robustness",
+    "verify_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # loaded on first use: a worker that only runs tiles needs neither scikit-learn nor readers
+    if name in _WHERE:
+        return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,68 @@
+"""The small data sets that scikit-learn brings along."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidOptionError
+from ..store import StoreSpec
+from .reader import ReaderOptions, StreamReader, array_blocks, provenance
+
+LOADERS = {
+    "digits": "load_digits",
+    "iris": "load_iris",
+    "wine": "load_wine",
+    "breast-cancer": "load_breast_cancer",
+    "diabetes": "load_diabetes",
+}
+TEST_SHARE = 0.2
+
+
+def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> StreamReader:
+    """Return the reader of one of scikit-learn's data sets.
+
+    The digits are (1797, 64) uint8 in 0 … 16 with a seeded, stratified split into train (80 %)
+    and test; the others are float64 in one group, all.
+    """
+    from sklearn import datasets
+
+    options.allow(name)
+    if source is not None:
+        raise InvalidOptionError(f"{name} comes with scikit-learn: leave the source away")
+    bunch = getattr(datasets, LOADERS[name])()
+    features, labels = bunch.data, bunch.target
+    split = np.zeros(len(labels), np.int16)
+    classes = getattr(bunch, "target_names", None)
+    given: dict[str, Any] = {"provenance": provenance(f"scikit-learn {name}")}
+    if name == "digits":
+        features, split = features.astype(np.uint8), stratified_split(labels, options.seed)
+        given = {
+            "groups": ("train", "test"),
+            "scale": 1 / 16,
+            "image_shape": (8, 8),
+            "provenance": provenance("scikit-learn digits", seed=options.seed),
+        }
+    spec = StoreSpec(
+        name=name,
+        label_kind="real" if classes is None else "categorical",
+        classes=None if classes is None else tuple(str(c) for c in classes),
+        feature_names=tuple(str(n) for n in bunch.feature_names),
+        **given,
+    )
+    stream = partial(array_blocks, features, labels, split)
+    return StreamReader(options.apply(spec), len(labels), stream)
+
+
+def stratified_split(labels: NDArray[Any], seed: int) -> NDArray[np.int16]:
+    """Return split codes, shape (n,): 1 (test) for a random fifth of every class, else 0."""
+    rng = np.random.default_rng(seed)
+    split = np.zeros(len(labels), np.int16)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        split[rows[: round(len(rows) * TEST_SHARE)]] = 1
+    return split

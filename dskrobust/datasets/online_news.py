@@ -1,0 +1,160 @@
+"""Online News Popularity: 58 attributes of articles and how often each was shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidDataError, SourceFileError
+from ..store import Block, StoreSpec
+from .arrow import CsvTable
+from .reader import ReaderOptions, StreamReader, array_blocks, folders, provenance
+from .tables import matrix
+
+FILE = "OnlineNewsPopularity.csv"
+TRAIN_ROWS = 32_000
+TARGET = "shares"
+NOT_PREDICTIVE = ("url", "timedelta")
+_ATTRIBUTES = """
+n_tokens_title n_tokens_content n_unique_tokens n_non_stop_words n_non_stop_unique_tokens
+num_hrefs num_self_hrefs num_imgs num_videos average_token_length num_keywords
+data_channel_is_lifestyle data_channel_is_entertainment data_channel_is_bus
+data_channel_is_socmed data_channel_is_tech data_channel_is_world kw_min_min kw_max_min
+kw_avg_min kw_min_max kw_max_max kw_avg_max kw_min_avg kw_max_avg kw_avg_avg
+self_reference_min_shares self_reference_max_shares self_reference_avg_sharess weekday_is_monday
+weekday_is_tuesday weekday_is_wednesday weekday_is_thursday weekday_is_friday
+weekday_is_saturday weekday_is_sunday is_weekend LDA_00 LDA_01 LDA_02 LDA_03 LDA_04
+global_subjectivity global_sentiment_polarity global_rate_positive_words
+global_rate_negative_words rate_positive_words rate_negative_words avg_positive_polarity
+min_positive_polarity max_positive_polarity avg_negative_polarity min_negative_polarity
+max_negative_polarity title_subjectivity title_sentiment_polarity abs_title_subjectivity
+abs_title_sentiment_polarity
+"""
+ATTRIBUTES = tuple(_ATTRIBUTES.split())
+
+
+def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
+    """Return the reader of the CSV file, given itself or a folder that holds it.
+
+    Features are (n, 58) float64 and labels (n,) float64, both scaled to [0, 1] over the whole
+    set; ``spec.scaling`` keeps the bounds (see `restore_labels`). A random 32,000 rows, drawn
+    with the option seed, are the group train, the rest test; rows stay in the file's order.
+
+    Raises
+    ------
+    SourceFileError
+        For a file that is missing, not the Online News one, or has 32,000 rows or fewer.
+    InvalidDataError
+        For a value that is missing or not a finite number.
+    """
+    options.allow("online-news")
+    path = _find(source)
+    table = CsvTable.open(path)
+    _check_columns(table)
+    rows, scaler = _fit(table)
+    if rows <= TRAIN_ROWS:
+        raise SourceFileError(
+            f"{path} has {rows:,} rows; of the official file's 39,644, {TRAIN_ROWS:,} train"
+        )
+    low, high = scaler.data_min_.tolist(), scaler.data_max_.tolist()
+    spec = StoreSpec(
+        name="Online News Popularity",
+        label_kind="real",
+        groups=("train", "test"),
+        feature_names=ATTRIBUTES,
+        scaling={
+            "features": {"min": low[:-1], "max": high[:-1]},
+            "labels": {"min": low[-1], "max": high[-1]},
+        },
+        provenance=provenance("online-news", [path], seed=options.seed),
+    )
+    split = np.ones(rows, np.int16)
+    split[np.random.default_rng(options.seed).permutation(rows)[:TRAIN_ROWS]] = 0
+
+    def stream() -> Iterator[Block]:
+        for first, values in _values(table):
+            # The scaler's product and sum may leave [0, 1] by a rounding error.
+            scaled = np.clip(scaler.transform(values), 0.0, 1.0)
+            part = split[first : first + len(scaled)]
+            yield from array_blocks(scaled[:, :-1], scaled[:, -1], part)
+
+    return StreamReader(options.apply(spec), rows, stream)
+
+
+def restore_features(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
+    """Return features, shape (..., d), in the units they had before they were scaled."""
+    return _restore(spec, "features", values)
+
+
+def restore_labels(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
+    """Return labels, shape (n,) or (n, m), in the units they had before they were scaled."""
+    return _restore(spec, "labels", values)
+
+
+def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, np.float64)
+    bounds = (spec.scaling or {}).get(part)
+    if bounds is None:
+        return values
+    low, high = np.asarray(bounds["min"], np.float64), np.asarray(bounds["max"], np.float64)
+    return low + values * (high - low)
+
+
+def _find(source: Path) -> Path:
+    if source.is_file():
+        return source
+    for folder in folders(source):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    raise SourceFileError(f"{source} holds no {FILE}")
+
+
+def _check_columns(table: CsvTable) -> None:
+    expected = {*ATTRIBUTES, TARGET}
+    missing = [name for name in (*ATTRIBUTES, TARGET) if name not in table.names]
+    unknown = [name for name in table.names if name not in expected.union(NOT_PREDICTIVE)]
+    for what, names in (("lacks", missing), ("has besides the official columns", unknown)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise SourceFileError(
+                f"{table.path} is not the Online News Popularity file: it {what} "
+                f"{', '.join(names[:3])}{more}"
+            )
+
+
+def _values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield (first row, attributes and shares), shape (b, 59), all finite."""
+    import pyarrow as pa
+
+    names = (*ATTRIBUTES, TARGET)
+    first = 0
+    for batch in table.batches(dict.fromkeys(names, pa.float64())):
+        values = matrix(batch, names, np.float64, table.where, first)
+        bad = ~np.isfinite(values)
+        if bad.any():  # one would spread over its whole column by the scaling
+            row, column = (int(k) for k in np.argwhere(bad)[0])
+            raise InvalidDataError(
+                f"{table.path}: row {first + row}, column '{names[column]}' is "
+                f"{values[row, column]}; drop the row or fill the value in first"
+            )
+        yield first, values
+        first += len(values)
+
+
+def _fit(table: CsvTable) -> tuple[int, Any]:
+    """Return the number of rows and a fitted scaler, in one pass that keeps only extremes."""
+    from dask_ml.preprocessing import MinMaxScaler
+
+    rows, extremes = 0, []
+    for _, values in _values(table):
+        if len(values):
+            extremes += [values.min(axis=0), values.max(axis=0)]
+        rows += len(values)
+    if not rows:
+        raise SourceFileError(f"{table.path} has no rows")
+    # The least of the blocks' least values is the least of all: the fit is that of the whole set.
+    return rows, MinMaxScaler().fit(np.array(extremes))

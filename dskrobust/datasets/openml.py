@@ -1,0 +1,108 @@
+"""Data sets of OpenML by name; they need the network, once, and memory for the whole set."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidDataError, SourceFileError
+from ..store import Block, StoreSpec
+from . import cifar, idx
+from .arrow import MemoryTable
+from .reader import ReaderOptions, StreamReader, block_rows, constant_split, provenance
+from .tables import open_table
+
+# OpenML's copy, rows in train, and labels per class among them: they tell that rows are in order.
+IMAGES = {
+    "mnist": (
+        "mnist_784",
+        60_000,
+        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        ("MNIST", idx.CLASSES, idx.IMAGE_SHAPE),
+    ),
+    "cifar10": ("CIFAR_10", 50_000, (5000,) * 10, ("CIFAR-10", cifar.CLASSES, cifar.IMAGE_SHAPE)),
+}
+
+
+def open_openml(name: str, options: ReaderOptions) -> StreamReader:
+    """Return the reader of a data set of OpenML: one group, or the split column's groups.
+
+    Raises
+    ------
+    SourceFileError
+        Where OpenML cannot be reached or has no such data set.
+    """
+    import pyarrow as pa
+
+    options.allow("an OpenML data set", "target", "split")
+    bunch = _fetch(name, f"openml:{name}", True, options.target or "default-target")
+    if bunch.frame is None or bunch.target is None or bunch.target.ndim != 1:
+        raise InvalidDataError(f"openml:{name} has no single label column; name it with target")
+    table = MemoryTable(f"openml:{name}", pa.Table.from_pandas(bunch.frame, preserve_index=False))
+    numbers = bunch.target.dtype.kind in "iuf"  # OpenML itself tells classes from numbers
+    given = replace(
+        options,
+        target=bunch.target.name,
+        labels=options.labels or ("real" if numbers else None),
+    )
+    return open_table(table, name, [], f"openml:{name}", given)
+
+
+def open_openml_images(what: str, options: ReaderOptions) -> StreamReader:
+    """Return the reader of MNIST or CIFAR-10 from OpenML, as their official files have them."""
+    options.allow(what)
+    name, train, counts, (title, classes, image_shape) = IMAGES[what]
+    bunch = _fetch(name, what, False, "default-target")
+    labels = np.asarray(bunch.target).astype(np.int64).astype(np.uint8)
+    found = np.bincount(labels[:train], minlength=10)
+    if len(labels) <= train or tuple(found.tolist()) != counts:
+        raise SourceFileError(
+            f"OpenML's {name} is not in the official order of {title}; give the official files "
+            "with --source DIR"
+        )
+    spec = StoreSpec(
+        name=title,
+        label_kind="categorical",
+        groups=("train", "test"),
+        scale=1 / 255,
+        classes=classes,
+        image_shape=image_shape,
+        provenance=provenance(f"openml:{name}"),
+    )
+    stream = partial(_image_blocks, bunch.data, labels, train)
+    return StreamReader(options.apply(spec), len(labels), stream)
+
+
+def _image_blocks(data: Any, labels: Any, train: int) -> Iterator[Block]:
+    """Yield uint8 blocks, none of them with rows of both groups."""
+    step = block_rows(data.shape[1])
+    for code, (lo, hi) in enumerate([(0, train), (train, len(labels))]):
+        for a in range(lo, hi, step):
+            b = min(a + step, hi)
+            values = np.asarray(data[a:b])
+            pixels = values.astype(np.uint8)
+            if not np.array_equal(pixels, values):
+                raise InvalidDataError(f"rows from {a} on hold values that are no pixels of a byte")
+            yield Block(pixels, labels[a:b], constant_split(b - a, code))
+
+
+def _fetch(name: str, what: str, as_frame: bool, target: str) -> Any:
+    from sklearn.datasets import fetch_openml
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A network error occurred")  # the error says it
+            return fetch_openml(name, as_frame=as_frame, target_column=target, n_retries=1)
+    except OSError as error:
+        raise SourceFileError(
+            f"OpenML, where {what} is fetched from, cannot be reached ({error}); download "
+            "the files elsewhere and give them instead: the folder of MNIST or CIFAR-10 with "
+            "--source DIR, others as the path of a CSV or Parquet file"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise SourceFileError(f"OpenML has no usable data set {name}: {error}") from error

@@ -1,0 +1,238 @@
+"""What every reader has: a spec, a row count and a stream of blocks; and what readers share."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..store import Block, StoreSpec
+
+BLOCK_BYTES = 16 * 2**20  # most bytes of features in a block
+BLOCK_ROWS = 8_192  # and most rows
+READ_BYTES = 2**20  # most asked of a file at once: gzip and zip hold twice as much
+HASH_BYTES = 256 * 2**20  # larger source files get no SHA-256 in the provenance
+SEARCH_DEPTH = 2  # levels below the source folder in which official files are looked for
+MOST_CLASSES = 65_536  # names of text labels that are kept
+MOST_GROUPS = 32_767  # split codes are int16
+COLUMN_OPTIONS = ("x", "y", "split", "target")
+
+
+class Reader(Protocol):
+    """A source of blocks.
+
+    Attributes
+    ----------
+    spec : StoreSpec
+    rows : int or None
+        Rows in all blocks together, where that is known before they are read.
+    """
+
+    @property
+    def spec(self) -> StoreSpec: ...
+
+    @property
+    def rows(self) -> int | None: ...
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows in order, from the first one on at every call."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What a reader may be told.
+
+    Attributes
+    ----------
+    x, y : str
+        Names of the feature and label arrays in an ``.npz`` file. For an ``.npy`` file, which
+        holds the features, `y` is the file of the labels.
+    split : str, optional
+        Array (``.npz``), file (``.npy``) or column (tables) with the group of every row.
+    target : str, optional
+        Label column of a table; needed unless a column is called y, label, target or class.
+    labels : {"categorical", "real", "vector"}, optional
+        What labels mean, where their dtype tells it wrong.
+    scale : float, optional
+        Features are multiplied by this before any distance.
+    seed : int
+        Of random train/test splits.
+    name : str, optional
+        What the data set is called in titles.
+    """
+
+    x: str = "X"
+    y: str = "y"
+    split: str | None = None
+    target: str | None = None
+    labels: str | None = None
+    scale: float | None = None
+    seed: int = 0
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
+
+    def allow(self, what: str, *names: str) -> None:
+        """Refuse array and column options that `what` would ignore."""
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in COLUMN_OPTIONS:
+            if name not in names and getattr(self, name) != defaults[name]:
+                takes = f"takes only {', '.join(names)}" if names else "takes none of these"
+                raise InvalidOptionError(
+                    f"option {name}={getattr(self, name)!r} means nothing to {what}, which {takes}"
+                )
+
+    def apply(self, spec: StoreSpec) -> StoreSpec:
+        """Return the spec with name, scale and label kind replaced where they were given."""
+        if self.labels == "vector" and spec.label_kind != "vector":
+            raise InvalidOptionError(
+                f"labels of {spec.name} are single values; choose categorical or real, or give "
+                "labels of shape (samples, m) in an .npz or .npy file"
+            )
+        return replace(
+            spec,
+            name=self.name or spec.name,
+            scale=spec.scale if self.scale is None else self.scale,
+            label_kind=self.labels or spec.label_kind,
+        )
+
+
+@dataclass(frozen=True)
+class StreamReader:
+    """A reader whose blocks come from a function without arguments."""
+
+    spec: StoreSpec
+    rows: int | None
+    stream: Callable[[], Iterator[Block]]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows in order, from the first one on at every call."""
+        return self.stream()
+
+
+def block_rows(row_bytes: int) -> int:
+    """Return how many rows of features make a block."""
+    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(row_bytes, 1)))
+
+
+def constant_split(rows: int, code: int) -> NDArray[np.int16]:
+    """Return the split codes, shape (rows,), of rows that are all in one group."""
+    return np.full(rows, code, np.int16)
+
+
+def array_blocks(
+    features: NDArray[Any], labels: NDArray[Any], split: NDArray[np.int16]
+) -> Iterator[Block]:
+    """Cut arrays in memory, of shapes (n, d), (n,) and (n,), into blocks."""
+    step = block_rows(features[:1].nbytes)
+    for a in range(0, len(features), step):
+        yield Block(features[a : a + step], labels[a : a + step], split[a : a + step])
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def source_errors(path: Path, form: str) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into an error that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceFileError(f"there is no file {path}") from error
+    except EOFError as error:
+        raise SourceFileError(
+            f"{path} ends too early: it is truncated; download or copy it again"
+        ) from error
+    except (OSError, zlib.error) as error:
+        raise SourceFileError(f"{path} cannot be read as {form}: {error}") from error
+
+
+def fill(handle: IO[bytes], out: NDArray[Any]) -> None:
+    """Read a contiguous array's bytes from a handle, without a copy.
+
+    Raises
+    ------
+    EOFError
+        Where the handle ends before the array is full.
+    """
+    if not out.nbytes:
+        return
+    view = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    at = 0
+    while at < len(view):
+        count = handle.readinto(view[at : at + READ_BYTES])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        at += count
+
+
+def expect_end(handle: IO[bytes], path: Path, rows: int) -> None:
+    """Refuse bytes after the last row (and let gzip and zip compare their checksums)."""
+    if handle.read(1):
+        raise SourceFileError(
+            f"{path} goes on after its {rows:,} rows: its header or its length is wrong; "
+            "download or copy it again"
+        )
+
+
+def folders(source: Path) -> Iterator[Path]:
+    """Yield a folder and those below it, `SEARCH_DEPTH` levels down, the nearest first."""
+    if not source.is_dir():
+        what = "is a file" if source.exists() else "does not exist"
+        raise SourceFileError(f"{source} {what}; give the folder of the files")
+    level = [source]
+    for depth in range(SEARCH_DEPTH + 1):
+        yield from level
+        if depth < SEARCH_DEPTH:
+            level = sorted(path for folder in level for path in _subfolders(folder))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir()]
+    except PermissionError:
+        return []
+
+
+def provenance(reader: str, paths: Sequence[Path] = (), **more: Any) -> dict[str, Any]:
+    """Tell which reader read which files: names, bytes and, up to 256 MiB, SHA-256."""
+    files = []
+    for path in paths:
+        with source_errors(path, "a file"):
+            entry: dict[str, Any] = {"name": path.name, "bytes": path.stat().st_size}
+            if entry["bytes"] <= HASH_BYTES:
+                with path.open("rb") as handle:
+                    entry["sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
+        files.append(entry)
+    return {"reader": reader, **({"files": files} if files else {}), **more}
+
+
+# -- names to codes ----------------------------------------------------------------------------
+
+
+def distinct(parts: Iterator[NDArray[Any]], most: int, what: str) -> tuple[Any, ...]:
+    """Return the distinct values of a streamed array in the order of their first appearance."""
+    found: dict[Any, None] = {}
+    for part in parts:
+        values, first = np.unique(part, return_index=True)
+        found.update(dict.fromkeys(values[np.argsort(first)].tolist()))
+        if len(found) > most:
+            raise InvalidDataError(f"{what} has more than {most:,} different values; is it right?")
+    return tuple(found)
+
+
+def encode(values: NDArray[Any], codes: Mapping[Any, int], dtype: Any) -> NDArray[Any]:
+    """Replace values, shape (b,), by their codes."""
+    known, inverse = np.unique(values, return_inverse=True)
+    return np.array([codes[value] for value in known.tolist()], dtype)[inverse]

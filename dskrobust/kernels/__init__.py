@@ -1,0 +1,17 @@
+"""Kernels: two blocks of rows in, partial results out. NumPy and Numba only; the GIL is released."""
+
+from .panel import NOBODY, PairJob, Screen, Tables, kernel_rows, make_panel
+from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile
+
+__all__ = [
+    "NOBODY",
+    "Counters",
+    "PairJob",
+    "Screen",
+    "Tables",
+    "kernel_rows",
+    "make_panel",
+    "one_blas_thread",
+    "reduce_rows",
+    "reduce_tile",
+]

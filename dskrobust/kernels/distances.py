@@ -1,0 +1,200 @@
+"""The distance of one pair of rows, in float64 and in one fixed order of summation.
+
+This is the number that every result is made of. 32 lanes take the columns k, k + 32, k + 64, …;
+then the upper half of the lanes is added to the lower half until one is left. Nothing here may be
+reassociated or contracted, so no fastmath: the same pair has the same bits on every machine, in
+every tile and for both of its orders. (32 lanes are what LLVM turns into vector code.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
+
+LANES = 32
+STRIDE = 256  # columns between two looks at the limit
+SCRATCH = 2 * LANES
+
+
+@njit(nogil=True, cache=True)
+def _fold(lanes, d):  # type: ignore[no-untyped-def]
+    """Add up the lanes by halves; lanes beyond d columns hold nothing."""
+    width = LANES // 2
+    while width >= d and width > 1:
+        width //= 2
+    while width > 0:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    return lanes[0]
+
+
+@njit(nogil=True, cache=True)
+def _exceeds(lanes, limit):  # type: ignore[no-untyped-def]
+    """Whether the lanes' sum is beyond the limit; they stay as they are."""
+    copy = lanes[LANES:]
+    for k in range(LANES):
+        copy[k] = lanes[k]
+    return _fold(copy, LANES) > limit
+
+
+@njit(nogil=True, cache=True)
+def _highest(lanes):  # type: ignore[no-untyped-def]
+    top = lanes[0]
+    for m in range(1, LANES):
+        top = max(top, lanes[m])
+    return top
+
+
+@njit(nogil=True, cache=True)
+def _sum_squares(a, b, limit, lanes):  # type: ignore[no-untyped-def]
+    """Σ(a − b)², or infinity once a partial sum exceeds `limit`.
+
+    Sums of non-negative terms in this order never fall, rounding included, so giving up is safe.
+    """
+    d = a.shape[0]
+    for m in range(LANES):
+        lanes[m] = 0.0
+    whole = d - d % LANES
+    for k in range(0, whole, LANES):  # from 0, so that Numba knows no index is negative
+        for m in range(LANES):
+            t = np.float64(a[k + m]) - np.float64(b[k + m])
+            lanes[m] += t * t
+        if k % STRIDE == STRIDE - LANES and _exceeds(lanes, limit):
+            return np.inf
+    for k in range(whole, d):
+        t = np.float64(a[k]) - np.float64(b[k])
+        lanes[k - whole] += t * t
+    return _fold(lanes, d)
+
+
+@njit(nogil=True, cache=True)
+def _sum_sizes(a, b, limit, lanes):  # type: ignore[no-untyped-def]
+    """Σ|a − b|, or infinity once a partial sum exceeds `limit`."""
+    d = a.shape[0]
+    for m in range(LANES):
+        lanes[m] = 0.0
+    whole = d - d % LANES
+    for k in range(0, whole, LANES):  # from 0, so that Numba knows no index is negative
+        for m in range(LANES):
+            lanes[m] += abs(np.float64(a[k + m]) - np.float64(b[k + m]))
+        if k % STRIDE == STRIDE - LANES and _exceeds(lanes, limit):
+            return np.inf
+    for k in range(whole, d):
+        lanes[k - whole] += abs(np.float64(a[k]) - np.float64(b[k]))
+    return _fold(lanes, d)
+
+
+@njit(nogil=True, cache=True)
+def _largest(a, b, limit, lanes):  # type: ignore[no-untyped-def]
+    """max|a − b|, or infinity once it exceeds `limit`."""
+    d = a.shape[0]
+    for m in range(LANES):
+        lanes[m] = 0.0
+    whole = d - d % LANES
+    for k in range(0, whole, LANES):  # from 0, so that Numba knows no index is negative
+        for m in range(LANES):
+            t = abs(np.float64(a[k + m]) - np.float64(b[k + m]))
+            lanes[m] = t if t > lanes[m] else lanes[m]
+        if k % STRIDE == STRIDE - LANES and _highest(lanes) > limit:
+            return np.inf
+    top = 0.0
+    for k in range(whole, d):
+        top = max(top, abs(np.float64(a[k]) - np.float64(b[k])))
+    return max(top, _highest(lanes))
+
+
+@njit(nogil=True, cache=True)
+def _differing(a, b):  # type: ignore[no-untyped-def]
+    """Number of columns that differ."""
+    count = 0
+    for k in range(a.shape[0]):
+        count += a[k] != b[k]
+    return np.float64(count)
+
+
+@njit(nogil=True, cache=True)
+def _power_mean(a, b, p, limit, lanes):  # type: ignore[no-untyped-def]
+    """(Σ|t|^p)^(1/p), scaled by the largest term so that no power under- or overflows."""
+    top = _largest(a, b, limit, lanes)
+    if top == 0.0 or top == np.inf:
+        return top
+    total = 0.0
+    for k in range(a.shape[0]):
+        total += (abs(np.float64(a[k]) - np.float64(b[k])) / top) ** p
+    return top * total ** (1.0 / p)
+
+
+@njit(nogil=True, cache=True)
+def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
+    """What the metric accumulates for rows a and b; infinity where it surely exceeds `limit`.
+
+    lanes: scratch of SCRATCH float64.
+    """
+    if code == EUCLIDEAN or code == CHORD:
+        return _sum_squares(a, b, limit, lanes)
+    if code == CITYBLOCK:
+        return _sum_sizes(a, b, limit, lanes)
+    if code == CHEBYSHEV:
+        return _largest(a, b, limit, lanes)
+    if code == MINKOWSKI:
+        return _power_mean(a, b, p, limit, lanes)
+    return _differing(a, b)
+
+
+@njit(nogil=True, cache=True)
+def finish(code, factor, value):  # type: ignore[no-untyped-def]
+    """Turn what was accumulated into the distance."""
+    if code == EUCLIDEAN:
+        return factor * np.sqrt(value)
+    if code == CHORD:
+        return 2.0 * np.arcsin(min(1.0, 0.5 * np.sqrt(value)))
+    if code == HAMMING:
+        return value / factor
+    return factor * value
+
+
+@njit(nogil=True, cache=True)
+def unfinish(code, factor, distance):  # type: ignore[no-untyped-def]
+    """Return a value that every accumulated one of at most this distance stays below."""
+    if distance == np.inf:
+        return np.inf
+    if code == EUCLIDEAN:
+        root = distance / factor
+        return root * root * (1.0 + 1e-14)
+    if code == CHORD:
+        half = min(distance, np.pi) * 0.5
+        chord = 2.0 * np.sin(half)
+        return (chord * chord) * (1.0 + 1e-12) + 1e-300
+    if code == HAMMING:
+        return distance * factor * (1.0 + 1e-14)
+    return distance / factor * (1.0 + 1e-14)
+
+
+@njit(nogil=True, cache=True)
+def unit_rows(rows, out):  # type: ignore[no-untyped-def]
+    """Divide rows by their Euclidean norms; return the first row without one, or -1."""
+    zero, lanes = np.zeros(rows.shape[1]), np.empty(SCRATCH)
+    for i in range(rows.shape[0]):
+        top = _largest(rows[i], zero, np.inf, lanes)
+        if top == 0.0:
+            return i
+        for k in range(rows.shape[1]):
+            out[i, k] = rows[i, k] / top
+        norm = np.sqrt(_sum_squares(out[i], zero, np.inf, lanes))
+        for k in range(rows.shape[1]):
+            out[i, k] /= norm
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def linear_rows(rows, center, columns, out):  # type: ignore[no-untyped-def]
+    """out[i] = Σ_k columns[k]·(rows[i, k] − center[k]), in the order of k for every row."""
+    for i in range(rows.shape[0]):
+        out[i, :] = 0.0
+        for k in range(rows.shape[1]):
+            t = np.float64(rows[i, k]) - center[k]
+            for r in range(out.shape[1]):
+                out[i, r] += columns[k, r] * t

@@ -1,0 +1,302 @@
+"""A panel: some rows made ready for the sweeps, and the tables that pairs are merged into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError
+from ..metrics import KernelForm
+from .distances import linear_rows, unit_rows
+
+NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
+SHORT_RUN = 32  # shorter runs of one label are put together
+PIECE_BYTES = 4 * 2**20  # float64 scratch while rows are rounded for the screen
+
+
+@dataclass(frozen=True)
+class Screen:
+    """How rows are centred and scaled before they are rounded to float32.
+
+    Attributes
+    ----------
+    center : ndarray (d,) float64, optional
+        Any fixed row; results do not depend on it.
+    unit : float
+        A power of two that brings |row − center| to about 1, so that float32 neither overflows
+        nor, where it matters, underflows.
+    """
+
+    center: NDArray[np.float64] | None
+    unit: float
+
+
+@dataclass(frozen=True)
+class PairJob:
+    """Everything that is the same for all tiles of a run.
+
+    Attributes
+    ----------
+    form : KernelForm
+    label_code : int
+        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF).
+    quotients : bool
+        Whether largest quotients are wanted besides the smallest distances.
+    groups : int
+        Number of reference groups.
+    lift : float
+        A power of two that rows are multiplied by where their squares would underflow.
+    """
+
+    form: KernelForm
+    label_code: int
+    quotients: bool
+    groups: int
+    screen: Screen
+    lift: float = 1.0
+
+    @property
+    def metric(self) -> tuple[int, float, float]:
+        """Code, exponent and factor, as the kernels take them."""
+        lift = 1.0 if self.form.code in (1, 5) else self.lift
+        return self.form.code, self.form.p, self.form.factor / lift
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Partial results of consecutive rows: per row and reference group the best pair so far.
+
+    Attributes
+    ----------
+    first : int
+        Row number of the first row.
+    reach, nearest : ndarray (n, groups) float64, int64
+        Smallest distance to a differently labelled row and the lowest row number that has it.
+    quotient, witness : ndarray (n, groups) float64, int64, or (0, 0)
+        Largest quotient and the lowest row number that has it; empty for categories.
+    """
+
+    first: int
+    reach: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    quotient: NDArray[np.float64]
+    witness: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, first: int, rows: int, groups: int, quotients: bool) -> Tables:
+        """Tables in which no pair was seen yet."""
+        shape = (rows, groups)
+        other = shape if quotients else (0, 0)
+        return cls(
+            first,
+            np.full(shape, np.inf),
+            np.full(shape, NOBODY),
+            np.zeros(other),
+            np.full(other, NOBODY),
+        )
+
+    @property
+    def rows(self) -> int:
+        return len(self.reach)
+
+    def part(self, lo: int, hi: int) -> Tables:
+        """Views of rows lo:hi (row numbers)."""
+        a, b = lo - self.first, hi - self.first
+        quotients = (self.quotient, self.witness)
+        if self.quotient.size:
+            quotients = (self.quotient[a:b], self.witness[a:b])
+        return Tables(lo, self.reach[a:b], self.nearest[a:b], *quotients)
+
+    def side(self) -> tuple[Any, ...]:
+        """The tuple that kernels take."""
+        return self.first, self.reach, self.nearest, self.quotient, self.witness
+
+    def merge(self, other: Tables) -> Tables:
+        """Keep the better of two partial results of the same rows.
+
+        Associative, commutative and idempotent: smaller distance (larger quotient), then the
+        lower row number.
+        """
+        reach, nearest = _merge(self.reach, self.nearest, other.reach, other.nearest)
+        quotient, witness = _merge(-self.quotient, self.witness, -other.quotient, other.witness)
+        return Tables(self.first, reach, nearest, -quotient + 0.0, witness)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Name → array, for writing."""
+        named = {"reach": self.reach, "nearest": self.nearest}
+        if self.quotient.size:
+            named |= {"quotient": self.quotient, "witness": self.witness}
+        return named
+
+
+def _merge(
+    value: NDArray[np.float64],
+    index: NDArray[np.int64],
+    other_value: NDArray[np.float64],
+    other_index: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    take = (other_value < value) | ((other_value == value) & (other_index < index))
+    return np.where(take, other_value, value), np.where(take, other_index, index)
+
+
+class Run(NamedTuple):
+    """Consecutive positions of a panel in one group; `label` where they all have the same."""
+
+    lo: int
+    hi: int
+    group: int
+    label: float | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows ready for the sweeps, sorted by group (and class) through `order`.
+
+    Attributes
+    ----------
+    first : int
+        Row number of the first row.
+    rows : ndarray (n, d)
+        What distances are computed from, in row order.
+    order : ndarray (n,) int64
+        Position → row.
+    labels : ndarray (n, m) float64
+        In positions.
+    runs : tuple of Run
+    screen : ndarray (n, d) float32 or (0, 0)
+        Centred, scaled and rounded rows, in positions.
+    norms : ndarray (2, n) float32
+        Low and high squared norms, margins included (DESIGN.md, "The proof").
+    """
+
+    first: int
+    rows: NDArray[Any]
+    order: NDArray[np.int64]
+    labels: NDArray[np.float64]
+    runs: tuple[Run, ...]
+    screen: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def make_panel(
+    first: int,
+    features: NDArray[Any],
+    labels: NDArray[np.float64],
+    split: NDArray[np.int16],
+    job: PairJob,
+) -> Panel:
+    """Prepare rows for the sweeps.
+
+    Parameters
+    ----------
+    first : int
+        Row number of the first row.
+    features : ndarray (n, d)
+    labels : ndarray (n, m) float64
+    split : ndarray (n,) int16
+    """
+    categorical = job.label_code == 0
+    keys = (*labels.T[::-1], split) if categorical else (split,)
+    order = np.lexsort(keys).astype(np.int64)
+    labels, split = np.ascontiguousarray(labels[order]), split[order]
+    rows = kernel_rows(features, first, job)
+    screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
+    if job.form.screened:
+        screen, norms = _screen_rows(rows, order, job.screen)
+    runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
+    return Panel(first, rows, order, labels, runs, screen, norms)
+
+
+def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:
+    """Return rows as distances are computed from: uint8, float32 or float64.
+
+    Raises
+    ------
+    InvalidDataError
+        For a zero row under the angular metric; the row is named.
+    """
+    form = job.form
+    if form.unit_rows or form.matrix is not None:
+        plain = np.ascontiguousarray(features, _kernel_dtype(features.dtype))
+        out = np.empty(plain.shape)
+        if form.matrix is not None:
+            center = form.center if form.center is not None else np.zeros(plain.shape[1])
+            linear_rows(plain, center, np.ascontiguousarray(form.matrix.T), out)
+        else:
+            zero = unit_rows(plain, out)
+            if zero >= 0:
+                raise InvalidDataError(
+                    f"row {first + zero} is all zeros, which has no angle to anything; "
+                    "drop it or choose another metric"
+                )
+        return out
+    if form.function is not None:
+        return np.ascontiguousarray(features, np.float64) * form.factor
+    rows = np.ascontiguousarray(features, _kernel_dtype(features.dtype))
+    return rows if job.lift == 1.0 else rows * job.lift
+
+
+def _kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The narrowest of the three dtypes the kernels are compiled for that holds every value."""
+    if dtype == np.uint8:
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32 if np.can_cast(dtype, np.float32, "safe") else np.float64)
+
+
+def margin(columns: int) -> float:
+    """κ of the proof: |a² + b² − 2ab − D| ≤ κ(a² + b²) with everything rounded to float32."""
+    u = 2.0**-24
+    gamma = (columns + 2) * u / (1 - (columns + 2) * u)
+    return gamma + 16 * u
+
+
+def _screen_rows(
+    rows: NDArray[Any], order: NDArray[np.int64], screen: Screen
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    n, columns = rows.shape
+    out = np.empty((n, columns), np.float32)
+    step = max(1, PIECE_BYTES // (8 * columns))
+    square = np.empty(n)
+    for a in range(0, n, step):
+        piece = rows[order[a : a + step]].astype(np.float64)
+        if screen.center is not None:
+            piece -= screen.center
+        piece *= screen.unit
+        out[a : a + step] = piece
+        rounded = out[a : a + step].astype(np.float64)
+        square[a : a + step] = np.einsum("ij,ij->i", rounded, rounded)
+    kappa, tiny = margin(columns), (columns + 4) * 2.0**-126
+    norms = np.stack([square * (1 - kappa) - tiny, square * (1 + kappa) + tiny])
+    return out, norms.astype(np.float32)
+
+
+def _runs(labels: NDArray[np.float64], split: NDArray[np.int16], by_label: bool) -> Iterator[Run]:
+    """Cut positions at changes of the group and, where runs are long, of the label."""
+    n = len(split)
+    change = split[1:] != split[:-1]
+    if by_label:
+        change = change | (labels[1:, 0] != labels[:-1, 0])
+    cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
+    lo = hi = 0
+    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        group = int(split[a])
+        if by_label and b - a >= SHORT_RUN:
+            if hi > lo:
+                yield Run(lo, hi, int(split[lo]), None)
+            yield Run(a, b, group, float(labels[a, 0]))
+            lo = hi = b
+        elif hi > lo and split[lo] == split[a]:
+            hi = b
+        else:
+            if hi > lo:
+                yield Run(lo, hi, int(split[lo]), None)
+            lo, hi = a, b
+    if hi > lo:
+        yield Run(lo, hi, int(split[lo]), None)

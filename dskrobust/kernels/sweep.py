@@ -1,0 +1,268 @@
+"""Sweeps over a block of a product matrix: bound every pair, keep those that can still matter.
+
+With rows a, b centred and rounded to float32, ``low = a_low + b_low − 2·product`` is at most the
+squared distance and ``high = a_high + b_high − 2·product`` at least that (see `screen`). A pair can
+only matter where its low bound does not exceed what one of its rows has already reached.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..labels import CATEGORICAL, L1, L2
+from .distances import SCRATCH, finish, reduced, unfinish
+
+LARGEST = 1e300  # keeps a squared quotient finite
+RUN = 32  # columns counted together before any is looked at
+
+
+@njit(nogil=True, cache=True)
+def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
+    """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
+    m = ya.shape[1]
+    for i in range(ya.shape[0]):
+        for j in range(yb.shape[0]):
+            if m == 1:
+                t = abs(ya[i, 0] - yb[j, 0])
+                out[i, j] = (1.0 if t > 0.0 else 0.0) if code == CATEGORICAL else t
+                continue
+            out[i, j] = _label_norm(ya[i], yb[j], code)
+
+
+@njit(nogil=True, cache=True)
+def _label_norm(a, b, code):  # type: ignore[no-untyped-def]
+    top = 0.0
+    for k in range(a.shape[0]):
+        t = abs(a[k] - b[k])
+        top = t if t > top else top
+    if top == 0.0:
+        return 0.0
+    if code == CATEGORICAL:
+        return 1.0
+    total = 0.0
+    for k in range(a.shape[0]):
+        t = abs(a[k] - b[k])
+        if code == L1:
+            total += t
+        elif code == L2:  # scaled, so that a difference never vanishes by underflow
+            total += (t / top) * (t / top)
+    if code == L1:
+        return total
+    return top * np.sqrt(total) if code == L2 else top
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def tighten(product, a_high, b_high, a_reach, b_reach):  # type: ignore[no-untyped-def]
+    """Lower the squared reaches to the smallest high bounds; all pairs differ in label."""
+    columns = product.shape[1]
+    lowest = np.full(columns, np.float32(np.inf), np.float32)
+    for i in range(product.shape[0]):
+        best = np.float32(np.inf)
+        mine = a_high[i]
+        for j in range(columns):
+            twice = product[i, j] + product[i, j]
+            high = b_high[j] - twice
+            best = high if high < best else best
+            high = mine - twice
+            lowest[j] = high if high < lowest[j] else lowest[j]
+        best += mine
+        a_reach[i] = best if best < a_reach[i] else a_reach[i]
+    for j in range(columns):
+        best = lowest[j] + b_high[j]
+        b_reach[j] = best if best < b_reach[j] else b_reach[j]
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def survivors(product, a_low, b_low, a_reach, b_reach, triangle, found):  # type: ignore[no-untyped-def]
+    """List the pairs whose low bound is within one of the two squared reaches.
+
+    `found` (capacity, 2) int32 takes the pairs; the count is returned. With `triangle` only pairs
+    i < j are listed.
+    """
+    count = 0
+    columns = product.shape[1]
+    for i in range(product.shape[0]):
+        mine, reach = a_low[i], a_reach[i]
+        for start in range(0, columns, RUN):
+            stop = min(start + RUN, columns)
+            hits = 0
+            for j in range(start, stop):
+                low = mine + b_low[j] - (product[i, j] + product[i, j])
+                hits += (low <= reach) | (low <= b_reach[j])
+            if hits == 0:
+                continue
+            for j in range(start, stop):
+                low = mine + b_low[j] - (product[i, j] + product[i, j])
+                if ((low <= reach) | (low <= b_reach[j])) and (i < j or not triangle):
+                    found[count, 0] = i
+                    found[count, 1] = j
+                    count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def tighten_quotients(product, dy, a, b, quotients):  # type: ignore[no-untyped-def]
+    """Like `tighten`, for pairs with label differences `dy` and squared quotients besides.
+
+    a, b are the panels' (low, high, squared reach, squared quotient) rows, shape (4, n) float64.
+    """
+    for i in range(product.shape[0]):
+        for j in range(product.shape[1]):
+            if dy[i, j] == 0.0:
+                continue
+            high = a[1, i] + b[1, j] - 2.0 * product[i, j]
+            a[2, i] = min(a[2, i], high)
+            b[2, j] = min(b[2, j], high)
+            if quotients and high > 0.0:
+                q = min(dy[i, j] * dy[i, j] / high * (1.0 - 1e-6), LARGEST)
+                a[3, i] = max(a[3, i], q)
+                b[3, j] = max(b[3, j], q)
+
+
+@njit(nogil=True, cache=True)
+def quotient_survivors(product, dy, a, b, quotients, triangle, found):  # type: ignore[no-untyped-def]
+    """Like `survivors`, with label differences; a pair also survives where
+
+    ‖Δy‖² ≥ low · min(Q²(x), Q²(x′)), rounding allowed for.
+    """
+    count = 0
+    columns = product.shape[1]
+    for i in range(product.shape[0]):
+        for start in range(0, columns, RUN):
+            stop = min(start + RUN, columns)
+            hits = 0
+            for j in range(start, stop):
+                hits += _matters(product, dy, a, b, quotients, i, j)
+            if hits == 0:
+                continue
+            for j in range(start, stop):
+                if _matters(product, dy, a, b, quotients, i, j) and (i < j or not triangle):
+                    found[count, 0] = i
+                    found[count, 1] = j
+                    count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _matters(product, dy, a, b, quotients, i, j):  # type: ignore[no-untyped-def]
+    low = a[0, i] + b[0, j] - 2.0 * product[i, j]
+    within = (low <= a[2, i]) | (low <= b[2, j])
+    if quotients:
+        least = min(a[3, i], b[3, j]) * low
+        within = within | (dy[i, j] * dy[i, j] >= least * (1.0 - 1e-6))
+    return within & (dy[i, j] > 0.0)
+
+
+@njit(nogil=True, cache=True)
+def better(value, index, best, where):  # type: ignore[no-untyped-def]
+    """Whether (value, index) comes before (best, where): smaller, then lower index."""
+    return value < best or (value == best and index < where)
+
+
+@njit(nogil=True, cache=True)
+def record(distance, dy, i, j, gi, gj, a, b):  # type: ignore[no-untyped-def]
+    """Merge one proven pair into the tables of both sides.
+
+    a, b are (first row, reach, nearest, quotient, witness) of the sides; tables are (n, groups).
+    """
+    first_a, reach_a, nearest_a, quotient_a, witness_a = a
+    first_b, reach_b, nearest_b, quotient_b, witness_b = b
+    if better(distance, first_b + j, reach_a[i, gj], nearest_a[i, gj]):
+        reach_a[i, gj] = distance
+        nearest_a[i, gj] = first_b + j
+    if better(distance, first_a + i, reach_b[j, gi], nearest_b[j, gi]):
+        reach_b[j, gi] = distance
+        nearest_b[j, gi] = first_a + i
+    if quotient_a.shape[0]:
+        q = dy / distance if distance > 0.0 else np.inf
+        if better(-q, first_b + j, -quotient_a[i, gj], witness_a[i, gj]):
+            quotient_a[i, gj] = q
+            witness_a[i, gj] = first_b + j
+        if better(-q, first_a + i, -quotient_b[j, gi], witness_b[j, gi]):
+            quotient_b[j, gi] = q
+            witness_b[j, gi] = first_a + i
+
+
+@njit(nogil=True, cache=True)
+def prove(found, count, dy, rows_a, rows_b, order_a, order_b, groups, metric, a, b):  # type: ignore[no-untyped-def]
+    """Compute the listed pairs from the rows themselves and merge those that still matter.
+
+    found (count, 2): positions in this block; dy (rows, columns) or empty for all ones;
+    order_a, order_b: from positions to rows; metric: (code, p, factor).
+    """
+    code, p, factor = metric
+    gi, gj = groups
+    lanes = np.empty(SCRATCH)
+    for s in range(count):
+        i, j = order_a[found[s, 0]], order_b[found[s, 1]]
+        difference = dy[found[s, 0], found[s, 1]] if dy.shape[0] else 1.0
+        limit = limit_of(difference, i, j, gi, gj, a, b)
+        value = reduced(code, p, rows_a[i], rows_b[j], unfinish(code, factor, limit), lanes)
+        if value < np.inf:
+            record(finish(code, factor, value), difference, i, j, gi, gj, a, b)
+
+
+@njit(nogil=True, cache=True)
+def limit_of(dy, i, j, gi, gj, a, b):  # type: ignore[no-untyped-def]
+    """Return a distance beyond which pair (i, j) changes nothing."""
+    limit = max(a[1][i, gj], b[1][j, gi])
+    if a[3].shape[0]:
+        least = min(a[3][i, gj], b[3][j, gi])
+        reach = dy / least * (1.0 + 1e-14) if least > 0.0 else np.inf
+        limit = max(limit, reach)
+    return limit
+
+
+@njit(nogil=True, cache=True)
+def direct(dy, rows_a, rows_b, order_a, order_b, triangle, groups, metric, a, b):  # type: ignore[no-untyped-def]
+    """Compute every pair with different labels from the rows, giving up early where it can."""
+    code, p, factor = metric
+    gi, gj = groups
+    lanes = np.empty(SCRATCH)
+    for u in range(order_a.shape[0]):
+        i = order_a[u]
+        for v in range(u + 1 if triangle else 0, order_b.shape[0]):
+            if dy[u, v] == 0.0:
+                continue
+            j = order_b[v]
+            limit = limit_of(dy[u, v], i, j, gi, gj, a, b)
+            value = reduced(code, p, rows_a[i], rows_b[j], unfinish(code, factor, limit), lanes)
+            if value < np.inf:
+                record(finish(code, factor, value), dy[u, v], i, j, gi, gj, a, b)
+
+
+@njit(nogil=True, cache=True)
+def squared_reaches(reach, order, metric, per_unit, slack, out):  # type: ignore[no-untyped-def]
+    """out[k] = min(out[k], an upper bound on the screen's squared reach of row order[k]).
+
+    per_unit: squared screen length of one accumulated unit; slack: relative, for the rounding of
+    float64 distances, so that exact ties stay in.
+    """
+    code, _, factor = metric
+    for k in range(order.shape[0]):
+        value = unfinish(code, factor, reach[order[k]])
+        if value < np.inf:
+            bound = value * per_unit * (1.0 + slack) + 1e-40
+            if bound < out[k]:
+                out[k] = bound
+
+
+@njit(nogil=True, cache=True)
+def squared_quotients(quotient, order, metric, per_unit, slack, out):  # type: ignore[no-untyped-def]
+    """out[k] = max(out[k], a lower bound on the squared quotient per screen length)."""
+    factor = metric[2]
+    for k in range(order.shape[0]):
+        value = quotient[order[k]]
+        if value > 0.0:
+            root = min(value * factor, 1e150)
+            out[k] = max(out[k], min(root * root / per_unit * (1.0 - slack), LARGEST))
+
+
+@njit(nogil=True, cache=True)
+def all_distances(row, rows, metric, out):  # type: ignore[no-untyped-def]
+    """out[j] = distance of `row` and rows[j]."""
+    code, p, factor = metric
+    lanes = np.empty(SCRATCH)
+    for j in range(rows.shape[0]):
+        out[j] = finish(code, factor, reduced(code, p, row, rows[j], np.inf, lanes))

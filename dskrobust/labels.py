@@ -1,0 +1,117 @@
+"""Label maps into a normed space: categories, real numbers, vectors (paper, 3.1 and 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidDataError, InvalidOptionError
+from .store import StoreSpec, Summary, infer_label_kind
+
+CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
+_NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A map of labels into a normed space.
+
+    Attributes
+    ----------
+    kind : {"categorical", "real", "vector"}
+        Categories stand for the one-vs-rest maps of the paper's 4.2: ‖y − y′‖ is 1 for different
+        labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value.
+    norm : {"l1", "l2", "linf"}
+        Norm of the label space, for vectors of shape (n, m).
+    bound : float, optional
+        ‖y‖∞; the largest norm in the data where it is not given.
+    """
+
+    kind: str
+    norm: str = "l2"
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("categorical", "real", "vector"):
+            raise InvalidOptionError(
+                f"label map {self.kind!r} is unknown; choose categorical, real or vector"
+            )
+        if self.norm not in _NORM_CODES:
+            raise InvalidOptionError(f"label norm {self.norm!r} is unknown; choose l1, l2 or linf")
+        if self.bound is not None and not (np.isfinite(self.bound) and self.bound > 0):
+            raise InvalidOptionError(
+                f"the label bound ‖y‖∞ must be a positive number, not {self.bound!r}"
+            )
+
+    @property
+    def code(self) -> int:
+        """How the kernels take ‖Δy‖."""
+        return CATEGORICAL if self.kind == "categorical" else _NORM_CODES[self.norm]
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether ‖Δy‖ is 0 or 1, so that Q is the reach's reciprocal (paper, A.3)."""
+        return self.kind == "categorical"
+
+    def encode(self, labels: NDArray[Any]) -> NDArray[np.float64]:
+        """Return labels as the kernels take them, shape (n, m) float64.
+
+        Raises
+        ------
+        InvalidDataError
+            Where the labels' dimension does not fit the kind.
+        """
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and self.kind != "vector" and labels.shape[1] != 1:
+            raise InvalidDataError(
+                f"{self.kind} labels must have the shape (n,), not {labels.shape}; "
+                "use vector labels for several columns"
+            )
+        return np.ascontiguousarray(labels.reshape(len(labels), -1), dtype=np.float64)
+
+    def norm_bound(self, summary: Summary) -> float:
+        """Return ‖y‖∞: the given bound, 1 for categories, else the largest norm in the data.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the given bound is smaller than a label's norm (paper, 3.4 asks ‖y(x)‖ ≤ ‖y‖∞).
+        """
+        found = 1.0 if self.is_categorical else summary.label_bounds[self.norm]
+        if self.bound is None:
+            return found
+        if self.bound < found:
+            raise InvalidOptionError(
+                f"the label bound ‖y‖∞ = {self.bound:g} is below the largest label norm {found:g}"
+            )
+        return float(self.bound)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what identifies the map, as plain values."""
+        norm = {"norm": self.norm} if self.kind == "vector" else {}
+        return {"labels": self.kind, **norm, "bound": self.bound}
+
+
+def resolve_labels(
+    labels: str | LabelMap | None, spec: StoreSpec | None, dtype: np.dtype[Any], ndim: int
+) -> LabelMap:
+    """Return the label map that a caller asks for, or the one that the data suggest.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown name.
+    """
+    if isinstance(labels, LabelMap):
+        return labels
+    if labels is None:
+        if spec is not None:
+            return LabelMap(spec.label_kind, spec.label_norm)
+        return LabelMap(infer_label_kind(dtype, ndim))
+    if isinstance(labels, str):
+        kind, _, norm = labels.partition("-")
+        return LabelMap(kind, norm or "l2")
+    raise InvalidOptionError(f"labels must be a name or a LabelMap, not {type(labels).__name__}")

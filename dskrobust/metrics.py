@@ -1,0 +1,287 @@
+"""Feature metrics as objects. Each says how the kernels compute it; the kernels do the work."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InvalidOptionError
+
+# What a kernel accumulates over the columns of a pair of rows.
+EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI, HAMMING, FUNCTION = range(7)
+
+
+@dataclass(frozen=True)
+class KernelForm:
+    """A metric as the kernels see it.
+
+    Attributes
+    ----------
+    code : int
+        What is accumulated (EUCLIDEAN, ...).
+    factor : float
+        The distance of scaled rows over that of stored rows (columns for HAMMING).
+    p : float
+        Exponent for MINKOWSKI.
+    unit_rows : bool
+        Rows are divided by their Euclidean norm first.
+    matrix : ndarray (d, d) float64, optional
+        Rows are centred by `center` and multiplied by the matrix first.
+    center : ndarray (d,) float64, optional
+    function : callable, optional
+        For FUNCTION: f(row, row) of float64 rows.
+    """
+
+    code: int
+    factor: float = 1.0
+    p: float = 2.0
+    unit_rows: bool = False
+    matrix: NDArray[np.float64] | None = None
+    center: NDArray[np.float64] | None = None
+    function: Callable[[NDArray[Any], NDArray[Any]], float] | None = None
+
+    @property
+    def screened(self) -> bool:
+        """Whether a matrix product bounds this distance."""
+        return self.code in (EUCLIDEAN, CHORD)
+
+    @property
+    def widened(self) -> bool:
+        """Whether rows become float64 before pairs are looked at."""
+        return self.unit_rows or self.matrix is not None or self.code == FUNCTION
+
+
+class Metric:
+    """Base class of feature metrics; subclasses are frozen and compare by value."""
+
+    name = "metric"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        """Return how kernels compute this metric on rows that are `scale` times what is stored."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Euclidean(Metric):
+    """The Euclidean distance, the paper's choice."""
+
+    name = "euclidean"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(EUCLIDEAN, scale)
+
+    __str__ = Metric.__str__
+
+
+@dataclass(frozen=True)
+class Cityblock(Metric):
+    """The sum of absolute differences."""
+
+    name = "cityblock"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(CITYBLOCK, scale)
+
+    __str__ = Metric.__str__
+
+
+@dataclass(frozen=True)
+class Chebyshev(Metric):
+    """The largest absolute difference."""
+
+    name = "chebyshev"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(CHEBYSHEV, scale)
+
+    __str__ = Metric.__str__
+
+
+@dataclass(frozen=True)
+class Minkowski(Metric):
+    """(Σ|x − x′|^p)^(1/p) for p ≥ 1."""
+
+    p: float = 2.0
+    name = "minkowski"
+
+    def __post_init__(self) -> None:
+        if not self.p >= 1:
+            raise InvalidOptionError(f"minkowski needs p ≥ 1, not {self.p!r}")
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        if self.p in (1.0, 2.0, np.inf):
+            code = {1.0: CITYBLOCK, 2.0: EUCLIDEAN, np.inf: CHEBYSHEV}[float(self.p)]
+            return KernelForm(code, scale)
+        return KernelForm(MINKOWSKI, scale, p=float(self.p))
+
+    def __str__(self) -> str:
+        return f"minkowski({self.p:g})"
+
+
+@dataclass(frozen=True)
+class Angular(Metric):
+    """The angle between two rows in radians, 0 to π."""
+
+    name = "angular"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(CHORD, unit_rows=True)
+
+    __str__ = Metric.__str__
+
+
+@dataclass(frozen=True)
+class Hamming(Metric):
+    """The share of columns in which two rows differ, 0 to 1."""
+
+    name = "hamming"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(HAMMING, float(columns))
+
+    __str__ = Metric.__str__
+
+
+class Mahalanobis(Metric):
+    """√((x − x′)ᵀ VI (x − x′)), computed as a Euclidean distance of whitened rows.
+
+    Parameters
+    ----------
+    VI : array_like, shape (d, d)
+        Inverse covariance of the scaled features; symmetric and positive definite.
+    center : array_like, shape (d,), optional
+        Subtracted before whitening, for accuracy; it does not change the distance.
+    """
+
+    name = "mahalanobis"
+
+    def __init__(self, VI: ArrayLike, center: ArrayLike | None = None) -> None:
+        inverse = np.asarray(VI, np.float64)
+        if inverse.ndim != 2 or inverse.shape[0] != inverse.shape[1]:
+            raise InvalidOptionError(f"VI must be a square matrix, not of shape {inverse.shape}")
+        if not np.allclose(inverse, inverse.T, rtol=1e-8, atol=1e-12 * np.abs(inverse).max()):
+            raise InvalidOptionError("VI must be symmetric")
+        try:
+            self._matrix = np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T)
+        except np.linalg.LinAlgError as error:
+            raise InvalidOptionError(
+                "VI is not positive definite; drop columns that others determine"
+            ) from error
+        size = len(inverse)
+        self._center = np.zeros(size) if center is None else np.asarray(center, np.float64)
+        digest = hashlib.sha256(self._matrix.tobytes() + self._center.tobytes())
+        self._token = digest.hexdigest()[:16]
+
+    @classmethod
+    def fit(cls, X: Any, scale: float = 1.0) -> Mahalanobis:
+        """Take mean and covariance from the rows of X (anything sliced by rows).
+
+        Rows are read 4,096 at a time and summed in that order, whatever the array's chunks.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the covariance is singular.
+        """
+        rows, columns = X.shape
+        total, square = np.zeros(columns), np.zeros((columns, columns))
+        for pass_ in range(2):
+            mean = total / rows
+            for a in range(0, rows, 4096):
+                part = np.asarray(X[a : a + 4096], np.float64) * scale
+                if pass_ == 0:
+                    total += part.sum(axis=0)
+                else:
+                    square += (part - mean).T @ (part - mean)
+        covariance = square / max(rows - 1, 1)
+        if np.linalg.matrix_rank(covariance, hermitian=True) < columns:
+            raise InvalidOptionError(
+                "the features' covariance is singular, so it has no inverse; drop constant and "
+                "dependent columns or give VI (a pseudo-inverse is not a metric)"
+            )
+        inverse = np.linalg.inv(covariance)
+        return cls((inverse + inverse.T) / 2, mean)
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        if columns != len(self._center):
+            raise InvalidOptionError(
+                f"VI is {len(self._center)} × {len(self._center)} but the features have "
+                f"{columns} columns"
+            )
+        return KernelForm(EUCLIDEAN, matrix=self._matrix * scale, center=self._center / scale)
+
+    def __str__(self) -> str:
+        return f"mahalanobis({self._token})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mahalanobis) and self._token == other._token
+
+    def __hash__(self) -> int:
+        return hash(self._token)
+
+
+@dataclass(frozen=True)
+class Function(Metric):
+    """A user's callable f(x, x′) → float ≥ 0, symmetric, of two float64 rows.
+
+    It is called once for every pair of differently labelled rows, lower row number first.
+    """
+
+    function: Callable[[NDArray[Any], NDArray[Any]], float]
+    name = "function"
+
+    def form(self, columns: int, scale: float) -> KernelForm:
+        return KernelForm(FUNCTION, scale, function=self.function)
+
+    def __str__(self) -> str:
+        from dask.tokenize import tokenize
+
+        where = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return f"function({where}, {tokenize(self.function)})"
+
+
+_PLAIN = {
+    cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)
+}
+METRIC_NAMES = (*_PLAIN, "minkowski(p)", "mahalanobis")
+
+
+def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
+    """Return the metric of that name, the metric itself, or a callable as a metric.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown name.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Function(metric)
+    match = re.fullmatch(r"(\w+)(?:\((.+)\))?", str(metric).strip().lower())
+    name, argument = match.groups() if match else (str(metric), None)
+    if name == "mahalanobis":
+        raise InvalidOptionError(
+            "mahalanobis needs its matrix: give Mahalanobis(VI) or Mahalanobis.fit(X)"
+        )
+    if name not in _PLAIN or (argument is not None and name != "minkowski"):
+        raise InvalidOptionError(
+            f"metric {metric!r} is unknown; choose one of {', '.join(METRIC_NAMES)} or a callable"
+        )
+    if argument is None:
+        return _PLAIN[name]()
+    try:
+        return Minkowski(float(argument))
+    except ValueError as error:
+        if isinstance(error, InvalidOptionError):
+            raise
+        raise InvalidOptionError(f"minkowski({argument}): p must be a number") from error

@@ -1,0 +1,427 @@
+"""The only builder of block-pair graphs: tiles, then partial results, then a tree of merges.
+
+A tile task is given the source's address, two ranges of rows and the parameters; it reads what it
+needs itself, so features are never a Dask dependency. Partial results are merged by
+`Tables.merge`, which is associative, commutative and idempotent: neither chunking, tile size,
+worker count, a retry nor a duplicate can change a bit of the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from dask.tokenize import tokenize
+from numpy.typing import NDArray
+
+from .errors import InvalidDataError
+from .kernels import NOBODY, Counters, PairJob, Screen, Tables, reduce_tile
+from .labels import LabelMap
+from .metrics import KernelForm, Metric
+from .plan import SPLIT_EVERY, Plan
+from .store import Block, ResultTables, SourceAddress, Summary, TileMemo, summarise
+
+TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
+TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
+
+Key = Hashable
+Graph = dict[Key, Any]
+
+
+class Source(Protocol):
+    """Anything that tiles can read rows from, in this process or another."""
+
+    def read_block(self, lo: int, hi: int) -> Block:
+        """Return rows lo:hi."""
+        ...
+
+
+def open_source(source: Source | SourceAddress) -> Source:
+    """Return what reads the rows."""
+    return source.open() if isinstance(source, SourceAddress) else source
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What all tiles of a run share.
+
+    Attributes
+    ----------
+    metric : Metric
+    labels : LabelMap
+    groups : tuple of str
+        Reference groups: the columns of every table.
+    columns : int
+        Columns of the features.
+    scale : float
+    require_labels : tuple of int
+        Codes of the groups that must hold two labels at least (paper, 3.1).
+    """
+
+    metric: Metric
+    labels: LabelMap
+    groups: tuple[str, ...]
+    columns: int
+    scale: float
+    require_labels: tuple[int, ...]
+
+    @property
+    def form(self) -> KernelForm:
+        """The metric as kernels take it."""
+        return self.metric.form(self.columns, self.scale)
+
+    @property
+    def quotients(self) -> bool:
+        """Whether Q is more than the reach's reciprocal."""
+        return not self.labels.is_categorical
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what results depend on, beside the data, as plain values."""
+        return {"metric": str(self.metric), "scale": self.scale, **self.labels.parameters()}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What tiles need to know of all rows: how to centre them, and ‖y‖∞."""
+
+    center: NDArray[np.float64]
+    largest_feature: float
+    label_norm: float
+
+    def job(self, spec: PairSpec) -> PairJob:
+        """Return the kernels' view of the run."""
+        form = spec.form
+        lift = 1.0
+        if 0 < self.largest_feature < TINY and not form.widened:
+            lift = 2.0 ** -np.floor(np.log2(self.largest_feature))
+        return PairJob(
+            form,
+            spec.labels.code,
+            spec.quotients,
+            len(spec.groups),
+            self._screen(form, lift),
+            lift,
+        )
+
+    def _screen(self, form: KernelForm, lift: float) -> Screen:
+        if form.unit_rows:
+            return Screen(None, 0.5)
+        if form.matrix is not None:
+            shift = 0.0 if form.center is None else float(np.abs(form.center).max())
+            reach = (self.largest_feature + shift) * float(np.abs(form.matrix).sum(axis=1).max())
+            return Screen(None, _power_below(reach))
+        return Screen(self.center * lift, _power_below(2 * self.largest_feature * lift))
+
+
+def _power_below(size: float) -> float:
+    """Return the power of two that brings `size` to at most 1."""
+    return float(2.0 ** -np.ceil(np.log2(size))) if size > 0 else 1.0
+
+
+def check_summary(summary: Summary, spec: PairSpec) -> float:
+    """Check what the definitions ask of the data (paper, 3.1) and return ‖y‖∞.
+
+    Raises
+    ------
+    InvalidDataError
+        For fewer than two rows, or a group with one label.
+    """
+    if summary.rows < 2:
+        raise InvalidDataError(f"robustness needs two samples at least, not {summary.rows}")
+    for code in spec.require_labels:
+        name = spec.groups[code]
+        group = summary.groups.get(code)
+        if group is None:
+            raise InvalidDataError(f"group {name!r} has no rows; drop it from the split")
+        if not group.varied:
+            label = group.label[0] if len(group.label) == 1 else group.label
+            raise InvalidDataError(
+                f"all {group.rows} samples of group {name!r} have the label {label:g}; robustness "
+                "needs two different labels in every group (paper, 3.1)"
+                if isinstance(label, float)
+                else f"all {group.rows} samples of group {name!r} have the same label"
+            )
+    return spec.labels.norm_bound(summary)
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """A `PairSpec` with how its tiles run."""
+
+    pairs: PairSpec
+    panel_rows: tuple[int, int]
+    memo: TileMemo | None = None
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """Partial results of a tile's two sides; `right` is None on the diagonal."""
+
+    left: Tables
+    right: Tables | None
+
+
+@dataclass
+class PairGraph:
+    """A graph whose last layer holds the finished tables of every block.
+
+    Attributes
+    ----------
+    graph : dict
+    token : str
+    blocks : tuple of (first row, last row + 1)
+    source, context : keys of the source and the context
+    tables : list of keys, one a block
+    tiles : list of keys
+    dependencies : collections whose graphs this one needs
+    """
+
+    graph: Graph
+    token: str
+    blocks: tuple[tuple[int, int], ...]
+    source: Key
+    context: Key
+    tables: list[Key] = field(default_factory=list)
+    tiles: list[Key] = field(default_factory=list)
+    dependencies: list[Any] = field(default_factory=list)
+
+
+def build(
+    prepared: PairGraph,
+    spec: TileSpec,
+    plan: Plan,
+    *,
+    memo_names: Mapping[tuple[int, int], str] | None = None,
+    base: ResultTables | None = None,
+) -> PairGraph:
+    """Add tiles and merges to a graph that already holds the source and the context.
+
+    Parameters
+    ----------
+    prepared : PairGraph
+        From `start_graph`.
+    plan : Plan
+    memo_names : mapping, optional
+        Tile → name under which it is memoised.
+    base : ResultTables, optional
+        A finished result of the first rows: its pairs are not computed again.
+    """
+    pairs, graph = prepared, prepared.graph
+    parts: dict[int, list[tuple[Key, int]]] = {k: [] for k in range(len(plan.blocks))}
+    for k, (lo, hi) in enumerate(plan.blocks):
+        if base is not None and hi <= base.rows:
+            key = (f"known-{pairs.token}", k)
+            graph[key] = (load_tables, base, lo, hi, len(spec.pairs.groups))
+            parts[k].append((key, 0))
+    for i, j in plan.tiles:
+        key = (f"tile-{pairs.token}", i, j)
+        name = memo_names[i, j] if memo_names else ""
+        ranges = plan.blocks[i], plan.blocks[j]
+        graph[key] = (run_tile, spec, pairs.source, pairs.context, *ranges, name)
+        pairs.tiles.append(key)
+        parts[i].append((key, 0))
+        if i != j:
+            parts[j].append((key, 1))
+    for k, found in parts.items():
+        pairs.tables.append(_merge_tree(graph, pairs.token, k, found))
+    return pairs
+
+
+def _merge_tree(graph: Graph, token: str, block: int, parts: list[tuple[Key, int]]) -> Key:
+    """Add merges of at most SPLIT_EVERY parts a task; return the key of the last one."""
+    level = 0
+    while True:
+        merged: list[tuple[Key, int]] = []
+        for a in range(0, len(parts), SPLIT_EVERY):
+            some = parts[a : a + SPLIT_EVERY]
+            key = (f"merge-{token}", block, level, a // SPLIT_EVERY)
+            graph[key] = (merge_tables, [k for k, _ in some], tuple(side for _, side in some))
+            merged.append((key, 0))
+        if len(merged) == 1:
+            return merged[0][0]
+        parts, level = merged, level + 1
+
+
+def start_graph(
+    source: Source | SourceAddress | Key,
+    spec: PairSpec,
+    blocks: tuple[tuple[int, int], ...],
+    *,
+    graph: Graph | None = None,
+    source_is_key: bool = False,
+) -> PairGraph:
+    """Start a graph with the source and the context that all tiles share.
+
+    Stores carry their summary with them; other sources are summed up block by block, as tasks.
+    """
+    token = tokenize(source, spec, blocks)
+    graph = {} if graph is None else graph
+    key: Key = source if source_is_key else f"source-{token}"
+    if not source_is_key:
+        graph[key] = source
+    context = f"context-{token}"
+    if source_is_key or isinstance(source, SourceAddress):
+        graph[context] = (store_context, key, spec)
+        return PairGraph(graph, token, blocks, key, context)
+    parts: list[Key] = []
+    for k, (lo, hi) in enumerate(blocks):
+        parts.append((f"summary-{token}", k))
+        graph[parts[-1]] = (summarise_rows, key, lo, hi)
+    level = 0
+    while len(parts) > 1:
+        level += 1
+        groups = [parts[a : a + SPLIT_EVERY] for a in range(0, len(parts), SPLIT_EVERY)]
+        parts = [(f"summary-{token}", level, k) for k in range(len(groups))]
+        graph.update(zip(parts, ((merge_summaries, g) for g in groups), strict=True))
+    graph[context] = (make_context, parts[0], spec)
+    return PairGraph(graph, token, blocks, key, context)
+
+
+# -- what the tasks do -----------------------------------------------------------------------
+
+
+def run_tile(
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    memo_name: str,
+) -> TileResult:
+    """Reduce all pairs between two ranges of rows, or find them in the memo."""
+    started = time.perf_counter()
+    if spec.memo is not None:
+        found = spec.memo.load(memo_name)
+        if found is not None:
+            result = _unpack(found, rows, columns)
+            _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
+            return result
+    reader, labels = open_source(source), spec.pairs.labels
+
+    def read(lo: int, hi: int) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+        block = reader.read_block(lo, hi)
+        return block.features, labels.encode(block.labels), block.split
+
+    left, right, counters = reduce_tile(
+        read, rows, columns, spec.panel_rows, context.job(spec.pairs)
+    )
+    result = TileResult(left, None if rows == columns else right)
+    if spec.memo is not None:
+        spec.memo.save(memo_name, _pack(result))
+    _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
+    return result
+
+
+def merge_tables(parts: list[TileResult | Tables], sides: tuple[int, ...]) -> Tables:
+    """Merge the wanted sides of tiles and earlier merges."""
+    merged: Tables | None = None
+    for part, side in zip(parts, sides, strict=True):
+        tables = part
+        if isinstance(part, TileResult):
+            tables = part.right if side and part.right is not None else part.left
+        assert isinstance(tables, Tables)
+        merged = tables if merged is None else merged.merge(tables)
+    assert merged is not None
+    return merged
+
+
+def summarise_rows(source: Source, lo: int, hi: int) -> Summary:
+    """Check and sum up rows lo:hi."""
+    return summarise(source.read_block(lo, hi), lo)
+
+
+def merge_summaries(parts: list[Summary]) -> Summary:
+    """Merge summaries of rows that follow each other."""
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merge(part)
+    return merged
+
+
+def make_context(summary: Summary, spec: PairSpec) -> Context:
+    """Check the data as a whole and keep what tiles need."""
+    norm = check_summary(summary, spec)
+    return Context(summary.center, summary.largest_feature, norm)
+
+
+def store_context(address: SourceAddress, spec: PairSpec) -> Context:
+    """Like `make_context`, from the summary that the store keeps."""
+    return make_context(address.open().summary, spec)
+
+
+def load_tables(result: ResultTables, lo: int, hi: int, groups: int) -> Tables:
+    """Read a finished result's rows as partial results, for more groups than it had perhaps."""
+
+    def wide(table: str, fill: float) -> NDArray[Any]:
+        values = result.read(table, lo, hi)
+        extra = np.full((hi - lo, groups - values.shape[1]), fill, values.dtype)
+        return np.concatenate([values, extra], axis=1)
+
+    tables = result.tables()
+    reach, nearest = wide("reach_by_group", np.inf), wide("nearest_by_group", -1)
+    quotient, witness = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
+    if "witness_by_group" in tables:
+        quotient, witness = wide("lipschitz_by_group", 0.0), wide("witness_by_group", -1)
+    return Tables(
+        lo,
+        reach,
+        np.where(nearest < 0, NOBODY, nearest),
+        quotient,
+        np.where(witness < 0, NOBODY, witness),
+    )
+
+
+def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
+    packed = {f"left_{k}": v for k, v in result.left.arrays().items()}
+    if result.right is not None:
+        packed |= {f"right_{k}": v for k, v in result.right.arrays().items()}
+    return packed
+
+
+def _unpack(
+    packed: dict[str, NDArray[Any]], rows: tuple[int, int], columns: tuple[int, int]
+) -> TileResult:
+    empty = np.zeros((0, 0)), np.full((0, 0), NOBODY)
+
+    def side(name: str, first: int) -> Tables:
+        quotient, witness = (
+            packed.get(f"{name}_{k}", e)
+            for k, e in zip(("quotient", "witness"), empty, strict=True)
+        )
+        return Tables(first, packed[f"{name}_reach"], packed[f"{name}_nearest"], quotient, witness)
+
+    return TileResult(
+        side("left", rows[0]), side("right", columns[0]) if rows != columns else None
+    )
+
+
+def _announce(
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    counters: Counters,
+    seconds: float,
+    *,
+    resumed: bool,
+) -> None:
+    """Tell whoever listens on the scheduler that a tile is done."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return  # not on a distributed worker
+    worker.log_event(
+        TOPIC,
+        {
+            "rows": list(rows),
+            "columns": list(columns),
+            "pairs": counters.pairs,
+            "proven": counters.proven,
+            "rows_read": counters.rows_read,
+            "seconds": seconds,
+            "resumed": resumed,
+        },
+    )

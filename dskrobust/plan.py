@@ -1,0 +1,260 @@
+"""From the size of the work and of the workers: blocks, panels, tasks, bytes and peak memory.
+
+Pure arithmetic: no Dask, no Zarr, nothing is read. Rows are cut into *blocks*; a pair of blocks is
+a *tile*, the work of one task; inside a tile *panels* of rows are held in memory. Blocks follow
+from the time that a task should last, panels from the memory it may use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from .errors import MemoryPlanError
+
+MIB = 2**20
+BASE_BYTES = 230 * MIB  # a worker process with dask, zarr and the compiled kernels loaded
+USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
+TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
+PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
+FLOPS = 5e10  # multiply-adds of a core in float32, times two
+MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
+TILES_PER_THREAD = 6
+SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
+READ_BYTES = 16 * MIB  # decoded at once while a panel is read
+PIECE_BYTES = 8 * MIB  # float64 scratch while rows are rounded
+SPLIT_EVERY = 8  # partial results merged by one task
+LEAST_PANEL = 16  # rows; smaller panels would read everything too often
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    segments : tuple of int
+        Rows written at once; blocks never cross from one into the next.
+    columns : int
+    stored_bytes : int
+        Bytes of a stored value.
+    kernel_bytes : int
+        Bytes of a value as distances are computed from it.
+    screened : bool
+        Whether a float32 copy of a panel is kept for matrix products.
+    groups : int
+    tables : int
+        Tables per group: 1 (distances) or 2 (and quotients), 16 bytes a row and group each.
+    unit_rows : int
+        Rows that are read together at least (a chunk).
+    done_segments : int
+        Leading segments whose pairs among themselves are known already.
+    """
+
+    segments: tuple[int, ...]
+    columns: int
+    stored_bytes: int
+    kernel_bytes: int
+    screened: bool
+    groups: int
+    tables: int = 1
+    unit_rows: int = 1
+    done_segments: int = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(self.segments)
+
+    @property
+    def panel_row_bytes(self) -> int:
+        """Bytes of a row in a panel."""
+        return self.columns * (self.kernel_bytes + (4 if self.screened else 0))
+
+    @property
+    def table_row_bytes(self) -> int:
+        """Bytes of a row's partial results."""
+        return 16 * self.tables * self.groups
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What there is to compute with; `memory_limit` in bytes per worker, None without one."""
+
+    workers: int = 1
+    threads: int = 1
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a workload will run.
+
+    Attributes
+    ----------
+    blocks : tuple of (first row, last row + 1)
+    panel_rows : (int, int)
+        Rows held at once of either side of a tile.
+    tiles : tuple of (block, block)
+        Pairs of blocks, first ≤ second.
+    tasks : int
+        Tasks of the graph, about.
+    bytes_read : int
+        Decoded bytes of features read from the store by all tiles.
+    operations : float
+        Floating-point operations of the products (or distances).
+    peak_bytes : int
+        Projected peak memory of a worker process.
+    resources : Resources
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    panel_rows: tuple[int, int]
+    tiles: tuple[tuple[int, int], ...]
+    tasks: int
+    bytes_read: int
+    operations: float
+    peak_bytes: int
+    resources: Resources
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of rows that all tiles look at together."""
+        return sum(pairs_of(self.blocks[i], self.blocks[j]) for i, j in self.tiles)
+
+
+def pairs_of(a: tuple[int, int], b: tuple[int, int]) -> int:
+    """Return how many pairs two ranges of rows have, each pair once."""
+    rows, columns = a[1] - a[0], b[1] - b[0]
+    return rows * (rows - 1) // 2 if a == b else rows * columns
+
+
+def make_plan(
+    work: Workload,
+    resources: Resources | None = None,
+    *,
+    block_rows: int | None = None,
+    panel_rows: int | None = None,
+) -> Plan:
+    """Choose blocks and panels, and project what the run will take.
+
+    Parameters
+    ----------
+    work : Workload
+    resources : Resources, optional
+    block_rows, panel_rows : int, optional
+        Fixed sizes in rows instead of chosen ones (results do not depend on them).
+
+    Raises
+    ------
+    MemoryPlanError
+        Where not even the smallest panels fit the memory limit.
+    """
+    resources = resources or Resources()
+    size = block_rows or choose_block_rows(work, resources)
+    blocks = cut_blocks(work.segments, size)
+    done = sum(work.segments[: work.done_segments])
+    tiles = tuple(
+        (i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done
+    )
+    largest = max(b - a for a, b in blocks)
+    fixed = BASE_BYTES + resources.threads * tile_bytes(work, largest)
+    panels = (
+        (panel_rows, panel_rows)
+        if panel_rows
+        else _choose_panels(work, resources, largest, fixed)
+    )
+    panels = min(panels[0], largest), min(panels[1], largest)
+    peak = fixed + resources.threads * panel_bytes(work, *panels)
+    _check(work, resources, peak, panels)
+    merges = sum(ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)) for _ in blocks)
+    return Plan(
+        blocks,
+        panels,
+        tiles,
+        len(tiles) + merges + 6 * len(blocks),
+        sum(_rows_read(blocks[i], blocks[j], panels[0]) for i, j in tiles)
+        * work.columns
+        * work.stored_bytes,
+        2.0 * work.columns * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles),
+        peak,
+        resources,
+    )
+
+
+def choose_block_rows(work: Workload, resources: Resources) -> int:
+    """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+    seconds = 2.0 * work.columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
+    size = int(sqrt(TILE_SECONDS / seconds))
+    least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
+    size = min(size, max(256, ceil(work.rows / least_blocks)))
+    size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
+    unit = work.unit_rows
+    return size if size < unit else size - size % unit
+
+
+def cut_blocks(segments: tuple[int, ...], size: int) -> tuple[tuple[int, int], ...]:
+    """Cut every segment into blocks of `size` rows."""
+    blocks, start = [], 0
+    for rows in segments:
+        blocks += [(a, min(a + size, start + rows)) for a in range(start, start + rows, size)]
+        start += rows
+    return tuple(blocks)
+
+
+def panel_bytes(work: Workload, rows: int, columns: int) -> int:
+    """Bytes of the two panels of a tile, reading and preparing included."""
+    converted = work.columns * work.stored_bytes if work.kernel_bytes != work.stored_bytes else 0
+    return (rows + columns) * (work.panel_row_bytes + 64) + max(rows, columns) * converted
+
+
+def tile_bytes(work: Workload, block_rows: int) -> int:
+    """Bytes of a tile beside its panels: buffers, chunks being decoded, partial results."""
+    unit = work.unit_rows * work.columns * work.stored_bytes
+    reading = 2 * max(READ_BYTES, unit) + 2 * unit
+    tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
+    return SCRATCH_BYTES + PIECE_BYTES + reading + tables
+
+
+def _choose_panels(
+    work: Workload, resources: Resources, largest: int, fixed: int
+) -> tuple[int, int]:
+    """Hold the whole tile where it fits; else as many rows of one side and a quarter of them."""
+    if resources.memory_limit is None:
+        return largest, largest
+    left = (int(resources.memory_limit * USABLE) - fixed) // resources.threads
+    if panel_bytes(work, largest, largest) <= left:
+        return largest, largest
+    row = max(1, panel_bytes(work, 4, 1) - panel_bytes(work, 0, 0))
+    quarter = max(1, left // row)
+    return min(4 * quarter, largest), min(quarter, largest)
+
+
+def _rows_read(a: tuple[int, int], b: tuple[int, int], panel: int) -> int:
+    """Rows that a tile reads: its rows once, its columns once for every panel of rows."""
+    rows, columns = a[1] - a[0], b[1] - b[0]
+    panels = ceil(rows / panel)
+    if a != b:
+        return rows + panels * columns
+    return rows + sum(max(0, rows - (k + 1) * panel) for k in range(panels))
+
+
+def _check(
+    work: Workload, resources: Resources, peak: int, panels: tuple[int, int]
+) -> None:
+    limit = resources.memory_limit
+    if limit is None or (peak <= limit * USABLE and panels[0] >= min(LEAST_PANEL, work.rows)):
+        return
+    smallest = make_smallest(work, resources)
+    raise MemoryPlanError(
+        f"{work.rows:,} × {work.columns:,} does not fit {resources.threads} thread(s) in a memory "
+        f"limit of {limit / MIB:,.0f} MiB a worker: the smallest panels need "
+        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable). "
+        "Raise --memory-limit, or use fewer threads per worker"
+    )
+
+
+def make_smallest(work: Workload, resources: Resources) -> int:
+    """Return the peak of a worker with the smallest panels."""
+    block = choose_block_rows(work, resources)
+    tile = tile_bytes(work, block) + panel_bytes(work, LEAST_PANEL, LEAST_PANEL // 4)
+    return BASE_BYTES + resources.threads * tile

@@ -1,0 +1,230 @@
+"""Where tiles read rows from when there is no store: arrays in this process, or a scratch store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.tokenize import tokenize
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InvalidDataError
+from .pairwise import Graph, Key
+from .store import (
+    Block,
+    SourceAddress,
+    StoreSpec,
+    Written,
+    commit_segment,
+    create_empty,
+    grow,
+    is_zarr,
+    layout_of,
+    write_rows,
+)
+
+
+class ArraySource:
+    """Rows of arrays that live where the tasks run (NumPy) or can be opened there (Zarr).
+
+    Parameters
+    ----------
+    X : array (n, d)
+    y : array (n,) or (n, m), numbers
+    split : ndarray (n,) int16
+    """
+
+    def __init__(self, X: Any, y: Any, split: NDArray[np.int16]) -> None:
+        self.X, self.y, self.split = X, y, split
+
+    @property
+    def rows(self) -> int:
+        return int(self.X.shape[0])
+
+    def read_block(self, lo: int, hi: int) -> Block:
+        """Return rows lo:hi."""
+        features = np.asarray(self.X[lo:hi])
+        if features.dtype.kind == "b":
+            features = features.astype(np.uint8)
+        return Block(features, np.asarray(self.y[lo:hi]), self.split[lo:hi])
+
+    def __dask_tokenize__(self) -> Any:
+        if is_zarr(self.X) or is_zarr(self.y):
+            return ("ArraySource", id(self), id(self.X), id(self.y))
+        return ("ArraySource", tokenize(self.X, self.y, self.split))
+
+
+class StackedSource:
+    """Sources one after another; blocks never reach from one into the next."""
+
+    def __init__(self, parts: Sequence[ArraySource]) -> None:
+        self.parts = tuple(parts)
+
+    def read_block(self, lo: int, hi: int) -> Block:
+        """Return rows lo:hi."""
+        start = 0
+        for part in self.parts:
+            if lo < start + part.rows:
+                return part.read_block(lo - start, hi - start)
+            start += part.rows
+        raise IndexError(f"rows {lo} to {hi} lie beyond the {start} rows there are")
+
+
+@dataclass(frozen=True)
+class GivenArrays:
+    """Arrays as a caller gave them, checked, with classes and groups as codes.
+
+    Attributes
+    ----------
+    X, y : arrays
+    split : ndarray (n,) int16
+    groups : tuple of str
+    """
+
+    X: Any
+    y: Any
+    split: NDArray[np.int16]
+    groups: tuple[str, ...]
+
+    @property
+    def lazy(self) -> bool:
+        """Whether rows only exist after Dask computed them."""
+        return isinstance(self.X, da.Array) or isinstance(self.y, da.Array)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.X.shape[0]), int(self.X.shape[1])
+
+    def source(self) -> ArraySource:
+        return ArraySource(self.X, self.y, self.split)
+
+
+def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
+    """Check what can be checked without computing anything.
+
+    Raises
+    ------
+    InvalidDataError
+        For shapes that do not fit, unknown chunk sizes, dtypes that are not numbers.
+    """
+    X, y = _given(X, "X"), _given(y, "y")
+    if len(X.shape) != 2 or X.shape[1] == 0:
+        raise InvalidDataError(f"X must have the shape (samples, columns), not {tuple(X.shape)}")
+    if any(np.isnan(k) for k in (*X.shape, *y.shape)):
+        raise InvalidDataError("X or y has unknown chunk sizes; call compute_chunk_sizes() first")
+    if len(y.shape) not in (1, 2) or y.shape[0] != X.shape[0]:
+        raise InvalidDataError(
+            f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
+        )
+    if y.dtype.kind in "UTS":
+        if isinstance(y, da.Array):
+            raise InvalidDataError(
+                "text labels in a Dask array have to be known before the graph is built; give "
+                "them as NumPy array or integers, or use create_store"
+            )
+        y = np.unique(np.asarray(y[:]), return_inverse=True)[1].astype(np.int64)
+    layout_of(X, y)
+    if split is None:
+        return GivenArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",))
+    if isinstance(split, da.Array):
+        raise InvalidDataError(
+            "split is a Dask array, but group names have to be known before the graph is built; "
+            "give it as NumPy array, or use create_store"
+        )
+    names, codes = np.unique(np.asarray(split), return_inverse=True)
+    if codes.shape != (X.shape[0],):
+        raise InvalidDataError(f"split has shape {codes.shape}, not ({X.shape[0]},)")
+    return GivenArrays(X, y, codes.astype(np.int16), tuple(str(name) for name in names))
+
+
+def _given(value: Any, name: str) -> Any:
+    if isinstance(value, da.Array) or is_zarr(value):
+        return value
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    value = np.asarray(value)
+    if value.dtype.kind == "O":
+        if value.ndim == 1 and all(isinstance(v, str) for v in value):
+            return value.astype(str)
+        raise InvalidDataError(f"{name} has dtype object; convert it to numbers or text first")
+    return value
+
+
+def scratch_graph(given: GivenArrays, spec: StoreSpec, folder: str | None) -> tuple[Graph, Key, list[Any], str]:
+    """Tasks that write arrays into a scratch store, for workers in other processes.
+
+    Returns
+    -------
+    graph : dict
+    key : of the finished store's address
+    dependencies : list of collections
+    url : str
+    """
+    layout = layout_of(given.X, given.y)
+    rows, step = given.shape[0], layout.write_rows
+    cuts = tuple(min(step, rows - a) for a in range(0, rows, step))
+    X = _as_dask(given.X, cuts)
+    y = _as_dask(given.y, cuts)
+    token = tokenize(X.name, y.name, given.split, spec, folder)
+    url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
+    graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
+    writes: list[Key] = []
+    for k, a in enumerate(range(0, rows, step)):
+        key = (f"write-{token}", k)
+        y_key = (y.name, k) if y.ndim == 1 else (y.name, k, 0)
+        split = given.split[a : a + step]
+        graph[key] = (_write_scratch, f"scratch-{token}", a, (X.name, k, 0), y_key, split)
+        writes.append(key)
+    done = f"scratched-{token}"
+    graph[done] = (_commit_scratch, f"scratch-{token}", rows, writes)
+    return graph, done, [X, y], url
+
+
+def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
+    chunks = (cuts, *((size,) for size in array.shape[1:]))
+    if isinstance(array, da.Array):
+        return array.rechunk(chunks)
+    return da.from_array(array, chunks=chunks)
+
+
+def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
+    create_empty(url, spec, layout, overwrite=True)
+    grow(url, rows)
+    return url
+
+
+def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16]) -> Written:
+    features = np.asarray(X)
+    if features.dtype.kind == "b":
+        features = features.astype(np.uint8)
+    return write_rows(url, start, Block(features, np.asarray(y), split))
+
+
+def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:
+    commit_segment(url, written)
+    return SourceAddress(url, rows)
+
+
+def shares_process() -> bool:
+    """Tell whether tasks will run in this process (threads), as far as can be known now."""
+    scheduler = dask.config.get("scheduler", None)
+    if isinstance(scheduler, str):
+        return scheduler.lower() in ("threads", "threading", "sync", "synchronous", "single-threaded")
+    try:
+        from distributed import default_client
+
+        default_client()
+    except (ImportError, ValueError):
+        return True
+    return False
+
+
+def scratch_spec(groups: tuple[str, ...], scale: float, kind: str) -> StoreSpec:
+    """A store's description for arrays that have none."""
+    return replace(StoreSpec(name="scratch", label_kind=kind), groups=groups, scale=scale)

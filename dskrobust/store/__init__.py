@@ -1,0 +1,46 @@
+"""The Zarr store: features, labels, split and results. The only importer of zarr."""
+
+from .dataset import (
+    SourceAddress,
+    Store,
+    StoredArray,
+    append_rows,
+    create_store,
+    is_zarr,
+    open_store,
+    write_store,
+)
+from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
+from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
+from .writing import ARRAYS, Layout, Written, commit_segment, create_empty, grow, layout_of, write_rows
+
+__all__ = [
+    "ARRAYS",
+    "Block",
+    "GroupSummary",
+    "Layout",
+    "ResultTables",
+    "ResultWriter",
+    "SourceAddress",
+    "Store",
+    "StoreSpec",
+    "StoredArray",
+    "Summary",
+    "TileMemo",
+    "Written",
+    "append_rows",
+    "commit_segment",
+    "create_empty",
+    "create_store",
+    "current_results",
+    "find_results",
+    "grow",
+    "infer_label_kind",
+    "is_zarr",
+    "layout_of",
+    "matching",
+    "open_store",
+    "summarise",
+    "write_rows",
+    "write_store",
+]

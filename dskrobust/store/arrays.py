@@ -1,0 +1,140 @@
+"""Checked Zarr arrays: whole chunks, one writer each, nothing read that was not written.
+
+Zarr reads a missing chunk as the fill value, and most codecs do not notice a flipped bit. So
+every array carries a crc32c codec, and the features, labels and split also a table with the
+checksum of every *unit* (a run of rows), which is compared on every read: a chunk that is missing
+or was swapped is an error that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from ..errors import DamagedStoreError, StoreError
+
+UNIT_BYTES = 4 * 2**20  # about the chunk size from which local reads run at full speed
+READ_BYTES = 16 * 2**20  # most bytes decoded at once while a block is read
+
+
+def rows_per_unit(row_bytes: int) -> int:
+    """Return how many rows make a unit (a chunk of features): a power of two, about 4 MiB."""
+    return 1 << max(0, min(16, (UNIT_BYTES // max(row_bytes, 1)).bit_length() - 1))
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *,
+    compress: bool = True,
+) -> zarr.Array[Any]:
+    """Create an array whose chunks are always written and checksummed."""
+    codecs = ([ZstdCodec(level=1)] if compress else []) + [Crc32cCodec()]
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=tuple(max(1, c) for c in chunks),
+        dtype=dtype,
+        compressors=codecs,
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+
+
+def checksum(values: NDArray[Any]) -> int:
+    """Return the crc32c of the values' bytes in C order."""
+    return int(google_crc32c.value(values.tobytes()))
+
+
+def digest(parts: Iterator[bytes] | list[bytes]) -> str:
+    """Return a 128-bit hexadecimal digest of the parts in their order."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()[:32]
+
+
+def read_checked(
+    array: zarr.Array[Any], lo: int, hi: int, units: list[tuple[int, int, int]]
+) -> NDArray[Any]:
+    """Read rows lo:hi and compare every unit that they touch with its checksum.
+
+    Parameters
+    ----------
+    array : zarr.Array, shape (n, ...)
+    lo, hi : int
+        Rows wanted.
+    units : list of (first row, last row + 1, crc32c)
+        The units that cover lo:hi, in order.
+
+    Raises
+    ------
+    DamagedStoreError
+        Naming the array and the chunk that is missing, truncated or changed.
+    """
+    out = np.empty((hi - lo, *array.shape[1:]), array.dtype)
+    row_bytes = max(1, out.itemsize * int(np.prod(array.shape[1:], dtype=np.int64)))
+    for run in _runs(units, READ_BYTES // row_bytes):
+        first, last = run[0][0], run[-1][1]
+        values = _read(array, first, last)
+        for a, b, expected in run:
+            if checksum(values[a - first : b - first]) != expected:
+                raise damaged(array, a, "is missing or was changed after it was written")
+        a, b = max(first, lo), min(last, hi)
+        out[a - lo : b - lo] = values[a - first : b - first]
+    return out
+
+
+def read_plain(array: zarr.Array[Any]) -> NDArray[Any]:
+    """Read a whole small array, whose chunks are only guarded by their codec."""
+    if array.nchunks_initialized < array.nchunks:
+        raise damaged(array, None, "has a chunk missing")
+    return _read(array, 0, array.shape[0])
+
+
+def damaged(array: zarr.Array[Any], row: int | None, what: str) -> DamagedStoreError:
+    """Build the error that names a damaged chunk."""
+    chunk = "" if row is None else f" chunk {row // array.chunks[0]} (rows from {row})"
+    return DamagedStoreError(
+        f"array '{array.path}' of {array.store_path.store}:{chunk} {what}; "
+        "write the store again from its source"
+    )
+
+
+def _runs(
+    units: list[tuple[int, int, int]], most_rows: int
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut consecutive units into runs of at most `most_rows` rows, at least one unit each."""
+    run: list[tuple[int, int, int]] = []
+    for unit in units:
+        if run and unit[1] - run[0][0] > most_rows:
+            yield run
+            run = []
+        run.append(unit)
+    if run:
+        yield run
+
+
+def _read(array: zarr.Array[Any], first: int, last: int) -> NDArray[Any]:
+    try:
+        return np.asarray(array[first:last])
+    except MemoryError:
+        raise
+    except Exception as error:  # codecs raise what they like: name the chunk that does
+        step = array.chunks[0]
+        for row in range(first - first % step, last, step):
+            try:
+                array[row : min(row + step, array.shape[0])]
+            except Exception as cause:
+                raise damaged(array, row, f"cannot be decoded ({cause})") from cause
+        raise StoreError(f"array '{array.path}' cannot be read: {error}") from error

@@ -1,0 +1,266 @@
+"""Results beside the data: final tables per group, and the finished tiles of a run under way."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ..errors import DamagedStoreError, StaleResultsError
+from . import arrays, writing
+from .dataset import SourceAddress, Store
+
+RESULTS, TILES = "results", "tiles"
+KEY = writing.KEY
+
+
+@dataclass(frozen=True)
+class ResultTables:
+    """A finished result in a store.
+
+    Attributes
+    ----------
+    url : str
+        The store.
+    name : str
+        The result's group below ``results/``.
+    parameters : mapping
+        Metric, label map and what else the values depend on.
+    segments : tuple of str
+        Digests of the data that the result covers, in row order.
+    rows : int
+    groups : tuple of str
+        Column names of the tables by group.
+    facts : mapping
+        How the result came about (seconds, tasks, versions, date).
+    """
+
+    url: str
+    name: str
+    parameters: Mapping[str, Any]
+    segments: tuple[str, ...]
+    rows: int
+    groups: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def covers(self, store: Store) -> bool:
+        """Tell whether this result is of exactly the store's data."""
+        return self.segments == tuple(digest for _, digest in store.segments)
+
+    def is_prefix_of(self, store: Store) -> bool:
+        """Tell whether this result is of the store's first segments."""
+        digests = tuple(digest for _, digest in store.segments)
+        return self.segments == digests[: len(self.segments)] and bool(self.segments)
+
+    def read(self, table: str, lo: int, hi: int) -> NDArray[Any]:
+        """Read rows lo:hi of a table, shape (hi - lo, groups) or (hi - lo,)."""
+        group = writing.open_group(self.url, dict(self.options), "r")
+        array = group[f"{RESULTS}/{self.name}/{table}"]
+        assert isinstance(array, zarr.Array)
+        sums = group[f"{RESULTS}/{self.name}/{table}.checksums"]
+        assert isinstance(sums, zarr.Array)
+        step, checks = array.chunks[0], arrays.read_plain(sums)
+        units = [
+            (a, min(a + step, self.rows), int(checks[a // step]))
+            for a in range(lo - lo % step, hi, step)
+        ]
+        return arrays.read_checked(array, lo, hi, units)
+
+    def tables(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return name → (shape, dtype) of every table."""
+        group = writing.open_group(self.url, dict(self.options), "r")[f"{RESULTS}/{self.name}"]
+        assert isinstance(group, zarr.Group)
+        return {
+            name: (a.shape, a.dtype)
+            for name, a in group.arrays()
+            if not name.endswith(".checksums")
+        }
+
+
+def find_results(store: Store) -> list[ResultTables]:
+    """Return the finished results in a store, newest last."""
+    try:
+        parent = store.group[RESULTS]
+    except KeyError:
+        return []
+    assert isinstance(parent, zarr.Group)
+    found = []
+    for name, group in parent.groups():
+        meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
+        if not meta.get("complete"):
+            continue
+        found.append(
+            ResultTables(
+                url=store.url,
+                name=name,
+                parameters=meta["parameters"],
+                segments=tuple(meta["segments"]),
+                rows=int(meta["rows"]),
+                groups=tuple(meta["groups"]),
+                options=store.address.options,
+                facts=meta["facts"],
+            )
+        )
+    return sorted(found, key=lambda r: str(r.facts.get("date", "")))
+
+
+def matching(store: Store, parameters: Mapping[str, Any]) -> list[ResultTables]:
+    """Return the store's results with these parameters, newest last."""
+    return [r for r in find_results(store) if dict(r.parameters) == dict(parameters)]
+
+
+def current_results(store: Store, parameters: Mapping[str, Any] | None = None) -> ResultTables:
+    """Return the newest result that covers the store's data (with these parameters).
+
+    Raises
+    ------
+    StaleResultsError
+        Where there is none; the message says what there is.
+    """
+    found = find_results(store)
+    fit = [r for r in found if parameters is None or dict(r.parameters) == dict(parameters)]
+    for result in reversed(fit):
+        if result.covers(store):
+            return result
+    command = f"run `dskrobust compute {store.url}`"
+    if fit:
+        raise StaleResultsError(
+            f"the results in {store.url} cover {fit[-1].rows:,} rows of other data than the "
+            f"{store.rows:,} rows there now; {command} (rows already scored are kept)"
+        )
+    if found:
+        have = "; ".join(str(r.parameters.get("metric")) for r in found)
+        raise StaleResultsError(
+            f"{store.url} has results for other parameters ({have}); {command} with the wanted ones"
+        )
+    raise StaleResultsError(f"{store.url} has no results yet; {command}")
+
+
+class ResultWriter:
+    """Writes one result: tables created first, rows by any number of tasks, then one commit."""
+
+    def __init__(
+        self,
+        address: SourceAddress,
+        parameters: Mapping[str, Any],
+        segments: tuple[str, ...],
+        groups: tuple[str, ...],
+        chunk_rows: int,
+    ) -> None:
+        self.address, self.parameters, self.groups = address, dict(parameters), groups
+        self.segments, self.chunk_rows = segments, chunk_rows
+        identity = [repr(sorted(self.parameters.items())).encode(), *(s.encode() for s in segments)]
+        label = re.sub(r"[^a-z0-9]+", "-", str(parameters.get("metric", "")).lower()).strip("-")
+        self.name = f"{label}-{arrays.digest(identity)[:12]}"
+
+    def _group(self) -> zarr.Group:
+        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        return group.require_group(f"{RESULTS}/{self.name}")
+
+    def create(self, tables: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+        """Create the tables, name → (shape of a row, dtype)."""
+        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        group = group.require_group(RESULTS).create_group(self.name, overwrite=True)
+        for name, (row, dtype) in tables.items():
+            shape = (self.address.rows, *row)
+            arrays.create_array(group, name, shape, (self.chunk_rows, *row), dtype)
+
+    def write(self, start: int, rows: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+        """Write one chunk of every table; return its checksums."""
+        group = self._group()
+        for name, values in rows.items():
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[start : start + len(values)] = values
+        return {name: arrays.checksum(values) for name, values in rows.items()}
+
+    def commit(self, checksums: list[dict[str, int]], facts: Mapping[str, Any]) -> ResultTables:
+        """Mark the result complete and drop the older ones with the same parameters."""
+        group = self._group()
+        for name in checksums[0]:
+            values = np.array([part[name] for part in checksums], np.uint32)
+            table = arrays.create_array(
+                group, f"{name}.checksums", values.shape, values.shape, values.dtype
+            )
+            table[:] = values
+        facts = {**facts, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        group.attrs[KEY] = {
+            "complete": True,
+            "parameters": self.parameters,
+            "segments": list(self.segments),
+            "rows": self.address.rows,
+            "groups": list(self.groups),
+            "facts": facts,
+        }
+        store = Store(
+            self.address.url,
+            writing.open_group(self.address.url, dict(self.address.options), "r+"),
+            dict(self.address.options),
+        )
+        for old in matching(store, self.parameters):
+            if old.name != self.name:
+                del store.group[f"{RESULTS}/{old.name}"]
+        return next(r for r in find_results(store) if r.name == self.name)
+
+
+@dataclass(frozen=True)
+class TileMemo:
+    """Finished tiles of a run, each one checksummed chunk, found again after any crash.
+
+    Attributes
+    ----------
+    address : SourceAddress
+    run : str
+        Digest of the parameters that all tiles of the run share.
+    """
+
+    address: SourceAddress
+    run: str
+
+    def _name(self, tile: str) -> str:
+        return f"{TILES}/{self.run}/{tile}"
+
+    def load(self, tile: str) -> dict[str, NDArray[Any]] | None:
+        """Return a finished tile's arrays, or None where there are none (or damaged ones)."""
+        group = writing.open_group(self.address.url, dict(self.address.options), "r")
+        try:
+            array = group[self._name(tile)]
+            assert isinstance(array, zarr.Array)
+            packed = arrays.read_plain(array)
+        except (KeyError, DamagedStoreError):
+            return None
+        with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as found:
+            return dict(found)
+
+    def save(self, tile: str, values: Mapping[str, NDArray[Any]]) -> None:
+        """Write a tile's arrays as one chunk, atomically."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **values)
+        packed = np.frombuffer(buffer.getvalue(), np.uint8)
+        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        array = arrays.create_array(
+            group, self._name(tile), packed.shape, packed.shape, packed.dtype
+        )
+        array[:] = packed
+
+    def count(self) -> int:
+        """Return how many tiles are stored."""
+        group = writing.open_group(self.address.url, dict(self.address.options), "r")
+        try:
+            return len(list(group[f"{TILES}/{self.run}"].array_keys()))  # type: ignore[union-attr]
+        except KeyError:
+            return 0
+
+    def clear(self) -> None:
+        """Drop all tiles of the run."""
+        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        if f"{TILES}/{self.run}" in group:
+            del group[f"{TILES}/{self.run}"]

@@ -1,0 +1,315 @@
+"""Writing a store: empty arrays, whole aligned chunks by one writer each, then one commit.
+
+A store is valid from its first commit on. `commit_segment` replaces the metadata in one atomic
+write, so a kill at any time leaves either the old state or the new one; rows beyond the committed
+number are never read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError, StoreError
+from . import arrays
+from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
+
+FORMAT = 1
+KEY = "dskrobust"
+UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
+ARRAYS = ("features", "labels", "split")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes of a store's arrays: rows are added later, so none are counted here.
+
+    Attributes
+    ----------
+    feature_shape, label_shape : tuple of int
+        Shape of one row: (d,), and () or (m,).
+    feature_dtype, label_dtype : numpy.dtype
+    """
+
+    feature_shape: tuple[int, ...]
+    feature_dtype: np.dtype[Any]
+    label_shape: tuple[int, ...]
+    label_dtype: np.dtype[Any]
+
+    @property
+    def unit_rows(self) -> int:
+        """Rows of a chunk of features and of a checksum."""
+        row = int(np.prod(self.feature_shape)) * self.feature_dtype.itemsize
+        return arrays.rows_per_unit(row)
+
+    @property
+    def write_rows(self) -> int:
+        """Rows of one write; writers that start at multiples of it never share a chunk."""
+        return self.unit_rows * UNITS_PER_WRITE
+
+    @classmethod
+    def of(cls, features: Any, labels: Any) -> Layout:
+        """Layout of the given arrays (anything with shape and dtype)."""
+        if len(features.shape) != 2 or features.shape[1] == 0:
+            raise InvalidDataError(
+                f"features must have the shape (samples, columns), not {tuple(features.shape)}"
+            )
+        if len(labels.shape) not in (1, 2):
+            raise InvalidDataError(
+                f"labels must have the shape (samples,) or (samples, m), not {tuple(labels.shape)}"
+            )
+        dtype = np.dtype(labels.dtype)
+        if dtype.kind not in "biuf":
+            raise InvalidDataError(
+                f"labels of dtype {dtype} are neither numbers nor text; convert them first"
+            )
+        dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+        return cls(
+            tuple(features.shape[1:]),
+            feature_dtype(features.dtype),
+            tuple(labels.shape[1:]),
+            dtype,
+        )
+
+
+def layout_of(features: Any, labels: Any) -> Layout:
+    """Layout of the given arrays (anything with shape and dtype), which are checked."""
+    return Layout.of(features, labels)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer tells of its rows: start, per unit checksums and digests, and a summary."""
+
+    start: int
+    checksums: NDArray[np.uint32]
+    digests: tuple[str, ...]
+    summary: Summary
+
+
+def open_group(url: str, options: Mapping[str, Any] | None, mode: str) -> zarr.Group:
+    """Open the Zarr group at a path or fsspec URL."""
+    extra = {"storage_options": dict(options)} if options else {}
+    return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
+
+
+def create_empty(
+    url: str,
+    spec: StoreSpec,
+    layout: Layout,
+    *,
+    overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
+    links: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a store without rows; it opens only after the first `commit_segment`.
+
+    Raises
+    ------
+    StoreError
+        Where a complete store is already there and `overwrite` is false.
+    """
+    check_free(url, options, overwrite=overwrite)
+    group = open_group(url, options, "w")
+    unit, step = layout.unit_rows, layout.write_rows
+    if not links:
+        arrays.create_array(
+            group,
+            "features",
+            (0, *layout.feature_shape),
+            (unit, *layout.feature_shape),
+            layout.feature_dtype,
+            compress=layout.feature_dtype.kind != "f",
+        )
+        shape = layout.label_shape
+        arrays.create_array(group, "labels", (0, *shape), (step, *shape), layout.label_dtype)
+    if not links or "split" not in links:
+        arrays.create_array(group, "split", (0,), (step,), np.dtype(np.int16))
+    arrays.create_array(group, "checksums", (0, 3), (16_384, 3), np.dtype(np.uint32))
+    group.attrs[KEY] = {
+        "format": FORMAT,
+        "spec": _spec_to_json(spec),
+        "unit_rows": unit,
+        "segments": [],
+        "links": dict(links or {}),
+        "summary": None,
+    }
+
+
+def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool) -> None:
+    """Refuse to write where a finished store or anything that is not a store lies.
+
+    Raises
+    ------
+    StoreError
+    """
+    try:
+        old = open_group(url, options, "r").attrs.get(KEY)
+    except (FileNotFoundError, ValueError, KeyError):
+        old = None
+    if isinstance(old, Mapping):
+        if old.get("segments") and not overwrite:
+            raise StoreError(
+                f"{url} is already a store; choose another path, pass overwrite=True or --overwrite"
+            )
+        return
+    folder = local_path(url)
+    if folder is not None and folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise StoreError(f"{url} holds something that is not a dskrobust store; choose another path")
+
+
+def local_path(url: str) -> Path | None:
+    """Return the path of a local address, None for other fsspec URLs."""
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://"))
+    return None if "://" in url or "::" in url else Path(url)
+
+
+@contextmanager
+def staged(
+    url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool
+) -> Iterator[str]:
+    """Yield an address to write a new store to; it takes the place of `url` once complete.
+
+    On a local file system that is a folder beside it, so that a store is only ever replaced by a
+    finished one. Elsewhere there is no renaming and the store is written in place.
+    """
+    check_free(url, options, overwrite=overwrite)
+    folder = local_path(url)
+    if folder is None:
+        yield url
+        return
+    beside = folder.with_name(f".{folder.name}.partial")
+    yield str(beside)
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old")
+        folder.rename(old)
+        beside.rename(folder)
+        shutil.rmtree(old)
+    else:
+        beside.rename(folder)
+
+
+def grow(url: str, rows: int, options: Mapping[str, Any] | None = None) -> None:
+    """Make room for `rows` rows in all; what lies beyond the committed rows is not read."""
+    group = open_group(url, options, "r+")
+    for name in ARRAYS:
+        if name in group:
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array.resize((rows, *array.shape[1:]))
+
+
+def write_rows(
+    url: str, start: int, block: Block, options: Mapping[str, Any] | None = None
+) -> Written:
+    """Write a block's rows from row `start` on and return what the commit needs of them.
+
+    Parallel writers must start at multiples of `Layout.write_rows` and, but for the last, write
+    that many rows.
+    """
+    group = open_group(url, options, "r+")
+    meta = group.attrs[KEY]
+    assert isinstance(meta, dict)
+    written = record_rows(start, block, int(meta["unit_rows"]))  # type: ignore[arg-type]
+    for name, values in zip(ARRAYS, block, strict=True):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        array[start : start + len(values)] = values
+    return written
+
+
+def record_rows(start: int, block: Block, unit_rows: int) -> Written:
+    """Check a block and take the checksums and digests of its units."""
+    summary = summarise(block, start)
+    sums, digests = [], []
+    for a in range(0, len(block.features), unit_rows):
+        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in block]
+        sums.append([arrays.checksum(part) for part in parts])
+        digests.append(arrays.digest([part.tobytes() for part in parts]))
+    return Written(start, np.array(sums, np.uint32).reshape(-1, 3), tuple(digests), summary)
+
+
+def commit_segment(
+    url: str,
+    written: Iterable[Written],
+    options: Mapping[str, Any] | None = None,
+    *,
+    names: Mapping[str, tuple[str, ...] | None] | None = None,
+) -> None:
+    """Make written rows part of the store, as one segment, in one atomic step.
+
+    `names` replaces parts of the spec (groups, classes) in the same step.
+    """
+    parts = sorted(written, key=lambda part: part.start)
+    if not parts:
+        raise InvalidDataError("there are no rows to store")
+    group = open_group(url, options, "r+")
+    meta: dict[str, Any] = dict(group.attrs[KEY])  # type: ignore[arg-type]
+    summary = parts[0].summary
+    for part in parts[1:]:
+        summary = summary.merge(part.summary)
+    if meta["summary"] is None:
+        center = arrays.create_array(
+            group, "center", summary.column_sum.shape, summary.column_sum.shape, np.dtype("f8")
+        )
+        center[:] = summary.center
+    else:
+        summary = summary_from_json(meta["summary"], summary.column_sum).merge(summary)
+    table = group["checksums"]
+    assert isinstance(table, zarr.Array)
+    at = sum(segment["units"] for segment in meta["segments"])
+    sums = np.concatenate([part.checksums for part in parts])
+    table.resize((at + len(sums), 3))
+    table[at:] = sums
+    segment = {
+        "rows": sum(part.summary.rows for part in parts),
+        "units": len(sums),
+        "digest": arrays.digest([d.encode() for part in parts for d in part.digests]),
+    }
+    meta["segments"] = [*meta["segments"], segment]
+    meta["summary"] = _summary_to_json(summary)
+    if names:
+        meta["spec"] = {**meta["spec"], **{k: list(v) if v else None for k, v in names.items()}}
+    group.attrs[KEY] = meta
+
+
+def spec_from_json(data: Mapping[str, Any]) -> StoreSpec:
+    """Rebuild a spec from a store's metadata."""
+    values = dict(data)
+    for name in ("groups", "classes", "image_shape", "feature_names"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
+    return StoreSpec(**values)
+
+
+def _spec_to_json(spec: StoreSpec) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
+
+
+def _summary_to_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "rows": summary.rows,
+        "largest_feature": summary.largest_feature,
+        "label_bounds": dict(summary.label_bounds),
+        "groups": {str(code): asdict(group) for code, group in summary.groups.items()},
+    }
+
+
+def summary_from_json(data: Mapping[str, Any], column_sum: NDArray[np.float64]) -> Summary:
+    """Rebuild a summary from a store's metadata and the column sums."""
+    groups = {
+        int(code): GroupSummary(g["rows"], tuple(g["label"]), g["varied"])
+        for code, g in data["groups"].items()
+    }
+    return Summary(
+        data["rows"], column_sum, data["largest_feature"], dict(data["label_bounds"]), groups
+    )

@@ -1,0 +1,188 @@
+"""Least and most robust subsets (paper, 4.1) and what labels they hold (Tables 1 and 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from .errors import InvalidOptionError
+from .robustness import Scores
+from .store import Store
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Samples chosen by their robustness.
+
+    Attributes
+    ----------
+    name : str
+        Group, L (least) or M (most robust) and size, as in the paper: ``train_L48000``.
+    indices : array (k,) int64
+        Global row numbers, from the least to the most robust; a Dask array until computed.
+    size : int
+    """
+
+    name: str
+    indices: Any
+    size: int
+
+    def compute(self) -> Subset:
+        """Return the subset with its row numbers as a NumPy array."""
+        return Subset(self.name, np.asarray(self.indices), self.size)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.indices, dtype=dtype)
+
+
+def least_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:
+    """Return the `size` least robust samples, scored in their own groups.
+
+    Ties are broken by row number, lower first, so that the k least and the n − k most robust
+    samples are complements.
+
+    Parameters
+    ----------
+    scores : Scores
+    size : int
+    within : str or Subset, optional
+        Choose from this group or subset (the 500 least robust of the least robust half); from
+        all samples without it.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown group or more samples than there are.
+    """
+    return _select(scores, size, within, "L")
+
+
+def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:
+    """Return the `size` most robust samples; see `least_robust`."""
+    return _select(scores, size, within, "M")
+
+
+def whole(scores: Scores, within: str | None = None) -> Subset:
+    """Return all samples of a group (or all samples), from the least to the most robust."""
+    count = _count(scores, within)
+    return Subset(within or "all", _ranked(scores, within, 0, count), count)
+
+
+def _select(scores: Scores, size: int, within: str | Subset | None, letter: str) -> Subset:
+    name = within.name if isinstance(within, Subset) else within or "all"
+    count = within.size if isinstance(within, Subset) else _count(scores, within)
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 0 < size <= count:
+        raise InvalidOptionError(
+            f"cannot choose {size!r} of the {count:,} samples in {name}; give a number from 1 to "
+            f"{count:,}"
+        )
+    size = int(size)
+    lo, hi = (0, size) if letter == "L" else (count - size, count)
+    return Subset(f"{name}_{letter}{size}", _ranked(scores, within, lo, hi), size)
+
+
+def _count(scores: Scores, within: str | None) -> int:
+    if within is None:
+        return scores.rows
+    code = scores.group_code(within)
+    if scores.store is not None:
+        return scores.store.summary.groups[code].rows
+    return int((np.asarray(scores.split) == code).sum())
+
+
+def _ranked(scores: Scores, within: str | Subset | None, lo: int, hi: int) -> Any:
+    """Ranks lo to hi of the samples within, as one lazy array."""
+    if isinstance(within, Subset):
+        return within.indices[lo:hi]  # ordered by robustness already
+    code = None if within is None else scores.group_code(within)
+    robustness, split = (_whole(values) for values in (scores.robustness, scores.split))
+    ranks = delayed(_rank, pure=True)(robustness, split, code, lo, hi)
+    lazy = da.from_delayed(ranks, shape=(hi - lo,), dtype=np.int64)
+    return lazy if isinstance(scores.robustness, da.Array) else lazy.compute(scheduler="sync")
+
+
+def _whole(values: Any) -> Any:
+    """One piece of a lazy array (n numbers fit a worker), or the array itself."""
+    return values.rechunk(-1).to_delayed().ravel()[0] if isinstance(values, da.Array) else values
+
+
+def _rank(
+    robustness: NDArray[np.float64], split: NDArray[np.int16], code: int | None, lo: int, hi: int
+) -> NDArray[np.int64]:
+    rows = np.arange(len(robustness)) if code is None else np.flatnonzero(split == code)
+    order = np.argsort(robustness[rows], kind="stable")
+    return rows[order[lo:hi]].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """How labels are distributed over subsets, as in the paper's Tables 1 and 10.
+
+    Attributes
+    ----------
+    subsets : tuple of str
+        Column names.
+    labels : tuple of str
+        Row names: classes, or quantiles of real labels.
+    values : ndarray (labels, subsets)
+        Counts, or label values at the quantiles.
+    shares : ndarray (labels, subsets) float64, optional
+        Counts as a share of the whole group's count of that class.
+    """
+
+    subsets: tuple[str, ...]
+    labels: tuple[str, ...]
+    values: NDArray[Any]
+    shares: NDArray[np.float64] | None
+
+
+def class_counts(
+    store: Store, subsets: Sequence[Subset], wholes: Sequence[Subset] | None = None
+) -> LabelTable:
+    """Count the classes in subsets; for real labels give quantiles instead.
+
+    Parameters
+    ----------
+    store : Store
+    subsets : sequence of Subset
+    wholes : sequence of Subset, optional
+        For every subset what its shares refer to.
+    """
+    labels = np.asarray(store.labels[:])
+    names = tuple(s.name for s in subsets)
+    if store.spec.label_kind != "categorical":
+        sizes = labels if labels.ndim == 1 else np.linalg.norm(labels, axis=1)
+        columns = [np.quantile(sizes[np.asarray(s)], QUANTILES) for s in subsets]
+        rows = tuple(f"{q:.0%}" for q in QUANTILES)
+        return LabelTable(names, rows, np.stack(columns, axis=1), None)
+    values = np.unique(labels)
+    counts = np.stack([_counts(labels[np.asarray(s)], values) for s in subsets], axis=1)
+    shares = None
+    if wholes is not None:
+        of = np.stack([_counts(labels[np.asarray(s)], values) for s in wholes], axis=1)
+        shares = counts / np.maximum(of, 1)
+    return LabelTable(names, tuple(class_name(store, v) for v in values), counts, shares)
+
+
+def class_name(store: Store, label: Any) -> str:
+    """Return how a label is called."""
+    classes = store.spec.classes
+    if classes is not None and 0 <= int(label) < len(classes):
+        return classes[int(label)]
+    return f"{label:g}" if isinstance(label, (float, np.floating)) else str(label)
+
+
+def _counts(labels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
+    places = np.searchsorted(values, labels)
+    return np.bincount(places, minlength=len(values)).astype(np.int64)

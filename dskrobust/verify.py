@@ -1,0 +1,159 @@
+"""Check a store: re-read every checksum, and prove a sample of results again by brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import VerificationError
+from .kernels import NOBODY, Tables, reduce_rows
+from .pairwise import Context
+from .robustness import pair_spec
+from .store import ResultTables, Store, find_results
+
+SLICE_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was checked.
+
+    Attributes
+    ----------
+    rows, bytes_read : int
+        Rows whose features, labels and split agree with their checksums.
+    results : tuple of str
+        Results whose checksums agree and whose sampled rows were proven again.
+    sampled : ndarray (k,) int64
+        The rows that were proven again.
+    """
+
+    rows: int
+    bytes_read: int
+    results: tuple[str, ...]
+    sampled: NDArray[np.int64]
+
+
+def verify_store(
+    store: Store,
+    *,
+    sample: int = 100,
+    seed: int = 0,
+    metric: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Re-read all data and results, and prove a random sample of rows by brute force.
+
+    Parameters
+    ----------
+    store : Store
+    sample : int
+        Rows to prove again, against every other row of the store.
+    seed : int
+    metric : Metric, optional
+        For results of a metric that cannot be rebuilt from its name (mahalanobis, functions).
+    progress : callable, optional
+        Called with rows done and rows to do.
+
+    Raises
+    ------
+    DamagedStoreError
+        For a chunk that is missing or differs from what was written; it is named.
+    VerificationError
+        For a stored value that the brute force contradicts; row, group and both values are named.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
+    step = slice_rows(store)
+    read = 0
+    results = [r for r in find_results(store) if r.covers(store)]
+    checks = [_Check(store, result, rows, metric) for result in results]
+    for lo in range(0, store.rows, step):
+        hi = min(lo + step, store.rows)
+        block = store.read_block(lo, hi)
+        read += sum(part.nbytes for part in block)
+        for check in checks:
+            check.add(lo, block)
+        if progress:
+            progress(hi, store.rows)
+    for check in checks:
+        check.compare()
+        for lo in range(0, store.rows, step):
+            for table in check.result.tables():
+                check.result.read(table, lo, min(lo + step, store.rows))
+    return VerifyReport(store.rows, read, tuple(r.name for r in results), rows)
+
+
+def slice_rows(store: Store) -> int:
+    """Rows that make about SLICE_BYTES."""
+    row = store.columns * store.row_shape("features")[1].itemsize
+    units = max(1, SLICE_BYTES // (row * store.unit_rows))
+    return units * store.unit_rows
+
+
+class _Check:
+    """Brute force of some rows against all, for one result."""
+
+    def __init__(
+        self, store: Store, result: ResultTables, rows: NDArray[np.int64], metric: Any
+    ) -> None:
+        parameters = result.parameters
+        kind = parameters["labels"]
+        labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
+        name = str(parameters["metric"])
+        if metric is None or str(metric) != name:
+            metric = "mahalanobis" if name.startswith("mahalanobis") else name
+        self.store, self.result, self.rows = store, result, rows
+        self.spec = pair_spec(store, metric, labels)
+        summary = store.summary
+        self.job = Context(summary.center, summary.largest_feature, 1.0).job(self.spec)
+        self.tables = Tables.empty(0, len(rows), len(store.groups), self.spec.quotients)
+        self.features = store.features[rows]
+        self.labels = self.spec.labels.encode(store.labels[rows])
+
+    def add(self, lo: int, block: Any) -> None:
+        labels = self.spec.labels.encode(block.labels)
+        reduce_rows(
+            (self.rows, self.features, self.labels),
+            (lo, block.features, labels, block.split),
+            self.job,
+            self.tables,
+        )
+
+    def compare(self) -> None:
+        """Compare with what is stored, to the last bit."""
+        found = {"reach_by_group": self.tables.reach, "nearest_by_group": self.tables.nearest}
+        if self.spec.quotients:
+            found["lipschitz_by_group"] = self.tables.quotient
+            found["witness_by_group"] = self.tables.witness
+        for name, proven in found.items():
+            stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
+            if proven.dtype.kind == "i":
+                proven = np.where(proven == NOBODY, -1, proven)
+            wrong = np.argwhere(stored != proven)
+            if len(wrong):
+                k, group = wrong[0]
+                raise VerificationError(
+                    f"result {self.result.name}, table {name}: row {self.rows[k]}, group "
+                    f"{self.store.groups[group]} is stored as {stored[k, group]!r} but brute "
+                    f"force gives {proven[k, group]!r}; compute the results again"
+                )
+        self._compare_own()
+
+    def _compare_own(self) -> None:
+        """The derived arrays must follow from the tables by the definitions."""
+        norm = float(self.result.facts["label_norm"])
+        split = self.store.split_codes[self.rows]
+        for row, code in zip(self.rows, split, strict=True):
+            reach = self.result.read("reach_by_group", row, row + 1)[0, code]
+            q = self.result.read("lipschitz_by_group", row, row + 1)[0, code]
+            if not self.spec.quotients and q != (np.inf if reach == 0 else 1.0 / reach):
+                raise VerificationError(f"row {row}: Q is {q!r} for a reach of {reach!r}")
+            stored = self.result.read("robustness", row, row + 1)[0]
+            if stored != norm / (q + norm):
+                raise VerificationError(f"row {row}: R is {stored!r} for Q = {q!r}")
+

@@ -1,0 +1,83 @@
+"""Fixtures and settings that all tests share."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dask
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
+# The first call of a kernel compiles it, so a deadline would only measure Numba.
+settings.register_profile("dev", deadline=None, max_examples=30)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the data or the cluster, so that ``-m "not data"`` can't miss a test."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "paper_data" in fixtures:
+            item.add_marker(pytest.mark.data)
+        if "local_cluster" in fixtures:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def paper_data() -> Path:
+    """Return the folder with the paper's data sets in their publishers' layouts."""
+    folder = os.environ.get("DSKROBUST_DATA")
+    if not folder:
+        pytest.skip("DSKROBUST_DATA doesn't name the folder of the paper's data sets")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"DSKROBUST_DATA={folder} is no folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Yield two worker processes of one thread each, shared by the whole session."""
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(tmp_path_factory.mktemp("workers")),
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(local_cluster: LocalCluster) -> Iterator[Client]:
+    """Yield a client that is Dask's default scheduler during this test, and only during it."""
+    with Client(local_cluster) as client:
+        yield client
+
+
+class ComputedError(AssertionError):
+    """Something was computed where only a graph should have been built."""
+
+
+def _refuse(dsk: Any, keys: Any, **kwargs: Any) -> NoReturn:
+    raise ComputedError(f"a graph was computed, for {str(keys)[:200]}")
+
+
+@contextmanager
+def _raise_if_dask_computes() -> Iterator[None]:
+    with dask.config.set(scheduler=_refuse):
+        yield
+
+
+@pytest.fixture
+def raise_if_dask_computes() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context manager, ``with raise_if_dask_computes():``, that lets graphs be built only.
+
+    It also holds where a client is the default, but not for ``client.compute`` and ``.submit``.
+    """
+    return _raise_if_dask_computes
