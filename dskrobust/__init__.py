@@ -22,7 +22,7 @@ _WHERE = {
     "Plan": "plan",
     "Resources": "plan",
     "SampleRobustness": "estimator",
-    "Scores": "robustness",
+    "Scores": "scores",
     "Store": "store",
     "StoreSpec": "store",
     "Subset": "subsets",
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
         Minkowski,
     )
     from .plan import Plan, Resources, make_plan
-    from .robustness import Options, Scores, plan_store, sample_robustness
+    from .robustness import Options, plan_store, sample_robustness
+    from .scores import Scores
     from .store import Store, StoreSpec, append_rows, create_store, open_store
     from .subsets import Subset, class_counts, least_robust, most_robust
     from .verify import verify_store

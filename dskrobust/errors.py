@@ -12,7 +12,7 @@ class InvalidDataError(DskrobustError, ValueError):
 
 
 class InvalidOptionError(DskrobustError, ValueError):
-    """An option (metric, label map, subset size, ...) has no meaning; the message lists what has."""
+    """An option (metric, label map, subset size) has no meaning; the message says what has."""
 
 
 class StoreError(DskrobustError):

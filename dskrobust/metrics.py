@@ -249,9 +249,7 @@ class Function(Metric):
         return f"function({where}, {tokenize(self.function)})"
 
 
-_PLAIN = {
-    cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)
-}
+_PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}
 METRIC_NAMES = (*_PLAIN, "minkowski(p)", "mahalanobis")
 
 

@@ -18,7 +18,7 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from .errors import InvalidDataError
-from .kernels import NOBODY, Counters, PairJob, Screen, Tables, reduce_tile
+from .kernels import NOBODY, Counters, PairJob, Screen, Tables, reduce_tile, warm_up
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
 from .plan import SPLIT_EVERY, Plan
@@ -59,6 +59,8 @@ class PairSpec:
     scale : float
     require_labels : tuple of int
         Codes of the groups that must hold two labels at least (paper, 3.1).
+    dtype : numpy.dtype
+        Of the features.
     """
 
     metric: Metric
@@ -67,6 +69,7 @@ class PairSpec:
     columns: int
     scale: float
     require_labels: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     @property
     def form(self) -> KernelForm:
@@ -77,6 +80,15 @@ class PairSpec:
     def quotients(self) -> bool:
         """Whether Q is more than the reach's reciprocal."""
         return not self.labels.is_categorical
+
+    def warm_up(self) -> None:
+        """Compile the kernels (or load them from Numba's cache) before workers ask for them.
+
+        Compiling takes seconds and more memory than a tile; workers on this machine then only
+        load what one process compiled.
+        """
+        context = Context(np.zeros(self.columns), 1.0, 1.0)
+        warm_up(context.job(self), self.dtype, self.columns)
 
     def parameters(self) -> dict[str, Any]:
         """Return what results depend on, beside the data, as plain values."""
@@ -213,9 +225,9 @@ def build(
     parts: dict[int, list[tuple[Key, int]]] = {k: [] for k in range(len(plan.blocks))}
     for k, (lo, hi) in enumerate(plan.blocks):
         if base is not None and hi <= base.rows:
-            key = (f"known-{pairs.token}", k)
-            graph[key] = (load_tables, base, lo, hi, len(spec.pairs.groups))
-            parts[k].append((key, 0))
+            known: Key = (f"known-{pairs.token}", k)
+            graph[known] = (load_tables, base, lo, hi, len(spec.pairs.groups))
+            parts[k].append((known, 0))
     for i, j in plan.tiles:
         key = (f"tile-{pairs.token}", i, j)
         name = memo_names[i, j] if memo_names else ""
@@ -259,7 +271,7 @@ def start_graph(
     """
     token = tokenize(source, spec, blocks)
     graph = {} if graph is None else graph
-    key: Key = source if source_is_key else f"source-{token}"
+    key: Any = source if source_is_key else f"source-{token}"
     if not source_is_key:
         graph[key] = source
     context = f"context-{token}"
@@ -393,9 +405,7 @@ def _unpack(
         )
         return Tables(first, packed[f"{name}_reach"], packed[f"{name}_nearest"], quotient, witness)
 
-    return TileResult(
-        side("left", rows[0]), side("right", columns[0]) if rows != columns else None
-    )
+    return TileResult(side("left", rows[0]), side("right", columns[0]) if rows != columns else None)
 
 
 def _announce(

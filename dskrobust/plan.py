@@ -153,15 +153,11 @@ def make_plan(
     size = block_rows or choose_block_rows(work, resources)
     blocks = cut_blocks(work.segments, size)
     done = sum(work.segments[: work.done_segments])
-    tiles = tuple(
-        (i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done
-    )
+    tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
     fixed = BASE_BYTES + resources.threads * tile_bytes(work, largest)
     panels = (
-        (panel_rows, panel_rows)
-        if panel_rows
-        else _choose_panels(work, resources, largest, fixed)
+        (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
     )
     panels = min(panels[0], largest), min(panels[1], largest)
     peak = fixed + resources.threads * panel_bytes(work, *panels)
@@ -238,9 +234,7 @@ def _rows_read(a: tuple[int, int], b: tuple[int, int], panel: int) -> int:
     return rows + sum(max(0, rows - (k + 1) * panel) for k in range(panels))
 
 
-def _check(
-    work: Workload, resources: Resources, peak: int, panels: tuple[int, int]
-) -> None:
+def _check(work: Workload, resources: Resources, peak: int, panels: tuple[int, int]) -> None:
     limit = resources.memory_limit
     if limit is None or (peak <= limit * USABLE and panels[0] >= min(LEAST_PANEL, work.rows)):
         return

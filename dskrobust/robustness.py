@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import shutil
-import time
-import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
-import dask.array as da
 import numpy as np
 import psutil
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ContradictionWarning, InvalidOptionError
-from .kernels import NOBODY, Tables
+from .errors import InvalidOptionError
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
-from .pairwise import (
-    Context,
-    PairGraph,
-    PairSpec,
-    Source,
-    TileSpec,
-    build,
-    check_summary,
-    open_source,
-    start_graph,
-)
+from .pairwise import PairSpec, TileSpec, build, check_summary, start_graph
 from .plan import Plan, Resources, Workload, make_plan
-from .sources import check_arrays, scratch_graph, scratch_spec, shares_process
-from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
-
-RESULT_ROWS = 65_536  # rows of a chunk of results
-_INTEGERS = ("witness", "nearest", "witness_by_group", "nearest_by_group")
+from .scores import Scores, lazy_scores, read_scores, run_memo
+from .sources import (
+    GivenArrays,
+    StackedSource,
+    check_arrays,
+    scratch_graph,
+    scratch_spec,
+    shares_process,
+)
+from .store import Store, matching, open_store
 
 
 @dataclass(frozen=True)
@@ -63,169 +50,6 @@ class Options:
     block_rows: int | None = None
     panel_rows: int | None = None
     scratch: str | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Robustness of every sample, lazy: Dask arrays until `compute` is called.
-
-    Attributes
-    ----------
-    robustness : array (n,) float64
-        R = ‖y‖∞ / (Q + ‖y‖∞) in the sample's own group (paper, 3.4).
-    lipschitz : array (n,) float64
-        Q, the point-wise Lipschitz constant in the own group (3.3); infinite for a contradiction.
-    reach : array (n,) float64
-        Distance to the nearest differently labelled sample of the own group (3.2).
-    witness : array (n,) int64
-        Row number of the sample that attains Q; the lowest one where several do.
-    nearest : array (n,) int64
-        Row number of the sample that attains the reach (for categories the witness).
-    lipschitz_by_group, reach_by_group : array (n, groups) float64
-    witness_by_group, nearest_by_group : array (n, groups) int64
-        The same against every reference group; -1 where a group has no differently labelled
-        sample (then Q is 0 and the reach infinite).
-    split : array (n,) int16
-        Position of every sample's group in `groups`.
-    groups : tuple of str
-    label_norm : float or 0-d array
-        ‖y‖∞.
-    store : Store, optional
-        Where the data and, after `write`, the results lie.
-    plan : Plan, optional
-        How the computation runs; None for results read from a store.
-    result : ResultTables, optional
-        The stored result these scores are read from.
-    """
-
-    robustness: Any
-    lipschitz: Any
-    reach: Any
-    witness: Any
-    nearest: Any
-    lipschitz_by_group: Any
-    reach_by_group: Any
-    witness_by_group: Any
-    nearest_by_group: Any
-    split: Any
-    groups: tuple[str, ...]
-    label_norm: Any
-    categorical: bool
-    store: Store | None = None
-    plan: Plan | None = None
-    result: ResultTables | None = None
-    spec: PairSpec | None = None
-    base: ResultTables | None = None
-
-    @property
-    def rows(self) -> int:
-        """Number of samples."""
-        return int(self.robustness.shape[0])
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.store.spec.name if self.store else "data"
-
-    def lipschitz_within(self, *groups: str) -> Any:
-        """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""
-        columns = [self.group_code(group) for group in groups or self.groups]
-        return self.lipschitz_by_group[:, columns].max(axis=1)
-
-    def robustness_within(self, *groups: str) -> Any:
-        """R against the union of groups (all without arguments), shape (n,)."""
-        return _robustness(self.lipschitz_within(*groups), self.label_norm)
-
-    def group_code(self, group: str) -> int:
-        """Return the position of a group.
-
-        Raises
-        ------
-        InvalidOptionError
-            Where there is no group of that name.
-        """
-        if group not in self.groups:
-            raise InvalidOptionError(
-                f"there is no group {group!r}; the groups are {', '.join(self.groups)}"
-            )
-        return self.groups.index(group)
-
-    def compute(self, **kwargs: Any) -> Scores:
-        """Compute everything in one go; the same scores with NumPy arrays.
-
-        Warns
-        -----
-        ContradictionWarning
-            Where samples at distance 0 have different labels.
-        """
-        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), da.Array)]
-        values = dask.compute(*(getattr(self, name) for name in names), **kwargs)
-        done = replace(self, **dict(zip(names, values, strict=True)))
-        warn_contradictions(done)
-        return done
-
-    def contradictions(self) -> NDArray[np.int64]:
-        """Pairs of samples of one group at distance 0 with different labels, shape (k, 2).
-
-        One row per sample that has such a partner: the sample and its lowest-numbered partner.
-        """
-        reach, nearest = dask.compute(self.reach, self.nearest)
-        rows = np.flatnonzero(np.asarray(reach) == 0)
-        return np.stack([rows, np.asarray(nearest)[rows]], axis=1).astype(np.int64)
-
-    def write(self, facts: Mapping[str, Any] | None = None) -> Scores:
-        """Compute and write the results into the store; return them as read from there.
-
-        Raises
-        ------
-        InvalidOptionError
-            Where the scores are not of a store.
-        """
-        if self.store is None or self.spec is None:
-            raise InvalidOptionError("only the scores of a store can be written; use create_store")
-        if self.result is not None:
-            return self
-        started = time.perf_counter()
-        writer = ResultWriter(
-            self.store.address,
-            self.spec.parameters(),
-            tuple(digest for _, digest in self.store.segments),
-            self.groups,
-            min(RESULT_ROWS, self.rows),
-        )
-        tables = self._tables()
-        writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
-        parts = {
-            name: a.rechunk((writer.chunk_rows, *a.shape[1:])).to_delayed().ravel()
-            for name, a in tables.items()
-        }
-        writes = [
-            dask.delayed(_write_result)(
-                writer, k * writer.chunk_rows, {name: blocks[k] for name, blocks in parts.items()}
-            )
-            for k in range(-(-self.rows // writer.chunk_rows))
-        ]
-        checksums = list(dask.compute(*writes))
-        seconds = time.perf_counter() - started
-        label_norm = float(dask.compute(self.label_norm)[0])
-        result = writer.commit(
-            checksums, {"seconds": seconds, "label_norm": label_norm, **_versions(), **(facts or {})}
-        )
-        run_memo(self.store, self.spec).clear()
-        return read_scores(self.store, result, self.spec)
-
-    def _tables(self) -> dict[str, da.Array]:
-        names = ["robustness", "lipschitz", "reach", "witness", "lipschitz_by_group"]
-        names += ["reach_by_group", "witness_by_group", "nearest_by_group"]
-        if self.categorical:
-            names.remove("witness_by_group")
-        else:
-            names.append("nearest")
-        return {name: getattr(self, name) for name in names}
-
-    def __repr__(self) -> str:
-        state = "lazy" if isinstance(self.robustness, da.Array) else "computed"
-        return f"<Scores of {self.rows:,} samples, groups {', '.join(self.groups)}, {state}>"
 
 
 def sample_robustness(
@@ -272,8 +96,6 @@ def sample_robustness(
     if isinstance(X, (Store, str)):
         if y is not None or split is not None:
             raise InvalidOptionError("a store has its own labels and split; give the store alone")
-        from .store import open_store
-
         return _score_store(open_store(X), metric, labels, options)
     if y is None:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
@@ -286,14 +108,13 @@ def sample_robustness(
         given.shape[1],
         scale,
         tuple(range(len(given.groups))),
+        np.dtype(given.X.dtype),
     )
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
-    itemsize = np.dtype(given.X.dtype).itemsize
     plan = _plan(spec, (given.shape[0],), np.dtype(given.X.dtype), options)
     if given.lazy or not shares_process():
-        kind = "vector" if label_map.kind == "vector" else label_map.kind
         made, key, needed, url = scratch_graph(
-            given, scratch_spec(given.groups, scale, kind), options.scratch
+            given, scratch_spec(given.groups, scale, label_map.kind), options.scratch
         )
         start = start_graph(key, spec, plan.blocks, graph=made, source_is_key=True)
         start.dependencies = needed
@@ -301,8 +122,7 @@ def sample_robustness(
         url = None
         start = start_graph(given.source(), spec, plan.blocks)
     graph = build(start, TileSpec(spec, plan.panel_rows), plan)
-    del itemsize
-    scores = replace(_lazy_scores(graph, spec, plan), split=given.split)
+    scores = replace(lazy_scores(graph, spec, plan), split=given.split)
     if url is not None and options.scratch is None:
         weakref.finalize(scores.robustness, shutil.rmtree, url, ignore_errors=True)
     return scores
@@ -331,6 +151,7 @@ def pair_spec(
         store.columns,
         store.spec.scale,
         tuple(sorted(store.summary.groups)),
+        store.row_shape("features")[1],
     )
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
     return spec
@@ -355,15 +176,6 @@ def plan_store(
     return _plan(spec, segments, dtype, options or Options(), store.unit_rows, done_segments)
 
 
-def run_memo(store: Store, spec: PairSpec) -> TileMemo:
-    """Return where the finished tiles of a run are kept."""
-    parameters = {k: v for k, v in spec.parameters().items() if k != "bound"}
-    identity = repr((sorted(parameters.items(), key=str), spec.groups))
-    import hashlib
-
-    return TileMemo(store.address, hashlib.sha256(identity.encode()).hexdigest()[:16])
-
-
 def _score_store(
     store: Store,
     metric: str | Metric | Callable[..., float],
@@ -384,7 +196,7 @@ def _score_store(
     start = start_graph(store.address, spec, plan.blocks)
     tiles = TileSpec(spec, plan.panel_rows, run_memo(store, spec))
     graph = build(start, tiles, plan, memo_names=_memo_names(store, plan), base=base)
-    return replace(_lazy_scores(graph, spec, plan), store=store, base=base)
+    return replace(lazy_scores(graph, spec, plan), store=store, base=base)
 
 
 def _memo_names(store: Store, plan: Plan) -> dict[tuple[int, int], str]:
@@ -421,9 +233,7 @@ def _plan(
         done_segments,
     )
     resources = options.resources or found_resources()
-    return make_plan(
-        work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows
-    )
+    return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
 
 
 def found_resources() -> Resources:
@@ -438,190 +248,33 @@ def found_resources() -> Resources:
                 threads = max(w["nthreads"] for w in workers)
                 return Resources(len(workers), threads, min(limits, default=None))
     threads = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
-    return Resources(1, threads, psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss)
-
-
-# -- lazy arrays -----------------------------------------------------------------------------
-
-
-def _lazy_scores(graph: PairGraph, spec: PairSpec, plan: Plan) -> Scores:
-    """Wrap the finished tables of every block as Dask arrays that share one graph."""
-    layers: dict[str, Any] = {f"pairs-{graph.token}": graph.graph}
-    needs: dict[str, set[str]] = {f"pairs-{graph.token}": set()}
-    for collection in graph.dependencies:
-        layers.update(collection.dask.layers)
-        needs.update(collection.dask.dependencies)
-        needs[f"pairs-{graph.token}"].add(collection.__dask_layers__()[0])
-    rows = tuple(hi - lo for lo, hi in graph.blocks)
-
-    def array(name: str) -> da.Array:
-        wide = name.endswith("_by_group")
-        layer = f"{name.replace('_', '-')}-{graph.token}"
-        layers[layer] = {
-            (layer, k, 0)[: 3 if wide else 2]: (
-                _take,
-                table,
-                graph.context,
-                graph.source,
-                (lo, hi),
-                name,
-            )
-            for k, (table, (lo, hi)) in enumerate(zip(graph.tables, graph.blocks, strict=True))
-        }
-        needs[layer] = {f"pairs-{graph.token}"}
-        mine = {k: layers[k] for k in (*_below(needs, layer), layer)}
-        chunks = (rows, (len(spec.groups),)) if wide else (rows,)
-        dtype = np.int64 if name in _INTEGERS else np.int16 if name == "split" else np.float64
-        hlg = HighLevelGraph(mine, {k: needs[k] for k in mine})
-        return da.Array(hlg, layer, chunks, dtype=dtype)
-
-    def norm() -> da.Array:
-        layer = f"label-norm-{graph.token}"
-        layers[layer] = {(layer,): (_label_norm, graph.context)}
-        needs[layer] = {f"pairs-{graph.token}"}
-        mine = {k: layers[k] for k in (*_below(needs, layer), layer)}
-        hlg = HighLevelGraph(mine, {k: needs[k] for k in mine})
-        return da.Array(hlg, layer, (), dtype=np.float64)
-
-    names = [f.name for f in fields(Scores)][:10]
-    return Scores(
-        **{name: array(name) for name in names},
-        groups=spec.groups,
-        label_norm=norm(),
-        categorical=spec.labels.is_categorical,
-        plan=plan,
-        spec=spec,
+    return Resources(
+        1, threads, psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss
     )
 
 
-def _below(needs: Mapping[str, set[str]], layer: str) -> list[str]:
-    """Layers that a layer depends on, however far."""
-    found: list[str] = []
-    waiting = list(needs[layer])
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.append(name)
-            waiting += needs[name]
-    return found
+def score_against(
+    fitted: GivenArrays, new: GivenArrays, spec: PairSpec, options: Options | None = None
+) -> NDArray[np.float64]:
+    """Return Q of new samples in a fitted set, shape (k,); pairs of new samples do not count.
 
-
-def _take(
-    tables: Tables,
-    context: Context,
-    source: Source | SourceAddress,
-    rows: tuple[int, int],
-    name: str,
-) -> NDArray[Any]:
-    """Return one attribute of the scores for a block of rows."""
-    values = _by_group(tables, name)
-    if name.endswith("_by_group"):
-        return values
-    split = _split_of(source, *rows)
-    if name == "split":
-        return split
-    own = values[np.arange(len(split)), split]
-    return _robustness(own, context.label_norm) if name == "robustness" else own
-
-
-def _by_group(tables: Tables, name: str) -> NDArray[Any]:
-    """Return a table (rows, groups): distances and quotients, or row numbers with -1 for none."""
-    categorical = not tables.quotient.size
-    if name.startswith("reach"):
-        return tables.reach
-    if name.startswith("nearest") or (name.startswith("witness") and categorical):
-        return np.where(tables.nearest == NOBODY, -1, tables.nearest)
-    if name.startswith("witness"):
-        return np.where(tables.witness == NOBODY, -1, tables.witness)
-    if categorical:
-        with np.errstate(divide="ignore"):
-            return 1.0 / tables.reach
-    return tables.quotient
-
-
-def _split_of(source: Source | SourceAddress, lo: int, hi: int) -> NDArray[np.int16]:
-    opened = open_source(source)
-    if isinstance(opened, Store):
-        return opened.read("split", lo, hi)
-    return opened.read_block(lo, hi).split
-
-
-def _robustness(lipschitz: Any, label_norm: Any) -> Any:
-    """R = ‖y‖∞ / (Q + ‖y‖∞) (paper, 3.4)."""
-    return label_norm / (lipschitz + label_norm)
-
-
-def _label_norm(context: Context) -> NDArray[np.float64]:
-    return np.asarray(context.label_norm)
-
-
-# -- results in a store ----------------------------------------------------------------------
-
-
-def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None) -> Scores:
-    """Return stored results as scores; blocks are read when asked for."""
-    tables = result.tables()
-    categorical = "witness_by_group" not in tables
-    step = min(RESULT_ROWS, result.rows)
-    cuts = [(a, min(a + step, result.rows)) for a in range(0, result.rows, step)]
-    rows = tuple(hi - lo for lo, hi in cuts)
-
-    def array(name: str, read: Callable[[int, int], Any], row: tuple[int, ...], dtype: Any) -> Any:
-        layer = f"stored-{name}-{result.name}"
-        keys = [(layer, k, *(0 for _ in row)) for k in range(len(cuts))]
-        tasks = {key: (read, *cut) for key, cut in zip(keys, cuts, strict=True)}
-        return da.Array(tasks, layer, (rows, *((size,) for size in row)), dtype=dtype)
-
-    values = {}
-    for name in [f.name for f in fields(Scores)][:9]:
-        table = name
-        if table not in tables:  # categories: the nearest one is the witness
-            table = {"nearest": "witness", "witness_by_group": "nearest_by_group"}[name]
-        shape, dtype = tables[table]
-        values[name] = array(name, partial(result.read, table), shape[1:], dtype)
-    split = array("split", partial(_stored_split, store.address), (), np.int16)
-    return Scores(
-        **values,
-        split=split,
-        groups=result.groups,
-        label_norm=float(result.facts["label_norm"]),
-        categorical=categorical,
-        store=store,
-        result=result,
-        spec=spec,
+    Parameters
+    ----------
+    fitted, new : GivenArrays
+    spec : PairSpec
+        Of the fitted set.
+    """
+    options = options or Options()
+    both = replace(spec, groups=("fitted", "new"), require_labels=(0,))
+    new = replace(new, split=np.ones(new.shape[0], np.int16))
+    rows = fitted.shape[0]
+    dtype = np.result_type(fitted.X.dtype, new.X.dtype)
+    plan = _plan(both, (rows, new.shape[0]), dtype, options)
+    crossing = tuple(
+        (i, j) for i, j in plan.tiles if plan.blocks[i][1] <= rows <= plan.blocks[j][0]
     )
-
-
-def _stored_split(address: SourceAddress, lo: int, hi: int) -> NDArray[np.int16]:
-    return address.open().read("split", lo, hi)
-
-
-def _write_result(writer: ResultWriter, start: int, rows: Mapping[str, Any]) -> dict[str, int]:
-    return writer.write(start, rows)
-
-
-def _versions() -> dict[str, Any]:
-    names = ("dskrobust", "numpy", "dask", "zarr", "numba")
-    return {"versions": {"python": platform.python_version(), **{n: version(n) for n in names}}}
-
-
-def warn_contradictions(scores: Scores) -> int:
-    """Warn once where samples at distance 0 have different labels; return their number."""
-    reach = np.asarray(scores.reach)
-    count = int((reach == 0).sum())
-    if count:
-        rows = np.flatnonzero(reach == 0)[:5]
-        pairs = ", ".join(f"{r} and {int(np.asarray(scores.nearest)[r])}" for r in rows)
-        warnings.warn(
-            f"{count} samples have a differently labelled twin at distance 0, so their Q is "
-            f"infinite and R is 0 (rows {pairs}{', …' if count > 5 else ''}); "
-            "scores.contradictions() lists them",
-            ContradictionWarning,
-            stacklevel=3,
-        )
-    return count
-
-
-def union_rows(indices: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the sorted union of row numbers."""
-    return np.unique(np.concatenate([np.asarray(i) for i in indices]))
+    plan = replace(plan, tiles=crossing)
+    source = StackedSource([fitted.source(), new.source()])
+    graph = build(start_graph(source, both, plan.blocks), TileSpec(both, plan.panel_rows), plan)
+    lipschitz = lazy_scores(graph, both, plan).lipschitz_by_group[rows:, 0]
+    return np.asarray(lipschitz.compute(scheduler="threads"))

@@ -156,7 +156,9 @@ def _given(value: Any, name: str) -> Any:
     return value
 
 
-def scratch_graph(given: GivenArrays, spec: StoreSpec, folder: str | None) -> tuple[Graph, Key, list[Any], str]:
+def scratch_graph(
+    given: GivenArrays, spec: StoreSpec, folder: str | None
+) -> tuple[Graph, Key, list[Any], str]:
     """Tasks that write arrays into a scratch store, for workers in other processes.
 
     Returns
@@ -215,7 +217,13 @@ def shares_process() -> bool:
     """Tell whether tasks will run in this process (threads), as far as can be known now."""
     scheduler = dask.config.get("scheduler", None)
     if isinstance(scheduler, str):
-        return scheduler.lower() in ("threads", "threading", "sync", "synchronous", "single-threaded")
+        return scheduler.lower() in (
+            "threads",
+            "threading",
+            "sync",
+            "synchronous",
+            "single-threaded",
+        )
     try:
         from distributed import default_client
 

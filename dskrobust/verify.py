@@ -156,4 +156,3 @@ class _Check:
             stored = self.result.read("robustness", row, row + 1)[0]
             if stored != norm / (q + norm):
                 raise VerificationError(f"row {row}: R is {stored!r} for Q = {q!r}")
-

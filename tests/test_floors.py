@@ -23,6 +23,7 @@ FLOORS = (
     "kernels",
     "pairwise",
     "sources",
+    "scores",
     "robustness",
     "estimator",
     "subsets",
@@ -30,6 +31,7 @@ FLOORS = (
     "evaluation",
     "report",
     "cluster",
+    "terminal",
     "__init__",  # the public API: only what is below it may import the package itself
     "demo",
     "cli",

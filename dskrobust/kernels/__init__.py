@@ -1,7 +1,7 @@
-"""Kernels: two blocks of rows in, partial results out. NumPy and Numba only; the GIL is released."""
+"""Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_rows, make_panel
-from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile
+from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile, warm_up
 
 __all__ = [
     "NOBODY",
@@ -14,4 +14,5 @@ __all__ = [
     "one_blas_thread",
     "reduce_rows",
     "reduce_tile",
+    "warm_up",
 ]

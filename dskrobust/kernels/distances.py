@@ -133,7 +133,7 @@ def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
 
     lanes: scratch of SCRATCH float64.
     """
-    if code == EUCLIDEAN or code == CHORD:
+    if code in (EUCLIDEAN, CHORD):
         return _sum_squares(a, b, limit, lanes)
     if code == CITYBLOCK:
         return _sum_sizes(a, b, limit, lanes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -285,7 +286,7 @@ def _runs(labels: NDArray[np.float64], split: NDArray[np.int16], by_label: bool)
         change = change | (labels[1:, 0] != labels[:-1, 0])
     cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
     lo = hi = 0
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         group = int(split[a])
         if by_label and b - a >= SHORT_RUN:
             if hi > lo:

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from ..errors import InvalidDataError
 from ..metrics import FUNCTION
 from . import sweep
-from .panel import Panel, PairJob, Run, Tables, kernel_rows, make_panel
+from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
 NO_LABELS = np.empty((0, 0))
@@ -219,8 +219,9 @@ class _PanelPair:
             low, high = panel.norms[:, part].astype(np.float64)
             bounds.append(np.stack([low, high, reach, quotient]))
         quotients, found = self.job.quotients, self.scratch.found
-        sweep.tighten_quotients(product, dy, *bounds, quotients)
-        return found, sweep.quotient_survivors(product, dy, *bounds, quotients, triangle, found)
+        a, b = bounds
+        sweep.tighten_quotients(product, dy, a, b, quotients)
+        return found, sweep.quotient_survivors(product, dy, a, b, quotients, triangle, found)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
         dy = self.scratch.dy[: i.stop - i.start, : j.stop - j.start]
@@ -320,7 +321,9 @@ def reduce_rows(
                 continue
             _keep_best(tables.reach, tables.nearest, distance, at, first, (k, int(group)), 1)
             if job.quotients:
-                _keep_best(tables.quotient, tables.witness, quotient, at, first, (k, int(group)), -1)
+                _keep_best(
+                    tables.quotient, tables.witness, quotient, at, first, (k, int(group)), -1
+                )
 
 
 def _keep_best(
@@ -337,3 +340,18 @@ def _keep_best(
     value, index = sign * found[best], first + best
     if (value, index) < (sign * values[cell], indices[cell]):
         values[cell], indices[cell] = found[best], index
+
+
+def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
+    """Run every kernel that a job uses once, on a few made-up rows of this dtype."""
+    if job.form.function is not None:
+        return
+    rows = 3 * SHORT_RUN
+    features = (np.arange(rows * columns).reshape(rows, columns) % 7 + 1).astype(dtype)
+    labels = (np.arange(rows) // SHORT_RUN).astype(np.float64)
+    labels[2 * SHORT_RUN :] = np.arange(SHORT_RUN)  # a run of mixed labels behind two pure ones
+
+    def read(lo: int, hi: int) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+        return features[lo:hi], labels[lo:hi, None], np.zeros(hi - lo, np.int16)
+
+    reduce_tile(read, (0, rows), (0, rows), (rows, rows), job)

@@ -1,18 +1,19 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
-from .dataset import (
-    SourceAddress,
-    Store,
-    StoredArray,
-    append_rows,
-    create_store,
-    is_zarr,
-    open_store,
-    write_store,
-)
+from .creation import append_rows, create_store, open_array, write_store
+from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
 from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
-from .writing import ARRAYS, Layout, Written, commit_segment, create_empty, grow, layout_of, write_rows
+from .writing import (
+    ARRAYS,
+    Layout,
+    Written,
+    commit_segment,
+    create_empty,
+    grow,
+    layout_of,
+    write_rows,
+)
 
 __all__ = [
     "ARRAYS",
@@ -39,6 +40,7 @@ __all__ = [
     "is_zarr",
     "layout_of",
     "matching",
+    "open_array",
     "open_store",
     "summarise",
     "write_rows",

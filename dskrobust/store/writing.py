@@ -163,7 +163,9 @@ def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite:
         return
     folder = local_path(url)
     if folder is not None and folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise StoreError(f"{url} holds something that is not a dskrobust store; choose another path")
+        raise StoreError(
+            f"{url} holds something that is not a dskrobust store; choose another path"
+        )
 
 
 def local_path(url: str) -> Path | None:
@@ -174,9 +176,7 @@ def local_path(url: str) -> Path | None:
 
 
 @contextmanager
-def staged(
-    url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool
-) -> Iterator[str]:
+def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool) -> Iterator[str]:
     """Yield an address to write a new store to; it takes the place of `url` once complete.
 
     On a local file system that is a folder beside it, so that a store is only ever replaced by a
@@ -219,7 +219,7 @@ def write_rows(
     group = open_group(url, options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
-    written = record_rows(start, block, int(meta["unit_rows"]))  # type: ignore[arg-type]
+    written = record_rows(start, block, int(meta["unit_rows"]))
     for name, values in zip(ARRAYS, block, strict=True):
         array = group[name]
         assert isinstance(array, zarr.Array)

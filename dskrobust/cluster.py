@@ -1,0 +1,336 @@
+"""Connect to a Dask scheduler, or start a local cluster, and check its workers against a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker, NoWorkerError
+from distributed.system import MEMORY_LIMIT
+
+from .errors import ClusterError
+from .pairwise import TOPIC
+from .plan import MIB, USABLE, Plan, Resources, pairs_of
+from .store import SourceAddress
+
+PACKAGE = "dskrobust"
+HOST = "127.0.0.1"  # nothing of ours listens to the network
+DASHBOARD_PORT = 8787
+CONNECT_SECONDS = 10
+WORKER_SECONDS = 60
+SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
+CONFIG = {
+    "distributed.scheduler.allowed-failures": 20,  # a killed worker blames all its tasks
+    "distributed.scheduler.no-workers-timeout": "120s",
+}
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Which scheduler to use, or which local cluster to start.
+
+    Attributes
+    ----------
+    scheduler : str, optional
+        Address of a running scheduler, such as ``tcp://10.0.0.1:8786``.
+    scheduler_file : str, optional
+        The file that a scheduler wrote its address to.
+    workers, threads : int, optional
+        Of a local cluster: processes, and threads of each.
+    memory_limit : int, optional
+        Bytes of each local worker; 80 % of the free memory over all of them by default.
+    dashboard : bool
+        Whether a local cluster has a dashboard.
+    """
+
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    memory_limit: int | None = None
+    dashboard: bool = True
+
+    def __post_init__(self) -> None:
+        local = (self.workers, self.threads, self.memory_limit)
+        if self.scheduler and self.scheduler_file:
+            raise ClusterError("give either the address of a scheduler or its file, not both")
+        if self.is_remote and any(value is not None for value in local):
+            raise ClusterError(
+                "workers, threads and memory limit are those of a local cluster; a running "
+                "scheduler has its own: leave either out"
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a scheduler is running already."""
+        return bool(self.scheduler or self.scheduler_file)
+
+
+def local_resources(options: ClusterOptions) -> Resources:
+    """Return what a local cluster of these options will have, before it is started."""
+    workers, threads = options.workers, options.threads
+    if workers is None:
+        cores = max(1, CPU_COUNT // (threads or 1))
+        workers = cores if threads or cores <= 4 else -(-cores // 4)
+    threads = threads or max(1, CPU_COUNT // workers)
+    limit = options.memory_limit
+    if limit is None:
+        free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
+        limit = int(SHARE_OF_FREE * free) // workers
+    return Resources(workers, threads, limit)
+
+
+def resources_of(client: Client) -> Resources:
+    """Return the workers that a client's scheduler has now."""
+    workers = _workers(client)
+    if not workers:
+        raise ClusterError(f"the scheduler at {_address(client)} has no workers")
+    limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
+    threads = max(w["nthreads"] for w in workers.values())
+    return Resources(len(workers), threads, min(limits, default=None))
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Client]:
+    """Yield a client of the scheduler that the options name, or of a new local cluster.
+
+    What goes wrong with the cluster inside the block becomes a `ClusterError`.
+
+    Raises
+    ------
+    ClusterError
+        Where the scheduler cannot be reached, has no workers, or they lack this package.
+    """
+    with contextlib.ExitStack() as stack:
+        if options.is_remote:
+            client = stack.enter_context(_remote(options))
+        else:
+            client = stack.enter_context(_local(local_resources(options), options.dashboard))
+        with cluster_errors():
+            yield client
+
+
+@contextmanager
+def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
+    with dask.config.set(CONFIG), contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=resources.workers,
+                threads_per_worker=resources.threads,
+                memory_limit=resources.memory_limit or 0,
+                processes=True,
+                host=HOST,
+                dashboard_address=_dashboard_address() if dashboard else None,
+                silence_logs=logging.CRITICAL,
+                preload=[__name__],
+            )
+        )
+        client = stack.enter_context(Client(cluster))
+        _await_workers(client, resources.workers)
+        # brings back workers that die, also while they start (a nanny alone does not)
+        cluster.adapt(minimum=resources.workers, maximum=resources.workers)
+        yield client
+
+
+def _dashboard_address() -> str:
+    """Return Dask's usual port where it is free, else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, DASHBOARD_PORT))
+        except OSError:
+            return f"{HOST}:0"
+    return f"{HOST}:{DASHBOARD_PORT}"
+
+
+def dask_setup(worker: Any) -> None:
+    """Let a local worker ignore Ctrl-C, which the terminal sends to it as well (Dask calls this)."""
+    with contextlib.suppress(ValueError):  # not in the main thread: nothing to be done
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _remote(options: ClusterOptions) -> Iterator[Client]:
+    address = options.scheduler or _address_in(options.scheduler_file or "")
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(
+            f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "
+            "is the address right, and is it running?"
+        ) from error
+    with client:
+        _await_workers(client, 1)
+        check_installed(client)
+        yield client
+
+
+def _address_in(path: str) -> str:
+    """Return the address in a scheduler's file."""
+    try:
+        return str(json.loads(Path(path).read_text())["address"])
+    except FileNotFoundError as error:
+        raise ClusterError(
+            f"there is no scheduler file {path}; start one with "
+            f"`dask scheduler --host {HOST} --scheduler-file {path}`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClusterError(f"{path} is no scheduler file: {error!r}") from error
+
+
+def _await_workers(client: Client, count: int) -> None:
+    try:
+        client.wait_for_workers(count, timeout=WORKER_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"the scheduler at {_address(client)} has {len(_workers(client))} workers after "
+            f"{WORKER_SECONDS} s, {count} were expected; start some with "
+            f"`dask worker {_address(client)}`"
+        ) from error
+
+
+# -- checks ----------------------------------------------------------------------------------
+
+
+def check_workers(client: Client, plan: Plan) -> None:
+    """Check that every worker has the memory that a plan projects.
+
+    Raises
+    ------
+    ClusterError
+        Naming the first worker that has not.
+    """
+    planned = plan.resources.threads
+    for address, worker in _workers(client).items():
+        limit, threads = worker["memory_limit"], worker["nthreads"]
+        if threads > planned:
+            raise ClusterError(
+                f"worker {address} runs {threads} tasks at a time, but the plan is for {planned}; "
+                "plan for the largest worker"
+            )
+        if limit and plan.peak_bytes > limit * USABLE:
+            raise ClusterError(
+                f"worker {address} has a memory limit of {limit / MIB:,.0f} MiB, of which Dask "
+                f"leaves {USABLE:.0%} usable; the plan needs {plan.peak_bytes / MIB:,.0f} MiB. "
+                "Raise the limit, or use fewer threads per worker"
+            )
+
+
+def check_installed(client: Client, package: str = PACKAGE) -> None:
+    """Check that scheduler and workers have our version of this package.
+
+    Raises
+    ------
+    ClusterError
+        Naming the machine that has not.
+    """
+    ours = importlib.metadata.version(PACKAGE)
+    find = importlib.metadata.version
+    found = client.run(find, package, on_error="return")
+    try:
+        found = {f"scheduler {_address(client)}": client.run_on_scheduler(find, package), **found}
+    except importlib.metadata.PackageNotFoundError as error:
+        found = {f"scheduler {_address(client)}": error, **found}
+    for address, version in found.items():
+        name = address if address.startswith("scheduler") else f"worker {address}"
+        if isinstance(version, Exception):
+            raise ClusterError(
+                f"{name} has no {package}; install {PACKAGE} {ours} there (scheduler and workers "
+                "need it)"
+            )
+        if version != ours:
+            raise ClusterError(
+                f"{name} has {package} {version}, but this is {ours}; use one version"
+            )
+
+
+def check_source(client: Client, source: SourceAddress) -> None:
+    """Check that every worker sees the store, with the same data.
+
+    Raises
+    ------
+    ClusterError
+        Naming the first worker that does not.
+    """
+    seen = client.run(_digest_of, source, on_error="return")
+    for address, digest in seen.items():
+        if digest != source.digest:
+            what = digest if isinstance(digest, Exception) else "there is other data"
+            raise ClusterError(
+                f"worker {address} cannot use the store {source.url}: {what}; keep it where all "
+                "workers see it under the same path, or at an fsspec URL"
+            )
+
+
+def _digest_of(source: SourceAddress) -> str:
+    return source.open().segments[-1][1]
+
+
+@contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Turn what Dask raises for lost workers and schedulers into one clear error."""
+    again = "finished tiles are kept: run the same command again to go on from there"
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            f"workers died again and again while they ran {error.task}, the last one at "
+            f"{error.last_worker.address}; often that is too little memory. {again.capitalize()}"
+        ) from error
+    except NoWorkerError as error:
+        raise ClusterError(f"all workers are gone; {again}") from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise ClusterError(f"the connection to the scheduler was lost; {again}") from error
+
+
+# -- watching --------------------------------------------------------------------------------
+
+
+@contextmanager
+def watch_tiles(
+    client: Client, plan: Plan, tell: Callable[[int, dict[str, Any]], None]
+) -> Iterator[None]:
+    """Call tell(pairs, event) once for every tile of a plan that is done.
+
+    A tile that runs twice, because its worker died, is told of once; tiles of other runs on the
+    same scheduler never.
+    """
+    ranges = [(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles]
+    waiting = set(ranges)
+
+    def handle(event: tuple[float, dict[str, Any]]) -> None:
+        facts = event[1]
+        tile = tuple(facts["rows"]), tuple(facts["columns"])
+        if tile in waiting:
+            waiting.remove(tile)
+            tell(pairs_of(*tile), facts)
+
+    client.subscribe_topic(TOPIC, handle)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            client.unsubscribe_topic(TOPIC)
+
+
+def _workers(client: Client) -> dict[str, Any]:
+    return dict(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler.address) if client.scheduler else "?"

@@ -1,0 +1,277 @@
+"""What commands write for people: lines, tables, histograms, pictures and a progress display.
+
+In a terminal there are colours and one moving line; anywhere else plain lines without control
+codes. Results go to standard output, progress and remarks to standard error.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+ACCENT, QUIET, STRONG = "cyan", "bright_black", "bold"
+PLAIN_WIDTH = 120  # columns where there is no terminal
+MOST_BINS = 14
+BIN_STEPS = tuple(m * 10.0**e for e in range(-6, 0) for m in (1, 2, 5))
+SHADES = " ░▒▓█"
+BAR = "█"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for the current standard output or error."""
+    stream: TextIO = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and "utf" not in (stream.encoding or "").lower():
+        stream.reconfigure(errors="replace")
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, highlight=False, width=width)
+
+
+def say(text: str = "", *, style: str = "", stderr: bool = False) -> None:
+    """Write one line, never broken; square brackets are only text."""
+    console(stderr=stderr).print(Text(text, style), soft_wrap=True)
+
+
+def fact(name: str, text: str, *, width: int = 12) -> None:
+    """Write a line that starts with a quiet name."""
+    console().print(Text.assemble((f"{name:<{width}}", QUIET), text), soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """Write a heading with an empty line above."""
+    say()
+    say(text, style=STRONG)
+
+
+def show(part: RenderableType) -> None:
+    """Write a table or a picture."""
+    console().print(part)
+
+
+def table(*columns: str, text: Sequence[int] = (0,), title: str | None = None) -> Table:
+    """Return an empty table: numbers to the right, columns listed in `text` to the left."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", header_style=QUIET)
+    made.pad_edge = False
+    for k, name in enumerate(columns):
+        made.add_column(Text(name), justify="left" if k in text else "right", no_wrap=True)
+    return made
+
+
+def add_row(to: Table, *cells: Any, style: str | None = None) -> None:
+    """Add a row of plain texts (or rich ones) to a table."""
+    to.add_row(*(c if isinstance(c, Text) else Text(str(c)) for c in cells), style=style)
+
+
+# -- numbers ---------------------------------------------------------------------------------
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def big(count: float) -> str:
+    """Return a large number with an SI prefix."""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if count < 1000 or unit == "P":
+            return f"{count:,.0f}" if not unit else f"{count:,.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def clock(seconds: float) -> str:
+    """Return a duration: 7.2 s, 3:05 min, 2:10 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def number(value: float) -> str:
+    """Return a distance or quotient in a few digits."""
+    return "∞" if np.isinf(value) else f"{value:.5g}"
+
+
+# -- distributions ---------------------------------------------------------------------------
+
+
+def bin_edges(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return round edges that span all values in at most MOST_BINS equal steps."""
+    low = min(float(v.min()) for v in values)
+    high = max(float(v.max()) for v in values)
+    for step in BIN_STEPS:
+        first, last = np.floor(low / step), np.floor(high / step) + 1
+        if last - first <= MOST_BINS:
+            return np.arange(first, last + 1) * step
+    return np.array([low, max(high, np.nextafter(low, np.inf))])
+
+
+def histogram(values: Mapping[str, NDArray[np.float64]], *, width: int = 28) -> Table:
+    """Return bars of how values are distributed, one column per group, all on one scale."""
+    edges = bin_edges(list(values.values()))
+    counts = {name: np.histogram(v, edges)[0] for name, v in values.items()}
+    shares = {name: c / max(1, c.sum()) for name, c in counts.items()}
+    largest = max(float(s.max()) for s in shares.values())
+    width = max(8, min(width, 60 // len(values)))
+    digits = max(0, -int(np.floor(np.log10(edges[1] - edges[0]) + 1e-9)))
+    made = table("R from", *values, text=range(len(values) + 1))
+    for k in range(len(edges) - 1):
+        cells = [
+            Text.assemble((bar(s[k] / largest, width), ACCENT), (f" {s[k]:.1%}", QUIET))
+            if counts[name][k]
+            else ""
+            for name, s in shares.items()
+        ]
+        add_row(made, f"{edges[k]:.{digits}f}", *cells)
+    return made
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar that fills a share of the width, in eighths of a character, never nothing."""
+    eighths = max(1, round(share * width * 8))
+    full, rest = divmod(eighths, 8)
+    return BAR * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+# -- pictures --------------------------------------------------------------------------------
+
+
+def picture(grey: NDArray[np.float64], *, colour: bool) -> Text:
+    """Return an image of values in 0 … 1, shape (height, width), as half blocks or shades.
+
+    With colours one character shows two pixels, one above the other; without, two equal
+    characters show one pixel.
+    """
+    levels = np.clip(grey, 0.0, 1.0)
+    drawn = Text()
+    if not colour:
+        for k, row in enumerate(levels):
+            shades = (SHADES[min(4, int(v * 5))] * 2 for v in row)
+            drawn.append("".join(shades) + ("\n" if k < len(levels) - 1 else ""))
+        return drawn
+    tones = np.round(levels * 255).astype(int)
+    if len(tones) % 2:
+        tones = np.vstack([tones, np.zeros_like(tones[:1])])
+    for k in range(0, len(tones), 2):
+        for top, bottom in zip(tones[k], tones[k + 1], strict=True):
+            drawn.append("▀", f"rgb({top},{top},{top}) on rgb({bottom},{bottom},{bottom})")
+        if k < len(tones) - 2:
+            drawn.append("\n")
+    return drawn
+
+
+def enlarge(grey: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return an image with `size` pixels a side, interpolated linearly."""
+    for axis in (0, 1):
+        length = grey.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = np.minimum(at.astype(int), length - 1)
+        high = np.minimum(low + 1, length - 1)
+        part = (at - low)[:, None] if axis == 0 else at - low
+        grey = np.take(grey, low, axis) * (1 - part) + np.take(grey, high, axis) * part
+    return grey
+
+
+# -- progress --------------------------------------------------------------------------------
+
+
+class Progress:
+    """How far a job is, and how long it will take; use `progress`.
+
+    Attributes
+    ----------
+    total : int or None
+        Of `unit`, where it is known.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done, self.found, self.note = 0, 0, ""
+        self.started = self.changed = time.monotonic()
+        self._tell: Callable[[], None] = lambda: None
+
+    def add(self, count: int, *, found: bool = False) -> None:
+        """Count what was done; `found` is what took no time because it was done before."""
+        self.done += count
+        self.found += count if found else 0
+        self.changed = time.monotonic()
+        self._tell()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that remain, once something was done."""
+        worked = self.done - self.found
+        if self.total is None or not worked:
+            return None
+        rate = (self.changed - self.started) / worked
+        return max(0.0, (self.total - self.done) * rate - (time.monotonic() - self.changed))
+
+    def words(self) -> list[str]:
+        """Return what a line of progress says after its percentage."""
+        said = [self.note] if self.note else []
+        if self.unit:
+            of = f" of {self.total:,}" if self.total is not None else ""
+            said.append(f"{self.done:,}{of} {self.unit}")
+        said.append(clock(self.elapsed))
+        if self.left is not None and self.total is not None and self.done < self.total:
+            said.append(f"{clock(self.left)} left")
+        return said
+
+    def percent(self) -> str:
+        """Return the share that is done."""
+        return "" if not self.total else f"{min(100.0, 100 * self.done / self.total):3.0f} %"
+
+    def __rich__(self) -> Text:
+        width = 32
+        share = 0.0 if not self.total else min(1.0, self.done / self.total)
+        full = round(share * width)
+        parts: list[Any] = [(f"{self.what}  ", STRONG)]
+        if self.total:
+            parts += [("━" * full, ACCENT), ("━" * (width - full), QUIET), f" {self.percent()}  "]
+        line = Text.assemble(*parts, (" · ".join(self.words()), QUIET))
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, unit: str = "rows") -> Iterator[Progress]:
+    """Show how far a job is: a moving line in a terminal, a line every tenth elsewhere."""
+    screen = console(stderr=True)
+    job = Progress(what, total, unit)
+    if screen.is_terminal:
+        with Live(job, console=screen, refresh_per_second=8, transient=True):
+            yield job
+        return
+    told = [0.0, 0.0]  # share and seconds at the last line
+
+    def tell() -> None:
+        share = job.done / job.total if job.total else 0.0
+        if share - told[0] >= 0.1 or job.elapsed - told[1] >= 30:
+            told[:] = share, job.elapsed
+            words = [word for word in (job.percent().strip(), *job.words()) if word]
+            print(f"{what}: {' · '.join(words)}", file=screen.file, flush=True)
+
+    job._tell = tell
+    yield job

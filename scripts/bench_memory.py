@@ -1,0 +1,158 @@
+"""A store larger than the workers' memory, computed to the end within the projected peak.
+
+The features are noise around one of a few centres, made block by block, with planted pairs: two
+rows of different labels at a known, small distance from each other. Every other pair of rows is
+farther apart, so the reach of the planted rows is known without a brute force.
+
+    python scripts/bench_memory.py [--rows 65000] [--columns 16384] [--memory-limit 512MiB]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.utils import parse_bytes
+from distributed import Client, LocalCluster
+
+import dskrobust as dr
+from dskrobust.store import Block, StoreSpec, write_store
+
+MIB = 2**20
+BLOCK = 1_000
+STEP = np.float32(2.0**-6)  # planted rows differ by this in some columns
+
+
+def blocks(rows: int, columns: int, planted: np.ndarray) -> Iterator[Block]:
+    """Rows made from their number alone; planted[k] = (row, its partner, columns that differ)."""
+    partner = {int(b): (int(a), int(k)) for a, b, k in planted}
+    for lo in range(0, rows, BLOCK):
+        numbers = np.arange(lo, min(lo + BLOCK, rows))
+        features = np.stack([row_of(r, columns, partner) for r in numbers])
+        yield Block(features, labels_of(numbers), np.zeros(len(numbers), np.int16))
+
+
+def row_of(number: int, columns: int, partner: dict[int, tuple[int, int]]) -> np.ndarray:
+    """A row of noise, or its partner's noise with a few columns moved by STEP."""
+    source, differing = partner.get(int(number), (int(number), 0))
+    row = np.random.default_rng(source).random(columns, np.float32)
+    row = np.round(row * 256) / np.float32(256)  # so that adding STEP is exact
+    row[:differing] += STEP
+    return row
+
+
+def labels_of(numbers: np.ndarray) -> np.ndarray:
+    """Even rows and odd rows differ in label."""
+    return (numbers % 2).astype(np.int64)
+
+
+def plant(rows: int, columns: int, count: int) -> np.ndarray:
+    """Choose `count` pairs of an even and an odd row all over the data."""
+    rng = np.random.default_rng(0)
+    even = rng.choice(rows // 2, count, replace=False) * 2
+    odd = rng.choice(rows // 2, count, replace=False) * 2 + 1
+    return np.stack([even, odd, rng.integers(1, min(64, columns), count)], axis=1)
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this process so far, in bytes.
+
+    Not from getrusage: its figure survives exec, so a worker would report its parent's peak.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def spilled(dask_worker: Any) -> int:
+    """Bytes that a worker has written to disk."""
+    return int(getattr(dask_worker.data, "spilled_total", (0, 0))[1])
+
+
+def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Make the store, compute it on a cluster that cannot hold it, check the planted rows."""
+    limit = parse_bytes(options.memory_limit)
+    planted = plant(options.rows, options.columns, options.planted)
+    spec = StoreSpec("planted", "categorical")
+    started = time.perf_counter()
+    store = write_store(
+        f"{folder}/planted.zarr", spec, blocks(options.rows, options.columns, planted)
+    )
+    made = time.perf_counter() - started
+    size = options.rows * options.columns * 4
+    with (
+        LocalCluster(
+            n_workers=options.workers,
+            threads_per_worker=1,
+            memory_limit=limit,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        scores = dr.sample_robustness(store)
+        plan = scores.plan
+        print(
+            f"{size / MIB:,.0f} MiB of features, {options.workers} workers of {limit / MIB:,.0f} "
+            f"MiB; {len(plan.tiles)} tiles, panels {plan.panel_rows}, "
+            f"projected peak {plan.peak_bytes / MIB:,.0f} MiB",
+            flush=True,
+        )
+        started = time.perf_counter()
+        scores = scores.write()
+        seconds = time.perf_counter() - started
+        peaks = client.run(peak_memory)
+        spill = client.run(spilled)
+        reach, witness = np.asarray(scores.reach), np.asarray(scores.witness)
+    check(planted, reach, witness)
+    return {
+        "features MiB": size / MIB,
+        "workers": options.workers,
+        "memory limit MiB": limit / MIB,
+        "times the workers' memory": size / limit / options.workers,
+        "seconds": seconds,
+        "seconds to make the store": made,
+        "projected peak MiB": plan.peak_bytes / MIB,
+        "measured peaks MiB": [p / MIB for p in peaks.values()],
+        "spilled bytes": sum(spill.values()),
+        "bytes read GiB": plan.bytes_read / 2**30,
+        "TFLOP": plan.operations / 1e12,
+        "planted pairs found": len(planted),
+    }
+
+
+def check(planted: np.ndarray, reach: np.ndarray, witness: np.ndarray) -> None:
+    """Every planted row has its partner as witness, at exactly the planted distance."""
+    for a, b, differing in planted:
+        expected = np.sqrt(np.float64(differing) * np.float64(STEP) ** 2)
+        for row, other in ((a, b), (b, a)):
+            assert witness[row] == other, (row, other, witness[row])
+            assert reach[row] == expected, (row, reach[row], expected)
+    others = np.setdiff1d(np.arange(len(reach)), planted[:, :2])
+    assert reach[others].min() > 1.0, "an unplanted row is closer than noise can be"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=65_000)
+    parser.add_argument("--columns", type=int, default=16_384)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--memory-limit", default="512MiB")
+    parser.add_argument("--planted", type=int, default=500)
+    parser.add_argument("--folder", help="where to put the store; a temporary folder without it")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        figures = run(options, folder)
+    print(json.dumps(figures, indent=1))
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
