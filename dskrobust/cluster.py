@@ -24,9 +24,10 @@ from distributed.scheduler import KilledWorker, NoWorkerError
 from distributed.system import MEMORY_LIMIT
 
 from .errors import ClusterError
-from .pairwise import TOPIC
+from .pairwise import TOPIC, PairSpec
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
-from .store import SourceAddress
+from .robustness import Options, Scores, sample_robustness
+from .store import SourceAddress, Store
 
 PACKAGE = "dskrobust"
 HOST = "127.0.0.1"  # nothing of ours listens to the network
@@ -296,6 +297,60 @@ def cluster_errors() -> Iterator[None]:
         raise ClusterError(f"all workers are gone; {again}") from error
     except (FutureCancelledError, CommClosedError) as error:
         raise ClusterError(f"the connection to the scheduler was lost; {again}") from error
+
+
+# -- running ----------------------------------------------------------------------------------
+
+
+def run_scores(
+    store: Store,
+    spec: PairSpec,
+    options: ClusterOptions,
+    *,
+    start: Callable[[Client, Plan], None],
+    tell: Callable[[int, dict[str, Any]], None],
+) -> Scores:
+    """Compute the scores of a store on a cluster and write them into the store.
+
+    Parameters
+    ----------
+    start : callable
+        Called with the client and the plan before anything runs.
+    tell : callable
+        Called with pairs of rows and an event for every tile that is done.
+
+    Raises
+    ------
+    MemoryPlanError
+        Where the plan does not fit; for a local cluster before it is started.
+    ClusterError
+    """
+
+    def prepare(resources: Resources) -> Scores:
+        return sample_robustness(
+            store, metric=spec.metric, labels=spec.labels, options=Options(resources)
+        )
+
+    scores = None if options.is_remote else prepare(local_resources(options))
+    with connect(options) as client:
+        scores = scores or prepare(resources_of(client))
+        plan = scores.plan
+        if plan is None:  # another run wrote these results meanwhile
+            return scores
+        check_workers(client, plan)
+        check_source(client, store.address)
+        start(client, plan)
+        with watch_tiles(client, plan, tell):
+            return scores.write(
+                facts={
+                    "tiles": len(plan.tiles),
+                    "pairs": plan.pairs,
+                    "workers": plan.resources.workers,
+                    "threads": plan.resources.threads,
+                    "memory_limit": plan.resources.memory_limit,
+                    "peak_projected": plan.peak_bytes,
+                }
+            )
 
 
 # -- watching --------------------------------------------------------------------------------

@@ -150,6 +150,34 @@ def bar(share: float, width: int) -> str:
     return BAR * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
 
 
+def label_table(
+    subsets: Sequence[str],
+    labels: Sequence[str],
+    values: NDArray[Any],
+    shares: NDArray[np.float64] | None,
+    whole: Sequence[bool],
+) -> Table:
+    """Return labels × subsets: counts with their shares, or quantiles, as in the paper's Table 1.
+
+    Parameters
+    ----------
+    values, shares : ndarray (labels, subsets)
+    whole : sequence of bool
+        Which subsets are whole groups, whose shares say nothing.
+    """
+    shown = table("quantile" if shares is None else "class", *subsets)
+    for k, name in enumerate(labels):
+        if shares is None:
+            add_row(shown, name, *(f"{v:,.6g}" for v in values[k]))
+            continue
+        cells = [
+            f"{v:,}" if all_ else Text.assemble(f"{v:,}", (f" ({share:4.0%})", QUIET))
+            for v, share, all_ in zip(values[k], shares[k], whole, strict=True)
+        ]
+        add_row(shown, name, *cells)
+    return shown
+
+
 # -- pictures --------------------------------------------------------------------------------
 
 

@@ -1,0 +1,102 @@
+"""The command line: parse, call the API, print, exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any, TextIO
+
+import click
+
+from .. import __version__
+from ..errors import DskrobustError
+from . import data, runs, show, subsets
+
+DEBUG = "DSKROBUST_DEBUG"
+
+
+class Commands(click.Group):
+    """Commands whose failures are one clear line, and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of a day's work, not of the alphabet
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)  # once each; ours are of this class
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort):
+                raise
+            except KeyboardInterrupt:
+                _tell("Stopped.")
+                ctx.exit(130)
+            except BrokenPipeError:  # `dskrobust show | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                ctx.exit(1)
+            except Exception as error:
+                if os.environ.get(DEBUG, "0") not in ("", "0"):
+                    raise
+                _tell(f"Error: {_message(error)}")
+                ctx.exit(1)
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, DskrobustError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {text} (set {DEBUG}=1 to see where)"
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _tell(f"Warning: {' '.join(str(message).split())}")
+
+
+def _tell(line: str) -> None:
+    from ..terminal import say
+
+    style = "red" if line.startswith("Error") else "yellow"
+    say(line, style=style, stderr=True)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="dskrobust %(version)s")
+def main() -> None:
+    """Exact sample robustness for labelled data larger than memory.
+
+    \b
+    Try it in half a minute:
+      dskrobust demo
+    From official files to scores:
+      dskrobust ingest mnist --source DIR
+      dskrobust compute mnist.zarr
+      dskrobust subsets mnist.zarr --least 48000 --most 48000
+
+    A STORE is a folder (or fsspec URL) that holds data, results and the finished parts of runs
+    that were interrupted.
+    """
+
+
+for command in (
+    data.ingest,
+    data.link,
+    runs.plan,
+    runs.compute,
+    show.show,
+    subsets.subsets,
+    data.append,
+    data.verify,
+    runs.demo,
+):
+    main.add_command(command)

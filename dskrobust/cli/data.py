@@ -1,0 +1,249 @@
+"""Commands that bring data into a store, and check what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import open_absolute, store_argument
+
+if TYPE_CHECKING:
+    from ..datasets import ReaderOptions
+    from ..store import Store
+
+Command = Callable[..., Any]
+
+
+def reader_options(command: Command) -> Command:
+    """Add what readers may be told."""
+    for option in (
+        click.option("--target", metavar="COLUMN", help="Label column of a table."),
+        click.option(
+            "--split", metavar="NAME", help="Array, file or column with the group of every row."
+        ),
+        click.option("--y", default=None, metavar="NAME", help="Label array in an .npz (y)."),
+        click.option("--x", default=None, metavar="NAME", help="Feature array in an .npz (X)."),
+        click.option(
+            "--labels",
+            type=click.Choice(["categorical", "real", "vector"]),
+            help="What labels mean, where their type tells it wrong.",
+        ),
+        click.option(
+            "--source",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Folder of the official files, or one above it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _options(**given: Any) -> ReaderOptions:
+    """Return reader options of what was given on the command line."""
+    from ..datasets import ReaderOptions
+
+    return ReaderOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+@click.command()
+@click.argument("what", metavar="WHAT")
+@reader_options
+@click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
+@click.option("--scale", type=float, help="Factor on all features before any distance.")
+@click.option("--seed", type=int, help="Of random train/test splits (0).")
+@click.option("--name", help="What the data set is called in titles.")
+def ingest(
+    what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any
+) -> None:
+    """Read a data set from its official files into a new store.
+
+    WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
+    scikit-learn brings along; openml:NAME; or a file: .npz, .npy, .csv, .csv.gz, .parquet. MNIST
+    and CIFAR-10 come from OpenML where no --source is given.
+
+    \b
+    Examples:
+      dskrobust ingest mnist --source ~/data/mnist
+      dskrobust ingest online-news --source ~/data --seed 1
+      dskrobust ingest own.npz --x features --y labels --out own.zarr
+      dskrobust ingest houses.csv --target price --labels real
+    """
+    from .. import terminal
+    from ..datasets import open_reader
+    from ..store import write_store
+
+    out = out or _default_name(what)
+    reader = open_reader(what, source, _options(**given))
+    with terminal.progress(f"Reading {what}", reader.rows) as job:
+        store = write_store(
+            out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
+        )
+    describe(store)
+    terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
+    terminal.fact("next", f"dskrobust compute {out}")
+
+
+def _default_name(what: str) -> str:
+    name = what.removeprefix("openml:") if what.startswith("openml:") else Path(what).name
+    for end in (".npz", ".npy", ".csv.gz", ".csv", ".parquet"):
+        name = name.removesuffix(end)
+    return f"{name}.zarr"
+
+
+def describe(store: Store) -> None:
+    """Say in two or three lines what data a store holds."""
+    from .. import terminal
+
+    dtype = store.row_shape("features")[1]
+    terminal.say(store.spec.name, style=terminal.STRONG)
+    terminal.fact(
+        "features",
+        f"{store.rows:,} × {store.columns:,} {dtype}"
+        + (f", times {store.spec.scale:.6g}" if store.spec.scale != 1 else "")
+        + f", {terminal.size(store.rows * store.columns * dtype.itemsize)}",
+    )
+    labels = store.spec.label_kind
+    if store.spec.classes:
+        shown = ", ".join(store.spec.classes[:12])
+        labels += f": {shown}{', …' if len(store.spec.classes) > 12 else ''}"
+    terminal.fact("labels", labels)
+    counts = store.summary.groups
+    groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
+    terminal.fact("groups", ", ".join(groups))
+
+
+@click.command()
+@store_argument
+@click.option("--features", required=True, metavar="PATH", help="Zarr array (n, d).")
+@click.option("--labels", required=True, metavar="PATH", help="Zarr array (n,) or (n, m).")
+@click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
+@click.option("--scale", type=float, default=1.0, help="Factor on all features.")
+@click.option(
+    "--label-kind",
+    type=click.Choice(["categorical", "real", "vector"]),
+    help="What labels mean, where their type tells it wrong.",
+)
+@click.option("--name", help="What the data set is called in titles.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
+def link(
+    store: str,
+    features: str,
+    labels: str,
+    split: str | None,
+    scale: float,
+    label_kind: str | None,
+    name: str | None,
+    overwrite: bool,
+) -> None:
+    """Make a store of your own Zarr arrays, which stay where they are.
+
+    The arrays are read once, to check and checksum them; nothing is copied.
+
+    \b
+    Example:
+      dskrobust link own.zarr --features /data/x.zarr --labels /data/y.zarr --scale 0.00392156862745098
+    """
+    import numpy as np
+
+    from .. import terminal
+    from ..store import StoreSpec, create_store, infer_label_kind, open_array
+
+    X, y = open_array(features), open_array(labels)
+    groups = open_array(split) if split else None
+    kind = label_kind or infer_label_kind(np.dtype(y.dtype), len(y.shape))
+    spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
+    with terminal.progress("Reading", unit=""):
+        made = create_store(store, X, y, groups, spec=spec, link=True, overwrite=overwrite)
+    describe(made)
+    terminal.fact("store", f"{store} refers to {features} and {labels}")
+    terminal.fact("next", f"dskrobust compute {store}")
+
+
+@click.command()
+@store_argument
+@click.argument("what", metavar="WHAT")
+@reader_options
+@click.option("--group", metavar="NAME", help="Group of all new rows, an old or a new one.")
+def append(store: str, what: str, source: Path | None, group: str | None, **given: Any) -> None:
+    """Append new rows to a store; what is scored already stays so.
+
+    WHAT is what `ingest` takes. Classes and groups are matched by their names; new ones are added.
+    The next `compute` looks only at pairs with new rows in them.
+
+    \b
+    Examples:
+      dskrobust append own.zarr monday.npz --group train
+      dskrobust append news.zarr online-news --source monday.csv --group test
+    """
+    from .. import terminal
+    from ..datasets import append as append_to
+
+    opened = open_absolute(store)
+    before = opened.rows
+    with terminal.progress(f"Reading {what}") as job:
+        grown = append_to(opened, what, source, _options(**given), group, progress=job.add)
+    terminal.say(f"{grown.rows - before:,} rows appended to {store}")
+    describe(grown)
+    _say_what_is_left(grown, store)
+
+
+def _say_what_is_left(store: Store, address: str) -> None:
+    from .. import terminal
+    from ..store import find_results
+
+    known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
+    kept = "" if not known else (
+        f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
+    )
+    terminal.fact("next", f"dskrobust compute {address}{kept}")
+
+
+@click.command()
+@store_argument
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Rows whose results are proven again by brute force.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the random sample (0).")
+def verify(store: str, sample: int, seed: int) -> None:
+    """Read every chunk again, and prove a random sample of results by brute force.
+
+    \b
+    Example:
+      dskrobust verify mnist.zarr --sample 500
+    """
+    from .. import terminal
+    from ..store import find_results
+    from ..verify import verify_store
+
+    opened = open_absolute(store)
+    have = [r for r in find_results(opened) if r.covers(opened)]
+    with terminal.progress("Checking", opened.rows) as job:
+        report = verify_store(
+            opened,
+            sample=sample,
+            seed=seed,
+            progress=lambda done, total: job.add(done - job.done),
+        )
+    terminal.say("All good.", style="green")
+    terminal.fact(
+        "data", f"{report.rows:,} rows, {terminal.size(report.bytes_read)}: every checksum agrees"
+    )
+    for result in have:
+        terminal.fact(
+            "result",
+            f"{result.name}: every checksum agrees; {len(report.sampled):,} rows proven again "
+            "by brute force, equal to the last bit",
+        )
+    if not have:
+        terminal.fact("result", "none for this data yet")
+    terminal.fact("took", terminal.clock(job.elapsed))

@@ -1,0 +1,147 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..cluster import ClusterOptions
+    from ..labels import LabelMap
+    from ..pairwise import PairSpec
+    from ..store import ResultTables, Store
+
+Command = Callable[..., Any]
+
+
+class Bytes(click.ParamType):
+    """A number of bytes: 1GiB, 512MB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        from dask.utils import parse_bytes
+
+        try:
+            count = parse_bytes(value)
+        except ValueError:
+            count = 0
+        if count <= 0:
+            self.fail(f"{value!r} is no size; write 1GiB or 512MB", param, ctx)
+        return int(count)
+
+
+store_argument = click.argument("store", metavar="STORE")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
+
+
+def metric_options(command: Command) -> Command:
+    """Add what chooses a computation: metric, label map and ‖y‖∞."""
+    for option in (
+        click.option(
+            "--label-bound",
+            type=float,
+            metavar="B",
+            help="‖y‖∞, where it should be more than the largest label.",
+        ),
+        click.option(
+            "--labels",
+            metavar="MAP",
+            help="categorical, real, vector-l1, vector-l2 or vector-linf; as the store says "
+            "by default.",
+        ),
+        click.option(
+            "--metric",
+            "-m",
+            metavar="METRIC",
+            help="euclidean (default), cityblock, chebyshev, minkowski(p), angular, hamming or "
+            "mahalanobis.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def local_options(command: Command) -> Command:
+    """Add the size of a local cluster."""
+    for option in (
+        click.option(
+            "--memory-limit",
+            type=Bytes(),
+            metavar="SIZE",
+            help="Of each worker, such as 1GiB; 80 % of the free memory over all by default.",
+        ),
+        click.option("--threads", type=click.IntRange(1), metavar="T", help="Of each worker."),
+        click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes."),
+    ):
+        command = option(command)
+    return command
+
+
+def cluster_options(**given: Any) -> ClusterOptions:
+    """Return the options of a cluster, or a usage error where they exclude each other."""
+    from ..cluster import ClusterOptions
+    from ..errors import ClusterError
+
+    try:
+        return ClusterOptions(**given)
+    except ClusterError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def open_absolute(address: str) -> Store:
+    """Open a store under an address that also workers elsewhere understand."""
+    from ..store import open_store
+
+    url = address if "://" in address or "::" in address else str(Path(address).absolute())
+    if url != address and not Path(address).exists():
+        url = address  # the message names what was typed
+    return open_store(url)
+
+
+def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:
+    """Return the label map that the options ask for."""
+    from dataclasses import replace
+
+    from ..labels import resolve_labels
+
+    row, dtype = store.row_shape("labels")
+    found = resolve_labels(labels, store.spec, dtype, 1 + len(row))
+    return found if bound is None else replace(found, bound=bound)
+
+
+def asked_spec(
+    store: Store, metric: str | None, labels: str | None, bound: float | None
+) -> PairSpec:
+    """Return what is to be computed."""
+    from ..robustness import pair_spec
+
+    return pair_spec(store, metric or "euclidean", label_map(store, labels, bound))
+
+
+def asked_result(
+    store: Store, metric: str | None, labels: str | None, bound: float | None
+) -> ResultTables:
+    """Return the stored result that the options name; the newest one without them.
+
+    Raises
+    ------
+    StaleResultsError
+        Where there is none for the store's data.
+    """
+    from ..store import current_results
+
+    if metric is None and labels is None and bound is None:
+        return current_results(store)
+    return current_results(store, asked_spec(store, metric, labels, bound).parameters())
+
+
+def done_segments(store: Store, spec: PairSpec) -> int:
+    """Return how many of the store's leading segments have results with these parameters."""
+    from ..store import matching
+
+    known = (r for r in matching(store, spec.parameters()) if r.is_prefix_of(store))
+    return max((len(r.segments) for r in known), default=0)

@@ -1,0 +1,250 @@
+"""Commands that compute: plan, compute, demo."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    asked_spec,
+    cluster_options,
+    done_segments,
+    json_option,
+    local_options,
+    metric_options,
+    open_absolute,
+    store_argument,
+)
+
+if TYPE_CHECKING:
+    from ..cluster import ClusterOptions
+    from ..pairwise import PairSpec
+    from ..plan import Plan
+    from ..robustness import Scores
+    from ..store import Store
+
+
+@click.command()
+@store_argument
+@metric_options
+@local_options
+@json_option
+def plan(
+    store: str,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    as_json: bool,
+    **local: Any,
+) -> None:
+    """Show what `compute` would do, and how much memory it needs; nothing runs.
+
+    A plan that does not fit is refused with the numbers, and a non-zero exit code.
+
+    \b
+    Example:
+      dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
+    """
+    from ..cluster import local_resources
+    from ..robustness import Options, plan_store, run_memo
+
+    opened = open_absolute(store)
+    spec = asked_spec(opened, metric, labels, label_bound)
+    resources = local_resources(cluster_options(**local))
+    done = done_segments(opened, spec)
+    if done == len(opened.segments):  # the plan of all of it; `compute` has nothing to do
+        made = plan_store(opened, spec, Options(resources))
+    else:
+        made = plan_store(opened, spec, Options(resources), done_segments=done)
+    facts = plan_facts(made, spec)
+    facts["computed"] = done == len(opened.segments)
+    facts["finished_tiles"] = run_memo(opened, spec).count()
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print_plan(opened, facts)
+
+
+def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
+    """Return a plan as plain values."""
+    return {
+        "metric": str(spec.metric),
+        "labels": spec.labels.kind,
+        "blocks": len(made.blocks),
+        "block_rows": max(hi - lo for lo, hi in made.blocks),
+        "panel_rows": list(made.panel_rows),
+        "tiles": len(made.tiles),
+        "tasks": made.tasks,
+        "pairs": made.pairs,
+        "bytes_read": made.bytes_read,
+        "operations": made.operations,
+        "peak_bytes": made.peak_bytes,
+        "workers": made.resources.workers,
+        "threads": made.resources.threads,
+        "memory_limit": made.resources.memory_limit,
+    }
+
+
+def _print_plan(store: Store, facts: dict[str, Any]) -> None:
+    from .. import terminal
+    from ..plan import USABLE
+
+    terminal.say(f"{store.spec.name}: {facts['metric']}, {facts['labels']} labels", style="bold")
+    shown = terminal.table("", "", "", text=(0, 2))
+    shown.show_header = False
+    limit = facts["memory_limit"]
+    panels = " and ".join(f"{rows:,}" for rows in facts["panel_rows"])
+    for name, value, remark in (
+        ("workers", facts["workers"], f"of {facts['threads']} thread(s) each"),
+        ("blocks", f"{facts['blocks']:,}", f"of up to {facts['block_rows']:,} rows"),
+        ("panels", panels, "rows of either side in memory at once"),
+        ("tiles", f"{facts['tiles']:,}", _tiles_remark(facts)),
+        ("tasks", f"{facts['tasks']:,}", "in Dask's graph"),
+        ("pairs", terminal.big(facts["pairs"]), "of samples"),
+        ("read", terminal.size(facts["bytes_read"]), "from the store, decoded, by all workers"),
+        ("operations", terminal.big(facts["operations"]), "floating-point operations at most"),
+        ("peak", terminal.size(facts["peak_bytes"]), "projected for each worker"),
+        ("limit", terminal.size(limit), f"of each worker; {USABLE:.0%} of it is usable"),
+    ):
+        terminal.add_row(shown, terminal.Text(name, terminal.QUIET), value, remark)
+    terminal.show(shown)
+    if facts["computed"]:
+        terminal.say("The store has these results already; `compute` has nothing to do.")
+
+
+def _tiles_remark(facts: dict[str, Any]) -> str:
+    found = facts["finished_tiles"]
+    return f"pairs of blocks, {found:,} of them finished earlier" if found else "pairs of blocks"
+
+
+# -- compute ---------------------------------------------------------------------------------
+
+
+@click.command()
+@store_argument
+@metric_options
+@click.option("--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786.")
+@click.option("--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address.")
+@local_options
+@click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster.")
+def compute(
+    store: str,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    no_dashboard: bool,
+    **where: Any,
+) -> None:
+    """Score every sample, on a local cluster or a running scheduler; results go into the store.
+
+    Finished tiles are kept in the store: a run that was interrupted goes on where it stopped, and
+    after `append` only what is new is computed.
+
+    \b
+    Examples:
+      dskrobust compute mnist.zarr
+      dskrobust compute mnist.zarr --workers 2 --memory-limit 1GiB
+      dskrobust compute news.zarr --metric cityblock --scheduler tcp://10.0.0.1:8786
+    """
+    from .. import terminal
+    from ..errors import StaleResultsError
+    from ..store import current_results
+
+    options = cluster_options(dashboard=not no_dashboard, **where)
+    opened = open_absolute(store)
+    spec = asked_spec(opened, metric, labels, label_bound)
+    try:
+        result = current_results(opened, spec.parameters())
+    except StaleResultsError:
+        result = None
+    if result is not None:
+        terminal.say(
+            f"{store} has these results already (computed {result.facts.get('date')}, "
+            f"{result.name})."
+        )
+        terminal.fact("next", f"dskrobust show {store}")
+        return
+    try:
+        scores = run(opened, spec, options)
+    except KeyboardInterrupt:
+        terminal.say(
+            "Stopped. Finished tiles are kept in the store: run the same command again to go on.",
+            style="yellow",
+            stderr=True,
+        )
+        raise click.exceptions.Exit(130) from None
+    summarise_run(scores, store)
+
+
+def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
+    """Compute on a cluster and show how far it is."""
+    from .. import terminal
+    from ..cluster import run_scores
+
+    with ExitStack() as stack:
+        bar: list[Any] = []
+        made: list[Plan] = []
+        tiles = {"done": 0, "resumed": 0}
+
+        def start(client: Any, plan: Plan) -> None:
+            if options.is_remote or options.dashboard:
+                terminal.fact("dashboard", client.dashboard_link)
+            terminal.fact("plan", plan_line(plan))
+            name = spec.metric.name.capitalize()
+            made.append(plan)
+            bar.append(stack.enter_context(terminal.progress(name, plan.pairs, unit="")))
+
+        def tell(pairs: int, event: dict[str, Any]) -> None:
+            tiles["done"] += 1
+            tiles["resumed"] += bool(event["resumed"])
+            bar[0].note = f"{tiles['done']:,} of {len(made[0].tiles):,} tiles"
+            if tiles["resumed"]:
+                bar[0].note += f" ({tiles['resumed']:,} resumed)"
+            bar[0].add(pairs, found=bool(event["resumed"]))
+
+        scores = run_scores(store, spec, options, start=start, tell=tell)
+    if tiles["resumed"]:
+        terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
+    return scores
+
+
+def plan_line(plan: Plan) -> str:
+    """Return a plan in a line."""
+    from .. import terminal
+
+    limit = plan.resources.memory_limit
+    return (
+        f"{plan.resources.workers} workers × {plan.resources.threads} thread(s), "
+        f"{len(plan.tiles):,} tiles, {terminal.big(plan.pairs)} pairs, "
+        f"{terminal.size(plan.bytes_read)} to read, peak {terminal.size(plan.peak_bytes)}"
+        + (f" of {terminal.size(limit)} a worker" if limit else "")
+    )
+
+
+def summarise_run(scores: Scores, address: str) -> None:
+    """Say what came out of a run."""
+    from .. import terminal
+    from .show import contradiction_line, group_table, load
+
+    loaded = load(scores)
+    terminal.show(group_table(loaded))
+    line = contradiction_line(loaded)
+    if line:
+        terminal.say(line, style="yellow")
+    assert scores.result is not None
+    terminal.fact("took", terminal.clock(float(scores.result.facts["seconds"])))
+    terminal.fact("results", f"{address}/results/{scores.result.name}")
+    terminal.fact("next", f"dskrobust show {address}")
+
+
+@click.command()
+@click.option("--out", "-o", metavar="STORE", help="Keep the store here; it is temporary else.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+def demo(out: str | None, workers: int) -> None:
+    """Tell the story on scikit-learn's handwritten digits, in less than half a minute."""
+    from .. import demo as story
+
+    story.tell(out, workers)
