@@ -8,9 +8,11 @@ import json
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,16 @@ import dask
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
-from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
+from distributed.client import AllExit, FutureCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 from distributed.system import MEMORY_LIMIT
 
 from .errors import ClusterError
 from .pairwise import TOPIC, PairSpec
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
-from .robustness import Options, Scores, sample_robustness
+from .robustness import Options, sample_robustness
+from .scores import Scores
 from .store import SourceAddress, Store
 
 PACKAGE = "dskrobust"
@@ -118,6 +121,9 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
         Where the scheduler cannot be reached, has no workers, or they lack this package.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_reports())
+        # a client that cannot connect leaves Dask's default scheduler set to itself
+        stack.enter_context(dask.config.set(scheduler=dask.config.get("scheduler", None)))
         if options.is_remote:
             client = stack.enter_context(_remote(options))
         else:
@@ -127,25 +133,77 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 
 
 @contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep Dask from logging tracebacks of what is told in a line: a lost scheduler, Ctrl-C."""
+    logging.getLogger("asyncio").addFilter(_was_wanted)  # stays: futures are dropped later on
+    client = logging.getLogger("distributed.client")
+    level = client.level
+    client.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        client.setLevel(level)
+
+
+def _was_wanted(record: logging.LogRecord) -> bool:
+    """Tell whether a log record is not just of a result that nobody waits for any more."""
+    return not (record.exc_info and isinstance(record.exc_info[1], AllExit))
+
+
+@contextmanager
 def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
     with dask.config.set(CONFIG), contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=resources.workers,
-                threads_per_worker=resources.threads,
-                memory_limit=resources.memory_limit or 0,
-                processes=True,
-                host=HOST,
-                dashboard_address=_dashboard_address() if dashboard else None,
-                silence_logs=logging.CRITICAL,
-                preload=[__name__],
+        with _interrupt_later():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=resources.workers,
+                    threads_per_worker=resources.threads,
+                    memory_limit=resources.memory_limit or 0,
+                    processes=True,
+                    host=HOST,
+                    dashboard_address=_dashboard_address() if dashboard else f"{HOST}:0",
+                    scheduler_kwargs={"dashboard": dashboard},
+                    silence_logs=logging.CRITICAL,
+                    preload=[__name__],
+                )
             )
-        )
-        client = stack.enter_context(Client(cluster))
-        _await_workers(client, resources.workers)
-        # brings back workers that die, also while they start (a nanny alone does not)
-        cluster.adapt(minimum=resources.workers, maximum=resources.workers)
-        yield client
+            client = stack.enter_context(Client(cluster))
+            _await_workers(client, resources.workers)
+            # brings back workers that die, also while they start (a nanny alone does not)
+            cluster.adapt(minimum=resources.workers, maximum=resources.workers)
+        try:
+            yield client
+        finally:
+            with _interrupt_later():
+                stack.close()
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Keep Ctrl-C until the block is done: a cluster that is half started cannot be closed.
+
+    Pressed twice it interrupts at once. Processes started meanwhile never get it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+
+    def remember(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    resource_tracker.ensure_running()  # once it runs, starting a process leaves the mask alone
+    before = signal.signal(signal.SIGINT, remember)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _dashboard_address() -> str:
@@ -160,7 +218,7 @@ def _dashboard_address() -> str:
 
 
 def dask_setup(worker: Any) -> None:
-    """Let a local worker ignore Ctrl-C, which the terminal sends to it as well (Dask calls this)."""
+    """Let a local worker ignore the Ctrl-C that a terminal sends it too; called by Dask."""
     with contextlib.suppress(ValueError):  # not in the main thread: nothing to be done
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -18,7 +18,8 @@ from . import terminal
 from .cluster import ClusterOptions, run_scores
 from .datasets import ReaderOptions, ingest
 from .plan import MIB
-from .robustness import Scores, pair_spec
+from .robustness import pair_spec
+from .scores import Scores
 from .store import Store
 from .subsets import class_counts, class_name, least_robust, most_robust, whole
 
@@ -81,15 +82,15 @@ def _say_what_it_is(store: Store) -> None:
 def _compute(store: Store, workers: int) -> Scores:
     """Score the store on a local cluster; return the scores as NumPy arrays."""
     options = ClusterOptions(workers=workers, threads=1, memory_limit=MEMORY_LIMIT, dashboard=False)
-    with terminal.progress(f"Starting {workers} workers, then scoring", unit="") as job:
+    with terminal.progress(f"Starting {workers} workers", unit="") as job:
 
         def start(client: Any, plan: Any) -> None:
-            job.total, job.what = plan.pairs, "Scoring"
+            job.begin("Scoring", plan.pairs)
 
         scores = run_scores(
             store, pair_spec(store), options, start=start, tell=lambda pairs, _: job.add(pairs)
         )
-    pairs = sum(group.rows for group in store.summary.groups.values()) * (store.rows - 1) // 2
+    pairs = store.rows * (store.rows - 1) // 2
     terminal.fact(
         "scored",
         f"all {pairs:,} pairs, exactly, by {workers} Dask workers in {terminal.clock(job.elapsed)}",
@@ -97,20 +98,74 @@ def _compute(store: Store, workers: int) -> Scores:
     return scores.compute(scheduler="threads")
 
 
-def _pairs(
-    store: Store, robustness: NDArray[np.float64], witness: NDArray[np.int64]
-) -> Table:
+def _pairs(store: Store, robustness: NDArray[np.float64], witness: NDArray[np.int64]) -> Table:
     """Return the least robust samples and their witnesses as pictures, every pair once."""
     screen = terminal.console()
     colour = screen.color_system is not None
-    per_row = max(1, min(3 if colour else 2, screen.width // (2 * SIDE + 3 if colour else 37)))
-    seen: list[set[int]] = []
-    for row in np.argsort(robustness, kind="stable"):
-        pair = {int(row), int(witness[row])}
+    pair_width = 2 * (SIDE if colour else 16) + 5
+    per_line = max(1, min(3, screen.width // pair_width))
+    shown = Table.grid(padding=(0, 4, 1, 0))
+    drawn = []
+    for row in first_pairs(robustness, witness):
+        other = int(witness[row])
+        pair = Table.grid(padding=(0, 1, 0, 0))
+        pair.add_row(*(_digit(store, number, colour) for number in (row, other)))
+        pair.add_row(*(f"“{_label(store, number)}” row {number}" for number in (row, other)))
+        pair.add_row(Text(f"R {robustness[row]:.3f}\n", terminal.ACCENT))
+        drawn.append(pair)
+    for k in range(0, len(drawn), per_line):
+        shown.add_row(*drawn[k : k + per_line])
+    return shown
+
+
+def first_pairs(
+    robustness: NDArray[np.float64], witness: NDArray[np.int64], count: int = PAIRS
+) -> list[int]:
+    """Return the least robust rows whose pair with the witness was not among those before."""
+    seen: set[frozenset[int]] = set()
+    rows = []
+    for row in np.argsort(robustness, kind="stable").tolist():
+        pair = frozenset((row, int(witness[row])))
         if pair not in seen:
-            seen.append(pair)
-            yield_row = int(row)
-            _ = yield_row
-        if len(seen) == PAIRS:
+            seen.add(pair)
+            rows.append(row)
+        if len(rows) == count:
             break
-    raise NotImplementedError
+    return rows
+
+
+def _digit(store: Store, row: int, colour: bool) -> Text:
+    grey = store.features[row].reshape(8, 8) * store.spec.scale
+    return terminal.picture(terminal.enlarge(grey, SIDE) if colour else grey, colour=colour)
+
+
+def _label(store: Store, row: int) -> str:
+    return class_name(store, store.labels[row])
+
+
+def _halves(store: Store, scores: Scores) -> Table:
+    """Return the classes of the two halves of every group."""
+    subsets, bases = [], []
+    for group in store.groups:
+        base = whole(scores, group)
+        half = len(base) // 2
+        subsets += [
+            base,
+            least_robust(scores, half, within=group),
+            most_robust(scores, len(base) - half, within=group),
+        ]
+        bases += [base] * 3
+    counts = class_counts(store, subsets, bases)
+    flags = [subset is base for subset, base in zip(subsets, bases, strict=True)]
+    return terminal.label_table(counts.subsets, counts.labels, counts.values, counts.shares, flags)
+
+
+def _say_what_is_next(out: str | None, seconds: float) -> None:
+    store = out or "digits.zarr"
+    terminal.say(f"That took {terminal.clock(seconds)}. To go on:", style=terminal.STRONG)
+    if out is None:
+        terminal.say("  dskrobust ingest digits && dskrobust compute digits.zarr")
+    terminal.say(f"  dskrobust show {store}")
+    terminal.say(f"  dskrobust subsets {store} --least 700 --most 700")
+    terminal.say(f"  dskrobust verify {store}")
+    terminal.say("  dskrobust ingest mnist --source DIR && dskrobust compute mnist.zarr")

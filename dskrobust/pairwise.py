@@ -22,7 +22,7 @@ from .kernels import NOBODY, Counters, PairJob, Screen, Tables, reduce_tile, war
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
 from .plan import SPLIT_EVERY, Plan
-from .store import Block, ResultTables, SourceAddress, Summary, TileMemo, summarise
+from .store import Block, ResultTables, SourceAddress, Store, Summary, TileMemo, summarise
 
 TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
@@ -313,8 +313,18 @@ def run_tile(
             return result
     reader, labels = open_source(source), spec.pairs.labels
 
-    def read(lo: int, hi: int) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
-        block = reader.read_block(lo, hi)
+    buffers: dict[int, NDArray[Any]] = {}
+
+    def read(
+        lo: int, hi: int, side: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+        if isinstance(reader, Store):  # into one buffer a side: fresh pages cost more than reading
+            if side not in buffers:
+                shape = spec.panel_rows[side], spec.pairs.columns
+                buffers[side] = np.empty(shape, spec.pairs.dtype)
+            block = reader.read_block(lo, hi, buffers[side][: hi - lo])
+        else:
+            block = reader.read_block(lo, hi)
         return block.features, labels.encode(block.labels), block.split
 
     left, right, counters = reduce_tile(

@@ -13,7 +13,7 @@ from math import ceil, sqrt
 from .errors import MemoryPlanError
 
 MIB = 2**20
-BASE_BYTES = 230 * MIB  # a worker process with dask, zarr and the compiled kernels loaded
+BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
 USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
 TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
 PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
@@ -21,8 +21,7 @@ FLOPS = 5e10  # multiply-adds of a core in float32, times two
 MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
 TILES_PER_THREAD = 6
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
-READ_BYTES = 16 * MIB  # decoded at once while a panel is read
-PIECE_BYTES = 8 * MIB  # float64 scratch while rows are rounded
+READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
@@ -208,7 +207,7 @@ def tile_bytes(work: Workload, block_rows: int) -> int:
     unit = work.unit_rows * work.columns * work.stored_bytes
     reading = 2 * max(READ_BYTES, unit) + 2 * unit
     tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
-    return SCRATCH_BYTES + PIECE_BYTES + reading + tables
+    return SCRATCH_BYTES + reading + tables
 
 
 def _choose_panels(

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +59,14 @@ def show(part: RenderableType) -> None:
     console().print(part)
 
 
-def table(*columns: str, text: Sequence[int] = (0,), title: str | None = None) -> Table:
+def table(*columns: str, text: Sequence[int] = (0,), quiet: Sequence[int] = ()) -> Table:
     """Return an empty table: numbers to the right, columns listed in `text` to the left."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", header_style=QUIET)
+    made = Table(box=box.SIMPLE_HEAD, header_style=QUIET)
     made.pad_edge = False
     for k, name in enumerate(columns):
-        made.add_column(Text(name), justify="left" if k in text else "right", no_wrap=True)
+        style = QUIET if k in quiet else ""
+        justify: Literal["left", "right"] = "left" if k in text else "right"
+        made.add_column(Text(name), justify=justify, style=style, no_wrap=True)
     return made
 
 
@@ -85,6 +87,11 @@ def size(count: float) -> str:
     raise AssertionError
 
 
+def counted(count: int, name: str) -> str:
+    """Return a number and what it counts: 1 thread, 2 threads."""
+    return f"{count:,} {name}" + ("" if count == 1 else "s")
+
+
 def big(count: float) -> str:
     """Return a large number with an SI prefix."""
     for unit in ("", "k", "M", "G", "T", "P"):
@@ -102,6 +109,11 @@ def clock(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"
     return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def moment(date: Any) -> str:
+    """Return an ISO date and time to the minute."""
+    return str(date or "?")[:16].replace("T", " ") + " UTC"
 
 
 def number(value: float) -> str:
@@ -171,7 +183,7 @@ def label_table(
             add_row(shown, name, *(f"{v:,.6g}" for v in values[k]))
             continue
         cells = [
-            f"{v:,}" if all_ else Text.assemble(f"{v:,}", (f" ({share:4.0%})", QUIET))
+            f"{v:,}" if all_ else Text.assemble(f"{v:,}", (f" ({share:.0%})".rjust(7), QUIET))
             for v, share, all_ in zip(values[k], shares[k], whole, strict=True)
         ]
         add_row(shown, name, *cells)
@@ -234,6 +246,11 @@ class Progress:
         self.done, self.found, self.note = 0, 0, ""
         self.started = self.changed = time.monotonic()
         self._tell: Callable[[], None] = lambda: None
+
+    def begin(self, what: str, total: int | None) -> None:
+        """Begin anew, after something else was waited for."""
+        self.what, self.total = what, total
+        self.started = self.changed = time.monotonic()
 
     def add(self, count: int, *, found: bool = False) -> None:
         """Count what was done; `found` is what took no time because it was done before."""
@@ -299,7 +316,7 @@ def progress(what: str, total: int | None = None, unit: str = "rows") -> Iterato
         if share - told[0] >= 0.1 or job.elapsed - told[1] >= 30:
             told[:] = share, job.elapsed
             words = [word for word in (job.percent().strip(), *job.words()) if word]
-            print(f"{what}: {' · '.join(words)}", file=screen.file, flush=True)
+            print(f"{job.what}: {' · '.join(words)}", file=screen.file, flush=True)
 
     job._tell = tell
     yield job

@@ -158,7 +158,7 @@ def best(values, allowed):
     index = np.argmin(values, axis=1)
     found = allowed.any(axis=1)
     # An allowed ∞ comes after nothing: the lowest allowed column is the one.
-    infinite = found & np.isinf(values[np.arange(len(values)), index])
+    infinite = found & np.isposinf(values[np.arange(len(values)), index])
     index = np.where(infinite, np.argmax(allowed, axis=1), index)
     return values[np.arange(len(values)), index], np.where(found, index, -1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import open_absolute, store_argument
+from .options import absolute, store_argument
 
 if TYPE_CHECKING:
     from ..datasets import ReaderOptions
@@ -57,9 +57,7 @@ def _options(**given: Any) -> ReaderOptions:
 @click.option("--scale", type=float, help="Factor on all features before any distance.")
 @click.option("--seed", type=int, help="Of random train/test splits (0).")
 @click.option("--name", help="What the data set is called in titles.")
-def ingest(
-    what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any
-) -> None:
+def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any) -> None:
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
@@ -146,15 +144,15 @@ def link(
 
     \b
     Example:
-      dskrobust link own.zarr --features /data/x.zarr --labels /data/y.zarr --scale 0.00392156862745098
+      dskrobust link own.zarr --features /data/x.zarr --labels /data/y.zarr
     """
     import numpy as np
 
     from .. import terminal
     from ..store import StoreSpec, create_store, infer_label_kind, open_array
 
-    X, y = open_array(features), open_array(labels)
-    groups = open_array(split) if split else None
+    X, y = open_array(absolute(features)), open_array(absolute(labels))
+    groups = open_array(absolute(split)) if split else None
     kind = label_kind or infer_label_kind(np.dtype(y.dtype), len(y.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
@@ -182,8 +180,9 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
     """
     from .. import terminal
     from ..datasets import append as append_to
+    from ..store import open_store
 
-    opened = open_absolute(store)
+    opened = open_store(store)
     before = opened.rows
     with terminal.progress(f"Reading {what}") as job:
         grown = append_to(opened, what, source, _options(**given), group, progress=job.add)
@@ -197,8 +196,12 @@ def _say_what_is_left(store: Store, address: str) -> None:
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
-    kept = "" if not known else (
-        f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
+    kept = (
+        ""
+        if not known
+        else (
+            f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
+        )
     )
     terminal.fact("next", f"dskrobust compute {address}{kept}")
 
@@ -222,10 +225,10 @@ def verify(store: str, sample: int, seed: int) -> None:
       dskrobust verify mnist.zarr --sample 500
     """
     from .. import terminal
-    from ..store import find_results
+    from ..store import find_results, open_store
     from ..verify import verify_store
 
-    opened = open_absolute(store)
+    opened = open_store(store)
     have = [r for r in find_results(opened) if r.covers(opened)]
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(

@@ -92,14 +92,11 @@ def cluster_options(**given: Any) -> ClusterOptions:
         raise click.UsageError(str(error)) from error
 
 
-def open_absolute(address: str) -> Store:
-    """Open a store under an address that also workers elsewhere understand."""
-    from ..store import open_store
-
-    url = address if "://" in address or "::" in address else str(Path(address).absolute())
-    if url != address and not Path(address).exists():
-        url = address  # the message names what was typed
-    return open_store(url)
+def absolute(address: str) -> str:
+    """Return an address that is understood everywhere, not only in this folder."""
+    if "://" in address or "::" in address or not Path(address).exists():
+        return address  # what is not there is called as it was typed
+    return str(Path(address).absolute())
 
 
 def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
+    absolute,
     asked_spec,
     cluster_options,
     done_segments,
     json_option,
     local_options,
     metric_options,
-    open_absolute,
     store_argument,
 )
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..pairwise import PairSpec
     from ..plan import Plan
-    from ..robustness import Scores
+    from ..scores import Scores
     from ..store import Store
 
 
@@ -49,9 +49,11 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster import local_resources
-    from ..robustness import Options, plan_store, run_memo
+    from ..robustness import Options, plan_store
+    from ..scores import run_memo
+    from ..store import open_store
 
-    opened = open_absolute(store)
+    opened = open_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
     resources = local_resources(cluster_options(**local))
     done = done_segments(opened, spec)
@@ -93,12 +95,12 @@ def _print_plan(store: Store, facts: dict[str, Any]) -> None:
     from ..plan import USABLE
 
     terminal.say(f"{store.spec.name}: {facts['metric']}, {facts['labels']} labels", style="bold")
-    shown = terminal.table("", "", "", text=(0, 2))
+    shown = terminal.table("", "", "", text=(0, 2), quiet=(0, 2))
     shown.show_header = False
     limit = facts["memory_limit"]
     panels = " and ".join(f"{rows:,}" for rows in facts["panel_rows"])
     for name, value, remark in (
-        ("workers", facts["workers"], f"of {facts['threads']} thread(s) each"),
+        ("workers", facts["workers"], f"of {terminal.counted(facts['threads'], 'thread')} each"),
         ("blocks", f"{facts['blocks']:,}", f"of up to {facts['block_rows']:,} rows"),
         ("panels", panels, "rows of either side in memory at once"),
         ("tiles", f"{facts['tiles']:,}", _tiles_remark(facts)),
@@ -109,7 +111,7 @@ def _print_plan(store: Store, facts: dict[str, Any]) -> None:
         ("peak", terminal.size(facts["peak_bytes"]), "projected for each worker"),
         ("limit", terminal.size(limit), f"of each worker; {USABLE:.0%} of it is usable"),
     ):
-        terminal.add_row(shown, terminal.Text(name, terminal.QUIET), value, remark)
+        terminal.add_row(shown, name, value, remark)
     terminal.show(shown)
     if facts["computed"]:
         terminal.say("The store has these results already; `compute` has nothing to do.")
@@ -147,14 +149,14 @@ def compute(
     Examples:
       dskrobust compute mnist.zarr
       dskrobust compute mnist.zarr --workers 2 --memory-limit 1GiB
-      dskrobust compute news.zarr --metric cityblock --scheduler tcp://10.0.0.1:8786
+      dskrobust compute news.zarr -m cityblock --scheduler tcp://10.0.0.1:8786
     """
     from .. import terminal
     from ..errors import StaleResultsError
-    from ..store import current_results
+    from ..store import current_results, open_store
 
     options = cluster_options(dashboard=not no_dashboard, **where)
-    opened = open_absolute(store)
+    opened = open_store(absolute(store))
     spec = asked_spec(opened, metric, labels, label_bound)
     try:
         result = current_results(opened, spec.parameters())
@@ -162,8 +164,8 @@ def compute(
         result = None
     if result is not None:
         terminal.say(
-            f"{store} has these results already (computed {result.facts.get('date')}, "
-            f"{result.name})."
+            f"{store} has these results already, computed "
+            f"{terminal.moment(result.facts.get('date'))} ({result.name})."
         )
         terminal.fact("next", f"dskrobust show {store}")
         return
@@ -192,6 +194,7 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
         def start(client: Any, plan: Plan) -> None:
             if options.is_remote or options.dashboard:
                 terminal.fact("dashboard", client.dashboard_link)
+            terminal.fact("workers", workers_line(plan))
             terminal.fact("plan", plan_line(plan))
             name = spec.metric.name.capitalize()
             made.append(plan)
@@ -211,16 +214,26 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
     return scores
 
 
+def workers_line(plan: Plan) -> str:
+    """Return in a line what a plan runs on."""
+    from .. import terminal
+
+    has = plan.resources
+    limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
+    workers, threads = (
+        terminal.counted(has.workers, "worker"),
+        terminal.counted(has.threads, "thread"),
+    )
+    return f"{workers} × {threads}{limit}"
+
+
 def plan_line(plan: Plan) -> str:
     """Return a plan in a line."""
     from .. import terminal
 
-    limit = plan.resources.memory_limit
     return (
-        f"{plan.resources.workers} workers × {plan.resources.threads} thread(s), "
-        f"{len(plan.tiles):,} tiles, {terminal.big(plan.pairs)} pairs, "
-        f"{terminal.size(plan.bytes_read)} to read, peak {terminal.size(plan.peak_bytes)}"
-        + (f" of {terminal.size(limit)} a worker" if limit else "")
+        f"{terminal.counted(len(plan.tiles), 'tile')}, {terminal.big(plan.pairs)} pairs, "
+        f"{terminal.size(plan.bytes_read)} to read, peak {terminal.size(plan.peak_bytes)} a worker"
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, open_absolute, store_argument
+from .options import asked_result, json_option, metric_options, store_argument
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from rich.table import Table
 
-    from ..robustness import Scores
+    from ..scores import Scores
     from ..store import ResultTables, Store
 
 FIRST = 10  # least robust rows, and contradictions, that are shown
@@ -61,11 +61,11 @@ class Loaded:
 
 def load(scores: Scores) -> Loaded:
     """Read stored scores."""
-    import dask
+    from dask.base import compute
 
-    names = ("robustness", "lipschitz", "reach", "witness", "nearest", "split")
-    values = dask.compute(*(getattr(scores, n) for n in names), scheduler="threads")
-    return Loaded(*values, groups=scores.groups)
+    names = [field.name for field in fields(Loaded) if field.name != "groups"]
+    values = compute(*(getattr(scores, name) for name in names), scheduler="threads")
+    return Loaded(**dict(zip(names, values, strict=True)), groups=scores.groups)
 
 
 def group_table(loaded: Loaded) -> Table:
@@ -141,29 +141,27 @@ def show(
       dskrobust show mnist.zarr 31251 34917
       dskrobust show mnist.zarr --json | jq .robustness.train.median
     """
-    from ..robustness import read_scores
-    from ..store import find_results
+    from ..scores import read_scores
+    from ..store import find_results, open_store
 
-    opened = open_absolute(store)
-    results = find_results(opened)
-    asked = bool(rows or metric or labels or label_bound)
-    if asked or any(r.covers(opened) for r in results):
-        result = asked_result(opened, metric, labels, label_bound)
-        scores = read_scores(opened, result)
-        loaded = None if rows else load(scores)
-    else:
-        result = scores = loaded = None
+    opened = open_store(store)
     if rows:
-        assert scores is not None and result is not None
-        facts = row_facts(opened, scores, rows)
+        result = asked_result(opened, metric, labels, label_bound)
+        facts = row_facts(opened, read_scores(opened, result), rows)
         if as_json:
             click.echo(json.dumps(facts, indent=2))
         else:
             _print_rows(opened, result, facts)
-    elif as_json:
-        click.echo(json.dumps(store_facts(opened, store, results, result, loaded), indent=2))
+        return
+    results = find_results(opened)
+    shown, loaded = None, None
+    if metric or labels or label_bound or any(r.covers(opened) for r in results):
+        shown = asked_result(opened, metric, labels, label_bound)
+        loaded = load(read_scores(opened, shown))
+    if as_json:
+        click.echo(json.dumps(store_facts(opened, store, results, shown, loaded), indent=2))
     else:
-        _print_store(opened, store, results, result, loaded)
+        _print_store(opened, store, results, shown, loaded)
 
 
 def store_facts(
@@ -257,10 +255,11 @@ def row_facts(store: Store, scores: Scores, rows: Sequence[int]) -> list[dict[st
 
 
 def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
-    import dask
+    from dask.base import compute
 
-    tables = [getattr(scores, f"{n}_by_group") for n in ("lipschitz", "reach", "witness", "nearest")]
-    q, reach, witness, nearest = dask.compute(*(t[row] for t in tables), scheduler="sync")
+    names = ("lipschitz", "reach", "witness", "nearest")
+    tables = [getattr(scores, f"{name}_by_group") for name in names]
+    q, reach, witness, nearest = compute(*(t[row] for t in tables), scheduler="sync")
     own = int(store.split_codes[row])
     against = {}
     for k, group in enumerate(scores.groups):
@@ -295,12 +294,10 @@ def _print_store(
     describe(store)
     for found in results:
         state = "" if found.covers(store) else f", of {found.rows:,} rows of earlier data"
+        when = terminal.moment(found.facts.get("date"))
         seconds = terminal.clock(float(found.facts.get("seconds", 0)))
         mark = " ←" if result is not None and found.name == result.name and len(results) > 1 else ""
-        terminal.fact(
-            "result",
-            f"{asked_words(found)}{state}, computed {found.facts.get('date')} in {seconds}{mark}",
-        )
+        terminal.fact("result", f"{asked_words(found)}{state}, computed {when} in {seconds}{mark}")
     if loaded is None:
         terminal.fact("result", "none for this data yet")
         terminal.fact("next", f"dskrobust compute {address}")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, open_absolute, store_argument
+from .options import asked_result, json_option, metric_options, store_argument
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..robustness import Scores
+    from ..scores import Scores
     from ..store import Store
     from ..subsets import LabelTable, Subset
 
@@ -48,8 +48,6 @@ class Columns:
         """Least and largest R of every subset."""
         ends = [self.robustness[s.indices[[0, -1]]] for s in self.subsets]
         return [(float(low), float(high)) for low, high in ends]
-
-
 
 
 @click.command()
@@ -84,13 +82,14 @@ def subsets(
     \b
     Examples:
       dskrobust subsets mnist.zarr --least 48000 --most 48000
-      dskrobust subsets mnist.zarr --within test --least 5000 --most 5000 --save test.npz
-      dskrobust subsets mnist.zarr --within test:L5000 --least 500   (nested: the 500 least
-                                                     robust of the 5,000 least robust)
+      dskrobust subsets mnist.zarr --within test --least 5000 --save test.npz
+    Nested, the 500 least robust of the 5,000 least robust:
+      dskrobust subsets mnist.zarr --within test:L5000 --least 500
     """
-    from ..robustness import read_scores
+    from ..scores import read_scores
+    from ..store import open_store
 
-    opened = open_absolute(store)
+    opened = open_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)
     columns = side_by_side(opened, scores, select(scores, within, least, most))
@@ -109,9 +108,7 @@ def subsets(
         terminal.fact("saved", f"row numbers in {save}")
 
 
-def side_by_side(
-    store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]
-) -> Columns:
+def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]) -> Columns:
     """Compute subsets and the whole groups they are of, and count their labels."""
     from ..subsets import class_counts, whole
 
@@ -163,9 +160,8 @@ def select(
         halves = not least and not most and count > 1
         for choose, wanted in ((least_robust, least), (most_robust, most)):
             half = count // 2 if choose is least_robust else count - count // 2
-            for asked in (half,) if halves else wanted:
-                if asked <= count:
-                    found.append((root, choose(scores, asked, place)))
+            fitting = [n for n in ((half,) if halves else wanted) if n <= count]
+            found += [(root, choose(scores, n, place)) for n in fitting]
     return found
 
 

@@ -1,5 +1,6 @@
 """Readers of official file formats, which stream into a store."""
 
+from .append import append
 from .online_news import restore_features, restore_labels
 from .opening import available, ingest, open_reader
 from .reader import Reader, ReaderOptions
@@ -7,6 +8,7 @@ from .reader import Reader, ReaderOptions
 __all__ = [
     "Reader",
     "ReaderOptions",
+    "append",
     "available",
     "ingest",
     "open_reader",

@@ -190,6 +190,27 @@ def unit_rows(rows, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def center_rows(rows, order, center, unit, out, square):  # type: ignore[no-untyped-def]
+    """out[i] = float32((rows[order[i]] − center)·unit), square[i] = ‖out[i]‖² in float64."""
+    d = rows.shape[1]
+    lanes = np.empty(SCRATCH)
+    whole = d - d % LANES
+    for i in range(order.shape[0]):
+        row, mine = rows[order[i]], out[i]
+        for m in range(LANES):
+            lanes[m] = 0.0
+        for k in range(0, whole, LANES):
+            for m in range(LANES):
+                mine[k + m] = np.float32((np.float64(row[k + m]) - center[k + m]) * unit)
+            for m in range(LANES):
+                lanes[m] += np.float64(mine[k + m]) * np.float64(mine[k + m])
+        for k in range(whole, d):
+            mine[k] = np.float32((np.float64(row[k]) - center[k]) * unit)
+            lanes[k - whole] += np.float64(mine[k]) * np.float64(mine[k])
+        square[i] = _fold(lanes, d)
+
+
+@njit(nogil=True, cache=True)
 def linear_rows(rows, center, columns, out):  # type: ignore[no-untyped-def]
     """out[i] = Σ_k columns[k]·(rows[i, k] − center[k]), in the order of k for every row."""
     for i in range(rows.shape[0]):

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from ..metrics import KernelForm
-from .distances import linear_rows, unit_rows
+from .distances import center_rows, linear_rows, unit_rows
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SHORT_RUN = 32  # shorter runs of one label are put together
-PIECE_BYTES = 4 * 2**20  # float64 scratch while rows are rounded for the screen
 
 
 @dataclass(frozen=True)
@@ -192,6 +191,7 @@ def make_panel(
     labels: NDArray[np.float64],
     split: NDArray[np.int16],
     job: PairJob,
+    buffer: NDArray[np.float32] | None = None,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -202,6 +202,8 @@ def make_panel(
     features : ndarray (n, d)
     labels : ndarray (n, m) float64
     split : ndarray (n,) int16
+    buffer : ndarray (n or more, d) float32, optional
+        Where to keep the rows for the screen.
     """
     categorical = job.label_code == 0
     keys = (*labels.T[::-1], split) if categorical else (split,)
@@ -210,7 +212,8 @@ def make_panel(
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
-        screen, norms = _screen_rows(rows, order, job.screen)
+        screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
+        norms = _screen_rows(rows, order, job.screen, screen)
     runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
     return Panel(first, rows, order, labels, runs, screen, norms)
 
@@ -259,23 +262,16 @@ def margin(columns: int) -> float:
 
 
 def _screen_rows(
-    rows: NDArray[Any], order: NDArray[np.int64], screen: Screen
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rows: NDArray[Any], order: NDArray[np.int64], screen: Screen, out: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Fill `out` with the rounded rows and return their low and high norms, (2, n) float32."""
     n, columns = rows.shape
-    out = np.empty((n, columns), np.float32)
-    step = max(1, PIECE_BYTES // (8 * columns))
     square = np.empty(n)
-    for a in range(0, n, step):
-        piece = rows[order[a : a + step]].astype(np.float64)
-        if screen.center is not None:
-            piece -= screen.center
-        piece *= screen.unit
-        out[a : a + step] = piece
-        rounded = out[a : a + step].astype(np.float64)
-        square[a : a + step] = np.einsum("ij,ij->i", rounded, rounded)
+    center = np.zeros(columns) if screen.center is None else screen.center
+    center_rows(rows, order, center, screen.unit, out, square)
     kappa, tiny = margin(columns), (columns + 4) * 2.0**-126
     norms = np.stack([square * (1 - kappa) - tiny, square * (1 + kappa) + tiny])
-    return out, norms.astype(np.float32)
+    return norms.astype(np.float32)
 
 
 def _runs(labels: NDArray[np.float64], split: NDArray[np.int16], by_label: bool) -> Iterator[Run]:

@@ -20,7 +20,7 @@ from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_pan
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
 NO_LABELS = np.empty((0, 0))
 
-ReadPanel = Callable[[int, int], tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]]
+ReadPanel = Callable[[int, int, int], tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]]
 
 
 @dataclass
@@ -39,6 +39,17 @@ class _Scratch:
         self.product = np.empty(SIDE * SIDE, np.float32)
         self.found = np.empty((SIDE * SIDE, 2), np.int32)
         self.dy = np.empty((SIDE, SIDE))
+        self._screens: dict[int, NDArray[np.float32]] = {}
+
+    def screen(
+        self, side: int, rows: int, columns: int, job: PairJob
+    ) -> NDArray[np.float32] | None:
+        """The buffer for a side's rounded rows, None where there is no screen."""
+        if not job.form.screened:
+            return None
+        if side not in self._screens:
+            self._screens[side] = np.empty((rows, columns), np.float32)
+        return self._screens[side]
 
 
 def reduce_tile(
@@ -53,7 +64,8 @@ def reduce_tile(
     Parameters
     ----------
     read : callable
-        read(lo, hi) → features (b, d), labels (b, m) float64, split (b,) of those rows.
+        read(lo, hi, side) → features (b, d), labels (b, m) float64, split (b,) of those rows.
+        Features may be overwritten by the next call for the same side (0 rows, 1 columns).
     rows, columns : (int, int)
         Row numbers [lo, hi) of the two sides: either the same, or apart.
     panel_rows : (int, int)
@@ -72,19 +84,24 @@ def reduce_tile(
         right = Tables.empty(columns[0], columns[1] - columns[0], job.groups, job.quotients)
     counters, scratch = Counters(), _Scratch()
 
-    def panel(lo: int, hi: int) -> Panel:
+    def panel(lo: int, hi: int, side: int) -> Panel:
         counters.rows_read += hi - lo
-        return make_panel(lo, *read(lo, hi), job)
+        features, labels, split = read(lo, hi, side)
+        buffer = scratch.screen(side, panel_rows[side], features.shape[1], job)
+        return make_panel(lo, features, labels, split, job, buffer)
+
+    def strip(lo: int, hi: int) -> None:
+        """One panel of rows against all columns; panels are only held by the call they serve."""
+        a, mine = panel(lo, hi, 0), left.part(lo, hi)
+        if same:
+            _reduce_panels(a, a, mine, mine, job, scratch, counters)
+        for start, stop in _cut(hi if same else columns[0], columns[1], panel_rows[1]):
+            theirs = right.part(start, stop)
+            _reduce_panels(a, panel(start, stop, 1), mine, theirs, job, scratch, counters)
 
     with one_blas_thread():
         for lo, hi in _cut(*rows, panel_rows[0]):
-            a = panel(lo, hi)
-            mine = left.part(lo, hi)
-            if same:
-                _reduce_panels(a, a, mine, mine, job, scratch, counters)
-            for start, stop in _cut(hi if same else columns[0], columns[1], panel_rows[1]):
-                b = panel(start, stop)
-                _reduce_panels(a, b, mine, right.part(start, stop), job, scratch, counters)
+            strip(lo, hi)
     return left, right, counters
 
 
@@ -351,7 +368,9 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
     labels = (np.arange(rows) // SHORT_RUN).astype(np.float64)
     labels[2 * SHORT_RUN :] = np.arange(SHORT_RUN)  # a run of mixed labels behind two pure ones
 
-    def read(lo: int, hi: int) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+    def read(
+        lo: int, hi: int, side: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
         return features[lo:hi], labels[lo:hi, None], np.zeros(hi - lo, np.int16)
 
     reduce_tile(read, (0, rows), (0, rows), (rows, rows), job)

@@ -185,8 +185,8 @@ class Store:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def read(self, name: str, lo: int, hi: int) -> NDArray[Any]:
-        """Read rows lo:hi of ``features``, ``labels`` or ``split`` and check them.
+    def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Read rows lo:hi of ``features``, ``labels`` or ``split`` (into `out`) and check them.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class Store:
         units, column = self.units(lo, hi), ARRAYS.index(name)
         if self._coders.get(name) is None:
             sums = [(a, b, int(self._checksums[u, column])) for a, b, u in units]
-            return arrays.read_checked(self._array(name), lo, hi, sums)
+            return arrays.read_checked(self._array(name), lo, hi, sums, out)
         if not units:
             return np.empty((0,), self.row_shape(name)[1])
         first, last = units[0][0], units[-1][1]
@@ -206,9 +206,10 @@ class Store:
                 raise arrays.damaged(self._array(name), a, "was changed after it was linked")
         return coded[lo - first : hi - first]
 
-    def read_block(self, lo: int, hi: int) -> Block:
-        """Read rows lo:hi of all three arrays."""
-        return Block(*(self.read(name, lo, hi) for name in ARRAYS))
+    def read_block(self, lo: int, hi: int, out: NDArray[Any] | None = None) -> Block:
+        """Read rows lo:hi of all three arrays, the features into `out` where it is given."""
+        features = self.read("features", lo, hi, out)
+        return Block(features, self.read("labels", lo, hi), self.read("split", lo, hi))
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""

@@ -1,0 +1,319 @@
+"""Append rows of any source to a store: columns, classes and groups matched by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..store import Block, Store, StoreSpec, append_rows, summarise
+from . import online_news
+from .arrow import CsvTable
+from .opening import DEFAULT_OPTIONS, open_reader
+from .reader import Reader, ReaderOptions, StreamReader, array_blocks, constant_split
+
+Columns = NDArray[np.int64] | None
+
+
+def append(
+    store: Store,
+    what: str,
+    source: str | Path | None = None,
+    options: ReaderOptions = DEFAULT_OPTIONS,
+    group: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Store:
+    """Append the rows of a data set or file to a store; a kill leaves the store as it was.
+
+    Classes and groups are matched by their names, and new ones are added behind the store's; so
+    are the columns of tables. Where the store's values were scaled (Online News), new rows in
+    their own units are scaled with the bounds that the store recorded, and may leave [0, 1].
+
+    Parameters
+    ----------
+    store : Store
+    what, source, options
+        As for `open_reader`. Names of arrays and columns, and the label kind, are those of the
+        store's own source where the options do not say otherwise.
+    group : str, optional
+        Group of all new rows, an old or a new one; needed where the source has no groups, unless
+        the store has none either.
+    progress : callable, optional
+        Called with the number of rows after each write.
+
+    Raises
+    ------
+    InvalidDataError
+        Where columns, labels or scale do not fit the store, or a new group has one label only.
+    InvalidOptionError
+        Where the group is missing or empty.
+    StoreError
+        Where the store only links to its arrays.
+    """
+    if group == "":
+        raise InvalidOptionError("the name of a group must not be empty")
+    reader = _open(store.spec, what, source, options)
+    matched = match(store.spec, reader.spec, what, group)
+    return append_rows(
+        store,
+        matched.blocks(reader),
+        groups=matched.groups,
+        classes=matched.classes,
+        progress=progress,
+    )
+
+
+def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
+    """Open the source with the names that the store's own source had."""
+    options = _like_before(spec, what, options)
+    if spec.scaling is None:
+        return open_reader(what, source, options)
+    path = source if what == "online-news" else what
+    if path is None or (what != "online-news" and not what.lower().endswith((".csv", ".csv.gz"))):
+        raise InvalidOptionError(
+            f"the values in {spec.name} were scaled: append the rows in their own units, as a CSV "
+            "file with the official columns (online-news --source FILE.csv)"
+        )
+    return _open_news(Path(path).expanduser(), spec, options)
+
+
+def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
+    origin, default = spec.provenance, ReaderOptions()
+    given: dict[str, Any] = {}
+    if options.labels is None and spec.label_kind != "categorical":
+        given["labels"] = spec.label_kind
+    end = "".join(Path(what).suffixes).lower()
+    if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
+        given["target"] = origin.get("target")
+    if end.endswith(".npz"):
+        names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
+        given |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
+    return replace(options, **given)
+
+
+# -- matching names --------------------------------------------------------------------------
+
+
+@dataclass
+class Matched:
+    """How a reader's rows become a store's rows.
+
+    Attributes
+    ----------
+    groups : tuple of str
+        The store's groups with new ones behind them.
+    classes : tuple of str, optional
+    columns : ndarray of int, optional
+        Position in the reader's rows of every column of the store.
+    group_codes, label_codes : ndarray of int, optional
+        The store's code for every one of the reader's codes.
+    group : int, optional
+        The code of the group that takes all rows.
+    numbered : bool
+        Whether the reader's numbers are names of the store's classes.
+    first_new : int
+        Code of the first new group.
+    """
+
+    groups: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    columns: Columns
+    group_codes: NDArray[np.int16] | None
+    label_codes: NDArray[np.int64] | None
+    group: int | None
+    numbered: bool
+    first_new: int
+    varied: dict[int, tuple[float, ...] | None] = field(default_factory=dict)
+
+    def blocks(self, reader: Reader) -> Iterator[Block]:
+        """Yield the reader's blocks as the store has its own.
+
+        Raises
+        ------
+        InvalidDataError
+            At the end, where a new group has one label: then nothing becomes part of the store.
+        """
+        for block in reader.blocks():
+            features = block.features if self.columns is None else block.features[:, self.columns]
+            found = Block(features, self._labels(block.labels), self._split(block.split))
+            self._watch(found)
+            yield found
+        for code, label in self.varied.items():
+            if label is not None:
+                raise InvalidDataError(
+                    f"all new rows of the new group {self.groups[code]!r} have the same label; "
+                    "robustness needs two different labels in every group (paper, 3.1)"
+                )
+
+    def _labels(self, labels: NDArray[Any]) -> NDArray[Any]:
+        if self.numbered:
+            return self._numbers(labels)
+        return labels if self.label_codes is None else self.label_codes[labels]
+
+    def _numbers(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """Replace numbers by the positions of their texts among the classes, new ones behind."""
+        assert self.classes is not None
+        known, inverse = np.unique(labels, return_inverse=True)
+        names = [f"{value:g}" if known.dtype.kind == "f" else str(value) for value in known]
+        strange = [name for name in names if name not in self.classes]
+        if strange:
+            raise InvalidDataError(
+                f"label {strange[0]} is none of the store's classes {_listed(self.classes)}; give "
+                "labels as text to add a class"
+            )
+        return np.array([self.classes.index(name) for name in names], np.int64)[inverse]
+
+    def _split(self, split: NDArray[np.int16]) -> NDArray[np.int16]:
+        if self.group is not None:
+            return constant_split(len(split), self.group)
+        assert self.group_codes is not None
+        return self.group_codes[split]
+
+    def _watch(self, block: Block) -> None:
+        """Remember the first label of a new group until a second one is seen."""
+        if int(block.split.max(initial=0)) < self.first_new:
+            return
+        for code, found in summarise(block).groups.items():
+            if code < self.first_new:
+                continue
+            first = self.varied.setdefault(code, found.label)
+            if found.varied or first != found.label:
+                self.varied[code] = None
+
+
+def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) -> Matched:
+    """Match a reader's names with a store's.
+
+    Parameters
+    ----------
+    spec, new : StoreSpec
+        The store's and the reader's.
+    what : str
+        What messages call the source.
+    group : str, optional
+        Group of all new rows.
+
+    Raises
+    ------
+    InvalidDataError, InvalidOptionError
+        Where they do not fit together.
+    """
+    _check_kinds(spec, new, what)
+    if group is None and new.groups == ("all",) and spec.groups != ("all",):
+        raise InvalidOptionError(
+            f"{what} does not say to which group its rows belong; name it with the option group "
+            f"(--group): {', '.join(spec.groups)}, or a new one"
+        )
+    groups = _merged(spec.groups, (group,) if group is not None else new.groups)
+    names = np.array([groups.index(name) for name in new.groups if group is None], np.int16)
+    classes, codes, numbered = _classes(spec, new, what)
+    return Matched(
+        groups,
+        classes,
+        _columns(spec, new, what),
+        None if group is not None else names,
+        codes,
+        None if group is None else groups.index(group),
+        numbered,
+        len(spec.groups),
+    )
+
+
+def _check_kinds(spec: StoreSpec, new: StoreSpec, what: str) -> None:
+    if new.label_kind != spec.label_kind:
+        raise InvalidDataError(
+            f"{what} has {new.label_kind} labels, {spec.name} {spec.label_kind} ones"
+        )
+    if new.scale not in (1.0, spec.scale):
+        raise InvalidDataError(
+            f"features of {what} have the scale {new.scale:.6g}, those of {spec.name} "
+            f"{spec.scale:.6g}; give them in the store's units"
+        )
+    if new.image_shape and spec.image_shape and new.image_shape != spec.image_shape:
+        raise InvalidDataError(
+            f"images of {what} have the shape {new.image_shape}, those of {spec.name} "
+            f"{spec.image_shape}"
+        )
+
+
+def _columns(spec: StoreSpec, new: StoreSpec, what: str) -> Columns:
+    """Return where the store's columns are among the reader's, where both have names."""
+    old, names = spec.feature_names, new.feature_names
+    if old is None or names is None or old == names:
+        return None
+    missing = [name for name in old if name not in names]
+    extra = [name for name in names if name not in old]
+    if missing or extra:
+        parts = [f"{word} {_listed(some)}" for word, some in
+                 (("lacks", missing), ("has besides", extra)) if some]  # fmt: skip
+        raise InvalidDataError(
+            f"the columns of {what} are not those of {spec.name}: it {' and '.join(parts)}"
+        )
+    return np.array([names.index(name) for name in old], np.int64)
+
+
+def _classes(
+    spec: StoreSpec, new: StoreSpec, what: str
+) -> tuple[tuple[str, ...] | None, NDArray[np.int64] | None, bool]:
+    """Return all classes, the store's code for each of the reader's, and whether it has numbers."""
+    if spec.classes is None and new.classes is None:
+        return None, None, False
+    if spec.classes is None:
+        assert new.classes is not None
+        try:
+            return None, np.array([int(name) for name in new.classes], np.int64), False
+        except ValueError as error:
+            raise InvalidDataError(
+                f"labels of {what} are text ({_listed(new.classes)}), those of {spec.name} numbers"
+            ) from error
+    if new.classes is None:
+        return spec.classes, None, True
+    classes = _merged(spec.classes, new.classes)
+    return classes, np.array([classes.index(name) for name in new.classes], np.int64), False
+
+
+def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:
+    """Return the old names with the new ones behind them."""
+    return (*old, *(name for name in dict.fromkeys(new) if name not in old))
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+# -- values that the store has scaled ---------------------------------------------------------
+
+
+def _open_news(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:
+    """Return the reader of more Online News rows, scaled with the store's own bounds."""
+    from dask_ml.preprocessing import MinMaxScaler
+
+    options.allow("online-news")
+    found = online_news._find(path)
+    table = CsvTable.open(found)
+    online_news._check_columns(table)
+    if spec.feature_names != online_news.ATTRIBUTES or spec.scaling is None:
+        raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
+    low, high = (
+        np.array([*spec.scaling["features"][end], spec.scaling["labels"][end]])
+        for end in ("min", "max")
+    )
+    scaler = MinMaxScaler().fit(np.stack([low, high]))
+    rows = sum(len(values) for _, values in online_news._values(table))
+    if not rows:
+        raise SourceFileError(f"{found} has no rows")
+
+    def stream() -> Iterator[Block]:
+        for _, values in online_news._values(table):
+            scaled = scaler.transform(values)
+            inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
+            scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
+            yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
+
+    new = StoreSpec(found.name, "real", groups=("all",), feature_names=online_news.ATTRIBUTES)
+    return StreamReader(new, rows, stream)

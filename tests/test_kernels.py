@@ -1,0 +1,388 @@
+"""The certificate of the screen, the merge of partial results, and one BLAS thread a tile."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import brute
+import numpy as np
+import pytest
+import strategies as own
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
+
+import dskrobust as dr
+from dskrobust.kernels import NOBODY, Tables, make_panel, one_blas_thread, reduce_rows, reduce_tile
+from dskrobust.kernels.distances import finish, reduced, unfinish
+from dskrobust.kernels.panel import margin
+from dskrobust.labels import LabelMap
+from dskrobust.metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
+from dskrobust.pairwise import Context, PairSpec
+from dskrobust.store import Block, summarise
+
+# -- the certificate ---------------------------------------------------------------------------
+
+
+def job_for(X, metric=None, labels="categorical", groups=("all",)):
+    """The kernels' view of a run over X, made as the engine makes it."""
+    metric = metric or dr.Euclidean()
+    spec = PairSpec(metric, LabelMap(labels), groups, X.shape[1], 1.0, (0,), X.dtype)
+    block = Block(X, np.arange(len(X)), np.zeros(len(X), np.int16))
+    summary = summarise(block)
+    return Context(summary.center, summary.largest_feature, 1.0).job(spec)
+
+
+def integers(values, shift):
+    """values · 2^shift as exact Python integers."""
+    flat = [int(Fraction(v) * 2**shift) for v in values.astype(np.float64).ravel().tolist()]
+    return np.array(flat, dtype=object).reshape(values.shape)
+
+
+def exact_squares(X):
+    """All squared distances of rows, as fractions."""
+    shift = 1100
+    whole = integers(X, shift)
+    out = np.empty((len(X), len(X)), object)
+    for i, row in enumerate(whole):
+        for j, other in enumerate(whole):
+            difference = row - other
+            out[i, j] = Fraction(int((difference * difference).sum()), 4**shift)
+    return out
+
+
+def bounds(panel, order=slice(None)):
+    """Low and high bounds of all pairs, in the arithmetic of the sweeps."""
+    low, high = panel.norms
+    product = panel.screen @ panel.screen.T
+    twice = product + product
+    lows = (low[:, None] + low[None, :]) - twice
+    highs = (high[None, :] - twice) + high[:, None]
+    return lows, highs
+
+
+def assert_certified(X, metric=None):
+    """Check low ≤ exact ≤ high for every pair; return the widest gap beside its norms."""
+    with np.errstate(all="ignore"):
+        job = job_for(X, metric)
+        labels = np.zeros((len(X), 1))
+        panel = make_panel(0, X, labels, np.zeros(len(X), np.int16), job)
+        lows, highs = bounds(panel)
+    unit = Fraction(float(job.screen.unit)) ** 2
+    exact = exact_squares(panel.rows[panel.order])
+    assert np.isfinite(lows).all()
+    assert np.isfinite(highs).all()
+    for i in range(len(X)):
+        for j in range(len(X)):
+            assert Fraction(float(lows[i, j])) <= exact[i, j] * unit <= Fraction(float(highs[i, j]))
+    norms = panel.norms[1].astype(np.float64)
+    return float(((highs - lows) / (norms[:, None] + norms[None, :])).max())
+
+
+def adversary(kind, n, d, rng):
+    """Rows that make float32 products as wrong as they get."""
+    X = rng.standard_normal((n, d))
+    if kind == "offset":
+        X += 1e4
+    elif kind == "aligned":  # all products of one sign: nothing cancels
+        X = np.abs(X) + 1
+        X[::2] *= -1
+    elif kind == "near":  # the exact distance is far below the rounding of the norms
+        X = 100 + X[0] + 1e-6 * X
+    elif kind == "wide":
+        X *= 10.0 ** rng.integers(-37, 37, (n, d))
+    elif kind == "wide rows":
+        X *= 10.0 ** rng.integers(-44, 30, (n, 1))
+    elif kind == "denormal":
+        X *= 1e-42
+    elif kind == "one outlier":
+        X *= 1e-20
+        X[0] = 1.0
+    elif kind == "halfway":  # every rounding to float32 goes the same way
+        X = np.float64(1) + 2.0**-24 * (1 + rng.integers(0, 2, (n, d))) * 0.999
+    elif kind == "constant":
+        X = np.full((n, d), 0.1)
+    return X
+
+
+KINDS = (
+    "plain",
+    "offset",
+    "aligned",
+    "near",
+    "wide",
+    "wide rows",
+    "denormal",
+    "one outlier",
+    "halfway",
+    "constant",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [1, 2, 31, 33, 300, 2000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bounds_are_certified(kind, d, dtype):
+    n = 6 if d > 100 else 12
+    X = adversary(kind, n, d, np.random.default_rng(d)).astype(dtype)
+    gap = assert_certified(X)
+    if kind in ("plain", "offset", "aligned"):  # a certificate that says nothing is no use
+        assert gap <= 2.5 * margin(d)
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    n=st.integers(2, 6),
+    d=st.integers(1, 120),
+    seed=st.integers(0, 2**32),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_bounds_are_certified_for_any_rows(kind, n, d, seed, dtype):
+    assert_certified(adversary(kind, n, d, np.random.default_rng(seed)).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float16"])
+def test_bounds_are_certified_for_narrow_dtypes(dtype):
+    rng = np.random.default_rng(0)
+    assert_certified(rng.integers(0, 256, (10, 784)).astype(dtype))
+    assert_certified(rng.integers(250, 256, (10, 784)).astype(dtype))
+
+
+def test_bounds_are_certified_for_unit_rows():
+    assert_certified(np.random.default_rng(0).standard_normal((10, 50)), dr.Angular())
+
+
+def test_margin_grows_with_the_columns():
+    margins = [margin(d) for d in (1, 10, 1000, 100_000)]
+    assert margins == sorted(margins)
+    assert margin(3072) < 3e-4
+
+
+@pytest.mark.parametrize("labels", ["categorical", "real"])
+def test_a_naive_product_is_wrong_and_ours_is_right(labels):
+    # The nearest rows differ by 1/16 at an offset of 4096: ‖a‖² + ‖b‖² − 2ab has no digit left.
+    rng = np.random.default_rng(0)
+    X = (4096 + rng.integers(0, 64, (400, 16)) / 16).astype(np.float32)
+    y = rng.integers(0, 2, 400)
+    square = (X * X).sum(axis=1)
+    naive = square[:, None] + square[None, :] - 2 * (X @ X.T)
+    naive[y[:, None] == y] = np.inf
+    wanted = brute.score(X, y, labels=labels)
+    assert (naive.argmin(axis=1) != wanted.nearest).mean() > 0.5
+    brute.assert_same(dr.sample_robustness(X, y, labels=labels).compute(), wanted)
+
+
+# -- one pair ----------------------------------------------------------------------------------
+
+CODES = {
+    "euclidean": EUCLIDEAN,
+    "cityblock": CITYBLOCK,
+    "chebyshev": CHEBYSHEV,
+    "minkowski": MINKOWSKI,
+    "hamming": HAMMING,
+}
+P = 3.0
+
+
+def rows_for(rng, d, dtype):
+    a, b = (own.features(rng, 2, d, dtype, "gaussian", 0)[k] for k in (0, 1))
+    return np.asarray(a), np.asarray(b)
+
+
+@given(
+    d=st.integers(1, 600),
+    name=st.sampled_from(sorted(CODES)),
+    dtype=st.sampled_from(["uint8", "float32", "float64"]),
+    part=st.sampled_from([0.0, 0.2, 0.999, 1.0, 1.001, np.inf]),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=200)
+def test_giving_up_is_safe_and_order_is_fixed(d, name, dtype, part, seed):
+    a, b = rows_for(np.random.default_rng(seed), d, dtype)
+    lanes, code = np.empty(64), CODES[name]
+    factor = float(d) if name == "hamming" else 1.0
+    whole = reduced(code, P, a, b, np.inf, lanes)
+    assert whole == reduced(code, P, b, a, np.inf, lanes)
+    metric = (name, P) if name == "minkowski" else name
+    wanted = brute.distances(a[None], metric, others=b[None])[0, 0]
+    assert finish(code, factor, whole) == wanted
+    limit = whole * part if whole else 0.0
+    found = reduced(code, P, a, b, limit, lanes)
+    assert found == whole or (found == np.inf and whole > limit)
+
+
+@given(
+    code=st.sampled_from([*CODES.values(), CHORD]),
+    value=st.just(0.0) | st.floats(1e-250, 1e300),
+    factor=st.sampled_from([1.0, 1 / 255, 3.7, 2.0**-60]),
+)
+@settings(max_examples=500)
+def test_unfinish_is_an_upper_bound(code, value, factor):
+    if code == CHORD:
+        value = value % 4.0
+    if code == HAMMING:
+        factor, value = 784.0, value % 784
+    with np.errstate(over="ignore"):
+        assert unfinish(code, factor, finish(code, factor, value)) >= value
+
+
+# -- merging partial results -------------------------------------------------------------------
+
+
+@st.composite
+def tables(draw, quotients):
+    """Partial results of 3 rows and 2 groups, with many ties."""
+    shape = (3, 2)
+
+    def column(values, nothing):
+        chosen = [draw(st.sampled_from(values)) for _ in range(6)]
+        index = [NOBODY if v == nothing else draw(st.integers(0, 3)) for v in chosen]
+        return np.array(chosen).reshape(shape), np.array(index, np.int64).reshape(shape)
+
+    reach, nearest = column([0.0, 1.0, 2.0, np.inf], np.inf)
+    quotient, witness = np.zeros((0, 0)), np.full((0, 0), NOBODY)
+    if quotients:
+        quotient, witness = column([0.0, 1.0, 2.0, np.inf], 0.0)
+    return Tables(5, reach, nearest, quotient, witness)
+
+
+def same(a, b):
+    one, two = a.arrays(), b.arrays()
+    return (
+        a.first == b.first
+        and one.keys() == two.keys()
+        and all(one[k].tobytes() == two[k].tobytes() for k in one)
+    )
+
+
+@pytest.mark.parametrize("quotients", [False, True])
+@given(draw=st.data())
+def test_merge_is_a_semilattice(quotients, draw):
+    a, b, c = (draw.draw(tables(quotients)) for _ in range(3))
+    assert same(a.merge(b), b.merge(a))
+    assert same(a.merge(b).merge(c), a.merge(b.merge(c)))
+    assert same(a.merge(a), a)
+    assert same(a.merge(b).merge(b), a.merge(b))
+    nothing = Tables.empty(5, 3, 2, quotients)
+    assert same(a.merge(nothing), a)
+    assert same(nothing.merge(a), a)
+
+
+def test_parts_are_views():
+    whole = Tables.empty(10, 6, 2, True)
+    whole.part(12, 14).reach[:] = 3
+    np.testing.assert_array_equal((whole.reach == 3).all(axis=1), [0, 0, 1, 1, 0, 0])
+    assert whole.part(12, 14).first == 12
+
+
+# -- tiles -------------------------------------------------------------------------------------
+
+
+def reader(data, log=None):
+    labels = data.y.astype(np.float64).reshape(len(data.y), -1)
+    codes = np.unique(data.split, return_inverse=True)[1].astype(np.int16)
+
+    def read(lo, hi, side):
+        if log is not None:
+            log.append((lo, hi))
+        return data.X[lo:hi], labels[lo:hi], codes[lo:hi]
+
+    return read
+
+
+def example(labels, n=90):
+    rng = np.random.default_rng(4)
+    y = own.label_values(rng, n, labels, True)
+    split = np.array(["a", "b"])[rng.integers(0, 2, n)]
+    return own.Data(own.features(rng, n, 9, "float32", "ties", 0), y, split, labels)
+
+
+@pytest.mark.parametrize("labels", ["categorical", "real"])
+@pytest.mark.parametrize("panel_rows", [(90, 90), (40, 13), (7, 50), (1, 1)])
+@pytest.mark.parametrize("ranges", [((0, 90), (0, 90)), ((0, 33), (33, 90)), ((50, 90), (0, 41))])
+def test_tiles_agree_with_reduce_rows(labels, panel_rows, ranges):
+    data, log = example(labels), []
+    job = job_for(data.X, labels=labels, groups=("a", "b"))
+    left, right, counters = reduce_tile(reader(data, log), *ranges, panel_rows, job)
+    assert (left is right) == (ranges[0] == ranges[1])
+    assert counters.rows_read == sum(hi - lo for lo, hi in log)
+    assert max(hi - lo for lo, hi in log) <= max(panel_rows)
+    read = reader(data)
+    for tables_, mine, theirs in ((left, *ranges), (right, *ranges[::-1])):
+        wanted = Tables.empty(mine[0], mine[1] - mine[0], 2, labels == "real")
+        X, y, _ = read(*mine)
+        reduce_rows((np.arange(*mine), X, y), (theirs[0], *read(*theirs)), job, wanted)
+        assert same(tables_, wanted)
+
+
+def test_results_do_not_depend_on_the_centre_or_unit():
+    data = example("real")
+    job = job_for(data.X, labels="real", groups=("a", "b"))
+    screen = type(job.screen)
+    first = reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), job)[0]
+    for center, unit in ((np.zeros(9), 2.0**-30), (np.full(9, 17.3), 2.0**-6), (None, 1 / 4)):
+        other = type(job)(
+            job.form, job.label_code, True, 2, screen(center, unit), job.lift
+        )
+        assert same(reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), other)[0], first)
+
+
+def test_the_screen_spares_most_pairs():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((1500, 8)), rng.integers(0, 2, 1500)
+    data = own.Data(X, y, np.array(["a"] * 1500), "categorical")
+    job = job_for(X)
+    counters = reduce_tile(reader(data), (0, 1500), (0, 1500), (1500, 1500), job)[2]
+    assert counters.proven < 0.05 * counters.pairs
+
+
+# -- BLAS threads ------------------------------------------------------------------------------
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_blas_threads_are_limited_and_restored():
+    before = blas_threads()
+    assert before
+    with one_blas_thread():
+        with one_blas_thread():
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_blas_threads_are_restored_after_concurrent_tiles():
+    before, seen = blas_threads(), []
+    gate = threading.Barrier(4)
+
+    def one(k):
+        gate.wait()
+        for _ in range(20):
+            try:
+                with one_blas_thread():
+                    seen.append(tuple(blas_threads()))
+                    if k == 0:
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(4)))
+    assert {count for threads in seen for count in threads} == {1}
+    assert blas_threads() == before
+
+
+def test_blas_threads_are_restored_after_a_failing_tile():
+    before = blas_threads()
+    data = example("real")
+
+    def read(lo, hi, side):
+        assert set(blas_threads()) == {1}
+        raise OSError("gone")
+
+    job = job_for(data.X, labels="real")
+    with pytest.raises(OSError, match="gone"):
+        reduce_tile(read, (0, 9), (0, 9), (9, 9), job)
+    assert blas_threads() == before
