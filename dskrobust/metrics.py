@@ -250,7 +250,7 @@ class Function(Metric):
 
 
 _PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}
-METRIC_NAMES = (*_PLAIN, "minkowski(p)", "mahalanobis")
+METRIC_NAMES = (*(n for n in _PLAIN if n != "minkowski"), "minkowski(p)", "mahalanobis")
 
 
 def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
@@ -273,7 +273,7 @@ def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         )
     if name not in _PLAIN or (argument is not None and name != "minkowski"):
         raise InvalidOptionError(
-            f"metric {metric!r} is unknown; choose one of {', '.join(METRIC_NAMES)} or a callable"
+            f"metric {metric!r} is unknown; choose one of {', '.join(METRIC_NAMES)}"
         )
     if argument is None:
         return _PLAIN[name]()

@@ -23,7 +23,7 @@ from .errors import ContradictionWarning, InvalidOptionError
 from .kernels import NOBODY, Tables
 from .pairwise import Context, PairGraph, PairSpec, Source, open_source
 from .plan import Plan
-from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo
+from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
 _INTEGERS = ("witness", "nearest", "witness_by_group", "nearest_by_group")
@@ -151,6 +151,9 @@ class Scores:
             raise InvalidOptionError("only the scores of a store can be written; use create_store")
         if self.result is not None:
             return self
+        for result in matching(self.store, self.spec.parameters()):
+            if result.covers(self.store) and result.groups == self.groups:
+                return read_scores(self.store, result, self.spec)  # written in the meantime
         started = time.perf_counter()
         self.spec.warm_up()
         writer = ResultWriter(

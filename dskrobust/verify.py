@@ -30,12 +30,16 @@ class VerifyReport:
         Results whose checksums agree and whose sampled rows were proven again.
     sampled : ndarray (k,) int64
         The rows that were proven again.
+    unproven : tuple of str
+        Results whose checksums agree but whose metric (a function) was not given, so that no row
+        could be proven again.
     """
 
     rows: int
     bytes_read: int
     results: tuple[str, ...]
     sampled: NDArray[np.int64]
+    unproven: tuple[str, ...] = ()
 
 
 def verify_store(
@@ -55,7 +59,7 @@ def verify_store(
         Rows to prove again, against every other row of the store.
     seed : int
     metric : Metric, optional
-        For results of a metric that cannot be rebuilt from its name (mahalanobis, functions).
+        For results of a metric that cannot be rebuilt from its name (a function).
     progress : callable, optional
         Called with rows done and rows to do.
 
@@ -71,7 +75,8 @@ def verify_store(
     step = slice_rows(store)
     read = 0
     results = [r for r in find_results(store) if r.covers(store)]
-    checks = [_Check(store, result, rows, metric) for result in results]
+    skipped = tuple(r.name for r in results if not _can_prove(r, metric))
+    checks = [_Check(store, r, rows, metric) for r in results if r.name not in skipped]
     for lo in range(0, store.rows, step):
         hi = min(lo + step, store.rows)
         block = store.read_block(lo, hi)
@@ -82,10 +87,11 @@ def verify_store(
             progress(hi, store.rows)
     for check in checks:
         check.compare()
+    for result in results:
         for lo in range(0, store.rows, step):
-            for table in check.result.tables():
-                check.result.read(table, lo, min(lo + step, store.rows))
-    return VerifyReport(store.rows, read, tuple(r.name for r in results), rows)
+            for table in result.tables():
+                result.read(table, lo, min(lo + step, store.rows))
+    return VerifyReport(store.rows, read, tuple(r.name for r in results), rows, skipped)
 
 
 def slice_rows(store: Store) -> int:
@@ -93,6 +99,11 @@ def slice_rows(store: Store) -> int:
     row = store.columns * store.row_shape("features")[1].itemsize
     units = max(1, SLICE_BYTES // (row * store.unit_rows))
     return units * store.unit_rows
+
+
+def _can_prove(result: ResultTables, metric: Any) -> bool:
+    name = str(result.parameters["metric"])
+    return not name.startswith("function") or (metric is not None and str(metric) == name)
 
 
 class _Check:
@@ -139,10 +150,15 @@ class _Check:
                 k, group = wrong[0]
                 raise VerificationError(
                     f"result {self.result.name}, table {name}: row {self.rows[k]}, group "
-                    f"{self.store.groups[group]} is stored as {stored[k, group]!r} but brute "
-                    f"force gives {proven[k, group]!r}; compute the results again"
+                    f"{self.store.groups[group]} is stored as {stored[k, group]} but brute force "
+                    f"gives {proven[k, group]}; remove the result and compute it again"
                 )
         self._compare_own()
+
+    def _contradiction(self, row: int, what: str) -> VerificationError:
+        return VerificationError(
+            f"result {self.result.name}, row {row}: {what}; remove the result and compute it again"
+        )
 
     def _compare_own(self) -> None:
         """The derived arrays must follow from the tables by the definitions."""
@@ -152,7 +168,7 @@ class _Check:
             reach = self.result.read("reach_by_group", row, row + 1)[0, code]
             q = self.result.read("lipschitz_by_group", row, row + 1)[0, code]
             if not self.spec.quotients and q != (np.inf if reach == 0 else 1.0 / reach):
-                raise VerificationError(f"row {row}: Q is {q!r} for a reach of {reach!r}")
+                raise self._contradiction(row, f"Q is {q} for a reach of {reach}")
             stored = self.result.read("robustness", row, row + 1)[0]
             if stored != norm / (q + norm):
-                raise VerificationError(f"row {row}: R is {stored!r} for Q = {q!r}")
+                raise self._contradiction(row, f"R is {stored} for Q = {q}")

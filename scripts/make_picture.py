@@ -1,6 +1,6 @@
 """Make the README's picture from scikit-learn's digits: who is least robust, and because of whom.
 
-    python scripts/make_picture.py [--out notebooks/images/least_robust.png]
+python scripts/make_picture.py [--out notebooks/images/least_robust.png]
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ def reader(data, log=None):
     labels = data.y.astype(np.float64).reshape(len(data.y), -1)
     codes = np.unique(data.split, return_inverse=True)[1].astype(np.int16)
 
-    def read(lo, hi, side):
+    def read(lo, hi, side=0):
         if log is not None:
             log.append((lo, hi))
         return data.X[lo:hi], labels[lo:hi], codes[lo:hi]
@@ -321,9 +321,7 @@ def test_results_do_not_depend_on_the_centre_or_unit():
     screen = type(job.screen)
     first = reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), job)[0]
     for center, unit in ((np.zeros(9), 2.0**-30), (np.full(9, 17.3), 2.0**-6), (None, 1 / 4)):
-        other = type(job)(
-            job.form, job.label_code, True, 2, screen(center, unit), job.lift
-        )
+        other = type(job)(job.form, job.label_code, True, 2, screen(center, unit), job.lift)
         assert same(reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), other)[0], first)
 
 
@@ -378,7 +376,7 @@ def test_blas_threads_are_restored_after_a_failing_tile():
     before = blas_threads()
     data = example("real")
 
-    def read(lo, hi, side):
+    def read(lo, hi, side=0):
         assert set(blas_threads()) == {1}
         raise OSError("gone")
 

@@ -217,7 +217,7 @@ def test_bytes_read_are_those_read(dtype, segments, block, panel):
     job = make_context(summarise(Block(X, y, codes)), spec).job(spec)
     rows = pairs = most = 0
 
-    def read(lo, hi, side):
+    def read(lo, hi, side=0):
         nonlocal most
         most = max(most, hi - lo)
         return X[lo:hi], y[lo:hi, None].astype(float), codes[lo:hi]

@@ -64,7 +64,9 @@ def stored(data, folder, X=None, y=None):
     return dr.create_store(path, X, y, data.split, spec=spec_of(data), overwrite=True)
 
 
-def sample(n=120, d=40, *, dtype="float32", labels="categorical", groups=2, kind="clusters", seed=0):
+def sample(
+    n=120, d=40, *, dtype="float32", labels="categorical", groups=2, kind="clusters", seed=0
+):
     """A data set without Hypothesis, long enough for runs of one label."""
     rng = np.random.default_rng(seed)
     X, y = own.features(rng, n, d, dtype, kind, 0), own.label_values(rng, n, labels, False)
@@ -339,9 +341,11 @@ def test_nothing_is_computed_while_building(
 @pytest.mark.parametrize("how", ["numpy", "dask", "store"])
 def test_declared_shapes_and_dtypes_are_those_computed(how, tmp_path):
     data = sample(labels="real")
-    scores = dr.sample_robustness(*given_as(how, data, tmp_path), labels="real") if (
-        how != "store"
-    ) else dr.sample_robustness(*given_as(how, data, tmp_path))
+    scores = (
+        dr.sample_robustness(*given_as(how, data, tmp_path), labels="real")
+        if (how != "store")
+        else dr.sample_robustness(*given_as(how, data, tmp_path))
+    )
     done = scores.compute()
     for name in brute.TABLES:
         lazy, value = getattr(scores, name), getattr(done, name)
@@ -675,9 +679,7 @@ def twins():
 @pytest.mark.parametrize("labels", ["categorical", "real"])
 def test_contradictions(labels, tmp_path):
     X, y = twins()
-    store = dr.create_store(
-        str(tmp_path / "own.zarr"), X, y, spec=dr.StoreSpec("own", labels)
-    )
+    store = dr.create_store(str(tmp_path / "own.zarr"), X, y, spec=dr.StoreSpec("own", labels))
     for scores in (
         dr.sample_robustness(X, y, labels=labels),
         dr.sample_robustness(store),

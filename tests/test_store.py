@@ -304,9 +304,7 @@ def test_a_crash_while_appending_leaves_the_store(tmp_path, small_units, rows):
     wrote = dr.sample_robustness(store).write().compute()
     other = arrays_of(rows, seed=5)
     writing.grow(store.url, 21 + rows)  # an append that never gets to its commit
-    writing.write_rows(
-        store.url, 21, Block(other[0], other[1], np.zeros(rows, np.int16))
-    )
+    writing.write_rows(store.url, 21, Block(other[0], other[1], np.zeros(rows, np.int16)))
     again = dr.open_store(store.url)
     assert_holds(again, X, y, split)
     dr.verify_store(again)
@@ -695,9 +693,7 @@ def test_a_failing_overwrite_keeps_the_old_store(tmp_path, how):
             blocks = [Block(b, y[:50], np.zeros(50, np.int16)) for b in (X, bad)]
             blocks[1] = Block(bad[10:], y[10:], np.zeros(40, np.int16))
             blocks[0] = Block(X[:10], y[:10], np.zeros(10, np.int16))
-            creation.write_store(
-                path, dr.StoreSpec("own", "categorical"), blocks, overwrite=True
-            )
+            creation.write_store(path, dr.StoreSpec("own", "categorical"), blocks, overwrite=True)
         else:
             given_as = bad, y
             if how == "dask":

@@ -242,11 +242,10 @@ def verify(store: str, sample: int, seed: int) -> None:
         "data", f"{report.rows:,} rows, {terminal.size(report.bytes_read)}: every checksum agrees"
     )
     for result in have:
-        terminal.fact(
-            "result",
-            f"{result.name}: every checksum agrees; {len(report.sampled):,} rows proven again "
-            "by brute force, equal to the last bit",
-        )
+        proof = f"{len(report.sampled):,} rows proven again by brute force, equal to the last bit"
+        if result.name in report.unproven:
+            proof = "its metric is a function: prove it with dskrobust.verify_store(metric=…)"
+        terminal.fact("result", f"{result.name}: every checksum agrees; {proof}")
     if not have:
         terminal.fact("result", "none for this data yet")
     terminal.fact("took", terminal.clock(job.elapsed))

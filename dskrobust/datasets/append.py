@@ -294,9 +294,9 @@ def _open_news(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRea
     from dask_ml.preprocessing import MinMaxScaler
 
     options.allow("online-news")
-    found = online_news._find(path)
+    found = online_news.find_file(path)
     table = CsvTable.open(found)
-    online_news._check_columns(table)
+    online_news.check_columns(table)
     if spec.feature_names != online_news.ATTRIBUTES or spec.scaling is None:
         raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
     low, high = (
@@ -304,12 +304,12 @@ def _open_news(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRea
         for end in ("min", "max")
     )
     scaler = MinMaxScaler().fit(np.stack([low, high]))
-    rows = sum(len(values) for _, values in online_news._values(table))
+    rows = sum(len(values) for _, values in online_news.read_values(table))
     if not rows:
         raise SourceFileError(f"{found} has no rows")
 
     def stream() -> Iterator[Block]:
-        for _, values in online_news._values(table):
+        for _, values in online_news.read_values(table):
             scaled = scaler.transform(values)
             inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
             scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)

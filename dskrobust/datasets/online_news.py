@@ -52,9 +52,9 @@ def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
         For a value that is missing or not a finite number.
     """
     options.allow("online-news")
-    path = _find(source)
+    path = find_file(source)
     table = CsvTable.open(path)
-    _check_columns(table)
+    check_columns(table)
     rows, scaler = _fit(table)
     if rows <= TRAIN_ROWS:
         raise SourceFileError(
@@ -76,7 +76,7 @@ def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
     split[np.random.default_rng(options.seed).permutation(rows)[:TRAIN_ROWS]] = 0
 
     def stream() -> Iterator[Block]:
-        for first, values in _values(table):
+        for first, values in read_values(table):
             # The scaler's product and sum may leave [0, 1] by a rounding error.
             scaled = np.clip(scaler.transform(values), 0.0, 1.0)
             part = split[first : first + len(scaled)]
@@ -104,7 +104,7 @@ def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float6
     return low + values * (high - low)
 
 
-def _find(source: Path) -> Path:
+def find_file(source: Path) -> Path:
     if source.is_file():
         return source
     for folder in folders(source):
@@ -113,7 +113,7 @@ def _find(source: Path) -> Path:
     raise SourceFileError(f"{source} holds no {FILE}")
 
 
-def _check_columns(table: CsvTable) -> None:
+def check_columns(table: CsvTable) -> None:
     expected = {*ATTRIBUTES, TARGET}
     missing = [name for name in (*ATTRIBUTES, TARGET) if name not in table.names]
     unknown = [name for name in table.names if name not in expected.union(NOT_PREDICTIVE)]
@@ -126,7 +126,7 @@ def _check_columns(table: CsvTable) -> None:
             )
 
 
-def _values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
+def read_values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Yield (first row, attributes and shares), shape (b, 59), all finite."""
     import pyarrow as pa
 
@@ -150,7 +150,7 @@ def _fit(table: CsvTable) -> tuple[int, Any]:
     from dask_ml.preprocessing import MinMaxScaler
 
     rows, extremes = 0, []
-    for _, values in _values(table):
+    for _, values in read_values(table):
         if len(values):
             extremes += [values.min(axis=0), values.max(axis=0)]
         rows += len(values)

@@ -1,0 +1,206 @@
+"""`verify` notices a chunk that changed, and a stored value that brute force contradicts."""
+
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+import strategies as own
+import zarr
+
+import dskrobust as dr
+from dskrobust.errors import DamagedStoreError, DskrobustError, VerificationError
+from dskrobust.store import Block, find_results
+
+METRICS = ("euclidean", "cityblock", "minkowski(3)", "minkowski(2.123456789)", "angular", "hamming")
+
+
+def create(folder, labels="real", n=80, scale=1.0, kind="gaussian"):
+    rng = np.random.default_rng(0)
+    X = own.features(rng, n, 7, "float32", kind, 0)
+    y = own.label_values(rng, n, labels, False)
+    label_kind, _, norm = labels.partition("-")
+    spec = dr.StoreSpec("own", label_kind, scale=scale, label_norm=norm or "l2")
+    split = np.array(["a", "b"])[np.arange(n) % 2]
+    return dr.create_store(str(folder / "own.zarr"), X, y, split, spec=spec)
+
+
+@pytest.mark.parametrize("labels", own.LABELS)
+def test_a_sound_store_passes(tmp_path, labels):
+    store = create(tmp_path, labels)
+    assert dr.verify_store(store).results == ()
+    wrote = dr.sample_robustness(store).write()
+    seen = []
+    report = dr.verify_store(
+        store, sample=9, seed=3, progress=lambda done, of: seen.append((done, of))
+    )
+    assert report.rows == 80
+    assert report.results == (wrote.result.name,)
+    assert len(set(report.sampled.tolist())) == 9
+    assert report.bytes_read >= 80 * 7 * 4
+    assert seen[-1] == (80, 80)
+    other = dr.verify_store(store, sample=9, seed=4)
+    assert set(other.sampled.tolist()) != set(report.sampled.tolist())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_results_of_every_metric_pass(tmp_path, metric):
+    store = create(tmp_path, scale=1 / 255)
+    wrote = dr.sample_robustness(store, metric=metric, labels="real").write()
+    assert dr.verify_store(store, sample=20).results == (wrote.result.name,)
+
+
+@pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
+@pytest.mark.parametrize("labels", ["categorical", "real"])
+def test_contradictions_and_ties_pass(tmp_path, labels):
+    store = create(tmp_path, labels, kind="ties")
+    dr.sample_robustness(store).write()
+    assert len(dr.verify_store(store, sample=10_000).sampled) == 80
+
+
+def test_results_with_a_label_bound_pass(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store, labels=dr.LabelMap("real", bound=7.0)).write()
+    dr.verify_store(store, sample=9)
+
+
+def first(a, b):
+    return float(np.abs(a - b).sum())
+
+
+def test_metrics_that_have_no_name(tmp_path):
+    store = create(tmp_path)
+    for metric in (first, dr.Mahalanobis(np.diag(np.arange(1.0, 8)))):
+        wrote = dr.sample_robustness(store, metric=metric).write()
+        given = metric if isinstance(metric, dr.Metric) else wrote.spec.metric
+        assert wrote.result.name in dr.verify_store(store, metric=given, sample=9).results
+        # Without the metric it cannot be proven, which is not to say that it is wrong.
+        try:
+            dr.verify_store(store, sample=9)
+        except VerificationError as error:
+            pytest.fail(f"sound results are called wrong: {error}")
+        except DskrobustError as error:
+            assert "metric" in str(error)
+        group = zarr.open_group(store.url, mode="r+")
+        del group[f"results/{wrote.result.name}"]
+
+
+def test_results_of_the_fitted_mahalanobis_pass(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store, metric="mahalanobis").write()
+    assert len(dr.verify_store(store, sample=9).results) == 1
+
+
+def test_results_of_fewer_rows_are_left_alone(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    X, y = store.features[:4] + 1, store.labels[:4]
+    longer = dr.append_rows(store, [Block(X, y, np.zeros(4, np.int16))])
+    assert dr.verify_store(longer).results == ()
+
+
+@pytest.mark.parametrize("what", ["features", "labels", "split", "checksums"])
+def test_a_changed_chunk(tmp_path, what):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    array = zarr.open_group(store.url, mode="r+")[what]
+    values = array[:]
+    flat = values.reshape(-1)
+    flat[-1] = flat[-1] ^ 1 if values.dtype.kind in "iu" else np.nextafter(flat[-1], 9)
+    array[:] = values  # through zarr: the codec's own checksum is right
+    with pytest.raises(DamagedStoreError, match="chunk 0"):
+        dr.verify_store(dr.open_store(store.url))
+
+
+@pytest.mark.parametrize("what", ["features", "labels", "split", "results"])
+def test_a_missing_chunk(tmp_path, what):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    files = [f for f in (Path(store.url) / what).rglob("*") if f.is_file() and "/c/" in str(f)]
+    for file in files:
+        good = file.read_bytes()
+        file.unlink()
+        with pytest.raises(DamagedStoreError, match="chunk"):
+            dr.verify_store(dr.open_store(store.url), sample=1)
+        file.write_bytes(good)
+    dr.verify_store(dr.open_store(store.url), sample=1)
+
+
+def tamper(store, table, change):
+    """Change a stored table together with its checksums, so that only a proof can tell."""
+    (result,) = find_results(store)
+    group = zarr.open_group(store.url, mode="r+")[f"results/{result.name}"]
+    values = group[table][:]
+    change(values)
+    group[table][:] = values
+    sums, step = group[f"{table}.checksums"], group[table].chunks[0]
+    sums[:] = np.array(
+        [google_crc32c.value(values[a : a + step].tobytes()) for a in range(0, len(values), step)],
+        np.uint32,
+    )
+    result.read(table, 0, len(values))
+
+
+def one_bit(values):
+    """Change one value in its last bit."""
+    values[40] = values[40] + 1 if values.dtype.kind == "i" else np.nextafter(values[40], 9)
+
+
+@pytest.mark.parametrize("labels", ["categorical", "real"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "robustness",
+        "lipschitz",
+        "reach",
+        "witness",
+        "nearest",
+        "lipschitz_by_group",
+        "reach_by_group",
+        "witness_by_group",
+        "nearest_by_group",
+    ],
+)
+def test_a_tampered_value(tmp_path, labels, table):
+    store = create(tmp_path, labels)
+    scores = dr.sample_robustness(store).write()
+    if table not in scores.result.tables():
+        pytest.skip("categories keep no second copy of this table")
+    tamper(store, table, one_bit)
+    with pytest.raises(VerificationError, match="row 40"):
+        dr.verify_store(dr.open_store(store.url), sample=10_000)
+
+
+@pytest.mark.parametrize("labels", ["categorical", "real"])
+def test_values_tampered_with_alike(tmp_path, labels):
+    """Q and R that fit each other, but not the data."""
+    store = create(tmp_path, labels)
+    scores = dr.sample_robustness(store).write()
+    norm = float(np.asarray(scores.compute().label_norm))
+    q = 123.0
+
+    def set_to(value):
+        def change(values):
+            values[40] = value
+
+        return change
+
+    for table in ("lipschitz", "lipschitz_by_group"):
+        tamper(store, table, set_to(q))
+    tamper(store, "robustness", set_to(norm / (q + norm)))
+    if labels == "categorical":
+        for table in ("reach", "reach_by_group"):
+            tamper(store, table, set_to(1 / q))
+    with pytest.raises(VerificationError, match="row 40.*brute force"):
+        dr.verify_store(dr.open_store(store.url), sample=80)
+
+
+def test_a_tampered_norm(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    (result,) = find_results(store)
+    group = zarr.open_group(store.url, mode="r+")[f"results/{result.name}"]
+    meta = dict(group.attrs["dskrobust"])
+    group.attrs["dskrobust"] = {**meta, "facts": {**meta["facts"], "label_norm": 17.0}}
+    with pytest.raises(VerificationError):
+        dr.verify_store(dr.open_store(store.url))
