@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
 from .errors import InvalidDataError
-from .labels import LabelMap
+from .labels import LabelMap, resolve_labels
 from .pairwise import PairSpec
 from .robustness import sample_robustness, score_against
 from .sources import check_arrays
@@ -82,11 +82,11 @@ class SampleRobustness(BaseEstimator):
             For NaN or infinite values and for a single label.
         """
         X, y = validate_data(self, X, y, dtype="numeric", multi_output=True, ensure_min_samples=2)
-        self._kind = self._label_kind(np.asarray(y))
-        if self._kind == "categorical":
+        self._map = self._label_map(np.asarray(y))
+        if self._map.is_categorical:
             self.classes_, y = np.unique(y, return_inverse=True)
             y = y.astype(np.int64)
-        scores = sample_robustness(X, y, metric=self.metric, labels=self._kind, scale=self.scale)
+        scores = sample_robustness(X, y, metric=self.metric, labels=self._map, scale=self.scale)
         assert isinstance(scores.spec, PairSpec)
         done = scores.compute()
         self._spec, self._X, self._y = scores.spec, X, y
@@ -116,10 +116,11 @@ class SampleRobustness(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype="numeric", reset=False)
         y = np.asarray(check_X_y(X, y, multi_output=True, dtype=None)[1])
-        if self._kind == "categorical":
+        if self._map.is_categorical:
             y = self._codes(y)
         else:
-            norms = np.abs(y) if y.ndim == 1 else np.linalg.norm(y, axis=1)
+            order = {"l1": 1, "l2": 2, "linf": np.inf}[self._map.norm]
+            norms = np.linalg.norm(self._map.encode(y), order, axis=1) * (1 - 1e-14)
             if norms.max() > self.label_norm_:
                 row = int(norms.argmax())
                 raise InvalidDataError(
@@ -130,12 +131,12 @@ class SampleRobustness(BaseEstimator):
         lipschitz = score_against(fitted, new, self._spec)
         return np.asarray(self.label_norm_ / (lipschitz + self.label_norm_))
 
-    def _label_kind(self, y: NDArray[Any]) -> Any:
+    def _label_map(self, y: NDArray[Any]) -> LabelMap:
         if self.labels is not None:
-            return self.labels
+            return resolve_labels(self.labels, None, y.dtype, y.ndim)
         if y.ndim == 2:
-            return "vector"
-        return "real" if type_of_target(y) == "continuous" else "categorical"
+            return LabelMap("vector")
+        return LabelMap("real" if type_of_target(y) == "continuous" else "categorical")
 
     def _codes(self, y: NDArray[Any]) -> NDArray[np.int64]:
         """Positions in `classes_`; labels that are new get numbers behind them."""

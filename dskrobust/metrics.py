@@ -234,6 +234,8 @@ class Function(Metric):
     """A user's callable f(x, x′) → float ≥ 0, symmetric, of two float64 rows.
 
     It is called once for every pair of differently labelled rows, lower row number first.
+    Stored results are found again by the function's own code, defaults and closure; change a
+    helper that it calls and they are stale without a sign of it.
     """
 
     function: Callable[[NDArray[Any], NDArray[Any]], float]
@@ -246,7 +248,16 @@ class Function(Metric):
         from dask.tokenize import tokenize
 
         where = getattr(self.function, "__qualname__", type(self.function).__name__)
-        return f"function({where}, {tokenize(self.function)})"
+        return f"function({where}, {tokenize(self.function, _code(self.function))})"
+
+
+def _code(function: Any) -> tuple[Any, ...]:
+    """What a function does, as far as its own code, defaults and closure tell."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ()
+    cells = tuple(repr(cell.cell_contents) for cell in function.__closure__ or ())
+    return (code.co_code, repr(code.co_consts), code.co_names, repr(function.__defaults__), cells)
 
 
 _PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}

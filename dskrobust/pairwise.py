@@ -8,6 +8,7 @@ worker count, a retry nor a duplicate can change a bit of the result.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -222,6 +223,8 @@ def build(
         A finished result of the first rows: its pairs are not computed again.
     """
     pairs, graph = prepared, prepared.graph
+    shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix would be in every task else
+    graph[shared] = spec
     parts: dict[int, list[tuple[Key, int]]] = {k: [] for k in range(len(plan.blocks))}
     for k, (lo, hi) in enumerate(plan.blocks):
         if base is not None and hi <= base.rows:
@@ -232,7 +235,7 @@ def build(
         key = (f"tile-{pairs.token}", i, j)
         name = memo_names[i, j] if memo_names else ""
         ranges = plan.blocks[i], plan.blocks[j]
-        graph[key] = (run_tile, spec, pairs.source, pairs.context, *ranges, name)
+        graph[key] = (run_tile, shared, pairs.source, pairs.context, *ranges, name)
         pairs.tiles.append(key)
         parts[i].append((key, 0))
         if i != j:
@@ -332,7 +335,8 @@ def run_tile(
     )
     result = TileResult(left, None if rows == columns else right)
     if spec.memo is not None:
-        spec.memo.save(memo_name, _pack(result))
+        with contextlib.suppress(PermissionError):  # a store we may only read has no memo
+            spec.memo.save(memo_name, _pack(result))
     _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
     return result
 

@@ -48,6 +48,10 @@ class Workload:
         Rows that are read together at least (a chunk).
     done_segments : int
         Leading segments whose pairs among themselves are known already.
+    copied : bool
+        Whether rows are converted or transformed, so that they are held twice.
+    matrix : bool
+        Whether rows are multiplied by a (columns, columns) float64 matrix.
     """
 
     segments: tuple[int, ...]
@@ -59,6 +63,8 @@ class Workload:
     tables: int = 1
     unit_rows: int = 1
     done_segments: int = 0
+    copied: bool = False
+    matrix: bool = False
 
     @property
     def rows(self) -> int:
@@ -67,7 +73,8 @@ class Workload:
     @property
     def panel_row_bytes(self) -> int:
         """Bytes of a row in a panel."""
-        return self.columns * (self.kernel_bytes + (4 if self.screened else 0))
+        copy = self.stored_bytes if self.copied else 0
+        return self.columns * (self.kernel_bytes + copy + (4 if self.screened else 0))
 
     @property
     def table_row_bytes(self) -> int:
@@ -198,8 +205,7 @@ def cut_blocks(segments: tuple[int, ...], size: int) -> tuple[tuple[int, int], .
 
 def panel_bytes(work: Workload, rows: int, columns: int) -> int:
     """Bytes of the two panels of a tile, reading and preparing included."""
-    converted = work.columns * work.stored_bytes if work.kernel_bytes != work.stored_bytes else 0
-    return (rows + columns) * (work.panel_row_bytes + 64) + max(rows, columns) * converted
+    return (rows + columns) * (work.panel_row_bytes + 64)
 
 
 def tile_bytes(work: Workload, block_rows: int) -> int:
@@ -207,7 +213,8 @@ def tile_bytes(work: Workload, block_rows: int) -> int:
     unit = work.unit_rows * work.columns * work.stored_bytes
     reading = 2 * max(READ_BYTES, unit) + 2 * unit
     tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
-    return SCRATCH_BYTES + reading + tables
+    matrix = 4 * 8 * work.columns**2 if work.matrix else 0
+    return SCRATCH_BYTES + reading + tables + matrix
 
 
 def _choose_panels(

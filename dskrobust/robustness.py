@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -15,6 +14,7 @@ import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
+from .kernels import kernel_dtype
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .pairwise import PairSpec, TileSpec, build, check_summary, start_graph
@@ -93,12 +93,14 @@ def sample_robustness(
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
     options = options or Options()
-    if isinstance(X, (Store, str)):
+    if isinstance(X, (Store, str, Path)):
         if y is not None or split is not None:
             raise InvalidOptionError("a store has its own labels and split; give the store alone")
         return _score_store(open_store(X), metric, labels, options)
     if y is None:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
+    if not (np.isfinite(scale) and scale > 0):
+        raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     given = check_arrays(X, y, split)
     label_map = resolve_labels(labels, None, given.y.dtype, len(given.y.shape))
     spec = PairSpec(
@@ -123,9 +125,7 @@ def sample_robustness(
         start = start_graph(given.source(), spec, plan.blocks)
     graph = build(start, TileSpec(spec, plan.panel_rows), plan)
     scores = replace(lazy_scores(graph, spec, plan), split=given.split)
-    if url is not None and options.scratch is None:
-        weakref.finalize(scores.robustness, shutil.rmtree, url, ignore_errors=True)
-    return scores
+    return replace(scores, scratch=url if options.scratch is None else None)
 
 
 def pair_spec(
@@ -142,6 +142,10 @@ def pair_spec(
     """
     row, dtype = store.row_shape("labels")
     label_map = resolve_labels(labels, store.spec, dtype, 1 + len(row))
+    if store.spec.classes is not None and not label_map.is_categorical:
+        raise InvalidOptionError(
+            f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
+        )
     if metric == "mahalanobis":
         metric = Mahalanobis.fit(store.features, store.spec.scale)
     spec = PairSpec(
@@ -220,17 +224,20 @@ def _plan(
     done_segments: int = 0,
 ) -> Plan:
     form = spec.form
-    narrow = 1 if dtype == np.uint8 else (4 if np.can_cast(dtype, np.float32, "safe") else 8)
+    kernel = kernel_dtype(dtype)
+    widened = form.widened
     work = Workload(
         segments,
         spec.columns,
         dtype.itemsize,
-        8 if form.widened else narrow,
+        8 if widened else kernel.itemsize,
         form.screened,
         len(spec.groups),
         2 if spec.quotients else 1,
         unit_rows,
         done_segments,
+        copied=widened or kernel != dtype,
+        matrix=form.matrix is not None,
     )
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)

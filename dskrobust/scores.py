@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -60,6 +61,12 @@ class Scores:
         How the computation runs; None for results read from a store.
     result : ResultTables, optional
         The stored result these scores are read from.
+    spec : PairSpec, optional
+        Metric, label map and groups.
+    base : ResultTables, optional
+        Stored results of the first rows, which are not computed again.
+    scratch : str, optional
+        Store that arrays are written to first; removed by `compute` and when Python exits.
     """
 
     robustness: Any
@@ -80,6 +87,7 @@ class Scores:
     result: ResultTables | None = None
     spec: PairSpec | None = None
     base: ResultTables | None = None
+    scratch: str | None = None
 
     @property
     def rows(self) -> int:
@@ -127,6 +135,8 @@ class Scores:
         names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), da.Array)]
         values = compute(*(getattr(self, name) for name in names), **kwargs)
         done = replace(self, **dict(zip(names, values, strict=True)))
+        if self.scratch is not None:  # the graph writes it again if it is asked again
+            shutil.rmtree(self.scratch, ignore_errors=True)
         warn_contradictions(done)
         return done
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +17,20 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InvalidDataError
+from .errors import InvalidDataError, StoreError
 from .pairwise import Graph, Key
 from .store import (
     Block,
     SourceAddress,
     StoreSpec,
     Written,
+    check_names,
     commit_segment,
     create_empty,
     grow,
     is_zarr,
     layout_of,
+    open_store,
     write_rows,
 )
 
@@ -56,7 +61,7 @@ class ArraySource:
 
     def __dask_tokenize__(self) -> Any:
         if is_zarr(self.X) or is_zarr(self.y):
-            return ("ArraySource", id(self), id(self.X), id(self.y))
+            return ("ArraySource", uuid.uuid4().hex)  # what a Zarr array holds may change
         return ("ArraySource", tokenize(self.X, self.y, self.split))
 
 
@@ -85,12 +90,15 @@ class GivenArrays:
     X, y : arrays
     split : ndarray (n,) int16
     groups : tuple of str
+    named : bool
+        Whether labels were text, which makes them classes.
     """
 
     X: Any
     y: Any
     split: NDArray[np.int16]
     groups: tuple[str, ...]
+    named: bool = False
 
     @property
     def lazy(self) -> bool:
@@ -122,7 +130,8 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
         )
-    if y.dtype.kind in "UTS":
+    named = y.dtype.kind in "UTS"
+    if named:
         if isinstance(y, da.Array):
             raise InvalidDataError(
                 "text labels in a Dask array have to be known before the graph is built; give "
@@ -131,16 +140,18 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
         y = np.unique(np.asarray(y[:]), return_inverse=True)[1].astype(np.int64)
     layout_of(X, y)
     if split is None:
-        return GivenArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",))
+        return GivenArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",), named)
     if isinstance(split, da.Array):
         raise InvalidDataError(
             "split is a Dask array, but group names have to be known before the graph is built; "
             "give it as NumPy array, or use create_store"
         )
+    check_names(np.asarray(split))
     names, codes = np.unique(np.asarray(split), return_inverse=True)
     if codes.shape != (X.shape[0],):
         raise InvalidDataError(f"split has shape {codes.shape}, not ({X.shape[0]},)")
-    return GivenArrays(X, y, codes.astype(np.int16), tuple(str(name) for name in names))
+    groups = tuple(str(name) for name in names)
+    return GivenArrays(X, y, codes.astype(np.int16), groups, named)
 
 
 def _given(value: Any, name: str) -> Any:
@@ -173,8 +184,10 @@ def scratch_graph(
     cuts = tuple(min(step, rows - a) for a in range(0, rows, step))
     X = _as_dask(given.X, cuts)
     y = _as_dask(given.y, cuts)
-    token = tokenize(X.name, y.name, given.split, spec, folder)
+    token = uuid.uuid4().hex  # never shared: two computations must not write to one store
     url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
+    if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
+        atexit.register(shutil.rmtree, url, ignore_errors=True)
     graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
     writes: list[Key] = []
     for k, a in enumerate(range(0, rows, step)):
@@ -196,8 +209,10 @@ def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
 
 
 def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
-    create_empty(url, spec, layout, overwrite=True)
-    grow(url, rows)
+    """Make the store, or find it: Dask runs a task again when its worker was lost."""
+    if not Path(url).exists():
+        create_empty(url, spec, layout)
+        grow(url, rows)
     return url
 
 
@@ -209,8 +224,11 @@ def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16
 
 
 def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:
-    commit_segment(url, written)
-    return SourceAddress(url, rows)
+    try:
+        return open_store(url).address
+    except StoreError:  # not committed yet
+        commit_segment(url, written)
+        return open_store(url).address
 
 
 def shares_process() -> bool:

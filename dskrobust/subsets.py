@@ -103,13 +103,18 @@ def _count(scores: Scores, within: str | None) -> int:
 
 def _ranked(scores: Scores, within: str | Subset | None, lo: int, hi: int) -> Any:
     """Ranks lo to hi of the samples within, as one lazy array."""
+    robustness = _whole(scores.robustness)
     if isinstance(within, Subset):
-        return within.indices[lo:hi]  # ordered by robustness already
-    code = None if within is None else scores.group_code(within)
-    robustness, split = (_whole(values) for values in (scores.robustness, scores.split))
-    ranks = delayed(_rank, pure=True)(robustness, split, code, lo, hi)
+        ranks = delayed(_rank, pure=True)(robustness, _whole(within.indices), lo, hi)
+    else:
+        code = None if within is None else scores.group_code(within)
+        rows = delayed(_rows_of, pure=True)(_whole(scores.split), code)
+        ranks = delayed(_rank, pure=True)(robustness, rows, lo, hi)
     lazy = da.from_delayed(ranks, shape=(hi - lo,), dtype=np.int64)
-    return lazy if isinstance(scores.robustness, da.Array) else lazy.compute(scheduler="sync")
+    given = (scores.robustness, within.indices if isinstance(within, Subset) else None)
+    if any(isinstance(value, da.Array) for value in given):
+        return lazy
+    return lazy.compute(scheduler="sync")
 
 
 def _whole(values: Any) -> Any:
@@ -117,10 +122,15 @@ def _whole(values: Any) -> Any:
     return values.rechunk(-1).to_delayed().ravel()[0] if isinstance(values, da.Array) else values
 
 
+def _rows_of(split: NDArray[np.int16], code: int | None) -> NDArray[np.int64]:
+    return np.arange(len(split)) if code is None else np.flatnonzero(split == code)
+
+
 def _rank(
-    robustness: NDArray[np.float64], split: NDArray[np.int16], code: int | None, lo: int, hi: int
+    robustness: NDArray[np.float64], rows: NDArray[np.int64], lo: int, hi: int
 ) -> NDArray[np.int64]:
-    rows = np.arange(len(robustness)) if code is None else np.flatnonzero(split == code)
+    """Rows from the least to the most robust, ties by row number; ranks lo to hi."""
+    rows = np.sort(rows)
     order = np.argsort(robustness[rows], kind="stable")
     return rows[order[lo:hi]].astype(np.int64)
 

@@ -1,6 +1,6 @@
 """Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
-from .panel import NOBODY, PairJob, Screen, Tables, kernel_rows, make_panel
+from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
 from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile, warm_up
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "PairJob",
     "Screen",
     "Tables",
+    "kernel_dtype",
     "kernel_rows",
     "make_panel",
     "one_blas_thread",

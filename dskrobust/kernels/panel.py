@@ -228,7 +228,7 @@ def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any
     """
     form = job.form
     if form.unit_rows or form.matrix is not None:
-        plain = np.ascontiguousarray(features, _kernel_dtype(features.dtype))
+        plain = np.ascontiguousarray(features, kernel_dtype(features.dtype))
         out = np.empty(plain.shape)
         if form.matrix is not None:
             center = form.center if form.center is not None else np.zeros(plain.shape[1])
@@ -243,11 +243,11 @@ def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any
         return out
     if form.function is not None:
         return np.ascontiguousarray(features, np.float64) * form.factor
-    rows = np.ascontiguousarray(features, _kernel_dtype(features.dtype))
+    rows = np.ascontiguousarray(features, kernel_dtype(features.dtype))
     return rows if job.lift == 1.0 else rows * job.lift
 
 
-def _kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The narrowest of the three dtypes the kernels are compiled for that holds every value."""
     if dtype == np.uint8:
         return np.dtype(np.uint8)

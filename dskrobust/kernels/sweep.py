@@ -102,10 +102,12 @@ def survivors(product, a_low, b_low, a_reach, b_reach, triangle, found):  # type
 
 
 @njit(nogil=True, cache=True)
-def tighten_quotients(product, dy, a, b, quotients):  # type: ignore[no-untyped-def]
+def tighten_quotients(product, dy, a, b, gain):  # type: ignore[no-untyped-def]
     """Like `tighten`, for pairs with label differences `dy` and squared quotients besides.
 
     a, b are the panels' (low, high, squared reach, squared quotient) rows, shape (4, n) float64.
+    gain: at most the squared ratio of screen length to distance over all pairs, 0 without
+    quotients. (An angle is up to π/2 times its chord: Δy/chord may exceed every quotient.)
     """
     for i in range(product.shape[0]):
         for j in range(product.shape[1]):
@@ -114,8 +116,8 @@ def tighten_quotients(product, dy, a, b, quotients):  # type: ignore[no-untyped-
             high = a[1, i] + b[1, j] - 2.0 * product[i, j]
             a[2, i] = min(a[2, i], high)
             b[2, j] = min(b[2, j], high)
-            if quotients and high > 0.0:
-                q = min(dy[i, j] * dy[i, j] / high * (1.0 - 1e-6), LARGEST)
+            if gain > 0.0 and high > 0.0:
+                q = min(dy[i, j] * dy[i, j] / high * gain * (1.0 - 1e-6), LARGEST)
                 a[3, i] = max(a[3, i], q)
                 b[3, j] = max(b[3, j], q)
 

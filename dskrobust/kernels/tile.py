@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import InvalidDataError
-from ..metrics import FUNCTION
+from ..metrics import CHORD, FUNCTION
 from . import sweep
 from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
@@ -238,7 +238,9 @@ class _PanelPair:
             bounds.append(np.stack([low, high, reach, quotient]))
         quotients, found = self.job.quotients, self.scratch.found
         a, b = bounds
-        sweep.tighten_quotients(product, dy, a, b, quotients)
+        chords = self.job.form.code == CHORD
+        gain = (4 / np.pi**2 if chords else 1.0) if quotients else 0.0
+        sweep.tighten_quotients(product, dy, a, b, gain)
         return found, sweep.quotient_survivors(product, dy, a, b, quotients, triangle, found)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
-from .creation import append_rows, create_store, open_array, write_store
+from .creation import append_rows, check_names, create_store, open_array, write_store
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
 from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
@@ -30,6 +30,7 @@ __all__ = [
     "TileMemo",
     "Written",
     "append_rows",
+    "check_names",
     "commit_segment",
     "create_empty",
     "create_store",

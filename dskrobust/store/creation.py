@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -137,12 +138,15 @@ def create_store(
     StoreError
         Where a store is already there, or `link` is asked for arrays that are not in Zarr.
     """
+    url = str(url)
     X, y = _as_array(X, "X"), _as_array(y, "y")
     if len(X.shape) != 2 or X.shape[0] != y.shape[0]:
         raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
     split = None if split is None else _as_array(split, "split")
     if split is not None and split.shape != (X.shape[0],):
         raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
+    if split is not None and isinstance(split, np.ndarray):
+        check_names(split)
     classes = _distinct(y) if y.dtype.kind in "UTOS" else None
     groups = None if split is None else _distinct(split)
     kind = infer_label_kind(np.dtype("U1" if classes else y.dtype), len(y.shape))
@@ -189,6 +193,19 @@ class _Parts:
     def delayed(self, lo: int, hi: int) -> tuple[Any, Any, Any]:
         """Rows lo:hi: a delayed value for Dask arrays, (array, lo, hi) for the others."""
         return tuple(_rows_of(a, lo, hi) for a in (self.X, self.y, self.split))
+
+
+def check_names(split: NDArray[Any]) -> None:
+    """Refuse group names that are missing.
+
+    Raises
+    ------
+    InvalidDataError
+        Naming the row.
+    """
+    missing = np.array([v is None or v != v for v in split.ravel()], dtype=bool)
+    if missing.any():
+        raise InvalidDataError(f"split row {int(missing.argmax())} has no group name")
 
 
 def _rows_of(array: Any, lo: int, hi: int) -> Any:
@@ -406,6 +423,10 @@ def _url_of(array: Any, name: str) -> str:
         raise StoreError(
             f"{name} lies in a {type(store).__name__}, which has no address to link to"
         )
+    if not array.dtype.isnative:
+        raise StoreError(f"{name} is stored in foreign byte order; copy it (link=False)")
+    if isinstance(root, Path):
+        root = root.resolve()
     path = "/".join(p for p in (str(root).rstrip("/"), array.store_path.path) if p)
     protocol = getattr(getattr(store, "fs", None), "protocol", None)
     if protocol and "://" not in path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, StoreError
+from ..errors import InvalidDataError, StaleResultsError, StoreError
 from . import arrays, writing
 from .spec import Block, StoreSpec, Summary
 from .writing import ARRAYS, FORMAT, KEY
@@ -23,8 +25,13 @@ class SourceAddress:
 
     url: str
     rows: int
-    options: tuple[tuple[str, Any], ...] = ()
+    options: str = "{}"
     digest: str = ""
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """Options for fsspec (kept as JSON, so that an address can be hashed)."""
+        return dict(json.loads(self.options))
 
     def open(self) -> Store:
         """Open the store, once a process."""
@@ -69,7 +76,11 @@ class StoredArray:
     def _pick(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Read single rows, unit by unit."""
         if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a mask of shape {rows.shape} does not fit {len(self)} rows")
             rows = np.flatnonzero(rows)
+        if len(rows) and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)} rows do not exist")
         rows = np.where(rows < 0, rows + len(self), rows)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
@@ -137,7 +148,7 @@ class Store:
     @property
     def address(self) -> SourceAddress:
         """What a task needs to read this store."""
-        options = tuple(sorted(self.options.items()))
+        options = json.dumps(self.options, sort_keys=True)
         return SourceAddress(self.url, self.rows, options, self.segments[-1][1])
 
     @property
@@ -271,7 +282,7 @@ def is_zarr(value: object) -> bool:
     return isinstance(value, zarr.Array)
 
 
-def open_store(url: str | Store, options: Mapping[str, Any] | None = None) -> Store:
+def open_store(url: str | Path | Store, options: Mapping[str, Any] | None = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.
 
     Parameters
@@ -299,8 +310,14 @@ def open_store(url: str | Store, options: Mapping[str, Any] | None = None) -> St
 
 @lru_cache(maxsize=16)
 def _open_cached(address: SourceAddress) -> Store:
-    group = writing.open_group(address.url, dict(address.options), "r")
-    return Store(address.url, group, dict(address.options), address.rows)
+    options = address.storage_options
+    store = Store(address.url, writing.open_group(address.url, options, "r"), options, address.rows)
+    if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
+        raise StaleResultsError(
+            f"{address.url} holds other data than when this computation was set up; open the store "
+            "and call sample_robustness again"
+        )
+    return store
 
 
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:

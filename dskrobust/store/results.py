@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class ResultTables:
     segments: tuple[str, ...]
     rows: int
     groups: tuple[str, ...]
-    options: tuple[tuple[str, Any], ...] = ()
+    options: str = "{}"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def covers(self, store: Store) -> bool:
@@ -62,7 +63,7 @@ class ResultTables:
 
     def read(self, table: str, lo: int, hi: int) -> NDArray[Any]:
         """Read rows lo:hi of a table, shape (hi - lo, groups) or (hi - lo,)."""
-        group = writing.open_group(self.url, dict(self.options), "r")
+        group = writing.open_group(self.url, json.loads(self.options), "r")
         array = group[f"{RESULTS}/{self.name}/{table}"]
         assert isinstance(array, zarr.Array)
         sums = group[f"{RESULTS}/{self.name}/{table}.checksums"]
@@ -76,7 +77,8 @@ class ResultTables:
 
     def tables(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return name → (shape, dtype) of every table."""
-        group = writing.open_group(self.url, dict(self.options), "r")[f"{RESULTS}/{self.name}"]
+        root = writing.open_group(self.url, json.loads(self.options), "r")
+        group = root[f"{RESULTS}/{self.name}"]
         assert isinstance(group, zarr.Group)
         return {
             name: (a.shape, a.dtype)
@@ -162,12 +164,12 @@ class ResultWriter:
         self.name = f"{label}-{arrays.digest(identity)[:12]}"
 
     def _group(self) -> zarr.Group:
-        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
         return group.require_group(f"{RESULTS}/{self.name}")
 
     def create(self, tables: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
         """Create the tables, name → (shape of a row, dtype)."""
-        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
         group = group.require_group(RESULTS).create_group(self.name, overwrite=True)
         for name, (row, dtype) in tables.items():
             shape = (self.address.rows, *row)
@@ -202,8 +204,8 @@ class ResultWriter:
         }
         store = Store(
             self.address.url,
-            writing.open_group(self.address.url, dict(self.address.options), "r+"),
-            dict(self.address.options),
+            writing.open_group(self.address.url, self.address.storage_options, "r+"),
+            self.address.storage_options,
         )
         for old in matching(store, self.parameters):
             if old.name != self.name:
@@ -230,7 +232,7 @@ class TileMemo:
 
     def load(self, tile: str) -> dict[str, NDArray[Any]] | None:
         """Return a finished tile's arrays, or None where there are none (or damaged ones)."""
-        group = writing.open_group(self.address.url, dict(self.address.options), "r")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r")
         try:
             array = group[self._name(tile)]
             assert isinstance(array, zarr.Array)
@@ -245,7 +247,7 @@ class TileMemo:
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **values)
         packed = np.frombuffer(buffer.getvalue(), np.uint8)
-        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
         array = arrays.create_array(
             group, self._name(tile), packed.shape, packed.shape, packed.dtype
         )
@@ -253,7 +255,7 @@ class TileMemo:
 
     def count(self) -> int:
         """Return how many tiles are stored."""
-        group = writing.open_group(self.address.url, dict(self.address.options), "r")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r")
         try:
             return len(list(group[f"{TILES}/{self.run}"].array_keys()))  # type: ignore[union-attr]
         except KeyError:
@@ -261,6 +263,6 @@ class TileMemo:
 
     def clear(self) -> None:
         """Drop all tiles of the run."""
-        group = writing.open_group(self.address.url, dict(self.address.options), "r+")
+        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
         if f"{TILES}/{self.run}" in group:
             del group[f"{TILES}/{self.run}"]
