@@ -103,6 +103,8 @@ def sample_robustness(
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     given = check_arrays(X, y, split)
     label_map = resolve_labels(labels, None, given.y.dtype, len(given.y.shape))
+    if given.named and not label_map.is_categorical:
+        raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
     spec = PairSpec(
         resolve_metric(metric),
         label_map,
