@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -85,7 +86,7 @@ def chunk_sizes(draw, n):
     """Uneven chunks of n rows."""
     cuts = draw(st.lists(st.integers(1, max(1, n - 1)), max_size=5, unique=True).map(sorted))
     edges = [0, *(c for c in cuts if c < n), n]
-    return tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(b - a for a, b in pairwise(edges))
 
 
 ROOMY = dr.Resources(1, 2, 16 * 2**30)

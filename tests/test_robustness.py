@@ -443,7 +443,7 @@ def test_scratch_tasks_may_run_again():
         given_arrays = sources.check_arrays(da.from_array(data.X), data.y, None)
         spec = sources.scratch_spec(("all",), 1.0, "categorical")
         graph, done, needed, _ = sources.scratch_graph(given_arrays, spec, folder)
-        tasks = {key: task for key, task in graph.items()}
+        tasks = dict(graph.items())
         (create,) = [t for t in tasks.values() if t[0] is sources._create_scratch]
         (write,) = [t for t in tasks.values() if t[0] is sources._write_scratch]
         url = create[0](*create[1:])

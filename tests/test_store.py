@@ -1,4 +1,4 @@
-"""The store: what goes in comes out or is an error that names it; a kill or a slip loses nothing."""
+"""The store: what goes in comes out, or an error names it; a kill or a slip loses nothing."""
 
 import os
 import shutil
@@ -20,7 +20,6 @@ import dskrobust as dr
 from dskrobust.errors import (
     DamagedStoreError,
     InvalidDataError,
-    InvalidOptionError,
     StaleResultsError,
     StoreError,
 )

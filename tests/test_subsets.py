@@ -155,7 +155,7 @@ def test_class_counts(tmp_path):
 
 @pytest.mark.parametrize("values", [[3, 7, 1000], [-5, 0, 5], [0.5, 1.5, 2.5]])
 def test_counts_of_labels_that_are_no_positions(tmp_path, values):
-    X, y, split = arrays_of()
+    X, _, split = arrays_of()
     labels = np.array(values)[np.arange(90) % 3]
     labels[:4] = np.array(values)[[0, 0, 1, 1]]
     spec = dr.StoreSpec("own", "categorical")

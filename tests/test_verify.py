@@ -191,7 +191,7 @@ def test_values_tampered_with_alike(tmp_path, labels):
     if labels == "categorical":
         for table in ("reach", "reach_by_group"):
             tamper(store, table, set_to(1 / q))
-    with pytest.raises(VerificationError, match="row 40.*brute force"):
+    with pytest.raises(VerificationError, match=r"row 40.*brute force"):
         dr.verify_store(dr.open_store(store.url), sample=80)
 
 
