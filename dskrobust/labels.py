@@ -80,7 +80,11 @@ class LabelMap:
         InvalidOptionError
             Where the given bound is smaller than a label's norm (paper, 3.4 asks ‖y(x)‖ ≤ ‖y‖∞).
         """
-        found = 1.0 if self.is_categorical else summary.label_bounds[self.norm]
+        found = (
+            1.0
+            if self.is_categorical
+            else summary.label_bounds["linf" if self.kind == "real" else self.norm]
+        )
         if self.bound is None:
             return found
         if self.bound < found:

@@ -124,7 +124,8 @@ class Minkowski(Metric):
         return KernelForm(MINKOWSKI, scale, p=float(self.p))
 
     def __str__(self) -> str:
-        return f"minkowski({self.p:g})"
+        short = f"{self.p:g}"
+        return f"minkowski({short if float(short) == self.p else repr(float(self.p))})"
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class Context:
         form = spec.form
         lift = 1.0
         if 0 < self.largest_feature < TINY and not form.widened:
-            lift = 2.0 ** -np.floor(np.log2(self.largest_feature))
+            lift = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
         return PairJob(
             form,
             spec.labels.code,
@@ -131,7 +131,7 @@ class Context:
 
 def _power_below(size: float) -> float:
     """Return the power of two that brings `size` to at most 1."""
-    return float(2.0 ** -np.ceil(np.log2(size))) if size > 0 else 1.0
+    return float(2.0 ** min(-np.ceil(np.log2(size)), 1000.0)) if size > 0 else 1.0
 
 
 def check_summary(summary: Summary, spec: PairSpec) -> float:

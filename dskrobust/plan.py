@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from .errors import MemoryPlanError
+from .errors import InvalidDataError, InvalidOptionError, MemoryPlanError
 
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
@@ -156,6 +156,11 @@ def make_plan(
         Where not even the smallest panels fit the memory limit.
     """
     resources = resources or Resources()
+    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
+    if work.rows < 1:
+        raise InvalidDataError("there are no rows to plan for")
     size = block_rows or choose_block_rows(work, resources)
     blocks = cut_blocks(work.segments, size)
     done = sum(work.segments[: work.done_segments])
@@ -167,7 +172,9 @@ def make_plan(
     )
     panels = min(panels[0], largest), min(panels[1], largest)
     peak = fixed + resources.threads * panel_bytes(work, *panels)
-    _check(work, resources, peak, panels)
+    least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
+    if panels[0] < least or not _fits(peak, resources):
+        raise _refusal(work, resources, smallest_peak(work, resources, largest))
     merges = sum(ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)) for _ in blocks)
     return Plan(
         blocks,
@@ -240,12 +247,13 @@ def _rows_read(a: tuple[int, int], b: tuple[int, int], panel: int) -> int:
     return rows + sum(max(0, rows - (k + 1) * panel) for k in range(panels))
 
 
-def _check(work: Workload, resources: Resources, peak: int, panels: tuple[int, int]) -> None:
-    limit = resources.memory_limit
-    if limit is None or (peak <= limit * USABLE and panels[0] >= min(LEAST_PANEL, work.rows)):
-        return
-    smallest = make_smallest(work, resources)
-    raise MemoryPlanError(
+def _fits(peak: int, resources: Resources) -> bool:
+    return resources.memory_limit is None or peak <= resources.memory_limit * USABLE
+
+
+def _refusal(work: Workload, resources: Resources, smallest: int) -> MemoryPlanError:
+    limit = resources.memory_limit or 0
+    return MemoryPlanError(
         f"{work.rows:,} × {work.columns:,} does not fit {resources.threads} thread(s) in a memory "
         f"limit of {limit / MIB:,.0f} MiB a worker: the smallest panels need "
         f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable). "
@@ -253,8 +261,8 @@ def _check(work: Workload, resources: Resources, peak: int, panels: tuple[int, i
     )
 
 
-def make_smallest(work: Workload, resources: Resources) -> int:
+def smallest_peak(work: Workload, resources: Resources, block_rows: int) -> int:
     """Return the peak of a worker with the smallest panels."""
-    block = choose_block_rows(work, resources)
-    tile = tile_bytes(work, block) + panel_bytes(work, LEAST_PANEL, LEAST_PANEL // 4)
+    rows = min(LEAST_PANEL, block_rows)
+    tile = tile_bytes(work, block_rows) + panel_bytes(work, rows, max(1, rows // 4))
     return BASE_BYTES + resources.threads * tile

@@ -133,10 +133,12 @@ class Scores:
         if self.spec is not None and self.result is None:
             self.spec.warm_up()
         names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), da.Array)]
-        values = compute(*(getattr(self, name) for name in names), **kwargs)
+        try:
+            values = compute(*(getattr(self, name) for name in names), **kwargs)
+        finally:
+            if self.scratch is not None:  # the graph writes it again if it is asked again
+                shutil.rmtree(self.scratch, ignore_errors=True)
         done = replace(self, **dict(zip(names, values, strict=True)))
-        if self.scratch is not None:  # the graph writes it again if it is asked again
-            shutil.rmtree(self.scratch, ignore_errors=True)
         warn_contradictions(done)
         return done
 

@@ -126,6 +126,8 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
         raise InvalidDataError(f"X must have the shape (samples, columns), not {tuple(X.shape)}")
     if any(np.isnan(k) for k in (*X.shape, *y.shape)):
         raise InvalidDataError("X or y has unknown chunk sizes; call compute_chunk_sizes() first")
+    if X.shape[0] == 0:
+        raise InvalidDataError("X has no rows; robustness needs two samples at least")
     if len(y.shape) not in (1, 2) or y.shape[0] != X.shape[0]:
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"

@@ -15,6 +15,7 @@ from .errors import InvalidOptionError
 from .scores import Scores
 from .store import Store
 
+_NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -172,7 +173,11 @@ def class_counts(
     labels = np.asarray(store.labels[:])
     names = tuple(s.name for s in subsets)
     if store.spec.label_kind != "categorical":
-        sizes = labels if labels.ndim == 1 else np.linalg.norm(labels, axis=1)
+        sizes = (
+            labels
+            if labels.ndim == 1
+            else np.linalg.norm(labels, _NORMS[store.spec.label_norm], axis=1)
+        )
         columns = [np.quantile(sizes[np.asarray(s)], QUANTILES) for s in subsets]
         rows = tuple(f"{q:.0%}" for q in QUANTILES)
         return LabelTable(names, rows, np.stack(columns, axis=1), None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import VerificationError
 from .kernels import NOBODY, Tables, reduce_rows
+from .metrics import Mahalanobis, resolve_metric
 from .pairwise import Context
 from .robustness import pair_spec
 from .store import ResultTables, Store, find_results
@@ -31,8 +32,8 @@ class VerifyReport:
     sampled : ndarray (k,) int64
         The rows that were proven again.
     unproven : tuple of str
-        Results whose checksums agree but whose metric (a function) was not given, so that no row
-        could be proven again.
+        Results whose checksums agree but whose metric (a function, another Mahalanobis matrix) was
+        not given, so that no row could be proven again.
     """
 
     rows: int
@@ -59,7 +60,8 @@ def verify_store(
         Rows to prove again, against every other row of the store.
     seed : int
     metric : Metric, optional
-        For results of a metric that cannot be rebuilt from its name (a function).
+        For results of a metric that cannot be rebuilt from its name (a function,
+        another Mahalanobis matrix than that of the data).
     progress : callable, optional
         Called with rows done and rows to do.
 
@@ -75,7 +77,7 @@ def verify_store(
     step = slice_rows(store)
     read = 0
     results = [r for r in find_results(store) if r.covers(store)]
-    skipped = tuple(r.name for r in results if not _can_prove(r, metric))
+    skipped = tuple(r.name for r in results if not _can_prove(store, r, metric))
     checks = [_Check(store, r, rows, metric) for r in results if r.name not in skipped]
     for lo in range(0, store.rows, step):
         hi = min(lo + step, store.rows)
@@ -101,9 +103,14 @@ def slice_rows(store: Store) -> int:
     return units * store.unit_rows
 
 
-def _can_prove(result: ResultTables, metric: Any) -> bool:
+def _can_prove(store: Store, result: ResultTables, metric: Any) -> bool:
+    """Whether the result's metric is at hand: by its name, as given, or taken from the data."""
     name = str(result.parameters["metric"])
-    return not name.startswith("function") or (metric is not None and str(metric) == name)
+    if metric is not None and str(resolve_metric(metric)) == name:
+        return True
+    if name.startswith("mahalanobis"):
+        return str(Mahalanobis.fit(store.features, store.spec.scale)) == name
+    return not name.startswith("function")
 
 
 class _Check:
@@ -116,7 +123,7 @@ class _Check:
         kind = parameters["labels"]
         labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
         name = str(parameters["metric"])
-        if metric is None or str(metric) != name:
+        if metric is None or str(resolve_metric(metric)) != name:
             metric = "mahalanobis" if name.startswith("mahalanobis") else name
         self.store, self.result, self.rows = store, result, rows
         self.spec = pair_spec(store, metric, labels)
@@ -165,10 +172,21 @@ class _Check:
         norm = float(self.result.facts["label_norm"])
         split = self.store.split_codes[self.rows]
         for row, code in zip(self.rows, split, strict=True):
-            reach = self.result.read("reach_by_group", row, row + 1)[0, code]
-            q = self.result.read("lipschitz_by_group", row, row + 1)[0, code]
+            at = row, row + 1
+            by_group = {
+                name: self.result.read(f"{name}_by_group", *at)[0, code] for name in self._tables()
+            }
+            if not self.spec.quotients:
+                by_group["witness"] = by_group.pop("nearest")
+            reach, q = by_group["reach"], by_group["lipschitz"]
             if not self.spec.quotients and q != (np.inf if reach == 0 else 1.0 / reach):
                 raise self._contradiction(row, f"Q is {q} for a reach of {reach}")
-            stored = self.result.read("robustness", row, row + 1)[0]
-            if stored != norm / (q + norm):
-                raise self._contradiction(row, f"R is {stored} for Q = {q}")
+            for name, value in (*by_group.items(), ("robustness", norm / (q + norm))):
+                stored = self.result.read(name, *at)[0]
+                if stored != value:
+                    what = f"{name} is stored as {stored} but follows as {value} from the tables"
+                    raise self._contradiction(row, what)
+
+    def _tables(self) -> tuple[str, ...]:
+        names = ("reach", "lipschitz", "nearest")
+        return (*names, "witness") if self.spec.quotients else names

@@ -13,6 +13,7 @@ from numba import njit
 from ..labels import CATEGORICAL, L1, L2
 from .distances import SCRATCH, finish, reduced, unfinish
 
+SMALLEST = 1e-290  # squares below have lost digits: they bound nothing
 LARGEST = 1e300  # keeps a squared quotient finite
 RUN = 32  # columns counted together before any is looked at
 
@@ -116,8 +117,9 @@ def tighten_quotients(product, dy, a, b, gain):  # type: ignore[no-untyped-def]
             high = a[1, i] + b[1, j] - 2.0 * product[i, j]
             a[2, i] = min(a[2, i], high)
             b[2, j] = min(b[2, j], high)
-            if gain > 0.0 and high > 0.0:
-                q = min(dy[i, j] * dy[i, j] / high * gain * (1.0 - 1e-6), LARGEST)
+            square = dy[i, j] * dy[i, j]
+            if gain > 0.0 and high > 0.0 and square > SMALLEST:
+                q = min(square / high * gain * (1.0 - 1e-6), LARGEST)
                 a[3, i] = max(a[3, i], q)
                 b[3, j] = max(b[3, j], q)
 
@@ -152,7 +154,8 @@ def _matters(product, dy, a, b, quotients, i, j):  # type: ignore[no-untyped-def
     within = (low <= a[2, i]) | (low <= b[2, j])
     if quotients:
         least = min(a[3, i], b[3, j]) * low
-        within = within | (dy[i, j] * dy[i, j] >= least * (1.0 - 1e-6))
+        square = dy[i, j] * dy[i, j]
+        within = within | (square >= least * (1.0 - 1e-6)) | (square <= SMALLEST)
     return within & (dy[i, j] > 0.0)
 
 
@@ -256,8 +259,8 @@ def squared_quotients(quotient, order, metric, per_unit, slack, out):  # type: i
     factor = metric[2]
     for k in range(order.shape[0]):
         value = quotient[order[k]]
-        if value > 0.0:
-            root = min(value * factor, 1e150)
+        root = min(value * factor, 1e150)
+        if root * root > SMALLEST:
             out[k] = max(out[k], min(root * root / per_unit * (1.0 - slack), LARGEST))
 
 

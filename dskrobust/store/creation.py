@@ -49,7 +49,7 @@ def write_store(
     layout = Layout.of(first.features, first.labels)
     with writing.staged(url, options, overwrite=overwrite) as target:
         writing.create_empty(target, spec, layout, overwrite=True, options=options)
-        for part in _append(target, layout, 0, _chain(first, pieces), options):
+        for part in _append(target, layout, 0, _chain(first, pieces), len(spec.groups), options):
             written.append(part)
             if progress:
                 progress(part.summary.rows)
@@ -88,7 +88,8 @@ def append_rows(
         raise StoreError(f"{store.url} links to arrays elsewhere and cannot grow; copy it first")
     layout = Layout(*store.row_shape("features"), *store.row_shape("labels"))
     written = []
-    for part in _append(store.url, layout, store.rows, blocks, store.options):
+    count = len(groups or store.groups)
+    for part in _append(store.url, layout, store.rows, blocks, count, store.options):
         written.append(part)
         if progress:
             progress(part.summary.rows)
@@ -140,7 +141,7 @@ def create_store(
     """
     url = str(url)
     X, y = _as_array(X, "X"), _as_array(y, "y")
-    if len(X.shape) != 2 or X.shape[0] != y.shape[0]:
+    if len(X.shape) != 2 or not y.shape or X.shape[0] != y.shape[0]:
         raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
     split = None if split is None else _as_array(split, "split")
     if split is not None and split.shape != (X.shape[0],):
@@ -308,22 +309,23 @@ def _append(
     layout: Layout,
     start: int,
     blocks: Iterable[Block],
+    groups: int,
     options: Mapping[str, Any] | None,
 ) -> Iterator[Written]:
     """Write blocks one after another in whole units."""
     at = start
-    for block in _regroup(blocks, layout):
+    for block in _regroup(blocks, layout, groups):
         writing.grow(url, at + len(block.features), options)
         yield writing.write_rows(url, at, block, options)
         at += len(block.features)
 
 
-def _regroup(blocks: Iterable[Block], layout: Layout) -> Iterator[Block]:
+def _regroup(blocks: Iterable[Block], layout: Layout, groups: int) -> Iterator[Block]:
     """Cut blocks of any sizes into blocks of one write's rows."""
     held: list[Block] = []
     count = 0
     for block in blocks:
-        block = _conform(block, layout)
+        block = _conform(block, layout, groups)
         while len(block.features):
             take = min(layout.write_rows - count, len(block.features))
             held.append(Block(*(part[:take] for part in block)))
@@ -336,7 +338,7 @@ def _regroup(blocks: Iterable[Block], layout: Layout) -> Iterator[Block]:
         yield Block(*(np.concatenate(parts) for parts in zip(*held, strict=True)))
 
 
-def _conform(block: Block, layout: Layout) -> Block:
+def _conform(block: Block, layout: Layout, groups: int) -> Block:
     features, labels = np.asarray(block.features), np.asarray(block.labels)
     if features.shape[1:] != layout.feature_shape or labels.shape[1:] != layout.label_shape:
         raise InvalidDataError(
@@ -348,10 +350,15 @@ def _conform(block: Block, layout: Layout) -> Block:
             f"features, labels and split have {len(features)}, {len(labels)} and "
             f"{len(block.split)} rows; they must be equally long"
         )
+    split = np.asarray(block.split)
+    if len(split) and not (split.min() >= 0 and split.max() < groups):
+        raise InvalidDataError(
+            f"split codes from {split.min()} to {split.max()} have no name among {groups} group(s)"
+        )
     return Block(
         _cast(features, layout.feature_dtype, "features"),
         _cast(labels, layout.label_dtype, "labels"),
-        np.asarray(block.split, np.int16),
+        split.astype(np.int16),
     )
 
 

@@ -186,23 +186,26 @@ def summarise(block: Block, first_row: int = 0) -> Summary:
         rows = labels[split == code]
         first = tuple(float(v) for v in rows[0])
         groups[int(code)] = GroupSummary(len(rows), first, bool((rows != rows[0]).any()))
-    return Summary(len(features), column_sum, largest, _label_bounds(labels), groups)
+    return Summary(len(features), column_sum, float(largest), _label_bounds(labels), groups)
 
 
-def _largest(values: NDArray[Any]) -> float:
+def _largest(values: NDArray[Any]) -> Any:
     """Return the largest absolute value; NaN where one is in."""
     if not values.size:
         return 0.0
-    return max(abs(float(values.min())), abs(float(values.max())))
+    low, high = values.min().item(), values.max().item()  # integers stay exact
+    return max(abs(low), abs(high))
 
 
 def _label_bounds(labels: NDArray[np.float64]) -> dict[str, float]:
     if not labels.size:
         return dict.fromkeys(LABEL_NORMS, 0.0)
     size = np.abs(labels)
+    top = size.max(axis=1)  # taken out, so that no square under- or overflows
+    part = size / np.where(top > 0, top, 1.0)[:, None]
     return {
         "l1": float(size.sum(axis=1).max()),
-        "l2": float(np.sqrt((size * size).sum(axis=1)).max()),
+        "l2": float((top * np.sqrt((part * part).sum(axis=1))).max()),
         "linf": float(size.max()),
     }
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -153,7 +154,7 @@ def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite:
     """
     try:
         old = open_group(url, options, "r").attrs.get(KEY)
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         old = None
     if isinstance(old, Mapping):
         if old.get("segments") and not overwrite:
@@ -161,11 +162,45 @@ def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite:
                 f"{url} is already a store; choose another path, pass overwrite=True or --overwrite"
             )
         return
-    folder = local_path(url)
-    if folder is not None and folder.exists() and (folder.is_file() or any(folder.iterdir())):
+    if _occupied(url, options):
         raise StoreError(
             f"{url} holds something that is not a dskrobust store; choose another path"
         )
+
+
+def _occupied(url: str, options: Mapping[str, Any] | None) -> bool:
+    """Whether there is anything at an address."""
+    folder = local_path(url)
+    if folder is not None:
+        return folder.exists() and (folder.is_file() or any(folder.iterdir()))
+    files, path = fsspec.core.url_to_fs(url, **dict(options or {}))
+    return bool(files.exists(path) and files.find(path))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a dskrobust store, finished or not."""
+    try:
+        return isinstance(open_group(str(folder), None, "r").attrs.get(KEY), Mapping)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _recover(folder: Path, old: Path) -> None:
+    """Clear up after a kill between the two renames of `staged`: no store is lost.
+
+    Raises
+    ------
+    StoreError
+        Where something that is not ours has the name that is needed.
+    """
+    if not old.exists():
+        return
+    if not _is_ours(old):
+        raise StoreError(f"{old} is in the way and is not a dskrobust store; move it away first")
+    if folder.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(folder)
 
 
 def local_path(url: str) -> Path | None:
@@ -182,15 +217,22 @@ def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: boo
     On a local file system that is a folder beside it, so that a store is only ever replaced by a
     finished one. Elsewhere there is no renaming and the store is written in place.
     """
-    check_free(url, options, overwrite=overwrite)
     folder = local_path(url)
     if folder is None:
+        check_free(url, options, overwrite=overwrite)
         yield url
         return
+    old = folder.with_name(f".{folder.name}.old")
+    _recover(folder, old)
+    check_free(url, options, overwrite=overwrite)
     beside = folder.with_name(f".{folder.name}.partial")
-    yield str(beside)
+    try:
+        yield str(beside)
+    except BaseException:
+        if _is_ours(beside):
+            shutil.rmtree(beside)
+        raise
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.old")
         folder.rename(old)
         beside.rename(folder)
         shutil.rmtree(old)
