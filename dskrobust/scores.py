@@ -311,7 +311,7 @@ def _by_group(tables: Tables, name: str) -> NDArray[Any]:
     if name.startswith("witness"):
         return np.where(tables.witness == NOBODY, -1, tables.witness)
     if categorical:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             return 1.0 / tables.reach
     return tables.quotient
 
