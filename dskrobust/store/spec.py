@@ -201,11 +201,12 @@ def _label_bounds(labels: NDArray[np.float64]) -> dict[str, float]:
     if not labels.size:
         return dict.fromkeys(LABEL_NORMS, 0.0)
     size = np.abs(labels)
-    top = size.max(axis=1)  # taken out, so that no square under- or overflows
-    part = size / np.where(top > 0, top, 1.0)[:, None]
+    top = size.max(axis=1)
+    unit = np.where((top > 0) & (top < 1e-140), top, 1.0)  # or squares would underflow
+    part = size / unit[:, None]
     return {
         "l1": float(size.sum(axis=1).max()),
-        "l2": float((top * np.sqrt((part * part).sum(axis=1))).max()),
+        "l2": float((unit * np.sqrt((part * part).sum(axis=1))).max()),
         "linf": float(size.max()),
     }
 
