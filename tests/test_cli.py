@@ -219,7 +219,7 @@ def test_verify_finds_a_wrong_result(small):
     wrong = scores.compute()
     object.__setattr__(scores, "robustness", scores.robustness + 0.25)
     scores.write()
-    assert "R is" in call("verify", small, code=1)
+    assert "robustness is stored as" in call("verify", small, code=1)
     assert (np.asarray(wrong.robustness) <= 1).all()
 
 

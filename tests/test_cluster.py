@@ -88,7 +88,7 @@ def test_local_cluster(store, monkeypatch):
         c.check_source(client, store.address)
         with pytest.raises(ClusterError, match=r"worker tcp.* cannot use the store /nowhere"):
             c.check_source(client, SourceAddress("/nowhere", 10))
-        with pytest.raises(ClusterError, match="there is other data"):
+        with pytest.raises(ClusterError, match="holds other data than when"):
             c.check_source(client, replace(store.address, digest="other"))
         # a terminal sends Ctrl-C to the workers too
         for pid in client.run(os.getpid).values():

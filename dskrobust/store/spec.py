@@ -212,14 +212,9 @@ def _label_bounds(labels: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _offender(what: str, values: NDArray[Any], first_row: int, limit: float) -> InvalidDataError:
-    bad = (
-        ~((values <= limit) & (values >= -limit))
-        if values.dtype.kind == "i"
-        else ~(values <= limit)
-    )
     if values.dtype.kind == "f":
-        bad = ~(np.abs(values.astype(np.float64)) <= limit)
-    row, column = (int(k) for k in np.argwhere(bad)[0])
+        values = values.astype(np.float64)  # float32 cannot hold the limit
+    row, column = (int(k) for k in np.argwhere(~((values <= limit) & (values >= -limit)))[0])
     value = values[row, column]
     where = f"{what} row {first_row + row}, column {column}"
     if np.isfinite(value):
