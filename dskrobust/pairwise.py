@@ -19,10 +19,30 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from .errors import InvalidDataError
-from .kernels import NOBODY, Counters, PairJob, Screen, Tables, reduce_tile, warm_up
+from .kernels import (
+    NOBODY,
+    Counters,
+    Depths,
+    PairJob,
+    Screen,
+    Tables,
+    reduce_tile,
+    sample_pieces,
+    warm_up,
+)
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
 from .plan import SPLIT_EVERY, Plan
+from .prefixes import (
+    Choice,
+    Part,
+    RunPrefixes,
+    SamplePlan,
+    choose,
+    cut_parts,
+    finish,
+    make_part,
+)
 from .store import Block, ResultTables, SourceAddress, Store, Summary, TileMemo, summarise
 
 TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
@@ -81,6 +101,11 @@ class PairSpec:
     def quotients(self) -> bool:
         """Whether Q is more than the reach's reciprocal."""
         return not self.labels.is_categorical
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether pairs can be screened by prefixes of their rows."""
+        return self.form.screened and self.labels.is_categorical
 
     def warm_up(self) -> None:
         """Compile the kernels (or load them from Numba's cache) before workers ask for them.
@@ -162,11 +187,12 @@ def check_summary(summary: Summary, spec: PairSpec) -> float:
 
 @dataclass(frozen=True)
 class TileSpec:
-    """A `PairSpec` with how its tiles run."""
+    """A `PairSpec` with how its tiles run; `budget` is what their panels may take, in bytes."""
 
     pairs: PairSpec
     panel_rows: tuple[int, int]
     memo: TileMemo | None = None
+    budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -226,16 +252,22 @@ def build(
     shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix would be in every task else
     graph[shared] = spec
     parts: dict[int, list[tuple[Key, int]]] = {k: [] for k in range(len(plan.blocks))}
+    tiles = set(plan.tiles)
+    known: dict[int, Key] = {}  # what tiles off the diagonal start from
     for k, (lo, hi) in enumerate(plan.blocks):
         if base is not None and hi <= base.rows:
-            known: Key = (f"known-{pairs.token}", k)
-            graph[known] = (load_tables, base, lo, hi, len(spec.pairs.groups))
-            parts[k].append((known, 0))
+            known[k] = (f"known-{pairs.token}", k)
+            graph[known[k]] = (load_tables, base, lo, hi, len(spec.pairs.groups))
+            parts[k].append((known[k], 0))
+        elif (k, k) in tiles:
+            known[k] = (f"tile-{pairs.token}", k, k)
+    prefixes = _add_prefixes(pairs, shared, spec, plan)
     for i, j in plan.tiles:
         key = (f"tile-{pairs.token}", i, j)
         name = memo_names[i, j] if memo_names else ""
-        ranges = plan.blocks[i], plan.blocks[j]
-        graph[key] = (run_tile, shared, pairs.source, pairs.context, *ranges, name)
+        task = TileTask(plan.blocks[i], plan.blocks[j], name)
+        start = [] if i == j else [known.get(i), known.get(j)]
+        graph[key] = (run_tile, task, shared, pairs.source, pairs.context, prefixes, start)
         pairs.tiles.append(key)
         parts[i].append((key, 0))
         if i != j:
@@ -243,6 +275,25 @@ def build(
     for k, found in parts.items():
         pairs.tables.append(_merge_tree(graph, pairs.token, k, found))
     return pairs
+
+
+def _add_prefixes(pairs: PairGraph, shared: Key, spec: TileSpec, plan: Plan) -> Key | None:
+    """Add the tasks that choose and make prefixes, where they may pay; the key of all of them."""
+    if not spec.pairs.prefixed:
+        return None
+    rows = plan.blocks[-1][1]
+    if not sample_pieces(rows, spec.pairs.columns, spec.budget):
+        return None
+    graph, token = pairs.graph, pairs.token
+    graph[f"basis-{token}"] = (choose_prefixes, shared, pairs.source, pairs.context, rows)
+    workers = plan.resources.workers * plan.resources.threads
+    parts: list[Key] = []
+    for k, (lo, hi) in enumerate(cut_parts(plan.segments, plan.unit_rows, 4 * workers)):
+        parts.append((f"prefix-{token}", k))
+        needs = shared, pairs.source, pairs.context, f"basis-{token}"
+        graph[parts[-1]] = (make_prefixes, *needs, lo, hi)
+    graph[f"prefixes-{token}"] = (finish, f"basis-{token}", parts)
+    return f"prefixes-{token}"
 
 
 def _merge_tree(graph: Graph, token: str, block: int, parts: list[tuple[Key, int]]) -> Key:
@@ -298,45 +349,115 @@ def start_graph(
 # -- what the tasks do -----------------------------------------------------------------------
 
 
-def run_tile(
+@dataclass(frozen=True)
+class TileTask:
+    """A tile: two ranges of rows, and the name under which it is memoised."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    memo_name: str
+
+
+def choose_prefixes(
+    spec: TileSpec, source: Source | SourceAddress, context: Context, rows: int
+) -> Choice | None:
+    """Choose the basis of a run."""
+    pairs, job = spec.pairs, context.job(spec.pairs)
+    kind = repr((str(pairs.metric), pairs.scale, job.lift, pairs.columns))
+    plan = SamplePlan(kind, rows, pairs.columns, spec.budget)
+    address = source if isinstance(source, SourceAddress) else None
+    return choose(open_source(source), address, job, pairs.labels, plan)
+
+
+def make_prefixes(
     spec: TileSpec,
     source: Source | SourceAddress,
     context: Context,
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    memo_name: str,
+    choice: Choice | None,
+    lo: int,
+    hi: int,
+) -> Part | None:
+    """Make the prefixes of rows lo:hi."""
+    return make_part(open_source(source), choice, context.job(spec.pairs), lo, hi)
+
+
+class _TileReader:
+    """What a tile reads: rows into one buffer a side, labels, prefixes."""
+
+    def __init__(
+        self, spec: TileSpec, source: Source | SourceAddress, prefixes: RunPrefixes | None
+    ) -> None:
+        self._source, self._spec, self._prefixes = open_source(source), spec, prefixes
+        self._buffers: dict[int, NDArray[Any]] = {}
+
+    @property
+    def depths(self) -> Depths:
+        assert self._prefixes is not None
+        return self._prefixes.depths
+
+    def rows(
+        self, lo: int, hi: int, side: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+        """Features, labels and split of rows lo:hi."""
+        source, spec = self._source, self._spec
+        if isinstance(source, Store):  # into one buffer a side: fresh pages cost more than reading
+            if side not in self._buffers:
+                shape = spec.panel_rows[side], spec.pairs.columns
+                self._buffers[side] = np.empty(shape, spec.pairs.dtype)
+            block = source.read_block(lo, hi, self._buffers[side][: hi - lo])
+        else:
+            block = source.read_block(lo, hi)
+        return block.features, spec.pairs.labels.encode(block.labels), block.split
+
+    def read(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
+        """Prefixes, labels and split of rows lo:hi."""
+        assert self._prefixes is not None
+        prefix, source = self._prefixes.read(lo, hi), self._source
+        if isinstance(source, Store):
+            labels, split = source.read("labels", lo, hi), source.read("split", lo, hi)
+        else:
+            block = source.read_block(lo, hi)
+            labels, split = block.labels, block.split
+        return prefix, self._spec.pairs.labels.encode(labels), split
+
+
+def run_tile(
+    task: TileTask,
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    prefixes: RunPrefixes | None,
+    known: list[TileResult | Tables | None],
 ) -> TileResult:
-    """Reduce all pairs between two ranges of rows, or find them in the memo."""
+    """Reduce all pairs between two ranges of rows, or find them in the memo.
+
+    known: for tiles off the diagonal what is known of either side already.
+    """
     started = time.perf_counter()
+    rows, columns = task.rows, task.columns
     if spec.memo is not None:
-        found = spec.memo.load(memo_name)
+        found = spec.memo.load(task.memo_name)
         if found is not None:
             result = _unpack(found, rows, columns)
             _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
             return result
-    reader, labels = open_source(source), spec.pairs.labels
-
-    buffers: dict[int, NDArray[Any]] = {}
-
-    def read(
-        lo: int, hi: int, side: int
-    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
-        if isinstance(reader, Store):  # into one buffer a side: fresh pages cost more than reading
-            if side not in buffers:
-                shape = spec.panel_rows[side], spec.pairs.columns
-                buffers[side] = np.empty(shape, spec.pairs.dtype)
-            block = reader.read_block(lo, hi, buffers[side][: hi - lo])
-        else:
-            block = reader.read_block(lo, hi)
-        return block.features, labels.encode(block.labels), block.split
-
+    reader = _TileReader(spec, source, prefixes)
+    start = [t.left if isinstance(t, TileResult) else t for t in known]
     left, right, counters = reduce_tile(
-        read, rows, columns, spec.panel_rows, context.job(spec.pairs)
+        reader.rows,
+        rows,
+        columns,
+        spec.panel_rows,
+        context.job(spec.pairs),
+        prefixes=None if prefixes is None else reader,
+        known=(start[0], start[1]) if start else (None, None),
     )
     result = TileResult(left, None if rows == columns else right)
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
-            spec.memo.save(memo_name, _pack(result))
+            spec.memo.save(task.memo_name, _pack(result))
     _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
     return result
 

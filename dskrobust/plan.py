@@ -18,8 +18,9 @@ USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
 TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
 PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
 FLOPS = 5e10  # multiply-adds of a core in float32, times two
+PREFIX_COLUMNS = 80  # of rows that are screened by prefixes, about
 MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
-TILES_PER_THREAD = 6
+TILES_PER_THREAD = 4
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
@@ -52,6 +53,8 @@ class Workload:
         Whether rows are converted or transformed, so that they are held twice.
     matrix : bool
         Whether rows are multiplied by a (columns, columns) float64 matrix.
+    prefixed : bool
+        Whether pairs may be screened by prefixes of their rows.
     """
 
     segments: tuple[int, ...]
@@ -65,6 +68,7 @@ class Workload:
     done_segments: int = 0
     copied: bool = False
     matrix: bool = False
+    prefixed: bool = False
 
     @property
     def rows(self) -> int:
@@ -111,6 +115,11 @@ class Plan:
     peak_bytes : int
         Projected peak memory of a worker process.
     resources : Resources
+    segments : tuple of int
+    unit_rows : int
+        As in the workload.
+    panel_bytes : int
+        What the panels of one tile take of the peak.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -121,6 +130,9 @@ class Plan:
     operations: float
     peak_bytes: int
     resources: Resources
+    segments: tuple[int, ...]
+    unit_rows: int
+    panel_bytes: int
 
     @property
     def pairs(self) -> int:
@@ -187,18 +199,22 @@ def make_plan(
         2.0 * work.columns * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles),
         peak,
         resources,
+        work.segments,
+        work.unit_rows,
+        panel_bytes(work, *panels),
     )
 
 
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
-    seconds = 2.0 * work.columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
+    columns = min(work.columns, PREFIX_COLUMNS) if work.prefixed else work.columns
+    seconds = 2.0 * columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
     size = int(sqrt(TILE_SECONDS / seconds))
     least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
     unit = work.unit_rows
-    return size if size < unit else size - size % unit
+    return size if size < unit else round(size / unit) * unit
 
 
 def cut_blocks(segments: tuple[int, ...], size: int) -> tuple[tuple[int, int], ...]:

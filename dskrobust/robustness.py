@@ -125,7 +125,7 @@ def sample_robustness(
     else:
         url = None
         start = start_graph(given.source(), spec, plan.blocks)
-    graph = build(start, TileSpec(spec, plan.panel_rows), plan)
+    graph = build(start, TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes), plan)
     scores = replace(lazy_scores(graph, spec, plan), split=given.split)
     return replace(scores, scratch=url if options.scratch is None else None)
 
@@ -200,7 +200,7 @@ def _score_store(
         store, spec, options, done_segments=len(base.segments) if base is not None else 0
     )
     start = start_graph(store.address, spec, plan.blocks)
-    tiles = TileSpec(spec, plan.panel_rows, run_memo(store, spec))
+    tiles = TileSpec(spec, plan.panel_rows, run_memo(store, spec), plan.panel_bytes)
     graph = build(start, tiles, plan, memo_names=_memo_names(store, plan), base=base)
     return replace(lazy_scores(graph, spec, plan), store=store, base=base)
 
@@ -240,6 +240,7 @@ def _plan(
         done_segments,
         copied=widened or kernel != dtype,
         matrix=form.matrix is not None,
+        prefixed=spec.prefixed,
     )
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
@@ -284,6 +285,7 @@ def score_against(
     )
     plan = replace(plan, tiles=crossing)
     source = StackedSource([fitted.source(), new.source()])
-    graph = build(start_graph(source, both, plan.blocks), TileSpec(both, plan.panel_rows), plan)
+    tiles = TileSpec(both, plan.panel_rows, budget=plan.panel_bytes)
+    graph = build(start_graph(source, both, plan.blocks), tiles, plan)
     lipschitz = lazy_scores(graph, both, plan).lipschitz_by_group[rows:, 0]
     return np.asarray(lipschitz.compute(scheduler="threads"))

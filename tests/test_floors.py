@@ -21,6 +21,7 @@ FLOORS = (
     "metrics",
     "plan",
     "kernels",
+    "prefixes",
     "pairwise",
     "sources",
     "scores",

@@ -40,9 +40,9 @@ def computed(monkeypatch):
     """The rows and columns of every tile that is computed, not found, from now on."""
     seen = []
 
-    def count(read, rows, columns, *rest):
+    def count(read, rows, columns, *rest, **known):
         seen.append((rows, columns))
-        return reduce_tile(read, rows, columns, *rest)
+        return reduce_tile(read, rows, columns, *rest, **known)
 
     monkeypatch.setattr(pairwise, "reduce_tile", count)
     return seen

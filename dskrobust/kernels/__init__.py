@@ -1,19 +1,26 @@
 """Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
+from .basis import choose_basis, sample_pieces
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
+from .prefix import Basis, Depths, project
 from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile, warm_up
 
 __all__ = [
     "NOBODY",
+    "Basis",
     "Counters",
+    "Depths",
     "PairJob",
     "Screen",
     "Tables",
+    "choose_basis",
     "kernel_dtype",
     "kernel_rows",
     "make_panel",
     "one_blas_thread",
+    "project",
     "reduce_rows",
     "reduce_tile",
+    "sample_pieces",
     "warm_up",
 ]

@@ -16,6 +16,7 @@ from ..metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
 LANES = 32
 STRIDE = 256  # columns between two looks at the limit
 SCRATCH = 2 * LANES
+BYTES = 256  # the sum of so many squares of bytes is exact in float32
 
 
 @njit(nogil=True, cache=True)
@@ -68,6 +69,25 @@ def _sum_squares(a, b, limit, lanes):  # type: ignore[no-untyped-def]
         t = np.float64(a[k]) - np.float64(b[k])
         lanes[k - whole] += t * t
     return _fold(lanes, d)
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _byte_squares(a, b):  # type: ignore[no-untyped-def]
+    """Σ(a − b)² of at most BYTES bytes: integers below 2²⁴, exact in float32 and any order."""
+    total = np.float32(0.0)
+    for k in range(a.shape[0]):
+        t = np.float32(a[k]) - np.float32(b[k])
+        total += t * t
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _sum_byte_squares(a, b):  # type: ignore[no-untyped-def]
+    """Σ(a − b)² of bytes: all partial sums are integers, so every order gives the same float64."""
+    total = 0.0
+    for k in range(0, a.shape[0], BYTES):
+        total += np.float64(_byte_squares(a[k : k + BYTES], b[k : k + BYTES]))
+    return total
 
 
 @njit(nogil=True, cache=True)
@@ -134,6 +154,8 @@ def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
     lanes: scratch of SCRATCH float64.
     """
     if code in (EUCLIDEAN, CHORD):
+        if a.itemsize == 1 and b.itemsize == 1:  # bytes; decided when compiled
+            return _sum_byte_squares(a, b)
         return _sum_squares(a, b, limit, lanes)
     if code == CITYBLOCK:
         return _sum_sizes(a, b, limit, lanes)

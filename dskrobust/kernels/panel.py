@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError
 from ..metrics import KernelForm
 from .distances import center_rows, linear_rows, unit_rows
+from .prefix import Depths, screen_prefixes
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SHORT_RUN = 32  # shorter runs of one label are put together
@@ -111,6 +113,11 @@ class Tables:
             quotients = (self.quotient[a:b], self.witness[a:b])
         return Tables(lo, self.reach[a:b], self.nearest[a:b], *quotients)
 
+    def copy(self) -> Tables:
+        """Tables that may be written to."""
+        reach, nearest = self.reach.copy(), self.nearest.copy()
+        return Tables(self.first, reach, nearest, self.quotient.copy(), self.witness.copy())
+
     def side(self) -> tuple[Any, ...]:
         """The tuple that kernels take."""
         return self.first, self.reach, self.nearest, self.quotient, self.witness
@@ -152,6 +159,19 @@ class Run(NamedTuple):
     label: float | None
 
 
+class Prefixes(Protocol):
+    """Where a tile reads prefixes, and how deep they are."""
+
+    @property
+    def depths(self) -> Depths: ...
+
+    def read(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
+        """Prefixes (b, k + 2), labels (b, m) and split (b,) of rows lo:hi."""
+        ...
+
+
 @dataclass(frozen=True)
 class Panel:
     """Rows ready for the sweeps, sorted by group (and class) through `order`.
@@ -160,26 +180,41 @@ class Panel:
     ----------
     first : int
         Row number of the first row.
-    rows : ndarray (n, d)
-        What distances are computed from, in row order.
     order : ndarray (n,) int64
         Position → row.
     labels : ndarray (n, m) float64
         In positions.
     runs : tuple of Run
-    screen : ndarray (n, d) float32 or (0, 0)
-        Centred, scaled and rounded rows, in positions.
+    screen : ndarray (n, k) float32 or (0, 0)
+        Centred, scaled and rounded rows (or their short prefixes), in positions.
     norms : ndarray (2, n) float32
-        Low and high squared norms, margins included (DESIGN.md, "The proof").
+        Low and high squared norms, margins included (DESIGN.md, "The proof"); of prefixes low
+        norms and errors (`screen_prefixes`).
+    columns : int
+        Of the rows.
+    load : callable
+        Returns `rows`.
+    unit : float
+        Screen length of one unit of the rows.
+    prefix : ndarray (n, k + 2) float32, optional
+        In row order.
     """
 
     first: int
-    rows: NDArray[Any]
     order: NDArray[np.int64]
     labels: NDArray[np.float64]
     runs: tuple[Run, ...]
     screen: NDArray[np.float32]
     norms: NDArray[np.float32]
+    columns: int
+    load: Callable[[], NDArray[Any]]
+    unit: float
+    prefix: NDArray[np.float32] | None = None
+
+    @cached_property
+    def rows(self) -> NDArray[Any]:
+        """What distances are computed from, shape (n, d), in row order; read when first needed."""
+        return self.load()
 
     def __len__(self) -> int:
         return len(self.order)
@@ -205,17 +240,58 @@ def make_panel(
     buffer : ndarray (n or more, d) float32, optional
         Where to keep the rows for the screen.
     """
-    categorical = job.label_code == 0
-    keys = (*labels.T[::-1], split) if categorical else (split,)
-    order = np.lexsort(keys).astype(np.int64)
-    labels, split = np.ascontiguousarray(labels[order]), split[order]
+    order, labels, runs = _sort(labels, split, job)
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
         screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
         norms = _screen_rows(rows, order, job.screen, screen)
-    runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
-    return Panel(first, rows, order, labels, runs, screen, norms)
+    return Panel(
+        first, order, labels, runs, screen, norms, rows.shape[1], lambda: rows, job.screen.unit
+    )
+
+
+def make_prefix_panel(
+    bounds: tuple[int, int],
+    prefixes: Prefixes,
+    features: Callable[[], NDArray[Any]],
+    job: PairJob,
+    buffer: NDArray[np.float32] | None = None,
+) -> Panel:
+    """Prepare rows of which only prefixes are read until a pair has to be proven.
+
+    Parameters
+    ----------
+    bounds : (int, int)
+        Row numbers [lo, hi).
+    features : callable
+        Reads the rows' features.
+    buffer : ndarray (n or more, short + 1) float32, optional
+        Where to keep the short prefixes.
+    """
+    lo, hi = bounds
+    prefix, labels, split = prefixes.read(lo, hi)
+    order, labels, runs = _sort(labels, split, job)
+    columns, shape = prefixes.depths.columns, (hi - lo, prefixes.depths.short + 1)
+    screen = np.empty(shape, np.float32) if buffer is None else buffer[: hi - lo]
+    norms = screen_prefixes(prefix, order, prefixes.depths, margin(shape[1]), screen)
+
+    def load() -> NDArray[Any]:
+        return kernel_rows(features(), lo, job)
+
+    unit = prefixes.depths.unit
+    return Panel(lo, order, labels, runs, screen, norms, columns, load, unit, prefix)
+
+
+def _sort(
+    labels: NDArray[np.float64], split: NDArray[np.int16], job: PairJob
+) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
+    """Sort rows by group and class: order, labels in positions, runs."""
+    categorical = job.label_code == 0
+    keys = (*labels.T[::-1], split) if categorical else (split,)
+    order = np.lexsort(keys).astype(np.int64)
+    labels, split = np.ascontiguousarray(labels[order]), split[order]
+    return order, labels, tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
 
 
 def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:

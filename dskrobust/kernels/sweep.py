@@ -15,7 +15,7 @@ from .distances import SCRATCH, finish, reduced, unfinish
 
 SMALLEST = 1e-290  # squares below have lost digits: they bound nothing
 LARGEST = 1e300  # keeps a squared quotient finite
-RUN = 32  # columns counted together before any is looked at
+RUN = 64  # columns counted together before any is looked at
 
 
 @njit(nogil=True, cache=True)
@@ -53,52 +53,59 @@ def _label_norm(a, b, code):  # type: ignore[no-untyped-def]
     return top * np.sqrt(total) if code == L2 else top
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def tighten(product, a_high, b_high, a_reach, b_reach):  # type: ignore[no-untyped-def]
-    """Lower the squared reaches to the smallest high bounds; all pairs differ in label."""
-    columns = product.shape[1]
-    lowest = np.full(columns, np.float32(np.inf), np.float32)
-    for i in range(product.shape[0]):
-        best = np.float32(np.inf)
-        mine = a_high[i]
-        for j in range(columns):
-            twice = product[i, j] + product[i, j]
-            high = b_high[j] - twice
-            best = high if high < best else best
-            high = mine - twice
-            lowest[j] = high if high < lowest[j] else lowest[j]
-        best += mine
-        a_reach[i] = best if best < a_reach[i] else a_reach[i]
-    for j in range(columns):
-        best = lowest[j] + b_high[j]
-        b_reach[j] = best if best < b_reach[j] else b_reach[j]
-
-
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
 def survivors(product, a_low, b_low, a_reach, b_reach, triangle, found):  # type: ignore[no-untyped-def]
     """List the pairs whose low bound is within one of the two squared reaches.
 
     `found` (capacity, 2) int32 takes the pairs; the count is returned. With `triangle` only pairs
-    i < j are listed.
+    i < j are listed. Runs of columns are counted first (in float32, which LLVM vectorises) and
+    only those with hits are looked at, eight at a time.
     """
     count = 0
     columns = product.shape[1]
+    flags = np.empty(RUN, np.uint8)
+    eights = flags.view(np.uint64)
     for i in range(product.shape[0]):
-        mine, reach = a_low[i], a_reach[i]
+        mine, reach, row = a_low[i], a_reach[i], product[i]
         for start in range(0, columns, RUN):
             stop = min(start + RUN, columns)
-            hits = 0
+            hits = np.float32(0.0)
             for j in range(start, stop):
-                low = mine + b_low[j] - (product[i, j] + product[i, j])
-                hits += (low <= reach) | (low <= b_reach[j])
+                low = mine + b_low[j] - (row[j] + row[j])
+                within = (low <= reach) | (low <= b_reach[j])
+                hits += np.float32(1.0) if within else np.float32(0.0)
             if hits == 0:
                 continue
+            for k in range(RUN):
+                flags[k] = 0
             for j in range(start, stop):
-                low = mine + b_low[j] - (product[i, j] + product[i, j])
-                if ((low <= reach) | (low <= b_reach[j])) and (i < j or not triangle):
-                    found[count, 0] = i
-                    found[count, 1] = j
-                    count += 1
+                low = mine + b_low[j] - (row[j] + row[j])
+                flags[j - start] = (low <= reach) | (low <= b_reach[j])
+            for eight in range(RUN // 8):
+                if eights[eight] == 0:
+                    continue
+                for k in range(8 * eight, 8 * eight + 8):
+                    if flags[k] and (i < start + k or not triangle):
+                        found[count, 0] = i
+                        found[count, 1] = start + k
+                        count += 1
+    return count
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def nearest(product, b_low, a_label, b_label, found):  # type: ignore[no-untyped-def]
+    """List for every row the differently labelled column with the smallest low bound."""
+    count = 0
+    for i in range(product.shape[0]):
+        best, where = np.float32(np.inf), -1
+        for j in range(product.shape[1]):
+            low = b_low[j] - (product[i, j] + product[i, j])
+            if low < best and a_label[i] != b_label[j]:
+                best, where = low, j
+        if where >= 0:
+            found[count, 0] = i
+            found[count, 1] = where
+            count += 1
     return count
 
 

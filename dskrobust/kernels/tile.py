@@ -16,9 +16,22 @@ from threadpoolctl import threadpool_limits
 from ..errors import InvalidDataError
 from ..metrics import CHORD, FUNCTION
 from . import sweep
-from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
+from .panel import (
+    SHORT_RUN,
+    PairJob,
+    Panel,
+    Prefixes,
+    Run,
+    Tables,
+    kernel_rows,
+    make_panel,
+    make_prefix_panel,
+    margin,
+)
+from .prefix import THETA, refine
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
+SEEDS = 512  # positions of a group that rows without a reach are compared with first
 NO_LABELS = np.empty((0, 0))
 
 ReadPanel = Callable[[int, int, int], tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]]
@@ -26,11 +39,24 @@ ReadPanel = Callable[[int, int, int], tuple[NDArray[Any], NDArray[np.float64], N
 
 @dataclass
 class Counters:
-    """What a tile did: pairs looked at, pairs proven in float64, rows read."""
+    """What a tile did.
+
+    Attributes
+    ----------
+    pairs : int
+        Pairs looked at.
+    screened : int
+        Pairs that were bounded a second time, by their long prefixes.
+    proven : int
+        Pairs computed in float64.
+    rows_read, prefixes_read : int
+    """
 
     pairs: int = 0
     proven: int = 0
     rows_read: int = 0
+    prefixes_read: int = 0
+    screened: int = 0
 
 
 class _Scratch:
@@ -59,6 +85,9 @@ def reduce_tile(
     columns: tuple[int, int],
     panel_rows: tuple[int, int],
     job: PairJob,
+    *,
+    prefixes: Prefixes | None = None,
+    known: tuple[Tables | None, Tables | None] = (None, None),
 ) -> tuple[Tables, Tables, Counters]:
     """Reduce all pairs between two ranges of rows, both sides at once.
 
@@ -72,6 +101,11 @@ def reduce_tile(
     panel_rows : (int, int)
         How many rows of either side are held at once; memory is proportional to them.
     job : PairJob
+    prefixes : Prefixes, optional
+        Where there are any, pairs are screened by them and features read only to prove pairs.
+    known : (Tables, Tables)
+        What is known of either side already, or None: real pairs, which the results then
+        include. The more is known, the less is looked at.
 
     Returns
     -------
@@ -79,17 +113,27 @@ def reduce_tile(
         Partial results of either side (the same object for a tile on the diagonal).
     """
     same = rows == columns
-    left = Tables.empty(rows[0], rows[1] - rows[0], job.groups, job.quotients)
-    right = left
+    left = right = _start(known[0], rows, job)
     if not same:
-        right = Tables.empty(columns[0], columns[1] - columns[0], job.groups, job.quotients)
+        right = _start(known[1], columns, job)
     counters, scratch = Counters(), _Scratch()
 
     def panel(lo: int, hi: int, side: int) -> Panel:
+        if prefixes is not None:
+            return prefix_panel(prefixes, lo, hi, side)
         counters.rows_read += hi - lo
         features, labels, split = read(lo, hi, side)
         buffer = scratch.screen(side, panel_rows[side], features.shape[1], job)
         return make_panel(lo, features, labels, split, job, buffer)
+
+    def prefix_panel(prefixes: Prefixes, lo: int, hi: int, side: int) -> Panel:
+        def features() -> NDArray[Any]:
+            counters.rows_read += hi - lo
+            return read(lo, hi, side)[0]
+
+        counters.prefixes_read += hi - lo
+        buffer = scratch.screen(side, panel_rows[side], prefixes.depths.short + 1, job)
+        return make_prefix_panel((lo, hi), prefixes, features, job, buffer)
 
     def strip(lo: int, hi: int) -> None:
         """One panel of rows against all columns; panels are only held by the call they serve."""
@@ -104,6 +148,13 @@ def reduce_tile(
         for lo, hi in _cut(*rows, panel_rows[0]):
             strip(lo, hi)
     return left, right, counters
+
+
+def _start(known: Tables | None, rows: tuple[int, int], job: PairJob) -> Tables:
+    """Tables of these rows to merge pairs into: what is known, or empty ones."""
+    if known is not None:
+        return known.copy()
+    return Tables.empty(rows[0], rows[1] - rows[0], job.groups, job.quotients)
 
 
 def _cut(lo: int, hi: int, step: int) -> Iterator[tuple[int, int]]:
@@ -122,6 +173,8 @@ def _reduce_panels(
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
     pair = _PanelPair(a, b, mine, theirs, job, scratch, counters)
+    if job.form.screened and job.label_code == 0 and a.labels.shape[1] == 1:
+        pair.seed()
     for k, run in enumerate(a.runs):
         for other in b.runs[k:] if a is b else b.runs:
             if run.label is not None and run.label == other.label:
@@ -146,8 +199,45 @@ class _PanelPair:
         self.counters, self.mine, self.theirs = counters, mine, theirs
         self.sides = mine.side(), theirs.side()
         # squares of screen lengths per accumulated unit: rows were multiplied by `unit` only
-        self.per_unit = job.screen.unit**2
-        self.slack = (a.rows.shape[1] + 32) * 2.0**-51 + 2.0**-22
+        self.per_unit = a.unit**2
+        self.slack = (a.columns + 32) * 2.0**-51 + 2.0**-22
+        if a.prefix is not None:
+            self.slack += 2.02 * THETA
+
+    def seed(self) -> None:
+        """Prove one near pair of every row that has no reach yet, so that the sweeps can drop."""
+        sides = ((self.a, self.b, self.mine), (self.b, self.a, self.theirs))
+        for a, b, tables in sides[: 1 if self.a is self.b else 2]:
+            for lo, hi, group in _groups(b.runs):
+                sample = np.unique(np.linspace(lo, hi - 1, SEEDS).astype(np.int64))
+                screen = b.screen[sample]
+                for start, stop, own in _groups(a.runs):
+                    for i in _cut(start, stop, SIDE):
+                        part = slice(*i)
+                        if np.isfinite(tables.reach[a.order[part], group]).mean() > 0.5:
+                            continue
+                        self._seed_block(a, b, part, sample, screen, (own, group))
+
+    def _seed_block(
+        self,
+        a: Panel,
+        b: Panel,
+        part: slice,
+        sample: NDArray[np.int64],
+        screen: NDArray[np.float32],
+        groups: tuple[int, int],
+    ) -> None:
+        """Prove the pairs of a block's rows with their nearest sampled positions."""
+        product = self.scratch.product[: (part.stop - part.start) * len(sample)]
+        product = product.reshape(-1, len(sample))
+        np.matmul(a.screen[part], screen.T, out=product)
+        labels = a.labels[part, 0], b.labels[sample, 0]
+        found = self.scratch.found
+        count = sweep.nearest(product, b.norms[0][sample], *labels, found)
+        self.counters.proven += count
+        rows = a.rows, b.rows, a.order[part], b.order[sample]
+        mine, theirs = self.sides if a is self.a else self.sides[::-1]
+        sweep.prove(found, count, NO_LABELS, *rows, groups, self.job.metric, mine, theirs)
 
     def reduce_runs(self, run: Run, other: Run) -> None:
         """Reduce the pairs between two runs, in blocks of SIDE × SIDE."""
@@ -209,9 +299,14 @@ class _PanelPair:
         product = self._product(i, j)
         mine, theirs = self._reaches(i, j, groups, np.float32)
         (a_low, a_high), (b_low, b_high) = self.a.norms[:, i], self.b.norms[:, j]
-        sweep.tighten(product, a_high, b_high, mine, theirs)
         found = self.scratch.found
-        return found, sweep.survivors(product, a_low, b_low, mine, theirs, False, found)
+        count = sweep.survivors(product, a_low, b_low, mine, theirs, False, found)
+        if self.a.prefix is None or self.b.prefix is None:
+            return found, count
+        self.counters.screened += count
+        a = self.a.prefix, self.a.order[i], a_high, mine
+        b = self.b.prefix, self.b.order[j], b_high, theirs
+        return found, refine(found, count, a, b, margin(self.a.prefix.shape[1]))
 
     def _survivors(
         self, dy: NDArray[np.float64], i: slice, j: slice, groups: tuple[int, int], triangle: bool
@@ -240,7 +335,8 @@ class _PanelPair:
         a, b = bounds
         chords = self.job.form.code == CHORD
         gain = (4 / np.pi**2 if chords else 1.0) if quotients else 0.0
-        sweep.tighten_quotients(product, dy, a, b, gain)
+        if self.a.prefix is None:
+            sweep.tighten_quotients(product, dy, a, b, gain)
         return found, sweep.quotient_survivors(product, dy, a, b, quotients, triangle, found)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
@@ -269,6 +365,15 @@ class _PanelPair:
                 )
             sweep.record(distance, dy[u, v], r, s, *groups, *self.sides)
             self.counters.proven += 1
+
+
+def _groups(runs: tuple[Run, ...]) -> Iterator[tuple[int, int, int]]:
+    """Consecutive runs of one group put together: (first position, last + 1, group)."""
+    start = 0
+    for k, run in enumerate(runs):
+        if k + 1 == len(runs) or runs[k + 1].group != run.group:
+            yield start, run.hi, run.group
+            start = run.hi
 
 
 class _BlasThreads:

@@ -2,6 +2,7 @@
 
 from .creation import append_rows, check_names, create_store, open_array, write_store
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
+from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
 from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
 from .writing import (
@@ -17,9 +18,11 @@ from .writing import (
 
 __all__ = [
     "ARRAYS",
+    "PREFIX_ROWS",
     "Block",
     "GroupSummary",
     "Layout",
+    "PrefixArrays",
     "ResultTables",
     "ResultWriter",
     "SourceAddress",
@@ -40,9 +43,11 @@ __all__ = [
     "infer_label_kind",
     "is_zarr",
     "layout_of",
+    "load_basis",
     "matching",
     "open_array",
     "open_store",
+    "save_basis",
     "summarise",
     "write_rows",
     "write_store",

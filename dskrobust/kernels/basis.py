@@ -1,0 +1,164 @@
+"""Which prefixes pay: directions from a sample, and depths from what they would cost.
+
+A trial on the sample says how many pairs the bounds of a depth leave over, a table of costs what
+that means in nanoseconds. Depths only decide how fast a run is, never what comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .panel import Screen
+from .prefix import Basis, Depths, stretch_of
+
+LEAST_COLUMNS = 96  # below, a product over all columns is as cheap
+LEAST_ROWS = 4_000  # below, all is done before a basis would be found
+SAMPLE = 4_096  # rows
+SAMPLE_BYTES = 24 * 2**20  # of a sample in float32
+PIECES = 16  # of consecutive rows that make a sample
+PROBES = 256
+DEPTHS = (8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
+
+# nanoseconds on a core of 2024, roughly; only their ratios matter
+PRODUCT, SWEEP = 0.024, 0.35  # a column of a pair; a pair
+LOOK, LOOK_COLUMN = 30.0, 0.15  # a second screening and each of its columns
+PROOF, PROOF_COLUMN = 60.0, 0.3  # a proof and each of its columns
+PROJECTION = 0.05  # a column of a row in one direction
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a sample says of the depths.
+
+    Attributes
+    ----------
+    depths : tuple of int
+    left : ndarray (depths,)
+        Share of differently labelled pairs that the bound of a depth leaves over.
+    """
+
+    depths: tuple[int, ...]
+    left: NDArray[np.float64]
+
+
+def sample_pieces(rows: int, columns: int, budget: int | None = None) -> list[tuple[int, int]]:
+    """Return evenly spaced runs of rows that make a sample; none where no basis is worth a look.
+
+    Parameters
+    ----------
+    rows, columns : int
+    budget : int, optional
+        Bytes that finding a basis may take.
+    """
+    least = SAMPLE_BYTES if budget is None else min(SAMPLE_BYTES, budget // 6)
+    count = min(SAMPLE, least // (4 * columns))
+    if columns < LEAST_COLUMNS or rows < LEAST_ROWS or count < 4 * DEPTHS[2]:
+        return []
+    size = count // PIECES
+    starts = np.linspace(0, rows - size, PIECES).astype(int)
+    return [(int(a), int(a) + size) for a in starts]
+
+
+def choose_basis(
+    rows: NDArray[Any],
+    labels: NDArray[np.float64],
+    screen: Screen,
+    total: int,
+) -> Basis | None:
+    """Find directions and depths, or None where a product over all columns is cheaper.
+
+    Parameters
+    ----------
+    rows : ndarray (m, d)
+        A sample, as distances are computed from it.
+    labels : ndarray (m,)
+    screen : Screen
+        Centre and unit of the run.
+    total : int
+        Rows of the whole data set.
+    """
+    m, d = rows.shape
+    most = min(DEPTHS[-1], d // 2, m // 4)
+    if d < LEAST_COLUMNS or total < LEAST_ROWS or most < DEPTHS[0]:
+        return None
+    center = np.zeros(d) if screen.center is None else screen.center
+    x = ((rows - center) * screen.unit).astype(np.float32)
+    if not np.isfinite(x).all() or not x.any():
+        return None
+    directions = _leading(x, most)
+    trial = _try(x, labels, directions, total)
+    chosen = _cheapest(trial, d, total) if trial is not None else None
+    if chosen is None:
+        return None
+    short, long = chosen
+    matrix = np.ascontiguousarray(directions[:long])
+    depths = Depths(d, short, long, screen.unit)
+    return Basis(center, matrix, stretch_of(matrix), depths)
+
+
+def _leading(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Leading directions (count, d) of the rows: a randomised range finder, fixed seed."""
+    rng = np.random.default_rng(0)
+    size = float(np.abs(x).max())
+    x = x / np.float32(size)  # or squares of tiny data would vanish
+    start = rng.standard_normal((x.shape[1], count + 16), dtype=np.float32)
+    basis, _ = np.linalg.qr(x.T @ (x @ start))
+    inside = x @ basis
+    _, vectors = np.linalg.eigh(inside.T @ inside)
+    return np.ascontiguousarray((basis @ vectors[:, ::-1]).T[:count], np.float32)
+
+
+def _try(
+    x: NDArray[np.float32], labels: NDArray[np.float64], directions: NDArray[np.float32], total: int
+) -> Trial | None:
+    """Screen some rows of the sample against all of it at every depth."""
+    probes = np.unique(np.linspace(0, len(x) - 1, PROBES).astype(int))
+    square = np.einsum("ij,ij->i", x, x)
+    differ = labels[probes][:, None] != labels[None, :]
+    distance = square[probes][:, None] + square[None, :] - 2 * (x[probes] @ x.T)
+    distance = np.where(differ, distance, np.inf)
+    reach = distance.min(axis=1)
+    fewer = distance[:, ::4].min(axis=1)
+    seen = np.isfinite(fewer) & (fewer > 0)
+    if seen.sum() < 8:
+        return None
+    # squared reaches shrink by this factor when rows become four times as many; on the way
+    # to the end of a run they are half way there
+    shrink = float(np.clip(np.median(reach[seen] / fewer[seen]), 0.05, 1.0))
+    steps = max(0.0, np.log(total / len(x)) / np.log(4)) / 2
+    limit = (reach * shrink**steps)[seen][:, None]
+    probes, differ = probes[seen], differ[seen]
+    a = x @ directions.T
+    depths = tuple(k for k in DEPTHS if k <= len(directions))
+    left = np.empty(len(depths))
+    for s, k in enumerate(depths):
+        part = a[:, :k]
+        inside = np.einsum("ij,ij->i", part, part)
+        rest = np.sqrt(np.maximum(square - inside, 0))
+        cross = part[probes] @ part.T + rest[probes][:, None] * rest[None, :]
+        low = square[probes][:, None] + square[None, :] - 2 * cross
+        left[s] = ((low <= limit) & differ).sum() / max(1, differ.sum())
+    return Trial(depths, left)
+
+
+def _cheapest(trial: Trial, columns: int, total: int) -> tuple[int, int] | None:
+    """The depths (short, long) of the least cost a pair; None where none beats all columns."""
+    proof = PROOF + PROOF_COLUMN * columns
+    # both rows of a pair may keep it; a share counted on few pairs may be several too small
+    left = 2 * trial.left + 2.0 / total
+    best, chosen = 0.8 * (PRODUCT * columns + SWEEP + proof * 4.0 / total), None
+    for s, short in enumerate(trial.depths):
+        first = PRODUCT * (short + 1) + SWEEP
+        for t in range(s + 1, len(trial.depths)):
+            long = trial.depths[t]
+            if short + long + 3 > columns:
+                break  # would need more memory than the rows themselves
+            cost = first + left[s] * (LOOK + LOOK_COLUMN * long) + left[t] * proof
+            cost += 2 * PROJECTION * columns * long / total
+            if cost < best:
+                best, chosen = cost, (short, long)
+    return chosen

@@ -1,0 +1,178 @@
+"""Prefixes: rows rotated into leading directions and cut off, so that few columns bound distances.
+
+For any matrix P and x = (row − center)·unit let a = P x / √σ with σ ≥ ‖P Pᵀ‖₂. Then
+xᵀ(I − PᵀP/σ)x is not negative and its root ρ(x) is a seminorm, so
+
+    ‖a − a′‖² + (ρ − ρ′)²  ≤  ‖x − x′‖²  ≤  ‖a − a′‖² + (ρ + ρ′)²
+
+whatever P is; P only decides how tight it is. A *prefix* of a row is the float32 vector
+(a₁ … a_k, ρ at the short depth, ρ at the long one). With s = (a, ρ) and ŝ what is kept of it,
+‖ŝ − s‖ ≤ ε‖x‖ where
+
+    ε = u + √(2g + 2γ + 8·2⁻⁵³),  u = 2⁻²⁴,  γ = (d + 2)·2⁻⁵³,  g = γ·√k
+
+(a is computed in float64 with an error of at most g‖x‖, ‖x‖² with one of γ‖x‖², their difference
+ρ² is off by their sum, its root by at most the root of that; rounding to float32 adds u). So
+
+    ‖ŝ − ŝ′‖² − (2/θ)(ε²‖x‖² + ε²‖x′‖²)  ≤  (1 + 2θ)‖x − x′‖²      for θ ≤ ½,
+
+from (t − e)² ≥ (1 − θ)t² − (1/θ)e², and the upper bound likewise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+THETA = 2.0**-14
+SUB_ROWS_BYTES = 2**22  # float64 rows projected at once
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How many columns the first and the second screening take.
+
+    Attributes
+    ----------
+    columns : int
+        Of the rows.
+    short, long : int
+    unit : float
+        What the rows were multiplied by.
+    """
+
+    columns: int
+    short: int
+    long: int
+    unit: float
+
+    @property
+    def width(self) -> int:
+        """Columns of a kept prefix."""
+        return self.long + 2
+
+    @property
+    def epsilon(self) -> float:
+        """ε of the bounds."""
+        gamma = (self.columns + 2) * 2.0**-53
+        return float(2.0**-24 + np.sqrt(2 * gamma * np.sqrt(self.long) + 2 * gamma + 8 * 2.0**-53))
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How rows become prefixes.
+
+    Attributes
+    ----------
+    center : ndarray (d,) float64
+    matrix : ndarray (k, d) float32
+        Directions, nearly orthonormal.
+    stretch : float
+        σ, at least the largest eigenvalue of ``matrix @ matrix.T``.
+    depths : Depths
+    """
+
+    center: NDArray[np.float64]
+    matrix: NDArray[np.float32]
+    stretch: float
+    depths: Depths
+
+
+def stretch_of(matrix: NDArray[np.float32]) -> float:
+    """Return σ: an upper bound on the largest eigenvalue of ``matrix @ matrix.T``."""
+    wide = matrix.astype(np.float64)
+    gram = wide @ wide.T
+    rows = np.abs(gram).sum(axis=1).max()  # Gershgorin
+    frobenius = 1.0 + float(np.linalg.norm(gram - np.eye(len(gram))))
+    return float(min(rows, frobenius) * (1 + 1e-9))
+
+
+def project(rows: NDArray[Any], basis: Basis, out: NDArray[np.float32]) -> None:
+    """Write the prefixes of rows (n, d) to `out` (n, width)."""
+    step, depths = max(64, SUB_ROWS_BYTES // (8 * rows.shape[1])), basis.depths
+    directions = np.ascontiguousarray(basis.matrix.T, np.float64)
+    for lo in range(0, len(rows), step):
+        x = rows[lo : lo + step].astype(np.float64)
+        x -= basis.center
+        x *= depths.unit
+        square = np.einsum("ij,ij->i", x, x)
+        a = x @ directions
+        a *= 1.0 / np.sqrt(basis.stretch)
+        part = out[lo : lo + step]
+        part[:, : depths.long] = a
+        a *= a
+        first = a[:, : depths.short].sum(axis=1)
+        for column, taken in ((-2, first), (-1, first + a[:, depths.short :].sum(axis=1))):
+            part[:, column] = np.sqrt(np.maximum(square - taken, 0.0))
+
+
+def screen_prefixes(
+    prefix: NDArray[np.float32],
+    order: NDArray[np.int64],
+    depths: Depths,
+    kappa: float,
+    screen: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Fill `screen` (n, short + 1) with (a₁ … a_short, ρ) and return norms (2, n) float32.
+
+    The first row is ‖ŝ‖²(1 − κ) − (2/θ)ε²‖x‖² − tiny, of which a low bound is made, the second
+    the error (2/θ)ε²‖x‖²; both in positions. κ is the margin of the product (`panel.margin`).
+    """
+    norms = np.empty((2, len(order)))
+    extra, tiny = 2.02 * depths.epsilon**2 / THETA, (depths.width + 8) * 2.0**-126
+    _split_prefixes(prefix, order, depths.short, kappa, extra, tiny, screen, norms)
+    return norms.astype(np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _split_prefixes(prefix, order, short, kappa, extra, tiny, screen, norms):  # type: ignore[no-untyped-def]
+    long = prefix.shape[1] - 2
+    for i in range(order.shape[0]):
+        row = prefix[order[i]]
+        total = 0.0
+        for k in range(short):
+            value = row[k]
+            screen[i, k] = value
+            total += np.float64(value) * np.float64(value)
+        rho = row[long]
+        screen[i, short] = rho
+        square = total + np.float64(rho) * np.float64(rho)  # ‖x‖², but for a relative 2ε
+        norms[0, i] = square * (1.0 - kappa) - extra * square - tiny
+        norms[1, i] = extra * square + tiny
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _squares(a, b, columns):  # type: ignore[no-untyped-def]
+    """Σ(aₖ − bₖ)² over the first columns, in float32 and any order."""
+    total = np.float32(0.0)
+    for k in range(columns):
+        t = a[k] - b[k]
+        total += t * t
+    return total
+
+
+@njit(nogil=True, cache=True)
+def refine(found, count, a, b, gamma):  # type: ignore[no-untyped-def]
+    """Bound the listed pairs by their long prefixes; keep those that still matter, in place.
+
+    found (count, 2): positions in this block; a, b: (prefix, order, error, squared reach) of the
+    sides, the last three in positions of the block.
+    """
+    a_prefix, a_order, a_error, a_reach = a
+    b_prefix, b_order, b_error, b_reach = b
+    last = a_prefix.shape[1] - 1
+    kept = 0
+    for s in range(count):
+        i, j = found[s, 0], found[s, 1]
+        p, q = a_prefix[a_order[i]], b_prefix[b_order[j]]
+        limit = max(a_reach[i], b_reach[j])
+        near = np.float64(p[last]) - np.float64(q[last])
+        low = near * near + np.float64(_squares(p, q, last - 1)) * (1.0 - gamma)
+        if low - (np.float64(a_error[i]) + np.float64(b_error[j])) <= limit:
+            found[kept, 0], found[kept, 1] = i, j
+            kept += 1
+    return kept

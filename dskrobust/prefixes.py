@@ -1,0 +1,245 @@
+"""Prefixes of a run: chosen from a sample, made block by block, kept with a store.
+
+What is in a store keeps its prefixes there, and later runs and appended rows use the same basis;
+what is not keeps them as the graph's own arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import (
+    Basis,
+    Depths,
+    PairJob,
+    choose_basis,
+    kernel_rows,
+    one_blas_thread,
+    project,
+    sample_pieces,
+)
+from .labels import LabelMap
+from .store import (
+    PREFIX_ROWS,
+    Block,
+    PrefixArrays,
+    SourceAddress,
+    Store,
+    load_basis,
+    save_basis,
+)
+
+READ_BYTES = 8 * 2**20  # features read at once to be projected
+FARTHEST = 1e12  # rows beyond this many units of a kept basis ask for a new one
+
+
+class Reader(Protocol):
+    """Anything that rows can be read from."""
+
+    def read_block(self, lo: int, hi: int) -> Block: ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The basis of a run, and where a store keeps its prefixes.
+
+    Attributes
+    ----------
+    basis : Basis
+    arrays : PrefixArrays, optional
+    missing : tuple of int
+        Segments whose prefixes have to be made.
+    """
+
+    basis: Basis
+    arrays: PrefixArrays | None = None
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Prefixes of some rows: their checksums where they were written, else the values."""
+
+    lo: int
+    hi: int
+    checksums: tuple[int, ...] = ()
+    values: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class RunPrefixes:
+    """Finished prefixes of all rows of a run."""
+
+    depths: Depths
+    arrays: PrefixArrays | None
+    parts: tuple[Part, ...] = ()
+
+    def read(self, lo: int, hi: int) -> NDArray[np.float32]:
+        """Prefixes of rows lo:hi, (hi - lo, k + 2) float32."""
+        if self.arrays is not None:
+            return self.arrays.read(lo, hi)
+        found = [
+            part.values[max(lo - part.lo, 0) : hi - part.lo]
+            for part in self.parts
+            if part.values is not None and part.lo < hi and lo < part.hi
+        ]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def cut_parts(segments: tuple[int, ...], unit_rows: int, parts: int) -> list[tuple[int, int]]:
+    """Cut every segment into ranges of whole chunks and units, about `parts` altogether."""
+    unit = max(unit_rows, PREFIX_ROWS)
+    size = -(-sum(segments) // max(1, parts))
+    size = max(unit, -(-size // unit) * unit)
+    found, start = [], 0
+    for rows in segments:
+        found += [(a, min(a + size, start + rows)) for a in range(start, start + rows, size)]
+        start += rows
+    return found
+
+
+def choose(
+    source: Reader, address: SourceAddress | None, job: PairJob, labels: LabelMap, plan: SamplePlan
+) -> Choice | None:
+    """Find the basis of a run: the one its store keeps, or a new one, or None if none pays."""
+    store = address.open() if address is not None else None
+    kind = hashlib.sha256(plan.kind.encode()).hexdigest()[:16]
+    if store is not None:
+        kept = _kept(store, kind, job)
+        if kept is not None:
+            return _prepare(kept)
+    pieces = sample_pieces(plan.rows, plan.columns, plan.budget)
+    if not pieces:
+        return None
+    rows, codes = _read_sample(source, pieces, job, labels)
+    with one_blas_thread():
+        basis = choose_basis(rows, codes, job.screen, plan.rows)
+    if basis is None:
+        return None
+    if store is None or address is None:
+        return Choice(basis)
+    try:
+        name = save_basis(address, kind, _arrays_of(basis), _facts_of(basis))
+        return _prepare(Choice(basis, PrefixArrays(address, kind, name, basis.depths.width)))
+    except PermissionError:  # a store we may only read is screened by whole rows
+        return None
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """What a basis is chosen for.
+
+    Attributes
+    ----------
+    kind : str
+        Everything that rows depend on before they are projected.
+    rows, columns : int
+    budget : int, optional
+        Bytes that may be used.
+    """
+
+    kind: str
+    rows: int
+    columns: int
+    budget: int | None
+
+
+def _read_sample(
+    source: Reader, pieces: list[tuple[int, int]], job: PairJob, labels: LabelMap
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    rows, codes = [], []
+    for lo, hi in pieces:
+        block = source.read_block(lo, hi)
+        rows.append(kernel_rows(block.features, lo, job))
+        codes.append(labels.encode(block.labels)[:, 0])
+    return np.concatenate(rows), np.concatenate(codes)
+
+
+def _kept(store: Store, kind: str, job: PairJob) -> Choice | None:
+    """The basis that a store keeps, unless rows were appended that are far larger."""
+    found = load_basis(store, kind)
+    if found is None:
+        return None
+    name, values, facts = found
+    depths = Depths(**facts["depths"])
+    if job.screen.unit * FARTHEST < depths.unit:
+        return None
+    basis = Basis(values["center"], values["matrix"], float(facts["stretch"]), depths)
+    return Choice(basis, PrefixArrays(store.address, kind, name, depths.width))
+
+
+def _prepare(choice: Choice) -> Choice | None:
+    """Create the arrays of segments that have no prefixes yet."""
+    assert choice.arrays is not None
+    missing = choice.arrays.missing()
+    try:
+        for segment in missing:
+            choice.arrays.create(segment)
+    except PermissionError:
+        return None
+    return replace(choice, missing=tuple(missing))
+
+
+def _arrays_of(basis: Basis) -> dict[str, NDArray[Any]]:
+    return {"center": basis.center, "matrix": basis.matrix}
+
+
+def _facts_of(basis: Basis) -> dict[str, Any]:
+    depths = basis.depths
+    named = {k: getattr(depths, k) for k in ("columns", "short", "long", "unit")}
+    return {"stretch": basis.stretch, "depths": named}
+
+
+def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: int) -> Part | None:
+    """Project rows lo:hi (of one segment) and keep their prefixes."""
+    if choice is None:
+        return None
+    segment, start = 0, 0
+    if choice.arrays is not None:
+        segment, start = _segment_of(choice.arrays.address.open(), lo)
+        if segment not in choice.missing:
+            return None
+    out = np.empty((hi - lo, choice.basis.depths.width), np.float32)
+    with one_blas_thread():
+        for a, b in _steps(source, lo, hi, choice.basis.depths.columns):
+            rows = kernel_rows(source.read_block(a, b).features, a, job)
+            project(rows, choice.basis, out[a - lo : b - lo])
+    if choice.arrays is None:
+        return Part(lo, hi, values=out)
+    return Part(lo, hi, tuple(choice.arrays.write(segment, lo - start, out)))
+
+
+def _steps(source: Reader, lo: int, hi: int, columns: int) -> list[tuple[int, int]]:
+    """Ranges of rows that are read at once: whole units of a store."""
+    unit = source.unit_rows if isinstance(source, Store) else 1
+    size = max(1, READ_BYTES // (8 * columns * unit)) * unit
+    return [(a, min(a + size, hi)) for a in range(lo, hi, size)]
+
+
+def _segment_of(store: Store, row: int) -> tuple[int, int]:
+    """Number and first row of the segment that a row lies in."""
+    start = 0
+    for k, (rows, _) in enumerate(store.segments):
+        if row < start + rows:
+            return k, start
+        start += rows
+    raise IndexError(f"row {row} lies beyond the {start} rows there are")
+
+
+def finish(choice: Choice | None, parts: list[Part | None]) -> RunPrefixes | None:
+    """Make the prefixes of all rows readable."""
+    if choice is None:
+        return None
+    made = sorted((part for part in parts if part is not None), key=lambda part: part.lo)
+    if choice.arrays is None:
+        return RunPrefixes(choice.basis.depths, None, tuple(made))
+    store = choice.arrays.address.open()
+    for segment in choice.missing:
+        mine = [part for part in made if _segment_of(store, part.lo)[0] == segment]
+        choice.arrays.commit(segment, [c for part in mine for c in part.checksums])
+    return RunPrefixes(choice.basis.depths, choice.arrays)
