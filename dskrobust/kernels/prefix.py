@@ -88,7 +88,7 @@ def stretch_of(matrix: NDArray[np.float32]) -> float:
     gram = wide @ wide.T
     rows = np.abs(gram).sum(axis=1).max()  # Gershgorin
     frobenius = 1.0 + float(np.linalg.norm(gram - np.eye(len(gram))))
-    return float(min(rows, frobenius) * (1 + 1e-9))
+    return float(max(1.0, min(rows, frobenius)) * (1 + 1e-9))
 
 
 def project(rows: NDArray[Any], basis: Basis, out: NDArray[np.float32]) -> None:
