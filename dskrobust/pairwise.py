@@ -362,11 +362,16 @@ def choose_prefixes(
     spec: TileSpec, source: Source | SourceAddress, context: Context, rows: int
 ) -> Choice | None:
     """Choose the basis of a run."""
-    pairs, job = spec.pairs, context.job(spec.pairs)
-    kind = repr((str(pairs.metric), pairs.scale, job.lift, pairs.columns))
-    plan = SamplePlan(kind, rows, pairs.columns, spec.budget)
+    job = context.job(spec.pairs)
+    plan = sample_plan(spec.pairs, job, rows, spec.budget)
     address = source if isinstance(source, SourceAddress) else None
-    return choose(open_source(source), address, job, pairs.labels, plan)
+    return choose(open_source(source), address, job, spec.pairs.labels, plan)
+
+
+def sample_plan(pairs: PairSpec, job: PairJob, rows: int, budget: int | None) -> SamplePlan:
+    """Return what a basis is chosen for."""
+    kind = repr((str(pairs.metric), pairs.scale, job.lift, pairs.columns))
+    return SamplePlan(kind, rows, pairs.columns, budget)
 
 
 def make_prefixes(
@@ -408,6 +413,13 @@ class _TileReader:
         else:
             block = source.read_block(lo, hi)
         return block.features, spec.pairs.labels.encode(block.labels), block.split
+
+    def count(self, counters: Counters) -> None:
+        """Turn rows read into bytes."""
+        pairs = self._spec.pairs
+        counters.bytes_read = counters.rows_read * pairs.columns * pairs.dtype.itemsize
+        if self._prefixes is not None:
+            counters.bytes_read += counters.prefixes_read * self.depths.width * 4
 
     def read(
         self, lo: int, hi: int
@@ -458,6 +470,7 @@ def run_tile(
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
             spec.memo.save(task.memo_name, _pack(result))
+    reader.count(counters)
     _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
     return result
 
@@ -564,8 +577,9 @@ def _announce(
             "rows": list(rows),
             "columns": list(columns),
             "pairs": counters.pairs,
+            "screened": counters.screened,
             "proven": counters.proven,
-            "rows_read": counters.rows_read,
+            "bytes_read": counters.bytes_read,
             "seconds": seconds,
             "resumed": resumed,
         },

@@ -107,27 +107,35 @@ def choose(
     source: Reader, address: SourceAddress | None, job: PairJob, labels: LabelMap, plan: SamplePlan
 ) -> Choice | None:
     """Find the basis of a run: the one its store keeps, or a new one, or None if none pays."""
-    store = address.open() if address is not None else None
-    kind = hashlib.sha256(plan.kind.encode()).hexdigest()[:16]
-    if store is not None:
-        kept = _kept(store, kind, job)
-        if kept is not None:
-            return _prepare(kept)
+    kept = _kept(address.open(), plan, job) if address is not None else None
+    if kept is not None:
+        return _prepare(kept)
+    basis = _trial(source, job, labels, plan)
+    if basis is None or address is None:
+        return None if basis is None else Choice(basis)
+    try:
+        name = save_basis(address, plan.digest, _arrays_of(basis), _facts_of(basis))
+        width = basis.depths.width
+        return _prepare(Choice(basis, PrefixArrays(address, plan.digest, name, width)))
+    except PermissionError:  # a store we may only read is screened by whole rows
+        return None
+
+
+def foresee(store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Depths | None:
+    """Return the depths that a run on a store would choose; nothing is written."""
+    kept = _kept(store, plan, job)
+    basis = kept.basis if kept is not None else _trial(store, job, labels, plan)
+    return None if basis is None else basis.depths
+
+
+def _trial(source: Reader, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Basis | None:
+    """Choose a basis from a sample of the rows."""
     pieces = sample_pieces(plan.rows, plan.columns, plan.budget)
     if not pieces:
         return None
     rows, codes = _read_sample(source, pieces, job, labels)
     with one_blas_thread():
-        basis = choose_basis(rows, codes, job.screen, plan.rows)
-    if basis is None:
-        return None
-    if store is None or address is None:
-        return Choice(basis)
-    try:
-        name = save_basis(address, kind, _arrays_of(basis), _facts_of(basis))
-        return _prepare(Choice(basis, PrefixArrays(address, kind, name, basis.depths.width)))
-    except PermissionError:  # a store we may only read is screened by whole rows
-        return None
+        return choose_basis(rows, codes, job.screen, plan.rows)
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,11 @@ class SamplePlan:
     columns: int
     budget: int | None
 
+    @property
+    def digest(self) -> str:
+        """Short name of the kind."""
+        return hashlib.sha256(self.kind.encode()).hexdigest()[:16]
+
 
 def _read_sample(
     source: Reader, pieces: list[tuple[int, int]], job: PairJob, labels: LabelMap
@@ -160,9 +173,9 @@ def _read_sample(
     return np.concatenate(rows), np.concatenate(codes)
 
 
-def _kept(store: Store, kind: str, job: PairJob) -> Choice | None:
+def _kept(store: Store, plan: SamplePlan, job: PairJob) -> Choice | None:
     """The basis that a store keeps, unless rows were appended that are far larger."""
-    found = load_basis(store, kind)
+    found = load_basis(store, plan.digest)
     if found is None:
         return None
     name, values, facts = found
@@ -170,7 +183,7 @@ def _kept(store: Store, kind: str, job: PairJob) -> Choice | None:
     if job.screen.unit * FARTHEST < depths.unit:
         return None
     basis = Basis(values["center"], values["matrix"], float(facts["stretch"]), depths)
-    return Choice(basis, PrefixArrays(store.address, kind, name, depths.width))
+    return Choice(basis, PrefixArrays(store.address, plan.digest, name, depths.width))
 
 
 def _prepare(choice: Choice) -> Choice | None:

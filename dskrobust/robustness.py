@@ -14,11 +14,20 @@ import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
-from .kernels import kernel_dtype
+from .kernels import Depths, kernel_dtype
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
-from .pairwise import PairSpec, TileSpec, build, check_summary, start_graph
+from .pairwise import (
+    PairSpec,
+    TileSpec,
+    build,
+    check_summary,
+    sample_plan,
+    start_graph,
+    store_context,
+)
 from .plan import Plan, Resources, Workload, make_plan
+from .prefixes import foresee
 from .scores import Scores, lazy_scores, read_scores, run_memo
 from .sources import (
     GivenArrays,
@@ -180,6 +189,18 @@ def plan_store(
     dtype = store.row_shape("features")[1]
     segments = tuple(rows for rows, _ in store.segments)
     return _plan(spec, segments, dtype, options or Options(), store.unit_rows, done_segments)
+
+
+def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
+    """Return how deep the prefixes of a run would be, from a trial on a sample of the store.
+
+    None where pairs are bounded by whole rows.
+    """
+    if not spec.prefixed:
+        return None
+    job = store_context(store.address, spec).job(spec)
+    trial = sample_plan(spec, job, store.rows, plan.panel_bytes)
+    return foresee(store, job, spec.labels, trial)
 
 
 def _score_store(

@@ -49,7 +49,7 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster import local_resources
-    from ..robustness import Options, plan_store
+    from ..robustness import Options, plan_depths, plan_store
     from ..scores import run_memo
     from ..store import open_store
 
@@ -64,6 +64,9 @@ def plan(
     facts = plan_facts(made, spec)
     facts["computed"] = done == len(opened.segments)
     facts["finished_tiles"] = run_memo(opened, spec).count()
+    depths = plan_depths(opened, spec, made)
+    facts["prefixes"] = None if depths is None else [depths.short, depths.long]
+    facts["columns"] = opened.columns
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
@@ -106,7 +109,8 @@ def _print_plan(store: Store, facts: dict[str, Any]) -> None:
         ("tiles", f"{facts['tiles']:,}", _tiles_remark(facts)),
         ("tasks", f"{facts['tasks']:,}", "in Dask's graph"),
         ("pairs", terminal.big(facts["pairs"]), "of samples"),
-        ("read", terminal.size(facts["bytes_read"]), "from the store, decoded, by all workers"),
+        ("prefixes", *_prefix_remark(facts)),
+        ("read", terminal.size(facts["bytes_read"]), "from the store at most, by all workers"),
         ("operations", terminal.big(facts["operations"]), "floating-point operations at most"),
         ("peak", terminal.size(facts["peak_bytes"]), "projected for each worker"),
         ("limit", terminal.size(limit), f"of each worker; {USABLE:.0%} of it is usable"),
@@ -115,6 +119,14 @@ def _print_plan(store: Store, facts: dict[str, Any]) -> None:
     terminal.show(shown)
     if facts["computed"]:
         terminal.say("The store has these results already; `compute` has nothing to do.")
+
+
+def _prefix_remark(facts: dict[str, Any]) -> tuple[str, str]:
+    columns = f"{facts['columns']:,} columns"
+    if facts["prefixes"] is None:
+        return "none", f"pairs are bounded by all {columns}"
+    short, long = facts["prefixes"]
+    return f"{short}, {long}", f"of {columns} bound a pair first; whole rows only prove"
 
 
 def _tiles_remark(facts: dict[str, Any]) -> str:
@@ -190,6 +202,7 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
         bar: list[Any] = []
         made: list[Plan] = []
         tiles = {"done": 0, "resumed": 0}
+        work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
 
         def start(client: Any, plan: Plan) -> None:
             if options.is_remote or options.dashboard:
@@ -203,6 +216,8 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
         def tell(pairs: int, event: dict[str, Any]) -> None:
             tiles["done"] += 1
             tiles["resumed"] += bool(event["resumed"])
+            for name in work:
+                work[name] += event[name]
             bar[0].note = f"{tiles['done']:,} of {len(made[0].tiles):,} tiles"
             if tiles["resumed"]:
                 bar[0].note += f" ({tiles['resumed']:,} resumed)"
@@ -211,6 +226,11 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
         scores = run_scores(store, spec, options, start=start, tell=tell)
     if tiles["resumed"]:
         terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
+    if work["pairs"]:
+        share = work["proven"] / work["pairs"]
+        terminal.fact(
+            "work", f"{share:.2%} of the pairs proven, {terminal.size(work['bytes_read'])} read"
+        )
     return scores
 
 

@@ -50,6 +50,8 @@ class Counters:
     proven : int
         Pairs computed in float64.
     rows_read, prefixes_read : int
+    bytes_read : int
+        Of both, decoded; for the caller to fill in.
     """
 
     pairs: int = 0
@@ -57,6 +59,7 @@ class Counters:
     rows_read: int = 0
     prefixes_read: int = 0
     screened: int = 0
+    bytes_read: int = 0
 
 
 class _Scratch:
