@@ -25,6 +25,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 from distributed.system import MEMORY_LIMIT
 
+from .blas import VARIABLE, faster_core
 from .errors import ClusterError
 from .pairwise import TOPIC, PairSpec
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
@@ -152,7 +153,7 @@ def _was_wanted(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
-    with dask.config.set(CONFIG), contextlib.ExitStack() as stack:
+    with dask.config.set(CONFIG), _faster_blas(), contextlib.ExitStack() as stack:
         with _interrupt_later():
             cluster = stack.enter_context(
                 LocalCluster(
@@ -204,6 +205,19 @@ def _interrupt_later() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
+
+
+def _faster_blas() -> Any:
+    """Start workers with the BLAS kernels that the processor has (`blas.faster_core`)."""
+    core, setting = faster_core(), "distributed.nanny.pre-spawn-environ"
+    if core is None:
+        return contextlib.nullcontext()
+    return dask.config.set({setting: {**dask.config.get(setting, {}), VARIABLE: core}})
+
+
+def slow_workers(client: Client) -> list[str]:
+    """Return the workers whose BLAS runs at half the processor's speed."""
+    return [address for address, core in client.run(faster_core).items() if core]
 
 
 def _dashboard_address() -> str:

@@ -31,6 +31,7 @@ FLOORS = (
     "verify",
     "evaluation",
     "report",
+    "blas",
     "cluster",
     "terminal",
     "__init__",  # the public API: only what is below it may import the package itself

@@ -196,7 +196,8 @@ def compute(
 def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
     """Compute on a cluster and show how far it is."""
     from .. import terminal
-    from ..cluster import run_scores
+    from ..blas import FASTER, VARIABLE
+    from ..cluster import run_scores, slow_workers
 
     with ExitStack() as stack:
         bar: list[Any] = []
@@ -208,6 +209,12 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
             if options.is_remote or options.dashboard:
                 terminal.fact("dashboard", client.dashboard_link)
             terminal.fact("workers", workers_line(plan))
+            if options.is_remote and slow_workers(client):
+                terminal.say(
+                    f"The workers' BLAS uses half of their processors: start them with "
+                    f"{VARIABLE}={FASTER} in the environment.",
+                    style="yellow",
+                )
             terminal.fact("plan", plan_line(plan))
             name = spec.metric.name.capitalize()
             made.append(plan)
