@@ -206,8 +206,7 @@ def make_panel(
         Where to keep the rows for the screen.
     """
     categorical = job.label_code == 0
-    keys = (*labels.T[::-1], split) if categorical else (split,)
-    order = np.lexsort(keys).astype(np.int64)
+    order = np.lexsort((*labels.T[::-1], split)).astype(np.int64)
     labels, split = np.ascontiguousarray(labels[order]), split[order]
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InvalidDataError
 from ..metrics import CHORD, FUNCTION
-from . import sweep
+from . import quotients, sweep
 from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
@@ -151,35 +151,45 @@ class _PanelPair:
 
     def reduce_runs(self, run: Run, other: Run) -> None:
         """Reduce the pairs between two runs, in blocks of SIDE × SIDE."""
-        for i in _cut(run.lo, run.hi, SIDE):
-            for j in _cut(other.lo, other.hi, SIDE):
-                triangle = self.a is self.b and i == j
-                if self.a is self.b and run is other and j[0] < i[0]:
-                    continue
-                self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
-                groups = (run.group, other.group)
-                uniform = run.label is not None and other.label is not None
-                self._reduce_block(slice(*i), slice(*j), groups, triangle, uniform)
+        uniform = run.label is not None and other.label is not None
+        for i, j in self._blocks(run, other):
+            triangle = self.a is self.b and i == j
+            if self.a is self.b and run is other and j[0] < i[0]:
+                continue
+            self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
+            groups = (run.group, other.group)
+            self._reduce_block(slice(*i), slice(*j), groups, triangle, uniform)
+
+    def _blocks(self, run: Run, other: Run) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Blocks of two runs; with quotients those with the largest label differences first.
+
+        Large quotients found early spare the proofs of all that are smaller.
+        """
+        rows, columns = list(_cut(run.lo, run.hi, SIDE)), list(_cut(other.lo, other.hi, SIDE))
+        blocks = [(i, j) for i in rows for j in columns]
+        if self.job.quotients:
+            widest = quotients.widest(self.a.labels, rows, self.b.labels, columns)
+            blocks = [blocks[k] for k in np.argsort(-widest, axis=None, kind="stable")]
+        return blocks
 
     def _reduce_block(
         self, i: slice, j: slice, groups: tuple[int, int], triangle: bool, uniform: bool
     ) -> None:
+        if self.job.form.screened and not uniform:
+            self._reduce_labelled(i, j, groups, triangle)
+            return
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
-        if self.job.form.screened and uniform:
+        if self.job.form.screened:
             found, count = self._uniform_survivors(i, j, groups)
-            dy = NO_LABELS
-        else:
-            dy = self._label_differences(i, j)
-            if self.job.form.code == FUNCTION:
-                self._call_function(dy, i, j, triangle, groups)
-                return
-            if not self.job.form.screened:
-                sweep.direct(dy, *rows, triangle, groups, self.job.metric, *self.sides)
-                self.counters.proven += dy.size
-                return
-            found, count = self._survivors(dy, i, j, groups, triangle)
-        self.counters.proven += count
-        sweep.prove(found, count, dy, *rows, groups, self.job.metric, *self.sides)
+            self.counters.proven += count
+            sweep.prove(found, count, NO_LABELS, *rows, groups, self.job.metric, *self.sides)
+            return
+        dy = self._label_differences(i, j)
+        if self.job.form.code == FUNCTION:
+            self._call_function(dy, i, j, triangle, groups)
+            return
+        sweep.direct(dy, *rows, triangle, groups, self.job.metric, *self.sides)
+        self.counters.proven += dy.size
 
     def _product(self, i: slice, j: slice) -> NDArray[np.float32]:
         shape = i.stop - i.start, j.stop - j.start
@@ -213,35 +223,49 @@ class _PanelPair:
         found = self.scratch.found
         return found, sweep.survivors(product, a_low, b_low, mine, theirs, False, found)
 
-    def _survivors(
-        self, dy: NDArray[np.float64], i: slice, j: slice, groups: tuple[int, int], triangle: bool
-    ) -> tuple[NDArray[np.int32], int]:
-        """Candidates where labels are mixed, real or vectors."""
-        product = self._product(i, j)
-        bounds = []
-        reaches = self._reaches(i, j, groups, np.float64)
-        for panel, tables, part, group, reach in (
-            (self.a, self.mine, i, groups[1], reaches[0]),
-            (self.b, self.theirs, j, groups[0], reaches[1]),
+    def _reduce_labelled(self, i: slice, j: slice, groups: tuple[int, int], triangle: bool) -> None:
+        """Reduce a block where labels are mixed, real or vectors."""
+        job, parts = self.job, (i, j)
+        labels = self.a.labels[i], self.b.labels[j]
+        scale = quotients.label_scale(*labels)
+        if scale == 0.0:
+            return
+        product, found = self._product(i, j), self.scratch.found
+        length = float(job.screen.unit) / float(job.metric[2])
+        pace = quotients.pace(job.label_code, scale, length)
+        sides = []
+        for panel, tables, part, group, reach in zip(
+            (self.a, self.b),
+            (self.mine, self.theirs),
+            parts,
+            groups[::-1],
+            self._reaches(i, j, groups, np.float64),
+            strict=True,
         ):
-            quotient = np.zeros(len(reach))
-            if self.job.quotients:
-                sweep.squared_quotients(
-                    tables.quotient[:, group],
-                    panel.order[part],
-                    self.job.metric,
-                    self.per_unit,
-                    self.slack,
-                    quotient,
-                )
-            low, high = panel.norms[:, part].astype(np.float64)
-            bounds.append(np.stack([low, high, reach, quotient]))
-        quotients, found = self.job.quotients, self.scratch.found
-        a, b = bounds
-        chords = self.job.form.code == CHORD
-        gain = (4 / np.pi**2 if chords else 1.0) if quotients else 0.0
-        sweep.tighten_quotients(product, dy, a, b, gain)
-        return found, sweep.quotient_survivors(product, dy, a, b, quotients, triangle, found)
+            order, span = panel.order[part], np.zeros(len(reach))
+            if job.quotients:
+                quotients.spans(tables.quotient[:, group], order, length, scale, self.slack, span)
+            near = np.ascontiguousarray(panel.labels[part].T)
+            sides.append(quotients.Side(*panel.norms[:, part], reach, span, near))
+        few = quotients.FEW * sum(product.shape)
+        count = quotients.candidates(product, *sides, pace, triangle, few, found)
+        if count > few:
+            gain = quotients.gain_of(job.form.code) if job.quotients else 0.0
+            quotients.tighten(product, *sides, pace, gain)
+            count = quotients.candidates(product, *sides, pace, triangle, product.size, found)
+        self.counters.proven += quotients.prove(
+            found,
+            count,
+            product,
+            (sides[0].low, sides[1].low),
+            labels,
+            (self.a.order[i], self.b.order[j]),
+            (self.a.rows, self.b.rows),
+            groups,
+            job.metric,
+            (job.label_code, self.per_unit, self.slack),
+            *self.sides,
+        )
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
         dy = self.scratch.dy[: i.stop - i.start, : j.stop - j.start]
