@@ -207,6 +207,9 @@ def make_panel(
     """
     categorical = job.label_code == 0
     order = np.lexsort((*labels.T[::-1], split)).astype(np.int64)
+    if labels.shape[1] > 1 and not categorical:
+        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(split[order])) + 1, len(order)]):
+            _gather(labels, order[lo:hi])
     labels, split = np.ascontiguousarray(labels[order]), split[order]
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
@@ -215,6 +218,20 @@ def make_panel(
         norms = _screen_rows(rows, order, job.screen, screen)
     runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
     return Panel(first, rows, order, labels, runs, screen, norms)
+
+
+def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
+    """Reorder rows so that every SHORT_RUN of them have labels close to each other (a k-d tree)."""
+    pending = [order]
+    while pending:
+        part = pending.pop()
+        if len(part) <= SHORT_RUN:
+            continue
+        near = labels[part]
+        widest = np.argmax(near.max(axis=0) - near.min(axis=0))
+        part[:] = part[np.argsort(near[:, widest], kind="stable")]
+        middle = -(-len(part) // (2 * SHORT_RUN)) * SHORT_RUN
+        pending += [part[:middle], part[middle:]]
 
 
 def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:

@@ -28,6 +28,7 @@ from .sweep import LARGEST, RUN, SMALLEST, label_difference, limit_of, record
 
 FLOOR = 1e-150  # of a label difference that is not 0, in units of the block's largest one
 ROUGH = 1e-140  # label differences below are mostly floor: they bound no quotient from below
+MANY = 8  # hits in a run from which all its label differences are computed at once
 FEW = 4  # candidates per row and column that are proven without tightening first
 SLACK = 1e-6  # relative, far above the rounding of lengths and of label differences
 TINY = 1e-40  # squared; above what float32 loses below its normal numbers
@@ -54,7 +55,7 @@ class Side(NamedTuple):
     labels: NDArray[np.float64]
 
 
-class Pace(NamedTuple):
+class Units(NamedTuple):
     """How lengths and label differences of a block are measured.
 
     Attributes
@@ -63,6 +64,8 @@ class Pace(NamedTuple):
         How ‖Δy‖ is taken.
     scale : float
         A power of two that brings the block's label differences to at most 1.
+    length : float
+        Screen length of a distance of 1.
     grain : float
         A screen length beyond what distances lose below the normal numbers.
     shortest, longest : float
@@ -71,12 +74,13 @@ class Pace(NamedTuple):
 
     code: int
     scale: float
+    length: float
     grain: float
     shortest: float
     longest: float
 
 
-def pace(code: int, scale: float, length: float) -> Pace:
+def units_of(code: int, scale: float, length: float) -> Units:
     """Return the measures of a block.
 
     Parameters
@@ -87,10 +91,8 @@ def pace(code: int, scale: float, length: float) -> Pace:
     length : float
         Screen length of a distance of 1.
     """
-    grain = length * 2.0**-1072
-    return Pace(
-        code, scale, grain, length / LARGEST / scale * (1 + SLACK), length / SMALLEST / scale
-    )
+    shortest = length / LARGEST / scale * (1 + SLACK)
+    return Units(code, scale, length, length * 2.0**-1072, shortest, length / SMALLEST / scale)
 
 
 @njit(nogil=True, cache=True)
@@ -126,17 +128,17 @@ def widest(
 
 
 @njit(nogil=True, cache=True)
-def spans(quotient, order, length, scale, slack, out):  # type: ignore[no-untyped-def]
+def spans(quotient, order, units, slack, out):  # type: ignore[no-untyped-def]
     """out[k] = an upper bound on the screen length per scaled label difference of row order[k].
 
-    length: screen length of a distance of 1; slack: relative, for the rounding of distances.
-    A chord is shorter than its angle, so the bound holds for angles as it is.
+    slack: relative, for the rounding of distances. A chord is shorter than its angle, so the bound
+    holds for angles as it is.
     """
     for k in range(order.shape[0]):
         value = min(quotient[order[k]], LARGEST)
         out[k] = np.inf
         if value > SMALLEST:
-            out[k] = length / value / scale * (1.0 + slack) * (1.0 + SLACK)
+            out[k] = units.length / value / units.scale * (1.0 + slack) * (1.0 + SLACK)
 
 
 @njit(nogil=True, cache=True)
@@ -197,7 +199,7 @@ def _boxes(labels):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _radii(side, boxes, pace):  # type: ignore[no-untyped-def]
+def _radii(side, boxes, units):  # type: ignore[no-untyped-def]
     """Squared screen lengths beyond which a row's pairs with a run of labels change nothing.
 
     boxes: (2, m, runs) of the other side. Returns (runs, n) float32, −∞ where all labels of a run
@@ -208,9 +210,9 @@ def _radii(side, boxes, pace):  # type: ignore[no-untyped-def]
     sizes, part = np.empty(n), np.empty(n)
     for r in range(boxes.shape[2]):
         low, high = boxes[0, :, r].copy(), boxes[1, :, r].copy()
-        _sizes(low, high, side.labels, side.labels, pace.code, pace.scale, part, sizes)
+        _sizes(low, high, side.labels, side.labels, units.code, units.scale, part, sizes)
         for j in range(n):
-            length = sizes[j] * side.span[j] + pace.grain
+            length = sizes[j] * side.span[j] + units.grain
             square = max(side.reach[j], length * length) * (1.0 + SLACK) + TINY
             out[r, j] = np.float32(square if sizes[j] > 0.0 else -np.inf)
     return out
@@ -218,7 +220,7 @@ def _radii(side, boxes, pace):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _hits(product, mine, low, reach, radius):  # type: ignore[no-untyped-def]
-    """Number of pairs of a row and a run whose low bound is within a radius (uint32: vectorised)."""
+    """Number of a row's pairs in a run whose low bound is within a radius (uint32: vectorised)."""
     hits = np.uint32(0)
     for j in range(product.shape[0]):
         bound = mine + low[j] - (product[j] + product[j])
@@ -227,44 +229,56 @@ def _hits(product, mine, low, reach, radius):  # type: ignore[no-untyped-def]
     return hits
 
 
-@njit(nogil=True, cache=True)
-def _look(product, mine, b, start, sizes, reach, span, grain, keep):  # type: ignore[no-untyped-def]
-    """keep[j]: whether a pair of a run matters, its own label difference considered."""
-    stop = start + product.shape[0]
-    low, reaches, spans = b.low[start:stop], b.reach[start:stop], b.span[start:stop]
-    for j in range(product.shape[0]):
-        bound = np.float64(mine + low[j] - (product[j] + product[j]))
-        length = sizes[j] * (span if span > spans[j] else spans[j]) + grain
-        within = (bound <= reach) | (bound <= reaches[j])
-        within = within | (bound <= length * length * (1.0 + SLACK) + TINY)
-        keep[j] = within & (sizes[j] > 0.0)
+@njit(nogil=True, cache=True, inline="always")
+def _size(a, i, b, j, code, scale):  # type: ignore[no-untyped-def]
+    """What `_sizes` says of two labels a[:, i] and b[:, j]."""
+    total = 0.0
+    for k in range(a.shape[0]):
+        t = abs(a[k, i] - b[k, j])
+        u = max(t * scale, FLOOR) if t > 0.0 else 0.0
+        if code == L1:
+            total += u
+        elif code == L2:
+            total += u * u
+        else:
+            total = max(total, u)
+    return np.sqrt(total) if code == L2 else total
 
 
 @njit(nogil=True, cache=True)
-def candidates(product, a, b, pace, triangle, limit, found):  # type: ignore[no-untyped-def]
+def candidates(product, a, b, units, triangle, limit, found):  # type: ignore[no-untyped-def]
     """List the pairs that can still matter; stop once there are more than `limit`.
 
     product: (rows, columns) float32; a, b: `Side`; with `triangle` only pairs i < j are listed.
     `found` (limit + RUN or all pairs, 2) int32 takes the pairs; the count is returned.
     """
-    rows, columns = product.shape
-    wide, high = _radii(a, _boxes(b.labels), pace), _radii(b, _boxes(a.labels), pace)
-    part, sizes, keep = np.empty(RUN), np.empty(RUN), np.empty(RUN, np.bool_)
-    count = 0
-    for i in range(rows):
+    wide, high = _radii(a, _boxes(b.labels), units), _radii(b, _boxes(a.labels), units)
+    labels, others, spans_b, reaches_b, lows = a.labels, b.labels, b.span, b.reach, b.low
+    part, sizes, count = np.empty(RUN), np.empty(RUN), 0
+    for i in range(product.shape[0]):
         row, low, radius = product[i], a.low[i], high[i // RUN]
         for r in range(wide.shape[0]):
-            start, stop = r * RUN, min((r + 1) * RUN, columns)
-            if wide[r, i] < 0.0 or (triangle and stop <= i):
+            start, stop = r * RUN, min((r + 1) * RUN, row.shape[0])
+            mine = wide[r, i]
+            if mine < 0.0 or (triangle and stop <= i):
                 continue
-            near = row[start:stop]
-            if _hits(near, low, b.low[start:stop], wide[r, i], radius[start:stop]) == 0:
+            hits = _hits(row[start:stop], low, lows[start:stop], mine, radius[start:stop])
+            if hits == 0:
                 continue
-            y, others, size = a.labels[:, i].copy(), b.labels[:, start:stop], sizes[: stop - start]
-            _sizes(y, y, others, others, pace.code, pace.scale, part, size)
-            _look(near, low, b, start, size, a.reach[i], a.span[i], pace.grain, keep)
-            for j in range(start, stop):
-                if keep[j - start] and (i < j or not triangle):
+            dense = hits > MANY
+            if dense:
+                y, run = labels[:, i].copy(), others[:, start:stop]
+                _sizes(y, y, run, run, units.code, units.scale, part, sizes[: stop - start])
+            for j in range(max(start, i + 1) if triangle else start, stop):
+                bound = low + lows[j] - (row[j] + row[j])
+                if bound > max(mine, radius[j]):
+                    continue
+                size = sizes[j - start]
+                if not dense:
+                    size = _size(labels, i, others, j, units.code, units.scale)
+                length = size * max(a.span[i], spans_b[j]) + units.grain
+                square = max(length * length, a.reach[i], reaches_b[j])
+                if size > 0.0 and bound <= square * (1.0 + SLACK) + TINY:
                     found[count, 0] = i
                     found[count, 1] = j
                     count += 1
@@ -274,7 +288,7 @@ def candidates(product, a, b, pace, triangle, limit, found):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
-def tighten(product, a, b, pace, gain):  # type: ignore[no-untyped-def]
+def tighten(product, a, b, units, gain):  # type: ignore[no-untyped-def]
     """Lower reaches and spans to what the high bounds of the block's pairs say.
 
     gain: at least the ratio of distance to screen length over all pairs, 0 without quotients. (An
@@ -284,7 +298,7 @@ def tighten(product, a, b, pace, gain):  # type: ignore[no-untyped-def]
     sizes, part, high = np.empty(columns), np.empty(columns), np.empty(columns)
     for i in range(product.shape[0]):
         y, row = a.labels[:, i].copy(), product[i]
-        _sizes(y, y, b.labels, b.labels, pace.code, pace.scale, part, sizes)
+        _sizes(y, y, b.labels, b.labels, units.code, units.scale, part, sizes)
         for j in range(columns):
             bound = np.float64(a.high[i]) + b.high[j] - 2.0 * row[j]
             bound = bound if bound > 0.0 else 0.0
@@ -293,9 +307,9 @@ def tighten(product, a, b, pace, gain):  # type: ignore[no-untyped-def]
         if gain > 0.0:
             for j in range(columns):
                 size = sizes[j] if sizes[j] > ROUGH else ROUGH
-                ratio = (np.sqrt(high[j]) + pace.grain) / size * gain
-                ratio = ratio if ratio > pace.shortest else pace.shortest
-                sure = (sizes[j] > ROUGH) & (ratio < pace.longest)
+                ratio = (np.sqrt(high[j]) + units.grain) / size * gain
+                ratio = ratio if ratio > units.shortest else units.shortest
+                sure = (sizes[j] > ROUGH) & (ratio < units.longest)
                 high[j] = ratio if sure else np.inf
             a.span[i] = _lower(high, a.span[i], b.span)
 

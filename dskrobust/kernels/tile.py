@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import InvalidDataError
-from ..metrics import CHORD, FUNCTION
+from ..metrics import FUNCTION
 from . import quotients, sweep
 from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
@@ -225,39 +225,27 @@ class _PanelPair:
 
     def _reduce_labelled(self, i: slice, j: slice, groups: tuple[int, int], triangle: bool) -> None:
         """Reduce a block where labels are mixed, real or vectors."""
-        job, parts = self.job, (i, j)
-        labels = self.a.labels[i], self.b.labels[j]
+        job, labels = self.job, (self.a.labels[i], self.b.labels[j])
         scale = quotients.label_scale(*labels)
         if scale == 0.0:
             return
         product, found = self._product(i, j), self.scratch.found
         length = float(job.screen.unit) / float(job.metric[2])
-        pace = quotients.pace(job.label_code, scale, length)
-        sides = []
-        for panel, tables, part, group, reach in zip(
-            (self.a, self.b),
-            (self.mine, self.theirs),
-            parts,
-            groups[::-1],
-            self._reaches(i, j, groups, np.float64),
-            strict=True,
-        ):
-            order, span = panel.order[part], np.zeros(len(reach))
-            if job.quotients:
-                quotients.spans(tables.quotient[:, group], order, length, scale, self.slack, span)
-            near = np.ascontiguousarray(panel.labels[part].T)
-            sides.append(quotients.Side(*panel.norms[:, part], reach, span, near))
+        units = quotients.units_of(job.label_code, scale, length)
+        reaches = self._reaches(i, j, groups, np.float64)
+        a = self._side(self.a, i, (self.mine, groups[1]), reaches[0], units)
+        b = self._side(self.b, j, (self.theirs, groups[0]), reaches[1], units)
         few = quotients.FEW * sum(product.shape)
-        count = quotients.candidates(product, *sides, pace, triangle, few, found)
+        count = quotients.candidates(product, a, b, units, triangle, few, found)
         if count > few:
             gain = quotients.gain_of(job.form.code) if job.quotients else 0.0
-            quotients.tighten(product, *sides, pace, gain)
-            count = quotients.candidates(product, *sides, pace, triangle, product.size, found)
+            quotients.tighten(product, a, b, units, gain)
+            count = quotients.candidates(product, a, b, units, triangle, product.size, found)
         self.counters.proven += quotients.prove(
             found,
             count,
             product,
-            (sides[0].low, sides[1].low),
+            (a.low, b.low),
             labels,
             (self.a.order[i], self.b.order[j]),
             (self.a.rows, self.b.rows),
@@ -266,6 +254,23 @@ class _PanelPair:
             (job.label_code, self.per_unit, self.slack),
             *self.sides,
         )
+
+    def _side(
+        self,
+        panel: Panel,
+        part: slice,
+        column: tuple[Tables, int],
+        reach: NDArray[np.float64],
+        units: quotients.Units,
+    ) -> quotients.Side:
+        """One side of a block, with what its tables' column knows already."""
+        span, (tables, group) = np.zeros(len(reach)), column
+        if self.job.quotients:
+            so_far = tables.quotient[:, group]
+            quotients.spans(so_far, panel.order[part], units, self.slack, span)
+        labels = np.ascontiguousarray(panel.labels[part].T)
+        low, high = panel.norms[:, part]
+        return quotients.Side(low, high, reach, span, labels)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
         dy = self.scratch.dy[: i.stop - i.start, : j.stop - j.start]
