@@ -43,7 +43,7 @@ def label_set(kind, n, m, size, rng):
     elif kind == "wide":  # squares of some differences vanish beside others
         y *= 10.0 ** rng.integers(-170, 1, (n, m))
     elif kind == "outlier":
-        y *= 1e-155
+        y *= 1e-170
         y[0] = 1.0
     elif kind == "one":
         y[1:] = y[0]
