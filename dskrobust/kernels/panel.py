@@ -286,12 +286,28 @@ def make_prefix_panel(
 def _sort(
     labels: NDArray[np.float64], split: NDArray[np.int16], job: PairJob
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
-    """Sort rows by group and class: order, labels in positions, runs."""
+    """Sort rows by group and label: order, labels in positions, runs."""
     categorical = job.label_code == 0
-    keys = (*labels.T[::-1], split) if categorical else (split,)
-    order = np.lexsort(keys).astype(np.int64)
+    order = np.lexsort((*labels.T[::-1], split)).astype(np.int64)
+    if labels.shape[1] > 1 and not categorical:
+        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(split[order])) + 1, len(order)]):
+            _gather(labels, order[lo:hi])
     labels, split = np.ascontiguousarray(labels[order]), split[order]
     return order, labels, tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
+
+
+def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
+    """Reorder rows so that every SHORT_RUN of them have labels close to each other (a k-d tree)."""
+    pending = [order]
+    while pending:
+        part = pending.pop()
+        if len(part) <= SHORT_RUN:
+            continue
+        near = labels[part]
+        widest = np.argmax(near.max(axis=0) - near.min(axis=0))
+        part[:] = part[np.argsort(near[:, widest], kind="stable")]
+        middle = -(-len(part) // (2 * SHORT_RUN)) * SHORT_RUN
+        pending += [part[:middle], part[middle:]]
 
 
 def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:

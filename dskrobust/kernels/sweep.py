@@ -13,26 +13,25 @@ from numba import njit
 from ..labels import CATEGORICAL, L1, L2
 from .distances import SCRATCH, finish, reduced, unfinish
 
-SMALLEST = 1e-290  # squares below have lost digits: they bound nothing
-LARGEST = 1e300  # keeps a squared quotient finite
+SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
+LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at least this
 RUN = 64  # columns counted together before any is looked at
 
 
 @njit(nogil=True, cache=True)
 def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
     """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
-    m = ya.shape[1]
     for i in range(ya.shape[0]):
         for j in range(yb.shape[0]):
-            if m == 1:
-                t = abs(ya[i, 0] - yb[j, 0])
-                out[i, j] = (1.0 if t > 0.0 else 0.0) if code == CATEGORICAL else t
-                continue
-            out[i, j] = _label_norm(ya[i], yb[j], code)
+            out[i, j] = label_difference(ya[i], yb[j], code)
 
 
 @njit(nogil=True, cache=True)
-def _label_norm(a, b, code):  # type: ignore[no-untyped-def]
+def label_difference(a, b, code):  # type: ignore[no-untyped-def]
+    """‖a − b‖ of two labels (m,); exactly 0 for equal labels only."""
+    if a.shape[0] == 1:
+        t = abs(a[0] - b[0])
+        return (1.0 if t > 0.0 else 0.0) if code == CATEGORICAL else t
     top = 0.0
     for k in range(a.shape[0]):
         t = abs(a[k] - b[k])
@@ -110,63 +109,6 @@ def nearest(product, b_low, a_label, b_label, found):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, cache=True)
-def tighten_quotients(product, dy, a, b, gain):  # type: ignore[no-untyped-def]
-    """Like `tighten`, for pairs with label differences `dy` and squared quotients besides.
-
-    a, b are the panels' (low, high, squared reach, squared quotient) rows, shape (4, n) float64.
-    gain: at most the squared ratio of screen length to distance over all pairs, 0 without
-    quotients. (An angle is up to π/2 times its chord: Δy/chord may exceed every quotient.)
-    """
-    for i in range(product.shape[0]):
-        for j in range(product.shape[1]):
-            if dy[i, j] == 0.0:
-                continue
-            high = a[1, i] + b[1, j] - 2.0 * product[i, j]
-            a[2, i] = min(a[2, i], high)
-            b[2, j] = min(b[2, j], high)
-            square = dy[i, j] * dy[i, j]
-            if gain > 0.0 and high > 0.0 and square > SMALLEST:
-                q = min(square / high * gain * (1.0 - 1e-6), LARGEST)
-                a[3, i] = max(a[3, i], q)
-                b[3, j] = max(b[3, j], q)
-
-
-@njit(nogil=True, cache=True)
-def quotient_survivors(product, dy, a, b, quotients, triangle, found):  # type: ignore[no-untyped-def]
-    """Like `survivors`, with label differences; a pair also survives where
-
-    ‖Δy‖² ≥ low · min(Q²(x), Q²(x′)), rounding allowed for.
-    """
-    count = 0
-    columns = product.shape[1]
-    for i in range(product.shape[0]):
-        for start in range(0, columns, RUN):
-            stop = min(start + RUN, columns)
-            hits = 0
-            for j in range(start, stop):
-                hits += _matters(product, dy, a, b, quotients, i, j)
-            if hits == 0:
-                continue
-            for j in range(start, stop):
-                if _matters(product, dy, a, b, quotients, i, j) and (i < j or not triangle):
-                    found[count, 0] = i
-                    found[count, 1] = j
-                    count += 1
-    return count
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _matters(product, dy, a, b, quotients, i, j):  # type: ignore[no-untyped-def]
-    low = a[0, i] + b[0, j] - 2.0 * product[i, j]
-    within = (low <= a[2, i]) | (low <= b[2, j])
-    if quotients:
-        least = min(a[3, i], b[3, j]) * low
-        square = dy[i, j] * dy[i, j]
-        within = within | (square >= least * (1.0 - 1e-6)) | (square <= SMALLEST)
-    return within & (dy[i, j] > 0.0)
-
-
-@njit(nogil=True, cache=True)
 def better(value, index, best, where):  # type: ignore[no-untyped-def]
     """Whether (value, index) comes before (best, where): smaller, then lower index."""
     return value < best or (value == best and index < where)
@@ -220,8 +162,8 @@ def limit_of(dy, i, j, gi, gj, a, b):  # type: ignore[no-untyped-def]
     """Return a distance beyond which pair (i, j) changes nothing."""
     limit = max(a[1][i, gj], b[1][j, gi])
     if a[3].shape[0]:
-        least = min(a[3][i, gj], b[3][j, gi])
-        reach = dy / least * (1.0 + 1e-14) if least > 0.0 else np.inf
+        least = min(a[3][i, gj], b[3][j, gi], LARGEST)
+        reach = dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf
         limit = max(limit, reach)
     return limit
 
@@ -258,17 +200,6 @@ def squared_reaches(reach, order, metric, per_unit, slack, out):  # type: ignore
             bound = value * per_unit * (1.0 + slack) + 1e-40
             if bound < out[k]:
                 out[k] = bound
-
-
-@njit(nogil=True, cache=True)
-def squared_quotients(quotient, order, metric, per_unit, slack, out):  # type: ignore[no-untyped-def]
-    """out[k] = max(out[k], a lower bound on the squared quotient per screen length)."""
-    factor = metric[2]
-    for k in range(order.shape[0]):
-        value = quotient[order[k]]
-        root = min(value * factor, 1e150)
-        if root * root > SMALLEST:
-            out[k] = max(out[k], min(root * root / per_unit * (1.0 - slack), LARGEST))
 
 
 @njit(nogil=True, cache=True)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..errors import InvalidDataError
-from ..metrics import CHORD, FUNCTION
-from . import sweep
+from ..metrics import FUNCTION
+from . import quotients, sweep
 from .panel import (
     SHORT_RUN,
     PairJob,
@@ -212,7 +212,7 @@ class _PanelPair:
         sides = ((self.a, self.b, self.mine), (self.b, self.a, self.theirs))
         for a, b, tables in sides[: 1 if self.a is self.b else 2]:
             for lo, hi, group in _groups(b.runs):
-                sample = np.unique(np.linspace(lo, hi - 1, SEEDS).astype(np.int64))
+                sample = np.unique(np.linspace(lo, hi - 1, min(SEEDS, SIDE)).astype(np.int64))
                 screen = b.screen[sample]
                 for start, stop, own in _groups(a.runs):
                     for i in _cut(start, stop, SIDE):
@@ -244,35 +244,45 @@ class _PanelPair:
 
     def reduce_runs(self, run: Run, other: Run) -> None:
         """Reduce the pairs between two runs, in blocks of SIDE × SIDE."""
-        for i in _cut(run.lo, run.hi, SIDE):
-            for j in _cut(other.lo, other.hi, SIDE):
-                triangle = self.a is self.b and i == j
-                if self.a is self.b and run is other and j[0] < i[0]:
-                    continue
-                self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
-                groups = (run.group, other.group)
-                uniform = run.label is not None and other.label is not None
-                self._reduce_block(slice(*i), slice(*j), groups, triangle, uniform)
+        uniform = run.label is not None and other.label is not None
+        for i, j in self._blocks(run, other):
+            triangle = self.a is self.b and i == j
+            if self.a is self.b and run is other and j[0] < i[0]:
+                continue
+            self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
+            groups = (run.group, other.group)
+            self._reduce_block(slice(*i), slice(*j), groups, triangle, uniform)
+
+    def _blocks(self, run: Run, other: Run) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Blocks of two runs; with quotients those with the largest label differences first.
+
+        Large quotients found early spare the proofs of all that are smaller.
+        """
+        rows, columns = list(_cut(run.lo, run.hi, SIDE)), list(_cut(other.lo, other.hi, SIDE))
+        blocks = [(i, j) for i in rows for j in columns]
+        if self.job.quotients:
+            widest = quotients.widest(self.a.labels, rows, self.b.labels, columns)
+            blocks = [blocks[k] for k in np.argsort(-widest, axis=None, kind="stable")]
+        return blocks
 
     def _reduce_block(
         self, i: slice, j: slice, groups: tuple[int, int], triangle: bool, uniform: bool
     ) -> None:
+        if self.job.form.screened and not uniform:
+            self._reduce_labelled(i, j, groups, triangle)
+            return
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
-        if self.job.form.screened and uniform:
+        if self.job.form.screened:
             found, count = self._uniform_survivors(i, j, groups)
-            dy = NO_LABELS
-        else:
-            dy = self._label_differences(i, j)
-            if self.job.form.code == FUNCTION:
-                self._call_function(dy, i, j, triangle, groups)
-                return
-            if not self.job.form.screened:
-                sweep.direct(dy, *rows, triangle, groups, self.job.metric, *self.sides)
-                self.counters.proven += dy.size
-                return
-            found, count = self._survivors(dy, i, j, groups, triangle)
-        self.counters.proven += count
-        sweep.prove(found, count, dy, *rows, groups, self.job.metric, *self.sides)
+            self.counters.proven += count
+            sweep.prove(found, count, NO_LABELS, *rows, groups, self.job.metric, *self.sides)
+            return
+        dy = self._label_differences(i, j)
+        if self.job.form.code == FUNCTION:
+            self._call_function(dy, i, j, triangle, groups)
+            return
+        sweep.direct(dy, *rows, triangle, groups, self.job.metric, *self.sides)
+        self.counters.proven += dy.size
 
     def _product(self, i: slice, j: slice) -> NDArray[np.float32]:
         shape = i.stop - i.start, j.stop - j.start
@@ -301,46 +311,74 @@ class _PanelPair:
         """Candidates between two runs of one label each, and so of different labels."""
         product = self._product(i, j)
         mine, theirs = self._reaches(i, j, groups, np.float32)
-        (a_low, a_high), (b_low, b_high) = self.a.norms[:, i], self.b.norms[:, j]
-        found = self.scratch.found
-        count = sweep.survivors(product, a_low, b_low, mine, theirs, False, found)
-        if self.a.prefix is None or self.b.prefix is None:
-            return found, count
-        self.counters.screened += count
-        a = self.a.prefix, self.a.order[i], a_high, mine
-        b = self.b.prefix, self.b.order[j], b_high, theirs
-        return found, refine(found, count, a, b, margin(self.a.prefix.shape[1]))
+        lows, found = (self.a.norms[0, i], self.b.norms[0, j]), self.scratch.found
+        count = sweep.survivors(product, *lows, mine, theirs, False, found)
+        if self.a.prefix is not None:
+            count = self._refine(found, count, i, j, [mine, theirs])
+        return found, count
 
-    def _survivors(
-        self, dy: NDArray[np.float64], i: slice, j: slice, groups: tuple[int, int], triangle: bool
-    ) -> tuple[NDArray[np.int32], int]:
-        """Candidates where labels are mixed, real or vectors."""
-        product = self._product(i, j)
-        bounds = []
+    def _refine(
+        self, found: NDArray[np.int32], count: int, i: slice, j: slice, reaches: list[Any]
+    ) -> int:
+        """Drop the listed pairs that their long prefixes rule out; return how many are left."""
+        assert self.a.prefix is not None
+        assert self.b.prefix is not None
+        self.counters.screened += count
+        a = self.a.prefix, self.a.order[i], self.a.norms[1, i], reaches[0]
+        b = self.b.prefix, self.b.order[j], self.b.norms[1, j], reaches[1]
+        return int(refine(found, count, a, b, margin(self.a.prefix.shape[1])))
+
+    def _reduce_labelled(self, i: slice, j: slice, groups: tuple[int, int], triangle: bool) -> None:
+        """Reduce a block where labels are mixed, real or vectors."""
+        job, labels = self.job, (self.a.labels[i], self.b.labels[j])
+        scale = quotients.label_scale(*labels)
+        if scale == 0.0:
+            return
+        product, found = self._product(i, j), self.scratch.found
+        length = float(self.a.unit) / float(job.metric[2])
+        units = quotients.units_of(job.label_code, scale, length)
         reaches = self._reaches(i, j, groups, np.float64)
-        for panel, tables, part, group, reach in (
-            (self.a, self.mine, i, groups[1], reaches[0]),
-            (self.b, self.theirs, j, groups[0], reaches[1]),
-        ):
-            quotient = np.zeros(len(reach))
-            if self.job.quotients:
-                sweep.squared_quotients(
-                    tables.quotient[:, group],
-                    panel.order[part],
-                    self.job.metric,
-                    self.per_unit,
-                    self.slack,
-                    quotient,
-                )
-            low, high = panel.norms[:, part].astype(np.float64)
-            bounds.append(np.stack([low, high, reach, quotient]))
-        quotients, found = self.job.quotients, self.scratch.found
-        a, b = bounds
-        chords = self.job.form.code == CHORD
-        gain = (4 / np.pi**2 if chords else 1.0) if quotients else 0.0
-        if self.a.prefix is None:
-            sweep.tighten_quotients(product, dy, a, b, gain)
-        return found, sweep.quotient_survivors(product, dy, a, b, quotients, triangle, found)
+        a = self._side(self.a, i, (self.mine, groups[1]), reaches[0], units)
+        b = self._side(self.b, j, (self.theirs, groups[0]), reaches[1], units)
+        prefixed = self.a.prefix is not None
+        few = product.size if prefixed else quotients.FEW * sum(product.shape)
+        count = quotients.candidates(product, a, b, units, triangle, few, found)
+        if count > few:
+            gain = quotients.gain_of(job.form.code) if job.quotients else 0.0
+            quotients.tighten(product, a, b, units, gain)
+            count = quotients.candidates(product, a, b, units, triangle, product.size, found)
+        if prefixed and not job.quotients:
+            count = self._refine(found, count, i, j, reaches)
+        self.counters.proven += quotients.prove(
+            found,
+            count,
+            product,
+            (a.low, b.low),
+            labels,
+            (self.a.order[i], self.b.order[j]),
+            (self.a.rows, self.b.rows),
+            groups,
+            job.metric,
+            (job.label_code, self.per_unit, self.slack),
+            *self.sides,
+        )
+
+    def _side(
+        self,
+        panel: Panel,
+        part: slice,
+        column: tuple[Tables, int],
+        reach: NDArray[np.float64],
+        units: quotients.Units,
+    ) -> quotients.Side:
+        """One side of a block, with what its tables' column knows already."""
+        span, (tables, group) = np.zeros(len(reach)), column
+        if self.job.quotients:
+            so_far = tables.quotient[:, group]
+            quotients.spans(so_far, panel.order[part], units, self.slack, span)
+        labels = np.ascontiguousarray(panel.labels[part].T)
+        low, high = panel.norms[:, part]
+        return quotients.Side(low, high, reach, span, labels)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
         dy = self.scratch.dy[: i.stop - i.start, : j.stop - j.start]
