@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..store import ResultTables, Store
 
 FIRST = 10  # least robust rows, and contradictions, that are shown
+TOGETHER = "all together"  # R in the union of the groups
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -34,6 +35,7 @@ class Loaded:
     nearest: NDArray[np.int64]
     split: NDArray[np.int16]
     groups: tuple[str, ...]
+    together: NDArray[np.float64]
 
     def of_group(self, group: str) -> NDArray[np.float64]:
         """R of the samples of a group."""
@@ -44,6 +46,12 @@ class Loaded:
         """R of every group that has samples."""
         found = {group: self.of_group(group) for group in self.groups}
         return {group: values for group, values in found.items() if len(values)}
+
+    @property
+    def with_union(self) -> dict[str, NDArray[np.float64]]:
+        """R of every group, and of all samples in the union of several groups (paper, 3.5)."""
+        own = self.by_group
+        return own | {TOGETHER: self.together} if len(own) > 1 else own
 
     def least(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the least robust samples, ties by row number."""
@@ -63,19 +71,21 @@ def load(scores: Scores) -> Loaded:
     """Read stored scores."""
     from dask.base import compute
 
-    names = [field.name for field in fields(Loaded) if field.name != "groups"]
-    values = compute(*(getattr(scores, name) for name in names), scheduler="threads")
-    return Loaded(**dict(zip(names, values, strict=True)), groups=scores.groups)
+    names = [f.name for f in fields(Loaded) if f.name not in ("groups", "together")]
+    wanted = *(getattr(scores, name) for name in names), scores.robustness_within()
+    *values, together = compute(*wanted, scheduler="threads")
+    named = dict(zip(names, values, strict=True))
+    return Loaded(**named, groups=scores.groups, together=together)
 
 
 def group_table(loaded: Loaded) -> Table:
-    """Return R's least, median and largest value for every group."""
+    """Return R's least, median and largest value for every group and for their union."""
     import numpy as np
 
     from .. import terminal
 
     shown = terminal.table("R in", "samples", "least", "median", "largest")
-    for group, values in loaded.by_group.items():
+    for group, values in loaded.with_union.items():
         cells = (f"{v:.4f}" for v in (values.min(), np.median(values), values.max()))
         terminal.add_row(shown, group, f"{len(values):,}", *cells)
     return shown
@@ -207,8 +217,8 @@ def _distribution(loaded: Loaded) -> dict[str, Any]:
 
     from ..terminal import bin_edges
 
-    by_group = loaded.by_group
-    edges = bin_edges(list(by_group.values()))
+    distributions = loaded.with_union
+    edges = bin_edges(list(distributions.values()))
     return {
         group: {
             "samples": len(values),
@@ -221,7 +231,7 @@ def _distribution(loaded: Loaded) -> dict[str, Any]:
                 "counts": np.histogram(values, edges)[0].tolist(),
             },
         }
-        for group, values in by_group.items()
+        for group, values in distributions.items()
     }
 
 
