@@ -52,6 +52,8 @@ class Workload:
         Whether rows are converted or transformed, so that they are held twice.
     matrix : bool
         Whether rows are multiplied by a (columns, columns) float64 matrix.
+    coarse_bytes : int
+        Bytes of a row's bounds, for metrics that no product bounds; 0 without.
     """
 
     segments: tuple[int, ...]
@@ -65,6 +67,7 @@ class Workload:
     done_segments: int = 0
     copied: bool = False
     matrix: bool = False
+    coarse_bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -74,7 +77,8 @@ class Workload:
     def panel_row_bytes(self) -> int:
         """Bytes of a row in a panel."""
         copy = self.stored_bytes if self.copied else 0
-        return self.columns * (self.kernel_bytes + copy + (4 if self.screened else 0))
+        screen = 4 if self.screened else 0
+        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes
 
     @property
     def table_row_bytes(self) -> int:
@@ -192,7 +196,8 @@ def make_plan(
 
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
-    seconds = 2.0 * work.columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
+    slower = 1 if work.screened or work.coarse_bytes else 8
+    seconds = 2.0 * work.columns / FLOPS * slower + PAIRS_OVERHEAD
     size = int(sqrt(TILE_SECONDS / seconds))
     least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))

@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
-from .kernels import kernel_dtype
+from .kernels import kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .pairwise import PairSpec, TileSpec, build, check_summary, start_graph
@@ -240,6 +240,7 @@ def _plan(
         done_segments,
         copied=widened or kernel != dtype,
         matrix=form.matrix is not None,
+        coarse_bytes=row_bytes(spec.columns, form, kernel),
     )
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)

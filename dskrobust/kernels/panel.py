@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from ..metrics import KernelForm
+from .coarse import Coarse, Grid
 from .distances import center_rows, linear_rows, unit_rows
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
@@ -171,6 +172,8 @@ class Panel:
         Centred, scaled and rounded rows, in positions.
     norms : ndarray (2, n) float32
         Low and high squared norms, margins included (DESIGN.md, "The proof").
+    coarse : Coarse, optional
+        The rows in few bytes, for metrics that no product bounds.
     """
 
     first: int
@@ -180,6 +183,7 @@ class Panel:
     runs: tuple[Run, ...]
     screen: NDArray[np.float32]
     norms: NDArray[np.float32]
+    coarse: Coarse | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -192,6 +196,7 @@ def make_panel(
     split: NDArray[np.int16],
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
+    grid: Callable[[NDArray[Any]], Grid | None] | None = None,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -204,6 +209,8 @@ def make_panel(
     split : ndarray (n,) int16
     buffer : ndarray (n or more, d) float32, optional
         Where to keep the rows for the screen.
+    grid : callable, optional
+        From the rows to the grid that makes bytes of them, where there is one.
     """
     categorical = job.label_code == 0
     keys = (*labels.T[::-1], split) if categorical else (split,)
@@ -215,7 +222,9 @@ def make_panel(
         screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
         norms = _screen_rows(rows, order, job.screen, screen)
     runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
-    return Panel(first, rows, order, labels, runs, screen, norms)
+    found = grid(rows) if grid is not None else None
+    coarse = found.coarse(rows, order) if found is not None else None
+    return Panel(first, rows, order, labels, runs, screen, norms, coarse)
 
 
 def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from ..errors import InvalidDataError
 from ..metrics import CHORD, FUNCTION
 from . import sweep
+from .bounded import ByteSweeps
 from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
@@ -36,11 +37,12 @@ class Counters:
 class _Scratch:
     """Buffers of one tile's sweeps, so that none is allocated in the inner loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: PairJob) -> None:
         self.product = np.empty(SIDE * SIDE, np.float32)
         self.found = np.empty((SIDE * SIDE, 2), np.int32)
         self.dy = np.empty((SIDE, SIDE))
         self._screens: dict[int, NDArray[np.float32]] = {}
+        self.bytes = ByteSweeps(job)
 
     def screen(
         self, side: int, rows: int, columns: int, job: PairJob
@@ -83,13 +85,13 @@ def reduce_tile(
     right = left
     if not same:
         right = Tables.empty(columns[0], columns[1] - columns[0], job.groups, job.quotients)
-    counters, scratch = Counters(), _Scratch()
+    counters, scratch = Counters(), _Scratch(job)
 
     def panel(lo: int, hi: int, side: int) -> Panel:
         counters.rows_read += hi - lo
         features, labels, split = read(lo, hi, side)
         buffer = scratch.screen(side, panel_rows[side], features.shape[1], job)
-        return make_panel(lo, features, labels, split, job, buffer)
+        return make_panel(lo, features, labels, split, job, buffer, scratch.bytes.grid_of)
 
     def strip(lo: int, hi: int) -> None:
         """One panel of rows against all columns; panels are only held by the call they serve."""
@@ -165,6 +167,13 @@ class _PanelPair:
         self, i: slice, j: slice, groups: tuple[int, int], triangle: bool, uniform: bool
     ) -> None:
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
+        if self.scratch.bytes.serves(self.a, self.b):
+            dy = NO_LABELS if uniform else self._label_differences(i, j)
+            bound = self.scratch.product
+            self.counters.proven += self.scratch.bytes.reduce(
+                self.a, self.b, i, j, dy, triangle, groups, self.sides, bound
+            )
+            return
         if self.job.form.screened and uniform:
             found, count = self._uniform_survivors(i, j, groups)
             dy = NO_LABELS
