@@ -400,7 +400,8 @@ class ByteSweeps:
     """
 
     def __init__(self, job: PairJob) -> None:
-        self._job, self._lead, self._grid, self._asked = job, FIRST_LEAD, None, False
+        self._job, self._lead, self._asked = job, FIRST_LEAD, False
+        self._grid: Grid | None = None
         self._seen = self._passed = 0
         self._lanes, self._powers = np.empty(SCRATCH), np.empty((0, 0))
 

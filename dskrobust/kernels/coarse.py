@@ -20,7 +20,7 @@ LEAST_ROWS = 64  # smaller panels are done before a grid is made
 LEAST_COLUMNS = 24
 NARROW = 128  # columns up to which every column is its own group
 FIRST, SECOND = 64, 512  # groups of the two coarse levels; powers of two
-SAMPLE = 512  # rows that a grid is made from
+SAMPLE = 256  # rows that a grid is made from
 LEVELS = 3
 
 
@@ -88,7 +88,8 @@ class Grid:
 
     def coarse(self, rows: NDArray[Any], order: NDArray[np.int64]) -> Coarse:
         """Return a panel's bytes; uint8 rows are their own."""
-        parts, errors = [], []
+        parts: list[NDArray[Any]] = []
+        errors: list[NDArray[np.float64]] = []
         for k, level in enumerate(self.levels):
             if level is None:
                 whole = k == LEVELS - 1 and rows.dtype == np.uint8
@@ -99,7 +100,7 @@ class Grid:
             part, error = _cut_bytes(level, rows, by, self.power)
             parts.append(part)
             errors.append(error)
-        return Coarse(*parts, *errors)
+        return Coarse(parts[0], parts[1], parts[2], errors[0], errors[1], errors[2])
 
 
 def power_of(form: KernelForm) -> int:
@@ -121,7 +122,7 @@ def make_grid(rows: NDArray[Any], form: KernelForm) -> Grid | None:
         return None
     sample = rows[np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)].astype(np.float64)
     size = float(np.abs(sample).max())
-    if not 1e-200 < size:
+    if not size > 1e-200:
         return None
     slack = (d + form.p * (form.code == MINKOWSKI) + 32) * 2.0**-50
     p = {CITYBLOCK: 1.0, CHEBYSHEV: np.inf}.get(form.code, form.p)
@@ -170,7 +171,7 @@ def _level(
     low, high = ordered[cut], ordered[len(ordered) - 1 - cut]
     half = float((high / 2 - low / 2).max())
     step = half * 2 / 255
-    if not 1e-250 < step:  # constant columns
+    if not step > 1e-250:  # constant columns
         step = 1.0
     return Level(columns, starts, weights, low / 2 + high / 2 - step * 127.5, step)
 
@@ -212,25 +213,24 @@ def _to_bytes(rows, order, grid, power, out, error):  # type: ignore[no-untyped-
     """Fill `out` with the nearest bytes, `error` with a bound on how far they are, in steps.
 
     The bound holds the rounding of this very computation: a sum of s terms in float64 is off by
-    less than (s + 8)·2⁻⁵² of the sum of sizes, and what follows by as much of what it adds to.
+    less than (s + 8)·2⁻⁵² of s times the largest, and what follows by as much of what it adds to.
     """
     columns, starts, weights, low, step = grid
     inverse = 1.0 / step
     for i in range(order.shape[0]):
-        row = rows[order[i]]
-        total = 0.0
+        row, total, size = rows[order[i]], 0.0, 0.0
+        for c in range(row.shape[0]):
+            size = max(size, abs(np.float64(row[c])))
         for g in range(low.shape[0]):
-            value, size = 0.0, 0.0
+            value, count = 0.0, starts[g + 1] - starts[g]
             for c in range(starts[g], starts[g + 1]):
-                x = np.float64(row[columns[c]])
-                value += x
-                size += abs(x)
+                value += np.float64(row[columns[c]])
             value *= weights[g]
             near = np.rint(min(max((value - low[g]) * inverse, 0.0), 255.0))
             out[i, g] = np.uint8(near)
             off = abs(value - (low[g] + step * near))
-            scale = size * weights[g] + abs(low[g]) + 255.0 * step
-            off += (starts[g + 1] - starts[g] + 8) * 2.0**-52 * scale
+            scale = count * weights[g] * size + abs(low[g]) + 255.0 * step
+            off += (count + 8) * 2.0**-52 * scale
             off *= inverse
             if power == 0:
                 total = max(total, off)
