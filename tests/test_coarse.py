@@ -107,6 +107,7 @@ def test_rows_outside_the_sample_stay_bounded(always, monkeypatch):
     assert_bounded(X, "chebyshev")
 
 
+@pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 @given(
     metric=st.sampled_from(METRICS),
     kind=st.sampled_from(["ties", "gaussian", "clusters"]),

@@ -379,16 +379,28 @@ def _settle(i, j, args, bound, state):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _every_pair(where, dy, triangle, orders, job, sides, tables, scratch):  # type: ignore[no-untyped-def]
-    """Compute every pair of a block as far as it can matter."""
+    """Compute every pair of a block of uint8 rows as far as it can matter."""
     i0, i1, j0, j1 = where
+    (code, _, factor), power, _, slack, (gi, gj) = job
+    rows_a, rows_b = sides[2], sides[3]
+    (a, b), (order_a, order_b) = tables, orders
+    plain, columns = code != MINKOWSKI, rows_a.shape[1]
     proven = 0
     for i in range(i0, i1):
         for j in range(i + 1 if triangle else j0, j1):
             difference = dy[i - i0, j - j0] if dy.shape[0] else 1.0
             if difference == 0.0:
                 continue
-            r, s = orders[0][i], orders[1][j]
-            proven += _prove(r, s, difference, job, sides, tables, scratch)
+            r, s = order_a[i], order_b[j]
+            limit = unfinish(code, factor, limit_of(difference, r, s, gi, gj, a, b))
+            found = apart(power, rows_a, r, rows_b, s)
+            if found > raised(power, limit * (1.0 + slack) + 1e-6, columns):
+                continue
+            proven += 1
+            if plain:
+                record(finish(code, factor, found), difference, r, s, gi, gj, a, b)
+            else:
+                _prove(r, s, difference, job, sides, tables, scratch)
     return (i1 - i0) * (j1 - j0), proven
 
 

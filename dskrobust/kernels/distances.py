@@ -100,22 +100,12 @@ def _largest(a, b, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _count(a, b):  # type: ignore[no-untyped-def]
+def _differing(a, b):  # type: ignore[no-untyped-def]
+    """Number of columns that differ."""
     count = np.int32(0)  # narrow, so that many columns fit a vector
     for k in range(a.shape[0]):
         count = np.int32(count + np.int32(a[k] != b[k]))
-    return count
-
-
-@njit(nogil=True, cache=True)
-def _differing(a, b, limit):  # type: ignore[no-untyped-def]
-    """Number of columns that differ, or infinity once it exceeds `limit`."""
-    count = 0.0
-    for start in range(0, a.shape[0], STRIDE):
-        count += np.float64(_count(a[start : start + STRIDE], b[start : start + STRIDE]))
-        if count > limit:
-            return np.inf
-    return count
+    return np.float64(count)
 
 
 @njit(nogil=True, cache=True)
@@ -154,7 +144,7 @@ def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
         return _largest(a, b, limit)
     if code == MINKOWSKI:
         return _power_mean(a, b, p, limit)
-    return _differing(a, b, limit)
+    return _differing(a, b)
 
 
 @njit(nogil=True, cache=True)
