@@ -20,7 +20,8 @@ LEAST_ROWS = 64  # smaller panels are done before a grid is made
 LEAST_COLUMNS = 24
 NARROW = 128  # columns up to which every column is its own group
 FIRST, SECOND = 64, 512  # groups of the two coarse levels; powers of two
-SAMPLE = 256  # rows that a grid is made from
+SAMPLE = 256  # rows that a grid is made from, at most
+SAMPLE_VALUES = 2**19  # in 4 MiB: copies of a sample fit the scratch that is planned for
 LEVELS = 3
 
 
@@ -120,7 +121,8 @@ def make_grid(rows: NDArray[Any], form: KernelForm) -> Grid | None:
         return None
     if n < LEAST_ROWS or d < LEAST_COLUMNS:
         return None
-    sample = rows[np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)].astype(np.float64)
+    count = min(n, SAMPLE, max(16, SAMPLE_VALUES // d))
+    sample = rows[np.linspace(0, n - 1, count).astype(np.int64)].astype(np.float64)
     size = float(np.abs(sample).max())
     if not size > 1e-200:
         return None
