@@ -55,6 +55,8 @@ class Workload:
         Whether rows are multiplied by a (columns, columns) float64 matrix.
     prefixed : bool
         Whether pairs may be screened by prefixes of their rows.
+    coarse_bytes : int
+        Bytes of a row's bounds, for metrics that no product bounds; 0 without.
     """
 
     segments: tuple[int, ...]
@@ -69,6 +71,7 @@ class Workload:
     copied: bool = False
     matrix: bool = False
     prefixed: bool = False
+    coarse_bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -78,7 +81,8 @@ class Workload:
     def panel_row_bytes(self) -> int:
         """Bytes of a row in a panel."""
         copy = self.stored_bytes if self.copied else 0
-        return self.columns * (self.kernel_bytes + copy + (4 if self.screened else 0))
+        screen = 4 if self.screened else 0
+        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes
 
     @property
     def table_row_bytes(self) -> int:
@@ -208,7 +212,8 @@ def make_plan(
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
     columns = min(work.columns, PREFIX_COLUMNS) if work.prefixed else work.columns
-    seconds = 2.0 * columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
+    slower = 1 if work.screened or work.coarse_bytes else 8
+    seconds = 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
     size = int(sqrt(TILE_SECONDS / seconds))
     least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))

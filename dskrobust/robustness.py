@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
-from .kernels import Depths, kernel_dtype
+from .kernels import Depths, kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .pairwise import (
@@ -262,6 +262,7 @@ def _plan(
         copied=widened or kernel != dtype,
         matrix=form.matrix is not None,
         prefixed=spec.prefixed,
+        coarse_bytes=row_bytes(spec.columns, form, kernel),
     )
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)

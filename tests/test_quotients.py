@@ -251,6 +251,6 @@ def test_warm_tables_change_nothing(labels):
         panel = make_panel(0, X, y, np.zeros(200, np.int16), job)
         warm = cold.merge(Tables.empty(0, 200, 1, True))
         again, counters = warm.part(0, 200), tile.Counters()
-        tile._reduce_panels(panel, panel, again, again, job, tile._Scratch(), counters)
+        tile._reduce_panels(panel, panel, again, again, job, tile._Scratch(job), counters)
     assert same(cold, again)
     assert counters.proven < 4 * 200  # the deciding pairs and their near ties

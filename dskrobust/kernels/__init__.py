@@ -1,6 +1,7 @@
 """Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
 from .basis import choose_basis, sample_pieces
+from .coarse import row_bytes
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
 from .prefix import Basis, Depths, project
 from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile, warm_up
@@ -21,6 +22,7 @@ __all__ = [
     "project",
     "reduce_rows",
     "reduce_tile",
+    "row_bytes",
     "sample_pieces",
     "warm_up",
 ]

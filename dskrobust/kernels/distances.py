@@ -42,14 +42,6 @@ def _exceeds(lanes, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _highest(lanes):  # type: ignore[no-untyped-def]
-    top = lanes[0]
-    for m in range(1, LANES):
-        top = max(top, lanes[m])
-    return top
-
-
-@njit(nogil=True, cache=True)
 def _sum_squares(a, b, limit, lanes):  # type: ignore[no-untyped-def]
     """Σ(a − b)², or infinity once a partial sum exceeds `limit`.
 
@@ -107,43 +99,54 @@ def _sum_sizes(a, b, limit, lanes):  # type: ignore[no-untyped-def]
     return _fold(lanes, d)
 
 
-@njit(nogil=True, cache=True)
-def _largest(a, b, limit, lanes):  # type: ignore[no-untyped-def]
-    """max|a − b|, or infinity once it exceeds `limit`."""
-    d = a.shape[0]
-    for m in range(LANES):
-        lanes[m] = 0.0
-    whole = d - d % LANES
-    for k in range(0, whole, LANES):  # from 0, so that Numba knows no index is negative
-        for m in range(LANES):
-            t = abs(np.float64(a[k + m]) - np.float64(b[k + m]))
-            lanes[m] = t if t > lanes[m] else lanes[m]
-        if k % STRIDE == STRIDE - LANES and _highest(lanes) > limit:
-            return np.inf
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _top(a, b):  # type: ignore[no-untyped-def]
+    """max|a − b|: the same in every order, so the vectoriser may choose one."""
     top = 0.0
-    for k in range(whole, d):
+    for k in range(a.shape[0]):
         top = max(top, abs(np.float64(a[k]) - np.float64(b[k])))
-    return max(top, _highest(lanes))
+    return top
+
+
+@njit(nogil=True, cache=True)
+def _largest(a, b, limit):  # type: ignore[no-untyped-def]
+    """max|a − b|, or infinity once it exceeds `limit`."""
+    top = 0.0
+    for start in range(0, a.shape[0], STRIDE):
+        top = max(top, _top(a[start : start + STRIDE], b[start : start + STRIDE]))
+        if top > limit:
+            return np.inf
+    return top
 
 
 @njit(nogil=True, cache=True)
 def _differing(a, b):  # type: ignore[no-untyped-def]
     """Number of columns that differ."""
-    count = 0
+    count = np.int32(0)  # narrow, so that many columns fit a vector
     for k in range(a.shape[0]):
-        count += a[k] != b[k]
+        count = np.int32(count + np.int32(a[k] != b[k]))
     return np.float64(count)
 
 
 @njit(nogil=True, cache=True)
-def _power_mean(a, b, p, limit, lanes):  # type: ignore[no-untyped-def]
+def power_bar(limit, top, p):  # type: ignore[no-untyped-def]
+    """A sum of (t/top)^p beyond which top·sum^(1/p) exceeds `limit`, rounding included."""
+    if limit == np.inf:
+        return np.inf
+    return (limit / top) ** p * (1.0 + (p + 8.0) * 1e-14) + (p + 8.0) * 1e-14
+
+
+@njit(nogil=True, cache=True)
+def _power_mean(a, b, p, limit):  # type: ignore[no-untyped-def]
     """(Σ|t|^p)^(1/p), scaled by the largest term so that no power under- or overflows."""
-    top = _largest(a, b, limit, lanes)
+    top = _largest(a, b, limit)
     if top == 0.0 or top == np.inf:
         return top
-    total = 0.0
+    total, bar = 0.0, power_bar(limit, top, p)
     for k in range(a.shape[0]):
         total += (abs(np.float64(a[k]) - np.float64(b[k])) / top) ** p
+        if total > bar:
+            return np.inf
     return top * total ** (1.0 / p)
 
 
@@ -160,9 +163,9 @@ def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
     if code == CITYBLOCK:
         return _sum_sizes(a, b, limit, lanes)
     if code == CHEBYSHEV:
-        return _largest(a, b, limit, lanes)
+        return _largest(a, b, limit)
     if code == MINKOWSKI:
-        return _power_mean(a, b, p, limit, lanes)
+        return _power_mean(a, b, p, limit)
     return _differing(a, b)
 
 
@@ -200,7 +203,7 @@ def unit_rows(rows, out):  # type: ignore[no-untyped-def]
     """Divide rows by their Euclidean norms; return the first row without one, or -1."""
     zero, lanes = np.zeros(rows.shape[1]), np.empty(SCRATCH)
     for i in range(rows.shape[0]):
-        top = _largest(rows[i], zero, np.inf, lanes)
+        top = _largest(rows[i], zero, np.inf)
         if top == 0.0:
             return i
         for k in range(rows.shape[1]):

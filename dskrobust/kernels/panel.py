@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from ..metrics import KernelForm
+from .coarse import Coarse, Grid
 from .distances import center_rows, linear_rows, unit_rows
 from .prefix import Depths, screen_prefixes
 
@@ -198,6 +199,8 @@ class Panel:
         Screen length of one unit of the rows.
     prefix : ndarray (n, k + 2) float32, optional
         In row order.
+    coarse : Coarse, optional
+        The rows in few bytes, for metrics that no product bounds.
     """
 
     first: int
@@ -210,6 +213,7 @@ class Panel:
     load: Callable[[], NDArray[Any]]
     unit: float
     prefix: NDArray[np.float32] | None = None
+    coarse: Coarse | None = None
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -227,6 +231,7 @@ def make_panel(
     split: NDArray[np.int16],
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
+    grid: Callable[[NDArray[Any]], Grid | None] | None = None,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -239,6 +244,8 @@ def make_panel(
     split : ndarray (n,) int16
     buffer : ndarray (n or more, d) float32, optional
         Where to keep the rows for the screen.
+    grid : callable, optional
+        From the rows to the grid that makes bytes of them, where there is one.
     """
     order, labels, runs = _sort(labels, split, job)
     rows = kernel_rows(features, first, job)
@@ -246,8 +253,11 @@ def make_panel(
     if job.form.screened:
         screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
         norms = _screen_rows(rows, order, job.screen, screen)
+    found = grid(rows) if grid is not None else None
+    coarse = found.coarse(rows, order) if found is not None else None
+    columns, unit = rows.shape[1], job.screen.unit
     return Panel(
-        first, order, labels, runs, screen, norms, rows.shape[1], lambda: rows, job.screen.unit
+        first, order, labels, runs, screen, norms, columns, lambda: rows, unit, coarse=coarse
     )
 
 

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from ..errors import InvalidDataError
 from ..metrics import FUNCTION
 from . import quotients, sweep
+from .bounded import ByteSweeps
 from .panel import (
     SHORT_RUN,
     PairJob,
@@ -65,11 +66,12 @@ class Counters:
 class _Scratch:
     """Buffers of one tile's sweeps, so that none is allocated in the inner loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: PairJob) -> None:
         self.product = np.empty(SIDE * SIDE, np.float32)
         self.found = np.empty((SIDE * SIDE, 2), np.int32)
         self.dy = np.empty((SIDE, SIDE))
         self._screens: dict[int, NDArray[np.float32]] = {}
+        self.bytes = ByteSweeps(job)
 
     def screen(
         self, side: int, rows: int, columns: int, job: PairJob
@@ -119,7 +121,7 @@ def reduce_tile(
     left = right = _start(known[0], rows, job)
     if not same:
         right = _start(known[1], columns, job)
-    counters, scratch = Counters(), _Scratch()
+    counters, scratch = Counters(), _Scratch(job)
 
     def panel(lo: int, hi: int, side: int) -> Panel:
         if prefixes is not None:
@@ -127,7 +129,7 @@ def reduce_tile(
         counters.rows_read += hi - lo
         features, labels, split = read(lo, hi, side)
         buffer = scratch.screen(side, panel_rows[side], features.shape[1], job)
-        return make_panel(lo, features, labels, split, job, buffer)
+        return make_panel(lo, features, labels, split, job, buffer, scratch.bytes.grid_of)
 
     def prefix_panel(prefixes: Prefixes, lo: int, hi: int, side: int) -> Panel:
         def features() -> NDArray[Any]:
@@ -272,6 +274,13 @@ class _PanelPair:
             self._reduce_labelled(i, j, groups, triangle)
             return
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
+        if self.scratch.bytes.serves(self.a, self.b):
+            dy = NO_LABELS if uniform else self._label_differences(i, j)
+            bound = self.scratch.product
+            self.counters.proven += self.scratch.bytes.reduce(
+                self.a, self.b, i, j, dy, triangle, groups, self.sides, bound
+            )
+            return
         if self.job.form.screened:
             found, count = self._uniform_survivors(i, j, groups)
             self.counters.proven += count
