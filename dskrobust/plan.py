@@ -23,6 +23,7 @@ TILES_PER_THREAD = 6
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
+BOXED_BLOCK = {8: 200_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -74,7 +75,8 @@ class Workload:
     def panel_row_bytes(self) -> int:
         """Bytes of a row in a panel."""
         copy = self.stored_bytes if self.copied else 0
-        return self.columns * (self.kernel_bytes + copy + (4 if self.screened else 0))
+        leaves = 24 * self.columns + 64 if self.columns <= max(BOXED_BLOCK) else 0
+        return self.columns * (self.kernel_bytes + copy + (4 if self.screened else 0)) + leaves
 
     @property
     def table_row_bytes(self) -> int:
@@ -194,6 +196,7 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
     seconds = 2.0 * work.columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
     size = int(sqrt(TILE_SECONDS / seconds))
+    size = max(size, next((s for c, s in BOXED_BLOCK.items() if work.columns <= c), 0))
     least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)

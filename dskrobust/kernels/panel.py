@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError
 from ..metrics import KernelForm
 from .distances import center_rows, linear_rows, unit_rows
+from .forest import Forest, plant
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SHORT_RUN = 32  # shorter runs of one label are put together
@@ -171,6 +172,8 @@ class Panel:
         Centred, scaled and rounded rows, in positions.
     norms : ndarray (2, n) float32
         Low and high squared norms, margins included (DESIGN.md, "The proof").
+    forest : Forest, optional
+        The rows in leaves, where there are few columns (DESIGN.md, "Low dimension").
     """
 
     first: int
@@ -180,6 +183,7 @@ class Panel:
     runs: tuple[Run, ...]
     screen: NDArray[np.float32]
     norms: NDArray[np.float32]
+    forest: Forest | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -208,6 +212,7 @@ def make_panel(
     categorical = job.label_code == 0
     keys = (*labels.T[::-1], split) if categorical else (split,)
     order = np.lexsort(keys).astype(np.int64)
+    by_row, split_by_row = labels, split
     labels, split = np.ascontiguousarray(labels[order]), split[order]
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
@@ -215,7 +220,10 @@ def make_panel(
         screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
         norms = _screen_rows(rows, order, job.screen, screen)
     runs = tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
-    return Panel(first, rows, order, labels, runs, screen, norms)
+    forest = None
+    if job.form.boxed(rows.shape[1]):
+        forest = plant(rows, by_row, split_by_row, categorical)
+    return Panel(first, rows, order, labels, runs, screen, norms, forest)
 
 
 def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:

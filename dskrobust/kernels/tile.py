@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from ..errors import InvalidDataError
 from ..metrics import CHORD, FUNCTION
 from . import sweep
+from .leaves import make_rules, reduce_forests
 from .panel import SHORT_RUN, PairJob, Panel, Run, Tables, kernel_rows, make_panel
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
@@ -26,11 +27,15 @@ ReadPanel = Callable[[int, int, int], tuple[NDArray[Any], NDArray[np.float64], N
 
 @dataclass
 class Counters:
-    """What a tile did: pairs looked at, pairs proven in float64, rows read."""
+    """What a tile did: pairs looked at, pairs proven in float64, rows read, leaves compared.
+
+    A pair that a row of either side looked at counts twice; pairs between boxes do not count.
+    """
 
     pairs: int = 0
     proven: int = 0
     rows_read: int = 0
+    leaves: int = 0
 
 
 class _Scratch:
@@ -121,12 +126,27 @@ def _reduce_panels(
     counters: Counters,
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
+    if _reduce_forests(a, b, (mine.side(), theirs.side()), job, counters):
+        return
     pair = _PanelPair(a, b, mine, theirs, job, scratch, counters)
     for k, run in enumerate(a.runs):
         for other in b.runs[k:] if a is b else b.runs:
             if run.label is not None and run.label == other.label:
                 continue
             pair.reduce_runs(run, other)
+
+
+def _reduce_forests(
+    a: Panel, b: Panel, sides: tuple[Any, Any], job: PairJob, counters: Counters
+) -> bool:
+    """Reduce all pairs between two panels by leaves; False where that is not worth it."""
+    if a.forest is None or b.forest is None:
+        return False
+    rules = make_rules(job.metric, a.rows.shape[1], job.label_code, job.quotients)
+    done, counts = reduce_forests(a.forest, b.forest, rules, sides, job.form.screened)
+    for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
+        setattr(counters, name, getattr(counters, name) + count)
+    return done
 
 
 class _PanelPair:
@@ -383,3 +403,8 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
         return features[lo:hi], labels[lo:hi, None], np.zeros(hi - lo, np.int16)
 
     reduce_tile(read, (0, rows), (0, rows), (rows, rows), job)
+    panel = make_panel(0, *read(0, rows, 0), job)
+    if panel.forest is not None:  # what there is for panels whose boxes say too little
+        tables = Tables.empty(0, rows, job.groups, job.quotients)
+        bare = replace(panel, forest=None)
+        _reduce_panels(bare, bare, tables, tables, job, _Scratch(), Counters())
