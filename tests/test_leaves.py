@@ -27,7 +27,6 @@ def always(monkeypatch):
     """Small leaves, and no way back from them."""
     monkeypatch.setattr(forest, "LEAF", 8)
     monkeypatch.setattr(leaves, "PAYS", np.inf)
-    monkeypatch.setattr(leaves, "PAYS_UNSCREENED", np.inf)
 
 
 # -- the forest ----------------------------------------------------------------------------------

@@ -24,8 +24,7 @@ from .sweep import _label_norm, better, record
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
 STEEP = 1e308  # larger quotients count as infinite
 STACK = 4096  # nodes waiting; trees are halved, but for regions parted by label
-PAYS = 0.15  # share of pairs up to which leaves beat matrix products (measured)
-PAYS_UNSCREENED = 0.5
+PAYS = 0.1  # share of pairs up to which leaves beat matrix products of categories (measured)
 TRIAL = 32  # every 32nd leaf goes first, to see whether boxes rule pairs out
 FEW_LEAVES = 8  # not worth a trial
 LIMIT, WEIGHT, BOUND, BOX_DY = range(4)  # rows of `Work.need`
@@ -118,7 +117,7 @@ def make_work(width: int, columns: int) -> Work:
 
 
 def reduce_forests(
-    mine: Forest, theirs: Forest, rules: Rules, sides: tuple[Any, Any], screened: bool
+    mine: Forest, theirs: Forest, rules: Rules, sides: tuple[Any, Any], products: bool
 ) -> tuple[bool, NDArray[np.int64]]:
     """Reduce all pairs between two forests, or find that boxes rule out too few of them.
 
@@ -131,8 +130,9 @@ def reduce_forests(
     rules : Rules
     sides : tuple
         `Tables.side()` of both panels; merged into.
-    screened : bool
-        Whether matrix products are the other way.
+    products : bool
+        Whether the other way is matrix products of categories. Any other is slower than leaves
+        even where boxes rule nothing out (measured).
 
     Returns
     -------
@@ -151,8 +151,7 @@ def reduce_forests(
         before = counts[0]
         search_leaves(one, two, places[first], rules, tables, counts)
         everything = first.sum() * len(one.order) / len(places) * len(two.order)
-        most = (PAYS if screened else PAYS_UNSCREENED) * everything
-        if len(places) > FEW_LEAVES and counts[0] - before > most:
+        if products and len(places) > FEW_LEAVES and counts[0] - before > PAYS * everything:
             return False, counts
         search_leaves(one, two, places[~first], rules, tables, counts)
     return True, counts

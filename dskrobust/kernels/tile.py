@@ -143,7 +143,8 @@ def _reduce_forests(
     if a.forest is None or b.forest is None:
         return False
     rules = make_rules(job.metric, a.rows.shape[1], job.label_code, job.quotients)
-    done, counts = reduce_forests(a.forest, b.forest, rules, sides, job.form.screened)
+    products = job.form.screened and not job.quotients
+    done, counts = reduce_forests(a.forest, b.forest, rules, sides, products)
     for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
         setattr(counters, name, getattr(counters, name) + count)
     return done
