@@ -23,7 +23,8 @@ TILES_PER_THREAD = 6
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
-BOXED_BLOCK = {8: 200_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -195,9 +196,11 @@ def make_plan(
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
     seconds = 2.0 * work.columns / FLOPS * (1 if work.screened else 8) + PAIRS_OVERHEAD
-    size = int(sqrt(TILE_SECONDS / seconds))
-    size = max(size, next((s for c, s in BOXED_BLOCK.items() if work.columns <= c), 0))
-    least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
+    size, tiles = int(sqrt(TILE_SECONDS / seconds)), TILES_PER_THREAD
+    boxed = next((rows for columns, rows in BOXED_BLOCK.items() if work.columns <= columns), 0)
+    if boxed > size:
+        size, tiles = boxed, BOXED_TILES_PER_THREAD
+    least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
     unit = work.unit_rows
