@@ -16,6 +16,8 @@ from .errors import InvalidOptionError
 # What a kernel accumulates over the columns of a pair of rows.
 EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI, HAMMING, FUNCTION = range(7)
 
+FEW_COLUMNS = 16  # up to so many, boxes around rows rule most pairs out
+
 
 @dataclass(frozen=True)
 class KernelForm:
@@ -50,6 +52,10 @@ class KernelForm:
     def screened(self) -> bool:
         """Whether a matrix product bounds this distance."""
         return self.code in (EUCLIDEAN, CHORD)
+
+    def boxed(self, columns: int) -> bool:
+        """Whether boxes around rows bound this distance, and well enough to be tried."""
+        return columns <= FEW_COLUMNS and self.code not in (HAMMING, FUNCTION)
 
     @property
     def widened(self) -> bool:

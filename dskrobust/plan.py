@@ -24,6 +24,8 @@ TILES_PER_THREAD = 4
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
+BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -82,7 +84,8 @@ class Workload:
         """Bytes of a row in a panel."""
         copy = self.stored_bytes if self.copied else 0
         screen = 4 if self.screened else 0
-        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes
+        leaves = 24 * self.columns + 64 if self.columns <= max(BOXED_BLOCK) else 0
+        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes + leaves
 
     @property
     def table_row_bytes(self) -> int:
@@ -214,8 +217,11 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     columns = min(work.columns, PREFIX_COLUMNS) if work.prefixed else work.columns
     slower = 1 if work.screened or work.coarse_bytes else 8
     seconds = 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
-    size = int(sqrt(TILE_SECONDS / seconds))
-    least_blocks = ceil(sqrt(2 * TILES_PER_THREAD * resources.workers * resources.threads))
+    size, tiles = int(sqrt(TILE_SECONDS / seconds)), TILES_PER_THREAD
+    boxed = next((rows for columns, rows in BOXED_BLOCK.items() if work.columns <= columns), 0)
+    if boxed > size:
+        size, tiles = boxed, BOXED_TILES_PER_THREAD
+    least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
     unit = work.unit_rows

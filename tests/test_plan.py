@@ -15,6 +15,7 @@ from dskrobust.labels import LabelMap
 from dskrobust.pairwise import PairSpec, make_context
 from dskrobust.plan import (
     BASE_BYTES,
+    BOXED_BLOCK,
     MIB,
     USABLE,
     Resources,
@@ -189,7 +190,8 @@ def test_many_appends_keep_the_graph_small(segments, columns):
 )
 def test_all_threads_have_work(rows, columns, have):
     plan = make_plan(Workload((rows,), columns, 4, 4, True, 1), have)
-    assert len(plan.tiles) >= 4 * have.workers * have.threads
+    each = 2 if columns <= max(BOXED_BLOCK) else 4
+    assert len(plan.tiles) >= each * have.workers * have.threads
 
 
 @given(work=workloads(), have=resources)

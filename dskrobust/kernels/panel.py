@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +15,7 @@ from ..errors import InvalidDataError
 from ..metrics import KernelForm
 from .coarse import Coarse, Grid
 from .distances import center_rows, linear_rows, unit_rows
+from .forest import Forest, plant
 from .prefix import Depths, screen_prefixes
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
@@ -201,6 +202,8 @@ class Panel:
         In row order.
     coarse : Coarse, optional
         The rows in few bytes, for metrics that no product bounds.
+    forest : Forest, optional
+        The rows in leaves, where there are few columns (DESIGN.md, "Low dimension").
     """
 
     first: int
@@ -214,6 +217,7 @@ class Panel:
     unit: float
     prefix: NDArray[np.float32] | None = None
     coarse: Coarse | None = None
+    forest: Forest | None = None
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -247,6 +251,7 @@ def make_panel(
     grid : callable, optional
         From the rows to the grid that makes bytes of them, where there is one.
     """
+    by_row, split_by_row = labels, split
     order, labels, runs = _sort(labels, split, job)
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
@@ -256,9 +261,11 @@ def make_panel(
     found = grid(rows) if grid is not None else None
     coarse = found.coarse(rows, order) if found is not None else None
     columns, unit = rows.shape[1], job.screen.unit
-    return Panel(
-        first, order, labels, runs, screen, norms, columns, lambda: rows, unit, coarse=coarse
-    )
+    forest = None
+    if job.form.boxed(columns):
+        forest = plant(rows, by_row, split_by_row, job.label_code == 0)
+    kept = Panel(first, order, labels, runs, screen, norms, columns, lambda: rows, unit)
+    return replace(kept, coarse=coarse, forest=forest)
 
 
 def make_prefix_panel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..errors import InvalidDataError
 from ..metrics import FUNCTION
 from . import quotients, sweep
 from .bounded import ByteSweeps
+from .leaves import make_rules, reduce_forests
 from .panel import (
     SHORT_RUN,
     PairJob,
@@ -45,7 +46,8 @@ class Counters:
     Attributes
     ----------
     pairs : int
-        Pairs looked at.
+        Pairs looked at. Between leaves a pair that a row of either side looked at counts twice,
+        and pairs of boxes do not count.
     screened : int
         Pairs that were bounded a second time, by their long prefixes.
     proven : int
@@ -53,6 +55,8 @@ class Counters:
     rows_read, prefixes_read : int
     bytes_read : int
         Of both, decoded; for the caller to fill in.
+    leaves : int
+        Leaves compared.
     """
 
     pairs: int = 0
@@ -61,6 +65,7 @@ class Counters:
     prefixes_read: int = 0
     screened: int = 0
     bytes_read: int = 0
+    leaves: int = 0
 
 
 class _Scratch:
@@ -177,6 +182,8 @@ def _reduce_panels(
     counters: Counters,
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
+    if _reduce_forests(a, b, (mine.side(), theirs.side()), job, counters):
+        return
     pair = _PanelPair(a, b, mine, theirs, job, scratch, counters)
     if job.form.screened and job.label_code == 0 and a.labels.shape[1] == 1:
         pair.seed()
@@ -185,6 +192,20 @@ def _reduce_panels(
             if run.label is not None and run.label == other.label:
                 continue
             pair.reduce_runs(run, other)
+
+
+def _reduce_forests(
+    a: Panel, b: Panel, sides: tuple[Any, Any], job: PairJob, counters: Counters
+) -> bool:
+    """Reduce all pairs between two panels by leaves; False where that is not worth it."""
+    if a.forest is None or b.forest is None:
+        return False
+    rules = make_rules(job.metric, a.rows.shape[1], job.label_code, job.quotients)
+    products = job.form.screened and not job.quotients
+    done, counts = reduce_forests(a.forest, b.forest, rules, sides, products)
+    for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
+        setattr(counters, name, getattr(counters, name) + count)
+    return done
 
 
 class _PanelPair:
@@ -538,3 +559,8 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
         return features[lo:hi], labels[lo:hi, None], np.zeros(hi - lo, np.int16)
 
     reduce_tile(read, (0, rows), (0, rows), (rows, rows), job)
+    panel = make_panel(0, *read(0, rows, 0), job)
+    if panel.forest is not None:  # what there is for panels whose boxes say too little
+        tables = Tables.empty(0, rows, job.groups, job.quotients)
+        bare = replace(panel, forest=None)
+        _reduce_panels(bare, bare, tables, tables, job, _Scratch(job), Counters())
