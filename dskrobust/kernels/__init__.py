@@ -4,7 +4,9 @@ from .basis import choose_basis, sample_pieces
 from .coarse import row_bytes
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
 from .prefix import Basis, Depths, project
-from .tile import Counters, one_blas_thread, reduce_rows, reduce_tile, warm_up
+from .reference import reduce_rows
+from .threads import one_blas_thread
+from .tile import Counters, reduce_tile, warm_up
 
 __all__ = [
     "NOBODY",

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ..errors import InvalidDataError
 from ..metrics import FUNCTION
@@ -25,12 +21,12 @@ from .panel import (
     Prefixes,
     Run,
     Tables,
-    kernel_rows,
     make_panel,
     make_prefix_panel,
     margin,
 )
 from .prefix import THETA, refine
+from .threads import one_blas_thread
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
 SEEDS = 512  # positions of a group that rows without a reach are compared with first
@@ -445,103 +441,6 @@ def _groups(runs: tuple[Run, ...]) -> Iterator[tuple[int, int, int]]:
         if k + 1 == len(runs) or runs[k + 1].group != run.group:
             yield start, run.hi, run.group
             start = run.hi
-
-
-class _BlasThreads:
-    """Limits BLAS to one thread while any tile runs in this process.
-
-    The limit belongs to the process, so nested and concurrent tiles share one: the first sets it,
-    the last restores it. threadpoolctl lets only the thread that set a limit lift it, so a thread
-    of our own does both.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._users = Lock(), 0
-        self._keeper: ThreadPoolExecutor | None = None
-        self._limits = ExitStack()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._keeper = self._keeper or ThreadPoolExecutor(1, "blas-limits")
-                self._keeper.submit(self._limit).result()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    assert self._keeper is not None
-                    self._keeper.submit(self._limits.close).result()
-
-    def _limit(self) -> None:
-        self._limits.enter_context(threadpool_limits(limits=1, user_api="blas"))
-
-
-one_blas_thread = _BlasThreads()
-
-
-def reduce_rows(
-    some: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]],
-    block: tuple[int, NDArray[Any], NDArray[np.float64], NDArray[np.int16]],
-    job: PairJob,
-    tables: Tables,
-) -> None:
-    """Brute force of a few rows against a block: every pair in float64, no screen, no sorting.
-
-    The second opinion for `verify`: it shares the pair's distance with the engine, nothing else.
-
-    Parameters
-    ----------
-    some : row numbers (k,), features (k, d), labels (k, m)
-    block : first row number, features (b, d), labels (b, m), split (b,)
-    tables : Tables of k rows, merged into in place.
-    """
-    numbers, features, labels = some
-    first, others, their_labels, split = block
-    rows = kernel_rows(features, 0, job)
-    columns = kernel_rows(others, first, job)
-    dy = np.empty((len(rows), len(columns)))
-    sweep.label_differences(labels, their_labels, job.label_code, dy)
-    function = job.form.function
-    for k in range(len(rows)):
-        distance = np.empty(len(columns))
-        if function is None:
-            sweep.all_distances(rows[k], columns, job.metric, distance)
-        else:
-            for j in range(len(columns)):
-                pair = (rows[k], columns[j])
-                forward = numbers[k] <= first + j
-                distance[j] = function(*(pair if forward else pair[::-1]))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            quotient = dy[k] / distance
-        for group in np.unique(split):
-            at = np.flatnonzero((split == group) & (dy[k] > 0))
-            if not len(at):
-                continue
-            _keep_best(tables.reach, tables.nearest, distance, at, first, (k, int(group)), 1)
-            if job.quotients:
-                _keep_best(
-                    tables.quotient, tables.witness, quotient, at, first, (k, int(group)), -1
-                )
-
-
-def _keep_best(
-    values: NDArray[np.float64],
-    indices: NDArray[np.int64],
-    found: NDArray[np.float64],
-    at: NDArray[np.int64],
-    first: int,
-    cell: tuple[int, int],
-    sign: int,
-) -> None:
-    """Put the smallest (sign 1) or largest (-1) of found[at] into a cell if it is better."""
-    best = int(at[np.argmin(sign * found[at])])
-    value, index = sign * found[best], first + best
-    if (value, index) < (sign * values[cell], indices[cell]):
-        values[cell], indices[cell] = found[best], index
 
 
 def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
