@@ -4,7 +4,7 @@ Ours is the public path: a store on disk, a local cluster of one-thread workers,
 in the store to the results in the store; ingest and the cluster's start are not counted, nor are
 the others' copies of the data. Every work is repeated in turn with its peers; medians are kept.
 
-    python scripts/bench_pairs.py [WORK ...] [--repeats 3] [--out notebooks/results/pairs.json]
+    python scripts/bench_pairs.py [WORK ...] [--repeats 3] [--skip PEER] [--out FILE]
     python scripts/bench_pairs.py --table notebooks/results/pairs.json
 
 Works: digits, mnist, cifar10, metrics, news, columns8, growth, share, workers. MNIST, CIFAR-10 and
@@ -43,6 +43,7 @@ Found = tuple[float, NDArray[np.float64], NDArray[np.int64]]  # seconds, reach, 
 Peer = Callable[[NDArray[Any], NDArray[Any]], Found]
 FOLDER = Path(tempfile.gettempdir())  # replaced by main
 PASSES = 3
+SKIPPED: set[str] = set()
 
 
 # -- data --------------------------------------------------------------------------------------
@@ -178,6 +179,7 @@ def numpy_quotients(X: NDArray[Any], y: NDArray[Any]) -> Found:
 
 def compare(name: str, X: NDArray[Any], y: NDArray[Any], peers: dict[str, Peer]) -> dict[str, Any]:
     """Run ours and the peers in turn: medians, ratios, and the peers' errors."""
+    peers = {peer: search for peer, search in peers.items() if peer not in SKIPPED}
     seconds: dict[str, list[float]] = {"dskrobust": [], **{peer: [] for peer in peers}}
     found: dict[str, Any] = {}
     with cluster():
@@ -386,6 +388,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("works", nargs="*", choices=[*WORKS, []], help="all where none is named")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--skip", action="append", default=[], help="a peer not to run")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="only print the table of such a file")
     options = parser.parse_args()
@@ -393,6 +396,7 @@ def main() -> None:
         print(table(json.loads(options.table.read_text())))
         return
     PASSES = options.repeats
+    SKIPPED.update(options.skip)
     figures: dict[str, Any] = {"machine": machine(), "works": {}}
     if options.out and options.out.exists():
         figures["works"] = json.loads(options.out.read_text())["works"]
