@@ -362,7 +362,7 @@ def machine() -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """One row as a line of a Markdown table."""
     seconds = ", ".join(f"{name} {s:.3g} s" for name, s in row["seconds"].items())
-    ratios = [f"{value:.1f} × ({key[18:]})" for key, value in row.items() if "faster than" in key]
+    ratios = [f"{value:.3g} × ({key[18:]})" for key, value in row.items() if "faster than" in key]
     for key, form in (
         ("exponent", "n^{:.2f}"),
         ("times the kernels' seconds", "{:.2f} ×"),
@@ -372,15 +372,16 @@ def line(row: dict[str, Any]) -> str:
             ratios.append(form.format(row[key]))
     wrong = [f"{k.split(':')[0]} {v}" for k, v in row.items() if "wrong neighbours" in k and v]
     remark = f"wrong neighbours: {', '.join(wrong)}" if wrong else ""
-    return f"| {row['work']} | {seconds} | {', '.join(ratios)} | {remark} |"
+    return f"| {row['work']} | {seconds} | {', '.join(ratios)} | {row['repeats']} | {remark} |"
 
 
 def table(figures: dict[str, Any]) -> str:
     """The README's table."""
     has = figures["machine"]
     head = f"{has['cores']} cores, {' '.join(has['instructions'])}"
-    lines = [f"| work ({head}) | medians | ratio | peers |", "|---|---|---|---|"]
-    return "\n".join(lines + [line(row) for rows in figures["works"].values() for row in rows])
+    lines = [f"| work ({head}) | seconds | ratio | passes | peers |", "|---|---|---|---|---|"]
+    kept = [figures["works"][name] for name in WORKS if name in figures["works"]]
+    return "\n".join(lines + [line(row) for rows in kept for row in rows])
 
 
 def main() -> None:
