@@ -1,5 +1,6 @@
 """Finished tiles are kept: after any kill, and after appending, only the missing ones run."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -50,11 +51,12 @@ def computed(monkeypatch):
 
 def tile_files(path):
     """Return the files of finished tiles and when they were written."""
-    return {
-        str(f.relative_to(path)): f.stat().st_mtime_ns
-        for f in (Path(path) / "tiles").rglob("*")
-        if f.is_file() and "/c/" in str(f)
-    }
+    found = {}
+    for f in (Path(path) / "tiles").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a temporary file, renamed meanwhile
+            if "/c/" in str(f) and f.is_file() and ".partial" not in f.name:
+                found[str(f.relative_to(path))] = f.stat().st_mtime_ns
+    return found
 
 
 def result_bytes(path):
