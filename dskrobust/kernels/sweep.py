@@ -53,12 +53,12 @@ def label_difference(a, b, code):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def survivors(product, a_low, b_low, a_reach, b_reach, triangle, found):  # type: ignore[no-untyped-def]
+def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[no-untyped-def]
     """List the pairs whose low bound is within one of the two squared reaches.
 
-    `found` (capacity, 2) int32 takes the pairs; the count is returned. With `triangle` only pairs
-    i < j are listed. Runs of columns are counted first (in float32, which LLVM vectorises) and
-    only those with hits are looked at, eight at a time.
+    `found` (capacity, 2) int32 takes the pairs; the count is returned. Runs of columns
+    are counted first (in float32, which LLVM vectorises) and only those with hits are looked at,
+    eight at a time.
     """
     count = 0
     columns = product.shape[1]
@@ -84,7 +84,7 @@ def survivors(product, a_low, b_low, a_reach, b_reach, triangle, found):  # type
                 if eights[eight] == 0:
                     continue
                 for k in range(8 * eight, 8 * eight + 8):
-                    if flags[k] and (i < start + k or not triangle):
+                    if flags[k]:
                         found[count, 0] = i
                         found[count, 1] = start + k
                         count += 1

@@ -30,6 +30,7 @@ from .threads import one_blas_thread
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
 SEEDS = 512  # positions of a group that rows without a reach are compared with first
+SEED_BYTES = 2**21  # of them at most; part of `plan.SCRATCH_BYTES`
 NO_LABELS = np.empty((0, 0))
 
 ReadPanel = Callable[[int, int, int], tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]]
@@ -231,14 +232,25 @@ class _PanelPair:
         sides = ((self.a, self.b, self.mine), (self.b, self.a, self.theirs))
         for a, b, tables in sides[: 1 if self.a is self.b else 2]:
             for lo, hi, group in _groups(b.runs):
-                sample = np.unique(np.linspace(lo, hi - 1, min(SEEDS, SIDE)).astype(np.int64))
+                cold = self._without_reach(a, tables, group)
+                if not cold:
+                    continue
+                most = min(SEEDS, SIDE, max(1, SEED_BYTES // (4 * b.screen.shape[1])))
+                sample = np.unique(np.linspace(lo, hi - 1, most).astype(np.int64))
                 screen = b.screen[sample]
-                for start, stop, own in _groups(a.runs):
-                    for i in _cut(start, stop, SIDE):
-                        part = slice(*i)
-                        if np.isfinite(tables.reach[a.order[part], group]).mean() > 0.5:
-                            continue
-                        self._seed_block(a, b, part, sample, screen, (own, group))
+                for part, own in cold:
+                    self._seed_block(a, b, part, sample, screen, (own, group))
+
+    @staticmethod
+    def _without_reach(a: Panel, tables: Tables, group: int) -> list[tuple[slice, int]]:
+        """Blocks (and their own groups) of which most rows have no reach in a group yet."""
+        parts = [
+            (slice(*i), own)
+            for start, stop, own in _groups(a.runs)
+            for i in _cut(start, stop, SIDE)
+        ]
+        reach = tables.reach[:, group]
+        return [(part, own) for part, own in parts if np.isinf(reach[a.order[part]]).mean() >= 0.5]
 
     def _seed_block(
         self,
@@ -290,6 +302,9 @@ class _PanelPair:
         if self.job.form.screened and not uniform:
             self._reduce_labelled(i, j, groups, triangle)
             return
+        if self.job.form.screened:
+            self._reduce_uniform(i, j, groups)
+            return
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
         if self.scratch.bytes.serves(self.a, self.b):
             dy = NO_LABELS if uniform else self._label_differences(i, j)
@@ -297,11 +312,6 @@ class _PanelPair:
             self.counters.proven += self.scratch.bytes.reduce(
                 self.a, self.b, i, j, dy, triangle, groups, self.sides, bound
             )
-            return
-        if self.job.form.screened:
-            found, count = self._uniform_survivors(i, j, groups)
-            self.counters.proven += count
-            sweep.prove(found, count, NO_LABELS, *rows, groups, self.job.metric, *self.sides)
             return
         dy = self._label_differences(i, j)
         if self.job.form.code == FUNCTION:
@@ -331,17 +341,19 @@ class _PanelPair:
             out.append(reach)
         return out
 
-    def _uniform_survivors(
-        self, i: slice, j: slice, groups: tuple[int, int]
-    ) -> tuple[NDArray[np.int32], int]:
-        """Candidates between two runs of one label each, and so of different labels."""
+    def _reduce_uniform(self, i: slice, j: slice, groups: tuple[int, int]) -> None:
+        """Reduce a block between two runs of one label each, and so of different labels."""
         product = self._product(i, j)
         mine, theirs = self._reaches(i, j, groups, np.float32)
         lows, found = (self.a.norms[0, i], self.b.norms[0, j]), self.scratch.found
-        count = sweep.survivors(product, *lows, mine, theirs, False, found)
+        count = sweep.survivors(product, *lows, mine, theirs, found)
         if self.a.prefix is not None:
             count = self._refine(found, count, i, j, [mine, theirs])
-        return found, count
+        if not count:
+            return  # rows are not even read where nothing has to be proven
+        self.counters.proven += count
+        rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
+        sweep.prove(found, count, NO_LABELS, *rows, groups, self.job.metric, *self.sides)
 
     def _refine(
         self, found: NDArray[np.int32], count: int, i: slice, j: slice, reaches: list[Any]
@@ -375,6 +387,8 @@ class _PanelPair:
             count = quotients.candidates(product, a, b, units, triangle, product.size, found)
         if prefixed and not job.quotients:
             count = self._refine(found, count, i, j, reaches)
+        if not count:
+            return
         self.counters.proven += quotients.prove(
             found,
             count,
