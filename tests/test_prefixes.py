@@ -334,3 +334,16 @@ def test_arrays_in_memory_have_prefixes_too(made, monkeypatch):
     monkeypatch.setattr("dskrobust.prefixes.choose_basis", note)
     same_as_real(from_arrays(X, y, "euclidean"), X, y)
     assert chosen[0] is not None
+
+
+def test_rows_are_read_only_where_a_pair_is_left_to_prove():
+    rng = np.random.default_rng(8)
+    X = np.repeat([[0.0], [1000.0]], 300, axis=0) + rng.random((600, 24))  # two far heaps
+    y, split = rng.integers(0, 2, 600), np.zeros(600, np.int16)
+    rows, job = Given(X, y, split, basis_for(X, "orthonormal", 6, 16, rng)), job_for(X)
+    a, b = (0, 300), (300, 600)
+    known = tuple(reduce_tile(rows.rows, s, s, (300, 300), job)[0] for s in (a, b))
+    rows.rows_read = 0
+    counters = reduce_tile(rows.rows, a, b, (300, 300), job, prefixes=rows, known=known)[2]
+    assert rows.rows_read == counters.rows_read == counters.proven == 0
+    assert counters.prefixes_read == 600

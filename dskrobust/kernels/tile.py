@@ -25,7 +25,7 @@ from .panel import (
     make_prefix_panel,
     margin,
 )
-from .prefix import THETA, refine
+from .prefix import THETA, Depths, refine
 from .threads import one_blas_thread
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
@@ -457,6 +457,19 @@ def _groups(runs: tuple[Run, ...]) -> Iterator[tuple[int, int, int]]:
             start = run.hi
 
 
+class _MadeUp:
+    """Prefixes that rule nothing out, of made-up rows."""
+
+    def __init__(self, read: ReadPanel, columns: int, rows: int) -> None:
+        self.depths, self._prefix = Depths(columns, 1, 2, 1.0), np.zeros((rows, 4), np.float32)
+        self._read = read
+
+    def read(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
+        return self._prefix[lo:hi], *self._read(lo, hi, 0)[1:]
+
+
 def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
     """Run every kernel that a job uses once, on a few made-up rows of this dtype."""
     if job.form.function is not None:
@@ -471,7 +484,10 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
     ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
         return features[lo:hi], labels[lo:hi, None], np.zeros(hi - lo, np.int16)
 
-    reduce_tile(read, (0, rows), (0, rows), (rows, rows), job)
+    whole = (0, rows), (0, rows), (rows, rows)
+    reduce_tile(read, *whole, job)
+    if job.form.screened and not job.quotients:
+        reduce_tile(read, *whole, job, prefixes=_MadeUp(read, columns, rows))
     panel = make_panel(0, *read(0, rows, 0), job)
     if panel.forest is not None:  # what there is for panels whose boxes say too little
         tables = Tables.empty(0, rows, job.groups, job.quotients)
