@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
 from .errors import InvalidDataError
 from .labels import LabelMap, resolve_labels
-from .pairwise import PairSpec
 from .robustness import sample_robustness, score_against
 from .sources import check_arrays
+from .tiles import PairSpec
 
 
 class SampleRobustness(BaseEstimator):

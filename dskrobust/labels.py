@@ -12,6 +12,7 @@ from .errors import InvalidDataError, InvalidOptionError
 from .store import StoreSpec, Summary, infer_label_kind
 
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
+SAME = 4  # pairs of equal labels count, as 1, and no others
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
 
 

@@ -17,15 +17,7 @@ from .errors import InvalidOptionError
 from .kernels import Depths, kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
-from .pairwise import (
-    PairSpec,
-    TileSpec,
-    build,
-    check_summary,
-    sample_plan,
-    start_graph,
-    store_context,
-)
+from .pairwise import build, start_graph
 from .plan import Plan, Resources, Workload, make_plan
 from .prefixes import foresee
 from .scores import Scores, lazy_scores, read_scores, run_memo
@@ -38,6 +30,7 @@ from .sources import (
     shares_process,
 )
 from .store import Store, matching, open_store
+from .tiles import PairSpec, TileSpec, check_summary, sample_plan, store_context
 
 
 @dataclass(frozen=True)
@@ -246,10 +239,23 @@ def _plan(
     unit_rows: int = 1,
     done_segments: int = 0,
 ) -> Plan:
+    work = make_workload(spec, segments, dtype, unit_rows, done_segments)
+    resources = options.resources or found_resources()
+    return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
+
+
+def make_workload(
+    spec: PairSpec,
+    segments: tuple[int, ...],
+    dtype: np.dtype[Any],
+    unit_rows: int = 1,
+    done_segments: int = 0,
+) -> Workload:
+    """Return what the plan of a computation needs to know."""
     form = spec.form
     kernel = kernel_dtype(dtype)
     widened = form.widened
-    work = Workload(
+    return Workload(
         segments,
         spec.columns,
         dtype.itemsize,
@@ -264,8 +270,6 @@ def _plan(
         prefixed=spec.prefixed,
         coarse_bytes=row_bytes(spec.columns, form, kernel),
     )
-    resources = options.resources or found_resources()
-    return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
 
 
 def found_resources() -> Resources:

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from .errors import ContradictionWarning, InvalidOptionError
 from .kernels import NOBODY, Tables
-from .pairwise import Context, PairGraph, PairSpec, Source, open_source
+from .pairwise import PairGraph
 from .plan import Plan
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
+from .tiles import Context, PairSpec, Source, open_source
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
 _INTEGERS = ("witness", "nearest", "witness_by_group", "nearest_by_group")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from .errors import VerificationError
 from .kernels import NOBODY, Tables, reduce_rows
 from .metrics import Mahalanobis, resolve_metric
-from .pairwise import Context
 from .robustness import pair_spec
 from .store import ResultTables, Store, find_results
+from .tiles import Context
 
 SLICE_BYTES = 32 * 2**20
 

@@ -4,7 +4,7 @@ The features are noise around one of a few centres, made block by block, with pl
 rows of different labels at a known, small distance from each other. Every other pair of rows is
 farther apart, so the reach of the planted rows is known without a brute force.
 
-    python scripts/bench_memory.py [--rows 65000] [--columns 16384] [--memory-limit 512MiB]
+    python scripts/bench_memory.py [--rows 65600] [--columns 16384] [--memory-limit 512MiB]
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from dask.utils import parse_bytes
-from distributed import Client, LocalCluster
 
 import dskrobust as dr
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.store import Block, StoreSpec, write_store
 
 MIB = 2**20
@@ -85,16 +85,8 @@ def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     )
     made = time.perf_counter() - started
     size = options.rows * options.columns * 4
-    with (
-        LocalCluster(
-            n_workers=options.workers,
-            threads_per_worker=1,
-            memory_limit=limit,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    resources = ClusterOptions(workers=options.workers, threads=1, memory_limit=limit)
+    with connect(resources) as client:
         scores = dr.sample_robustness(store)
         plan = scores.plan
         print(
@@ -139,7 +131,7 @@ def check(planted: np.ndarray, reach: np.ndarray, witness: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=65_000)
+    parser.add_argument("--rows", type=int, default=65_600)
     parser.add_argument("--columns", type=int, default=16_384)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory-limit", default="512MiB")

@@ -299,7 +299,8 @@ def share() -> list[dict[str, Any]]:
 
 def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     """Seconds of the tasks' functions called by two threads, without Dask and without a store."""
-    from dskrobust import pairwise, prefixes
+    from dskrobust import prefixes
+    from dskrobust import tiles as tasks
     from dskrobust.plan import Resources
     from dskrobust.robustness import Options
     from dskrobust.sources import check_arrays
@@ -309,21 +310,21 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     plan, spec, source = lazy.plan, lazy.spec, given.source()
     assert plan is not None
     assert spec is not None
-    context = pairwise.make_context(pairwise.summarise_rows(source, 0, len(X)), spec)
-    tiles = pairwise.TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
+    context = tasks.make_context(tasks.summarise_rows(source, 0, len(X)), spec)
+    tiles = tasks.TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        choice = pairwise.choose_prefixes(tiles, source, context, len(X))
+        choice = tasks.choose_prefixes(tiles, source, context, len(X))
         cuts = prefixes.cut_parts((len(X),), 1, 8)
         parts = pool.map(
-            lambda cut: pairwise.make_prefixes(tiles, source, context, choice, *cut), cuts
+            lambda cut: tasks.make_prefixes(tiles, source, context, choice, *cut), cuts
         )
         made = prefixes.finish(choice, list(parts))
 
         def tile(i: int, j: int, known: list[Any]) -> Any:
-            task = pairwise.TileTask(plan.blocks[i], plan.blocks[j], "")
-            return pairwise.run_tile(task, tiles, source, context, made, known)
+            task = tasks.TileTask(plan.blocks[i], plan.blocks[j], "")
+            return tasks.run_tile(task, tiles, source, context, made, known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
         others = [(i, j) for i, j in plan.tiles if i != j]

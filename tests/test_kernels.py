@@ -18,8 +18,8 @@ from dskrobust.kernels.distances import finish, reduced, unfinish
 from dskrobust.kernels.panel import margin
 from dskrobust.labels import LabelMap
 from dskrobust.metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
-from dskrobust.pairwise import Context, PairSpec
 from dskrobust.store import Block, summarise
+from dskrobust.tiles import Context, PairSpec
 
 # -- the certificate ---------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ import dskrobust as dr
 from dskrobust.errors import MemoryPlanError
 from dskrobust.kernels import reduce_tile
 from dskrobust.labels import LabelMap
-from dskrobust.pairwise import PairSpec, make_context
 from dskrobust.plan import (
     BASE_BYTES,
     BOXED_BLOCK,
@@ -25,6 +24,7 @@ from dskrobust.plan import (
     pairs_of,
 )
 from dskrobust.store import Block, summarise
+from dskrobust.tiles import PairSpec, make_context
 
 GIB = 2**30
 

@@ -17,7 +17,7 @@ import pytest
 import strategies as own
 
 import dskrobust as dr
-from dskrobust import pairwise
+from dskrobust import tiles
 from dskrobust.kernels import reduce_tile
 from dskrobust.store import Block, find_results
 
@@ -45,7 +45,7 @@ def computed(monkeypatch):
         seen.append((rows, columns))
         return reduce_tile(read, rows, columns, *rest, **known)
 
-    monkeypatch.setattr(pairwise, "reduce_tile", count)
+    monkeypatch.setattr(tiles, "reduce_tile", count)
     return seen
 
 

@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..labels import LabelMap
-    from ..pairwise import PairSpec
     from ..store import ResultTables, Store
+    from ..tiles import PairSpec
 
 Command = Callable[..., Any]
 

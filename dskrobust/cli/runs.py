@@ -21,10 +21,10 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
-    from ..pairwise import PairSpec
     from ..plan import Plan
     from ..scores import Scores
     from ..store import Store
+    from ..tiles import PairSpec
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from .basis import choose_basis, sample_pieces
 from .coarse import row_bytes
+from .neighbours import Neighbours, Selected, reduce_neighbours
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
 from .prefix import Basis, Depths, project
 from .reference import reduce_rows
@@ -13,8 +14,10 @@ __all__ = [
     "Basis",
     "Counters",
     "Depths",
+    "Neighbours",
     "PairJob",
     "Screen",
+    "Selected",
     "Tables",
     "choose_basis",
     "kernel_dtype",
@@ -22,6 +25,7 @@ __all__ = [
     "make_panel",
     "one_blas_thread",
     "project",
+    "reduce_neighbours",
     "reduce_rows",
     "reduce_tile",
     "row_bytes",

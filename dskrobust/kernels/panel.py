@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
+from ..labels import CATEGORICAL, SAME
 from ..metrics import KernelForm
 from .coarse import Coarse, Grid
 from .distances import center_rows, linear_rows, unit_rows
 from .forest import Forest, plant
-from .prefix import Depths, screen_prefixes
+from .prefix import THETA, Depths, screen_prefixes
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SHORT_RUN = 32  # shorter runs of one label are put together
@@ -219,6 +220,17 @@ class Panel:
     coarse: Coarse | None = None
     forest: Forest | None = None
 
+    @property
+    def per_unit(self) -> float:
+        """Squared screen length of one accumulated unit: rows were multiplied by `unit` only."""
+        return self.unit**2
+
+    @property
+    def slack(self) -> float:
+        """Relative margin of squared reaches, for the rounding of float64 distances."""
+        product = (self.columns + 32) * 2.0**-51 + 2.0**-22
+        return product if self.prefix is None else product + 2.02 * THETA
+
     @cached_property
     def rows(self) -> NDArray[Any]:
         """What distances are computed from, shape (n, d), in row order; read when first needed."""
@@ -236,6 +248,8 @@ def make_panel(
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
     grid: Callable[[NDArray[Any]], Grid | None] | None = None,
+    *,
+    leaves: bool = True,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -246,23 +260,27 @@ def make_panel(
     features : ndarray (n, d)
     labels : ndarray (n, m) float64
     split : ndarray (n,) int16
+        Group of every row; rows with a negative one take no part.
     buffer : ndarray (n or more, d) float32, optional
         Where to keep the rows for the screen.
     grid : callable, optional
         From the rows to the grid that makes bytes of them, where there is one.
+    leaves : bool
+        Whether rows of few columns are put into leaves.
     """
     by_row, split_by_row = labels, split
     order, labels, runs = _sort(labels, split, job)
     rows = kernel_rows(features, first, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
-        screen = np.empty(rows.shape, np.float32) if buffer is None else buffer[: len(rows)]
+        shape = len(order), rows.shape[1]
+        screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
         norms = _screen_rows(rows, order, job.screen, screen)
     found = grid(rows) if grid is not None else None
     coarse = found.coarse(rows, order) if found is not None else None
     columns, unit = rows.shape[1], job.screen.unit
     forest = None
-    if job.form.boxed(columns):
+    if leaves and job.form.boxed(columns):
         forest = plant(rows, by_row, split_by_row, job.label_code == 0)
     kept = Panel(first, order, labels, runs, screen, norms, columns, lambda: rows, unit)
     return replace(kept, coarse=coarse, forest=forest)
@@ -289,8 +307,8 @@ def make_prefix_panel(
     lo, hi = bounds
     prefix, labels, split = prefixes.read(lo, hi)
     order, labels, runs = _sort(labels, split, job)
-    columns, shape = prefixes.depths.columns, (hi - lo, prefixes.depths.short + 1)
-    screen = np.empty(shape, np.float32) if buffer is None else buffer[: hi - lo]
+    columns, shape = prefixes.depths.columns, (len(order), prefixes.depths.short + 1)
+    screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
     norms = screen_prefixes(prefix, order, prefixes.depths, margin(shape[1]), screen)
 
     def load() -> NDArray[Any]:
@@ -303,9 +321,10 @@ def make_prefix_panel(
 def _sort(
     labels: NDArray[np.float64], split: NDArray[np.int16], job: PairJob
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
-    """Sort rows by group and label: order, labels in positions, runs."""
-    categorical = job.label_code == 0
+    """Sort rows by group and label: order, labels in positions, runs. No group: left out."""
+    categorical = job.label_code in (CATEGORICAL, SAME)
     order = np.lexsort((*labels.T[::-1], split)).astype(np.int64)
+    order = order[np.count_nonzero(split < 0) :]
     if labels.shape[1] > 1 and not categorical:
         for lo, hi in pairwise([0, *np.flatnonzero(np.diff(split[order])) + 1, len(order)]):
             _gather(labels, order[lo:hi])
@@ -374,7 +393,7 @@ def _screen_rows(
     rows: NDArray[Any], order: NDArray[np.int64], screen: Screen, out: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Fill `out` with the rounded rows and return their low and high norms, (2, n) float32."""
-    n, columns = rows.shape
+    n, columns = len(order), rows.shape[1]
     square = np.empty(n)
     center = np.zeros(columns) if screen.center is None else screen.center
     center_rows(rows, order, center, screen.unit, out, square)

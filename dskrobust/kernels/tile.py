@@ -25,7 +25,7 @@ from .panel import (
     make_prefix_panel,
     margin,
 )
-from .prefix import THETA, Depths, refine
+from .prefix import Depths, refine
 from .threads import one_blas_thread
 
 SIDE = 512  # rows and columns of a product that stays in the second-level cache
@@ -147,12 +147,12 @@ def reduce_tile(
         a, mine = panel(lo, hi, 0), left.part(lo, hi)
         if same:
             _reduce_panels(a, a, mine, mine, job, scratch, counters)
-        for start, stop in _cut(hi if same else columns[0], columns[1], panel_rows[1]):
+        for start, stop in cut(hi if same else columns[0], columns[1], panel_rows[1]):
             theirs = right.part(start, stop)
             _reduce_panels(a, panel(start, stop, 1), mine, theirs, job, scratch, counters)
 
     with one_blas_thread():
-        for lo, hi in _cut(*rows, panel_rows[0]):
+        for lo, hi in cut(*rows, panel_rows[0]):
             strip(lo, hi)
     return left, right, counters
 
@@ -164,7 +164,8 @@ def _start(known: Tables | None, rows: tuple[int, int], job: PairJob) -> Tables:
     return Tables.empty(rows[0], rows[1] - rows[0], job.groups, job.quotients)
 
 
-def _cut(lo: int, hi: int, step: int) -> Iterator[tuple[int, int]]:
+def cut(lo: int, hi: int, step: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into ranges of at most `step`."""
     for a in range(lo, hi, step):
         yield a, min(a + step, hi)
 
@@ -221,11 +222,7 @@ class _PanelPair:
         self.a, self.b, self.job, self.scratch = a, b, job, scratch
         self.counters, self.mine, self.theirs = counters, mine, theirs
         self.sides = mine.side(), theirs.side()
-        # squares of screen lengths per accumulated unit: rows were multiplied by `unit` only
-        self.per_unit = a.unit**2
-        self.slack = (a.columns + 32) * 2.0**-51 + 2.0**-22
-        if a.prefix is not None:
-            self.slack += 2.02 * THETA
+        self.per_unit, self.slack = a.per_unit, a.slack
 
     def seed(self) -> None:
         """Prove one near pair of every row that has no reach yet, so that the sweeps can drop."""
@@ -245,9 +242,7 @@ class _PanelPair:
     def _without_reach(a: Panel, tables: Tables, group: int) -> list[tuple[slice, int]]:
         """Blocks (and their own groups) of which most rows have no reach in a group yet."""
         parts = [
-            (slice(*i), own)
-            for start, stop, own in _groups(a.runs)
-            for i in _cut(start, stop, SIDE)
+            (slice(*i), own) for start, stop, own in _groups(a.runs) for i in cut(start, stop, SIDE)
         ]
         reach = tables.reach[:, group]
         return [(part, own) for part, own in parts if np.isinf(reach[a.order[part]]).mean() >= 0.5]
@@ -289,7 +284,7 @@ class _PanelPair:
 
         Large quotients found early spare the proofs of all that are smaller.
         """
-        rows, columns = list(_cut(run.lo, run.hi, SIDE)), list(_cut(other.lo, other.hi, SIDE))
+        rows, columns = list(cut(run.lo, run.hi, SIDE)), list(cut(other.lo, other.hi, SIDE))
         blocks = [(i, j) for i in rows for j in columns]
         if self.job.quotients:
             widest = quotients.widest(self.a.labels, rows, self.b.labels, columns)
@@ -429,23 +424,28 @@ class _PanelPair:
         self, dy: NDArray[np.float64], i: slice, j: slice, triangle: bool, groups: tuple[int, int]
     ) -> None:
         """Call the user's metric for every pair with different labels, lower row first."""
-        function = self.job.form.function
-        assert function is not None
         for u, v in np.argwhere(dy > 0):
             if triangle and v <= u:
                 continue
             r, s = int(self.a.order[i][u]), int(self.b.order[j][v])
-            x, z = self.a.rows[r], self.b.rows[s]
-            if self.a.first + r > self.b.first + s:
-                x, z = z, x
-            distance = float(function(x, z))
-            if not (np.isfinite(distance) and distance >= 0):
-                raise InvalidDataError(
-                    f"the metric function returned {distance} for rows {self.a.first + r} and "
-                    f"{self.b.first + s}; a distance must be finite and not negative"
-                )
+            distance = call_function(self.a, self.b, self.job, r, s)
             sweep.record(distance, dy[u, v], r, s, *groups, *self.sides)
             self.counters.proven += 1
+
+
+def call_function(a: Panel, b: Panel, job: PairJob, r: int, s: int) -> float:
+    """Return the user's metric of row r of one panel and row s of another, lower row first."""
+    assert job.form.function is not None
+    x, z = a.rows[r], b.rows[s]
+    if a.first + r > b.first + s:
+        x, z = z, x
+    distance = float(job.form.function(x, z))
+    if not (np.isfinite(distance) and distance >= 0):
+        raise InvalidDataError(
+            f"the metric function returned {distance} for rows {a.first + r} and "
+            f"{b.first + s}; a distance must be finite and not negative"
+        )
+    return distance
 
 
 def _groups(runs: tuple[Run, ...]) -> Iterator[tuple[int, int, int]]:

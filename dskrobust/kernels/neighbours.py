@@ -1,0 +1,360 @@
+"""Reduce pairs of queries and reference rows to the k nearest of every query, proven in float64.
+
+The reference rows lie in *parts*; every query has a list of its k nearest in each. Lists of a union
+of parts are merged from the lists of the parts, so one pass serves any number of reference sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..metrics import FUNCTION
+from . import sweep
+from .distances import SCRATCH, finish, reduced, unfinish
+from .panel import NOBODY, PairJob, Panel, Prefixes, Run, make_panel, make_prefix_panel, margin
+from .prefix import Depths, refine
+from .threads import one_blas_thread
+from .tile import SEED_BYTES, SEEDS, SIDE, Counters, ReadPanel, call_function, cut
+
+NOTHING = np.float32(-np.inf)  # squared reach of a side that wants no pair
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Rows of a block that take part.
+
+    Attributes
+    ----------
+    first : int
+        Row number of the first row.
+    codes : ndarray (n,) int16
+        Part that each row of the block lies in, −1 for none.
+    """
+
+    first: int
+    codes: NDArray[np.int16]
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Row numbers of those that take part."""
+        return self.first + np.flatnonzero(self.codes >= 0)
+
+    def part(self, lo: int, hi: int) -> NDArray[np.int16]:
+        """Codes of rows lo:hi (row numbers)."""
+        return self.codes[lo - self.first : hi - self.first]
+
+    def panels(self, step: int) -> Iterator[tuple[int, int]]:
+        """Ranges of at most `step` rows that hold all rows that take part, and few others."""
+        numbers = self.numbers
+        start = 0
+        while start < len(numbers):
+            lo = int(numbers[start])
+            start = int(np.searchsorted(numbers, lo + step))
+            yield lo, int(numbers[start - 1]) + 1
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest rows found so far.
+
+    Attributes
+    ----------
+    rows : ndarray (n,) int64
+        Row numbers of the queries, ascending.
+    distance, index : ndarray (n, parts, k) float64, int64
+        Ascending by distance, then by row number; infinity and NOBODY where there are fewer.
+    """
+
+    rows: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    index: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, rows: NDArray[np.int64], parts: int, k: int) -> Neighbours:
+        """Lists in which no pair was seen yet."""
+        shape = (len(rows), parts, k)
+        return cls(rows, np.full(shape, np.inf), np.full(shape, NOBODY))
+
+    def copy(self) -> Neighbours:
+        """Lists that may be written to."""
+        return Neighbours(self.rows, self.distance.copy(), self.index.copy())
+
+    def merge(self, other: Neighbours) -> Neighbours:
+        """Keep the k nearest of both: associative, commutative, idempotent."""
+        distance, index = self.distance.copy(), self.index.copy()
+        _merge(distance, index, other.distance, other.index)
+        return Neighbours(self.rows, distance, index)
+
+    def union(self, parts: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Distances and row numbers (n, k) of the nearest in several parts together."""
+        distance = np.ascontiguousarray(self.distance[:, parts[:1]])
+        index = np.ascontiguousarray(self.index[:, parts[:1]])
+        for part in parts[1:]:
+            _merge(distance, index, self.distance[:, [part]], self.index[:, [part]])
+        return distance[:, 0], index[:, 0]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Name → array, for writing."""
+        return {"rows": self.rows, "distance": self.distance, "index": self.index}
+
+
+def reduce_neighbours(
+    read: ReadPanel,
+    queries: Selected,
+    references: Selected,
+    panel_rows: tuple[int, int],
+    job: PairJob,
+    start: Neighbours,
+    *,
+    prefixes: Prefixes | None = None,
+) -> tuple[Neighbours, Counters]:
+    """Find the nearest reference rows of the queries in two blocks.
+
+    Parameters
+    ----------
+    read : callable
+        As of `reduce_tile`; side 0 are the queries.
+    queries, references : Selected
+    panel_rows : (int, int)
+        How many rows of either side are held at once.
+    job : PairJob
+    start : Neighbours
+        What is known already, or empty lists; the result includes it.
+    prefixes : Prefixes, optional
+
+    Returns
+    -------
+    Neighbours, Counters
+    """
+    found, counters = start.copy(), Counters()
+    sides = (queries, references)
+    buffers: dict[int, NDArray[np.float32]] = {}
+
+    def panel(lo: int, hi: int, side: int) -> Panel:
+        codes = sides[side].part(lo, hi)
+        alike = np.zeros((hi - lo, 1))
+        columns = prefixes.depths.short + 1 if prefixes is not None else None
+
+        def features() -> NDArray[Any]:
+            counters.rows_read += hi - lo
+            return read(lo, hi, side)[0]
+
+        if prefixes is None:
+            rows = features()
+            buffer = _buffer(buffers, side, panel_rows[side], rows.shape[1], job)
+            return make_panel(lo, rows, alike, codes, job, buffer, leaves=False)
+        assert columns is not None
+        counters.prefixes_read += hi - lo
+        buffer = _buffer(buffers, side, panel_rows[side], columns, job)
+        chosen = _Chosen(prefixes, alike, codes)
+        return make_prefix_panel((lo, hi), chosen, features, job, buffer)
+
+    def strip(lo: int, hi: int) -> None:
+        """One panel of queries against all references."""
+        a = panel(lo, hi, 0)
+        for first, last in references.panels(panel_rows[1]):
+            _PanelPair(a, panel(first, last, 1), found, job, counters).reduce()
+
+    with one_blas_thread():
+        for lo, hi in queries.panels(panel_rows[0]):
+            strip(lo, hi)
+    return found, counters
+
+
+def _buffer(
+    buffers: dict[int, NDArray[np.float32]], side: int, rows: int, columns: int, job: PairJob
+) -> NDArray[np.float32] | None:
+    """The buffer for a side's rounded rows, None where there is no screen."""
+    if not job.form.screened:
+        return None
+    if side not in buffers:
+        buffers[side] = np.empty((rows, columns), np.float32)
+    return buffers[side]
+
+
+class _Chosen:
+    """Prefixes of the rows of a panel that take part, all with one label."""
+
+    def __init__(
+        self, prefixes: Prefixes, labels: NDArray[np.float64], codes: NDArray[np.int16]
+    ) -> None:
+        self._prefixes, self._labels, self._codes = prefixes, labels, codes
+
+    @property
+    def depths(self) -> Depths:
+        return self._prefixes.depths
+
+    def read(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
+        return self._prefixes.read(lo, hi)[0], self._labels, self._codes
+
+
+class _PanelPair:
+    """The pairs of a panel of queries and one of references, reduced block by block."""
+
+    def __init__(
+        self, a: Panel, b: Panel, lists: Neighbours, job: PairJob, counters: Counters
+    ) -> None:
+        self.a, self.b, self.lists, self.job, self.counters = a, b, lists, job, counters
+        self.slots = np.searchsorted(lists.rows, a.first + a.order)
+        self.product = np.empty(SIDE * SIDE, np.float32)
+        self.found = np.empty((SIDE * SIDE, 2), np.int32)
+
+    def reduce(self) -> None:
+        """Merge all pairs."""
+        for i in (slice(*bounds) for bounds in cut(0, len(self.a), SIDE)):
+            for run in self.b.runs:
+                if self.job.form.screened:
+                    self._seed(i, run)
+                for j in (slice(*bounds) for bounds in cut(run.lo, run.hi, SIDE)):
+                    self._reduce_block(i, j, run.group)
+
+    def _farthest(self, i: slice, part: int) -> NDArray[np.float64]:
+        """Distance of the last listed row of some queries."""
+        return self.lists.distance[self.slots[i], part, -1]
+
+    def _matmul(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = self.product[: len(a) * len(b)].reshape(len(a), len(b))
+        np.matmul(a, b.T, out=out)
+        return out
+
+    def _seed(self, i: slice, run: Run) -> None:
+        """Prove the nearest of a sample, where most lists are not full, so that sweeps can drop."""
+        if np.isinf(self._farthest(i, run.group)).mean() < 0.5:
+            return
+        k = self.lists.index.shape[2]
+        most = min(SEEDS, SIDE, max(k, SEED_BYTES // (4 * self.b.screen.shape[1])))
+        sample = np.unique(np.linspace(run.lo, run.hi - 1, most).astype(np.int64))
+        product = self._matmul(self.a.screen[i], self.b.screen[sample])
+        count = _lowest(product, self.b.norms[0][sample], k, self.found)
+        self._prove(count, self.a.order[i], self.b.order[sample], i, run.group)
+
+    def _reduce_block(self, i: slice, j: slice, part: int) -> None:
+        a, b, job = self.a, self.b, self.job
+        self.counters.pairs += (i.stop - i.start) * (j.stop - j.start)
+        if job.form.code == FUNCTION:
+            self._call_function(i, j, part)
+            return
+        if not job.form.screened:
+            self._prove(-1, a.order[i], b.order[j], i, part)
+            return
+        reach = np.full(i.stop - i.start, np.inf, np.float32)
+        nothing = np.full(j.stop - j.start, NOTHING, np.float32)
+        farthest, every = self._farthest(i, part), np.arange(i.stop - i.start)
+        sweep.squared_reaches(farthest, every, job.metric, a.per_unit, a.slack, reach)
+        product = self._matmul(a.screen[i], b.screen[j])
+        lows = a.norms[0, i], b.norms[0, j]
+        count = sweep.survivors(product, *lows, reach, nothing, self.found)
+        if a.prefix is not None and b.prefix is not None:
+            self.counters.screened += count
+            mine = a.prefix, a.order[i], a.norms[1, i], reach
+            theirs = b.prefix, b.order[j], b.norms[1, j], nothing
+            count = int(refine(self.found, count, mine, theirs, margin(a.prefix.shape[1])))
+        if count:
+            self._prove(count, a.order[i], b.order[j], i, part)
+
+    def _prove(
+        self,
+        count: int,
+        mine: NDArray[np.int64],
+        theirs: NDArray[np.int64],
+        i: slice,
+        part: int,
+    ) -> None:
+        """Compute the listed pairs (all of them for a count of −1) and merge them."""
+        self.counters.proven += count if count >= 0 else len(mine) * len(theirs)
+        lists = self.lists.distance[:, part], self.lists.index[:, part], self.slots[i]
+        a, b = (self.a.rows, mine), (self.b.rows, theirs, self.b.first)
+        _prove(self.found, count, a, b, self.job.metric, lists)
+
+    def _call_function(self, i: slice, j: slice, part: int) -> None:
+        """Call the user's metric for every pair, lower row first."""
+        distance, index = self.lists.distance[:, part], self.lists.index[:, part]
+        for position in range(i.start, i.stop):
+            slot, r = self.slots[position], int(self.a.order[position])
+            for s in self.b.order[j].tolist():
+                value = call_function(self.a, self.b, self.job, r, s)
+                _insert(distance[slot], index[slot], value, self.b.first + s)
+                self.counters.proven += 1
+
+
+@njit(nogil=True, cache=True)
+def _insert(distance, index, value, row):  # type: ignore[no-untyped-def]
+    """Put (value, row) into an ascending list (k,), once."""
+    last = distance.shape[0] - 1
+    if not sweep.better(value, row, distance[last], index[last]):
+        return
+    at = 0
+    while sweep.better(distance[at], index[at], value, row):
+        at += 1
+    if index[at] == row:
+        return
+    for k in range(last, at, -1):
+        distance[k] = distance[k - 1]
+        index[k] = index[k - 1]
+    distance[at] = value
+    index[at] = row
+
+
+@njit(nogil=True, cache=True)
+def _merge(distance, index, others, indices):  # type: ignore[no-untyped-def]
+    """Put lists (n, parts, k) into the lists of the first two, in place."""
+    n, parts, k = others.shape
+    for i in range(n):
+        for part in range(parts):
+            for m in range(k):
+                if indices[i, part, m] == NOBODY:
+                    break
+                _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _lowest(product, b_low, k, found):  # type: ignore[no-untyped-def]
+    """List for every row the k columns with the smallest low bounds."""
+    columns = product.shape[1]
+    size = min(k, columns)
+    low = np.empty(size, np.float32)
+    where = np.empty(size, np.int32)
+    count = 0
+    for i in range(product.shape[0]):
+        low[:] = np.inf
+        for j in range(columns):
+            value = b_low[j] - (product[i, j] + product[i, j])
+            if value >= low[size - 1]:
+                continue
+            at = size - 1
+            while at > 0 and value < low[at - 1]:
+                low[at], where[at] = low[at - 1], where[at - 1]
+                at -= 1
+            low[at], where[at] = value, j
+        for m in range(size):
+            if low[m] < np.inf:
+                found[count, 0], found[count, 1] = i, where[m]
+                count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _prove(found, count, a, b, metric, lists):  # type: ignore[no-untyped-def]
+    """Compute the listed pairs of a block, or every pair (count −1), and merge them.
+
+    a, b: (rows, order[, first row number]) of the sides; lists: (distance, index, slots).
+    """
+    (rows_a, order_a), (rows_b, order_b, first) = a, b
+    (code, p, factor), (distance, index, slots) = metric, lists
+    lanes, last = np.empty(SCRATCH), distance.shape[1] - 1
+    columns = order_b.shape[0]
+    for s in range(count if count >= 0 else order_a.shape[0] * columns):
+        u, v = (found[s, 0], found[s, 1]) if count >= 0 else (s // columns, s % columns)
+        slot, row = slots[u], order_b[v]
+        limit = unfinish(code, factor, distance[slot, last])
+        value = reduced(code, p, rows_a[order_a[u]], rows_b[row], limit, lanes)
+        if value < np.inf:
+            _insert(distance[slot], index[slot], finish(code, factor, value), first + row)

@@ -1,0 +1,483 @@
+"""What the tasks of a run do: read rows, reduce a tile, merge partial results, make prefixes.
+
+A tile task is given the source's address, two ranges of rows and the parameters; it reads what it
+needs itself, so features are never a Dask dependency.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidDataError
+from .kernels import (
+    NOBODY,
+    Counters,
+    Depths,
+    Neighbours,
+    PairJob,
+    Screen,
+    Selected,
+    Tables,
+    reduce_neighbours,
+    reduce_tile,
+    warm_up,
+)
+from .labels import LabelMap
+from .metrics import KernelForm, Metric
+from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part
+from .store import Block, ResultTables, SourceAddress, Store, Summary, TileMemo, summarise
+
+TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
+TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
+
+
+class Source(Protocol):
+    """Anything that tiles can read rows from, in this process or another."""
+
+    def read_block(self, lo: int, hi: int) -> Block:
+        """Return rows lo:hi."""
+        ...
+
+
+def open_source(source: Source | SourceAddress) -> Source:
+    """Return what reads the rows."""
+    return source.open() if isinstance(source, SourceAddress) else source
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What all tiles of a run share.
+
+    Attributes
+    ----------
+    metric : Metric
+    labels : LabelMap
+    groups : tuple of str
+        Reference groups: the columns of every table.
+    columns : int
+        Columns of the features.
+    scale : float
+    require_labels : tuple of int
+        Codes of the groups that must hold two labels at least (paper, 3.1).
+    dtype : numpy.dtype
+        Of the features.
+    """
+
+    metric: Metric
+    labels: LabelMap
+    groups: tuple[str, ...]
+    columns: int
+    scale: float
+    require_labels: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def form(self) -> KernelForm:
+        """The metric as kernels take it."""
+        return self.metric.form(self.columns, self.scale)
+
+    @property
+    def quotients(self) -> bool:
+        """Whether Q is more than the reach's reciprocal."""
+        return not self.labels.is_categorical
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether pairs can be screened by prefixes of their rows."""
+        return self.form.screened and self.labels.is_categorical
+
+    def warm_up(self) -> None:
+        """Compile the kernels (or load them from Numba's cache) before workers ask for them.
+
+        Compiling takes seconds and more memory than a tile; workers on this machine then only
+        load what one process compiled.
+        """
+        context = Context(np.zeros(self.columns), 1.0, 1.0)
+        warm_up(context.job(self), self.dtype, self.columns)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what results depend on, beside the data, as plain values."""
+        return {"metric": str(self.metric), "scale": self.scale, **self.labels.parameters()}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What tiles need to know of all rows: how to centre them, and ‖y‖∞."""
+
+    center: NDArray[np.float64]
+    largest_feature: float
+    label_norm: float
+
+    def job(self, spec: PairSpec) -> PairJob:
+        """Return the kernels' view of the run."""
+        form = spec.form
+        lift = 1.0
+        if 0 < self.largest_feature < TINY and not form.widened:
+            lift = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
+        return PairJob(
+            form,
+            spec.labels.code,
+            spec.quotients,
+            len(spec.groups),
+            self._screen(form, lift),
+            lift,
+        )
+
+    def _screen(self, form: KernelForm, lift: float) -> Screen:
+        if form.unit_rows:
+            return Screen(None, 0.5)
+        if form.matrix is not None:
+            shift = 0.0 if form.center is None else float(np.abs(form.center).max())
+            reach = (self.largest_feature + shift) * float(np.abs(form.matrix).sum(axis=1).max())
+            return Screen(None, _power_below(reach))
+        return Screen(self.center * lift, _power_below(2 * self.largest_feature * lift))
+
+
+def _power_below(size: float) -> float:
+    """Return the power of two that brings `size` to at most 1."""
+    return float(2.0 ** min(-np.ceil(np.log2(size)), 1000.0)) if size > 0 else 1.0
+
+
+def check_summary(summary: Summary, spec: PairSpec) -> float:
+    """Check what the definitions ask of the data (paper, 3.1) and return ‖y‖∞.
+
+    Raises
+    ------
+    InvalidDataError
+        For fewer than two rows, or a group with one label.
+    """
+    if summary.rows < 2:
+        raise InvalidDataError(f"robustness needs two samples at least, not {summary.rows}")
+    for code in spec.require_labels:
+        name = spec.groups[code]
+        group = summary.groups.get(code)
+        if group is None:
+            raise InvalidDataError(f"group {name!r} has no rows; drop it from the split")
+        if not group.varied:
+            label = group.label[0] if len(group.label) == 1 else group.label
+            raise InvalidDataError(
+                f"all {group.rows} samples of group {name!r} have the label {label:g}; robustness "
+                "needs two different labels in every group (paper, 3.1)"
+                if isinstance(label, float)
+                else f"all {group.rows} samples of group {name!r} have the same label"
+            )
+    return spec.labels.norm_bound(summary)
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """A `PairSpec` with how its tiles run; `budget` is what their panels may take, in bytes."""
+
+    pairs: PairSpec
+    panel_rows: tuple[int, int]
+    memo: TileMemo | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """Partial results of a tile's two sides; `right` is None on the diagonal."""
+
+    left: Tables
+    right: Tables | None
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """A tile: two ranges of rows, and the name under which it is memoised."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    memo_name: str
+
+
+def choose_prefixes(
+    spec: TileSpec, source: Source | SourceAddress, context: Context, rows: int
+) -> Choice | None:
+    """Choose the basis of a run."""
+    job = context.job(spec.pairs)
+    plan = sample_plan(spec.pairs, job, rows, spec.budget)
+    address = source if isinstance(source, SourceAddress) else None
+    return choose(open_source(source), address, job, spec.pairs.labels, plan)
+
+
+def sample_plan(pairs: PairSpec, job: PairJob, rows: int, budget: int | None) -> SamplePlan:
+    """Return what a basis is chosen for."""
+    kind = repr((str(pairs.metric), pairs.scale, job.lift, pairs.columns))
+    return SamplePlan(kind, rows, pairs.columns, budget)
+
+
+def make_prefixes(
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    choice: Choice | None,
+    lo: int,
+    hi: int,
+) -> Part | None:
+    """Make the prefixes of rows lo:hi."""
+    return make_part(open_source(source), choice, context.job(spec.pairs), lo, hi)
+
+
+class _TileReader:
+    """What a tile reads: rows into one buffer a side, labels, prefixes."""
+
+    def __init__(
+        self, spec: TileSpec, source: Source | SourceAddress, prefixes: RunPrefixes | None
+    ) -> None:
+        self._source, self._spec, self._prefixes = open_source(source), spec, prefixes
+        self._buffers: dict[int, NDArray[Any]] = {}
+
+    @property
+    def depths(self) -> Depths:
+        assert self._prefixes is not None
+        return self._prefixes.depths
+
+    def rows(
+        self, lo: int, hi: int, side: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
+        """Features, labels and split of rows lo:hi."""
+        source, spec = self._source, self._spec
+        if isinstance(source, Store):  # into one buffer a side: fresh pages cost more than reading
+            if side not in self._buffers:
+                shape = spec.panel_rows[side], spec.pairs.columns
+                self._buffers[side] = np.empty(shape, spec.pairs.dtype)
+            block = source.read_block(lo, hi, self._buffers[side][: hi - lo])
+        else:
+            block = source.read_block(lo, hi)
+        return block.features, spec.pairs.labels.encode(block.labels), block.split
+
+    def count(self, counters: Counters) -> None:
+        """Turn rows read into bytes."""
+        pairs = self._spec.pairs
+        counters.bytes_read = counters.rows_read * pairs.columns * pairs.dtype.itemsize
+        if self._prefixes is not None:
+            counters.bytes_read += counters.prefixes_read * self.depths.width * 4
+
+    def read(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
+        """Prefixes, labels and split of rows lo:hi."""
+        assert self._prefixes is not None
+        prefix, source = self._prefixes.read(lo, hi), self._source
+        if isinstance(source, Store):
+            labels, split = source.read("labels", lo, hi), source.read("split", lo, hi)
+        else:
+            block = source.read_block(lo, hi)
+            labels, split = block.labels, block.split
+        return prefix, self._spec.pairs.labels.encode(labels), split
+
+
+def run_tile(
+    task: TileTask,
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    prefixes: RunPrefixes | None,
+    known: list[TileResult | Tables | None],
+) -> TileResult:
+    """Reduce all pairs between two ranges of rows, or find them in the memo.
+
+    known: for tiles off the diagonal what is known of either side already.
+    """
+    started = time.perf_counter()
+    rows, columns = task.rows, task.columns
+    if spec.memo is not None:
+        found = spec.memo.load(task.memo_name)
+        if found is not None:
+            result = _unpack(found, rows, columns)
+            _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
+            return result
+    reader = _TileReader(spec, source, prefixes)
+    start = [t.left if isinstance(t, TileResult) else t for t in known]
+    left, right, counters = reduce_tile(
+        reader.rows,
+        rows,
+        columns,
+        spec.panel_rows,
+        context.job(spec.pairs),
+        prefixes=None if prefixes is None else reader,
+        known=(start[0], start[1]) if start else (None, None),
+    )
+    result = TileResult(left, None if rows == columns else right)
+    if spec.memo is not None:
+        with contextlib.suppress(PermissionError):  # a store we may only read has no memo
+            spec.memo.save(task.memo_name, _pack(result))
+    reader.count(counters)
+    _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
+    return result
+
+
+@dataclass(frozen=True)
+class NeighbourSpec:
+    """A `TileSpec` of a search for the k nearest rows in each of some parts."""
+
+    tiles: TileSpec
+    k: int
+    parts: int
+
+
+def run_neighbours(
+    task: TileTask,
+    spec: NeighbourSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    prefixes: RunPrefixes | None,
+    codes: tuple[NDArray[np.int16], NDArray[np.int16]],
+    known: Neighbours | None,
+) -> Neighbours:
+    """Find the nearest rows of a block's queries in another block, or in the memo.
+
+    codes: for either block the part of every row, −1 where it takes no part (queries are part 0).
+    known: what an earlier tile found for the same queries.
+    """
+    started = time.perf_counter()
+    rows, columns, tiles = task.rows, task.columns, spec.tiles
+    if tiles.memo is not None:
+        found = tiles.memo.load(task.memo_name)
+        if found is not None:
+            _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
+            return Neighbours(**found)
+    queries, references = Selected(rows[0], codes[0]), Selected(columns[0], codes[1])
+    start = known or Neighbours.empty(queries.numbers, spec.parts, spec.k)
+    reader = _TileReader(tiles, source, prefixes)
+    result, counters = reduce_neighbours(
+        reader.rows,
+        queries,
+        references,
+        tiles.panel_rows,
+        context.job(tiles.pairs),
+        start,
+        prefixes=None if prefixes is None else reader,
+    )
+    if tiles.memo is not None:
+        with contextlib.suppress(PermissionError):
+            tiles.memo.save(task.memo_name, result.arrays())
+    reader.count(counters)
+    _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
+    return result
+
+
+def merge_neighbours(parts: list[Neighbours]) -> Neighbours:
+    """Merge the lists of the same queries."""
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merge(part)
+    return merged
+
+
+def merge_tables(parts: list[TileResult | Tables], sides: tuple[int, ...]) -> Tables:
+    """Merge the wanted sides of tiles and earlier merges."""
+    merged: Tables | None = None
+    for part, side in zip(parts, sides, strict=True):
+        tables = part
+        if isinstance(part, TileResult):
+            tables = part.right if side and part.right is not None else part.left
+        assert isinstance(tables, Tables)
+        merged = tables if merged is None else merged.merge(tables)
+    assert merged is not None
+    return merged
+
+
+def summarise_rows(source: Source, lo: int, hi: int) -> Summary:
+    """Check and sum up rows lo:hi."""
+    return summarise(source.read_block(lo, hi), lo)
+
+
+def merge_summaries(parts: list[Summary]) -> Summary:
+    """Merge summaries of rows that follow each other."""
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merge(part)
+    return merged
+
+
+def make_context(summary: Summary, spec: PairSpec) -> Context:
+    """Check the data as a whole and keep what tiles need."""
+    norm = check_summary(summary, spec)
+    return Context(summary.center, summary.largest_feature, norm)
+
+
+def store_context(address: SourceAddress, spec: PairSpec) -> Context:
+    """Like `make_context`, from the summary that the store keeps."""
+    return make_context(address.open().summary, spec)
+
+
+def load_tables(result: ResultTables, lo: int, hi: int, groups: int) -> Tables:
+    """Read a finished result's rows as partial results, for more groups than it had perhaps."""
+
+    def wide(table: str, fill: float) -> NDArray[Any]:
+        values = result.read(table, lo, hi)
+        extra = np.full((hi - lo, groups - values.shape[1]), fill, values.dtype)
+        return np.concatenate([values, extra], axis=1)
+
+    tables = result.tables()
+    reach, nearest = wide("reach_by_group", np.inf), wide("nearest_by_group", -1)
+    quotient, witness = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
+    if "witness_by_group" in tables:
+        quotient, witness = wide("lipschitz_by_group", 0.0), wide("witness_by_group", -1)
+    return Tables(
+        lo,
+        reach,
+        np.where(nearest < 0, NOBODY, nearest),
+        quotient,
+        np.where(witness < 0, NOBODY, witness),
+    )
+
+
+def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
+    packed = {f"left_{k}": v for k, v in result.left.arrays().items()}
+    if result.right is not None:
+        packed |= {f"right_{k}": v for k, v in result.right.arrays().items()}
+    return packed
+
+
+def _unpack(
+    packed: dict[str, NDArray[Any]], rows: tuple[int, int], columns: tuple[int, int]
+) -> TileResult:
+    empty = np.zeros((0, 0)), np.full((0, 0), NOBODY)
+
+    def side(name: str, first: int) -> Tables:
+        quotient, witness = (
+            packed.get(f"{name}_{k}", e)
+            for k, e in zip(("quotient", "witness"), empty, strict=True)
+        )
+        return Tables(first, packed[f"{name}_reach"], packed[f"{name}_nearest"], quotient, witness)
+
+    return TileResult(side("left", rows[0]), side("right", columns[0]) if rows != columns else None)
+
+
+def _announce(
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    counters: Counters,
+    seconds: float,
+    *,
+    resumed: bool,
+) -> None:
+    """Tell whoever listens on the scheduler that a tile is done."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return  # not on a distributed worker
+    worker.log_event(
+        TOPIC,
+        {
+            "rows": list(rows),
+            "columns": list(columns),
+            "pairs": counters.pairs,
+            "screened": counters.screened,
+            "proven": counters.proven,
+            "bytes_read": counters.bytes_read,
+            "seconds": seconds,
+            "resumed": resumed,
+        },
+    )
