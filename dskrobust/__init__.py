@@ -13,11 +13,14 @@ _WHERE = {
     "Chebyshev": "metrics",
     "Cityblock": "metrics",
     "Euclidean": "metrics",
+    "Evaluation": "evaluation",
+    "Experiment": "evaluation",
     "Hamming": "metrics",
     "LabelMap": "labels",
     "Mahalanobis": "metrics",
     "Metric": "metrics",
     "Minkowski": "metrics",
+    "Model": "evaluation",
     "Options": "robustness",
     "Plan": "plan",
     "Resources": "plan",
@@ -29,12 +32,16 @@ _WHERE = {
     "append_rows": "store",
     "class_counts": "subsets",
     "create_store": "store",
+    "evaluate": "evaluation",
     "ingest": "datasets",
+    "label_quality": "mislabelled",
     "least_robust": "subsets",
     "make_plan": "plan",
     "most_robust": "subsets",
+    "nearest_neighbours": "neighbours",
     "open_store": "store",
     "plan_store": "robustness",
+    "read_experiment": "evaluation",
     "sample_robustness": "robustness",
     "verify_store": "verify",
 }
@@ -42,6 +49,7 @@ _WHERE = {
 if TYPE_CHECKING:
     from .datasets import ingest
     from .estimator import SampleRobustness
+    from .evaluation import Evaluation, Experiment, Model, evaluate, read_experiment
     from .labels import LabelMap
     from .metrics import (
         Angular,
@@ -53,6 +61,8 @@ if TYPE_CHECKING:
         Metric,
         Minkowski,
     )
+    from .mislabelled import label_quality
+    from .neighbours import nearest_neighbours
     from .plan import Plan, Resources, make_plan
     from .robustness import Options, plan_store, sample_robustness
     from .scores import Scores
@@ -65,11 +75,14 @@ __all__ = [
     "Chebyshev",
     "Cityblock",
     "Euclidean",
+    "Evaluation",
+    "Experiment",
     "Hamming",
     "LabelMap",
     "Mahalanobis",
     "Metric",
     "Minkowski",
+    "Model",
     "Options",
     "Plan",
     "Resources",
@@ -82,12 +95,16 @@ __all__ = [
     "append_rows",
     "class_counts",
     "create_store",
+    "evaluate",
     "ingest",
+    "label_quality",
     "least_robust",
     "make_plan",
     "most_robust",
+    "nearest_neighbours",
     "open_store",
     "plan_store",
+    "read_experiment",
     "sample_robustness",
     "verify_store",
 ]

@@ -43,5 +43,13 @@ class VerificationError(DskrobustError):
     """`verify` found a stored result that the brute force contradicts."""
 
 
+class EvaluationError(DskrobustError):
+    """Steps of an experiment failed; the others are kept."""
+
+
+class IncompleteEvaluationWarning(UserWarning):
+    """Steps of an experiment failed, so its table lacks their rows."""
+
+
 class ContradictionWarning(UserWarning):
     """Two samples at distance zero carry different labels (Q is infinite, R is 0)."""

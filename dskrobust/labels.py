@@ -22,9 +22,10 @@ class LabelMap:
 
     Attributes
     ----------
-    kind : {"categorical", "real", "vector"}
+    kind : {"categorical", "real", "vector", "same"}
         Categories stand for the one-vs-rest maps of the paper's 4.2: ‖y − y′‖ is 1 for different
-        labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value.
+        labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value. "same" is
+        no label map of the paper: pairs of equal labels count instead (`label_quality`).
     norm : {"l1", "l2", "linf"}
         Norm of the label space, for vectors of shape (n, m).
     bound : float, optional
@@ -36,7 +37,7 @@ class LabelMap:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("categorical", "real", "vector"):
+        if self.kind not in ("categorical", "real", "vector", "same"):
             raise InvalidOptionError(
                 f"label map {self.kind!r} is unknown; choose categorical, real or vector"
             )
@@ -50,12 +51,13 @@ class LabelMap:
     @property
     def code(self) -> int:
         """How the kernels take ‖Δy‖."""
-        return CATEGORICAL if self.kind == "categorical" else _NORM_CODES[self.norm]
+        codes = {"categorical": CATEGORICAL, "same": SAME}
+        return codes.get(self.kind, _NORM_CODES[self.norm])
 
     @property
     def is_categorical(self) -> bool:
         """Whether ‖Δy‖ is 0 or 1, so that Q is the reach's reciprocal (paper, A.3)."""
-        return self.kind == "categorical"
+        return self.kind in ("categorical", "same")
 
     def encode(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Return labels as the kernels take them, shape (n, m) float64.
@@ -66,7 +68,7 @@ class LabelMap:
             Where the labels' dimension does not fit the kind.
         """
         labels = np.asarray(labels)
-        if labels.ndim == 2 and self.kind != "vector" and labels.shape[1] != 1:
+        if labels.ndim == 2 and self.kind in ("categorical", "real") and labels.shape[1] != 1:
             raise InvalidDataError(
                 f"{self.kind} labels must have the shape (n,), not {labels.shape}; "
                 "use vector labels for several columns"

@@ -24,7 +24,16 @@ from .kernels import NOBODY
 from .labels import LabelMap
 from .metrics import Metric
 from .pairwise import PairGraph, build_neighbours, start_graph
-from .plan import MIB, USABLE, Plan, Resources, cut_blocks, make_plan, tile_bytes
+from .plan import (
+    MIB,
+    USABLE,
+    Plan,
+    Resources,
+    choose_block_rows,
+    cut_blocks,
+    make_plan,
+    tile_bytes,
+)
 from .robustness import Options, found_resources, make_workload, pair_spec
 from .store import Store, TileMemo, open_store
 from .tiles import NeighbourSpec, PairSpec, TileSpec
@@ -211,12 +220,11 @@ def _plan(
     work = make_workload(spec, segments, dtype, unit)
     work = replace(work, groups=lists[0], tables=lists[1])
     lean = replace(work, groups=1, tables=1)
-    size = options.block_rows or max(b - a for a, b in make_plan(lean, resources).blocks)
-    spread = max(1, np.count_nonzero(codes[0] >= 0) // (2 * resources.workers * resources.threads))
+    size = options.block_rows or choose_block_rows(lean, resources)
+    wanted = [int(np.count_nonzero(code >= 0)) for code in codes]
+    spread = wanted[0] // (2 * resources.workers * resources.threads)
     mine = min(size, _most_rows(work, resources), max(spread, 256))
-    if options.block_rows is None and mine > unit:
-        mine = mine // unit * unit
-    sides = (cut_blocks(segments, mine), cut_blocks(segments, size))
+    sides = (cut_blocks(segments, mine, unit), cut_blocks(segments, size, unit))
     blocks = [
         [b for b in cut if (code[b[0] : b[1]] >= 0).any()]
         for cut, code in zip(sides, codes, strict=True)
@@ -240,9 +248,7 @@ def _plan(
         blocks=tuple(blocks[0] + blocks[1]),
         tiles=tiles,
         tasks=len(tiles) + 2 * len(blocks[0]),
-        operations=planned.operations
-        / max(1, planned.pairs)
-        * float(np.count_nonzero(codes[0] >= 0) * np.count_nonzero(codes[1] >= 0)),
+        operations=2.0 * spec.columns * wanted[0] * wanted[1],
         peak_bytes=planned.peak_bytes + resources.threads * max(0, extra),
         resources=resources,
     )

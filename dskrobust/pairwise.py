@@ -163,7 +163,7 @@ def build_neighbours(
     first: dict[int, Key] = {}  # what later tiles of the same queries start from
     parts: dict[int, list[Key]] = {}
     for i, j in plan.tiles:
-        sides = []
+        sides: list[Key] = []
         for side, block in ((0, i), (1, j)):
             sides.append((f"codes-{pairs.token}", side, block))
             lo, hi = plan.blocks[block]
@@ -171,7 +171,7 @@ def build_neighbours(
         key = (f"tile-{pairs.token}", i, j)
         task = TileTask(plan.blocks[i], plan.blocks[j], memo_names[i, j] if memo_names else "")
         needs = shared, pairs.source, pairs.context, prefixes
-        graph[key] = (run_neighbours, task, *needs, tuple(sides), first.get(i))
+        graph[key] = (run_neighbours, task, *needs, sides, first.get(i))
         first.setdefault(i, key)
         parts.setdefault(i, []).append(key)
         pairs.tiles.append(key)

@@ -26,6 +26,7 @@ READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
+WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -181,7 +182,7 @@ def make_plan(
     if work.rows < 1:
         raise InvalidDataError("there are no rows to plan for")
     size = block_rows or choose_block_rows(work, resources)
-    blocks = cut_blocks(work.segments, size)
+    blocks = cut_blocks(work.segments, size, work.unit_rows)
     done = sum(work.segments[: work.done_segments])
     tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
@@ -224,15 +225,23 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
-    unit = work.unit_rows
-    return size if size < unit else round(size / unit) * unit
+    return size
 
 
-def cut_blocks(segments: tuple[int, ...], size: int) -> tuple[tuple[int, int], ...]:
-    """Cut every segment into blocks of `size` rows."""
+def cut_blocks(
+    segments: tuple[int, ...], size: int, unit_rows: int = 1
+) -> tuple[tuple[int, int], ...]:
+    """Cut every segment into blocks of equal size, at most about `size` rows.
+
+    Equal blocks keep all workers busy to the end. Where a block is many units long, it is made of
+    whole ones; else reading the units at its ends twice costs less than a smaller last block.
+    """
     blocks, start = [], 0
     for rows in segments:
-        blocks += [(a, min(a + size, start + rows)) for a in range(start, start + rows, size)]
+        step = ceil(rows / ceil(rows / size))
+        if step >= WHOLE_UNITS * unit_rows:
+            step = ceil(step / unit_rows) * unit_rows
+        blocks += [(a, min(a + step, start + rows)) for a in range(start, start + rows, step)]
         start += rows
     return tuple(blocks)
 

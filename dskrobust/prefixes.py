@@ -35,6 +35,7 @@ from .store import (
 )
 
 READ_BYTES = 8 * 2**20  # features read at once to be projected
+PART_BYTES = 8 * 2**20  # of prefixes written at once
 FARTHEST = 1e12  # rows beyond this many units of a kept basis ask for a new one
 
 
@@ -217,14 +218,23 @@ def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: 
         segment, start = _segment_of(choice.arrays.address.open(), lo)
         if segment not in choice.missing:
             return None
-    out = np.empty((hi - lo, choice.basis.depths.width), np.float32)
-    with one_blas_thread():
-        for a, b in _steps(source, lo, hi, choice.basis.depths.columns):
-            rows = kernel_rows(source.read_block(a, b).features, a, job)
-            project(rows, choice.basis, out[a - lo : b - lo])
-    if choice.arrays is None:
-        return Part(lo, hi, values=out)
-    return Part(lo, hi, tuple(choice.arrays.write(segment, lo - start, out)))
+    checksums: list[int] = []
+    width, arrays = choice.basis.depths.width, choice.arrays
+    # what goes to a store goes there piece by piece: memory stays the same for any number of rows
+    size = (
+        hi - lo if arrays is None else PREFIX_ROWS * max(1, PART_BYTES // (PREFIX_ROWS * 4 * width))
+    )
+    for first in range(lo, hi, size):
+        last = min(first + size, hi)
+        out = np.empty((last - first, width), np.float32)
+        with one_blas_thread():
+            for a, b in _steps(source, first, last, choice.basis.depths.columns):
+                rows = kernel_rows(source.read_block(a, b).features, a, job)
+                project(rows, choice.basis, out[a - first : b - first])
+        if arrays is None:
+            return Part(lo, hi, values=out)
+        checksums += arrays.write(segment, first - start, out)
+    return Part(lo, hi, tuple(checksums))
 
 
 def _steps(source: Reader, lo: int, hi: int, columns: int) -> list[tuple[int, int]]:

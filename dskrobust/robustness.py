@@ -98,12 +98,33 @@ def sample_robustness(
     if isinstance(X, (Store, str, Path)):
         if y is not None or split is not None:
             raise InvalidOptionError("a store has its own labels and split; give the store alone")
-        return _score_store(open_store(X), metric, labels, options)
+        _refuse_same(labels)
+        return score_store(open_store(X), metric, labels, options)
     if y is None:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
     if not (np.isfinite(scale) and scale > 0):
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     given = check_arrays(X, y, split)
+    _refuse_same(labels)
+    return score_arrays(given, metric, labels, scale, options)
+
+
+def _refuse_same(labels: str | LabelMap | None) -> None:
+    if labels == "same" or (isinstance(labels, LabelMap) and labels.kind == "same"):
+        raise InvalidOptionError(
+            "robustness is of pairs with different labels; for the nearest samples of the same "
+            "label use label_quality"
+        )
+
+
+def score_arrays(
+    given: GivenArrays,
+    metric: str | Metric | Callable[..., float],
+    labels: str | LabelMap | None,
+    scale: float,
+    options: Options,
+) -> Scores:
+    """Score arrays; see `sample_robustness`."""
     label_map = resolve_labels(labels, None, given.y.dtype, len(given.y.shape))
     if given.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
@@ -118,9 +139,10 @@ def sample_robustness(
     )
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
     plan = _plan(spec, (given.shape[0],), np.dtype(given.X.dtype), options)
+    kind = "categorical" if label_map.is_categorical else label_map.kind
     if given.lazy or not shares_process():
         made, key, needed, url = scratch_graph(
-            given, scratch_spec(given.groups, scale, label_map.kind), options.scratch
+            given, scratch_spec(given.groups, scale, kind), options.scratch
         )
         start = start_graph(key, spec, plan.blocks, graph=made, source_is_key=True)
         start.dependencies = needed
@@ -196,12 +218,13 @@ def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
     return foresee(store, job, spec.labels, trial)
 
 
-def _score_store(
+def score_store(
     store: Store,
     metric: str | Metric | Callable[..., float],
     labels: str | LabelMap | None,
     options: Options,
 ) -> Scores:
+    """Score a store; see `sample_robustness`."""
     spec = pair_spec(store, metric, labels)
     check_summary(store.summary, spec)
     known = matching(store, spec.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from .scores import Scores
 from .store import Store
 
 _NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
+ALL = "all"  # every sample, whatever its group
+_STEP = re.compile(r"([LMlm])_?(\d+)")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -77,11 +80,49 @@ def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -
 def whole(scores: Scores, within: str | None = None) -> Subset:
     """Return all samples of a group (or all samples), from the least to the most robust."""
     count = _count(scores, within)
-    return Subset(within or "all", _ranked(scores, within, 0, count), count)
+    return Subset(within or ALL, _ranked(scores, within, 0, count), count)
+
+
+def select_subset(scores: Scores, text: str) -> Subset:
+    """Return what GROUP[:L500[:M20]] means: the 20 most robust of the group's 500 least robust.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown group, a step that is no selection, or more samples than there are.
+    """
+    group, steps = parse_selection(text, scores.groups)
+    subset = whole(scores, group if group in scores.groups else None)
+    for letter, size in steps:
+        subset = (least_robust if letter == "L" else most_robust)(scores, size, subset)
+    return subset
+
+
+def parse_selection(text: str, groups: Sequence[str]) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Return the group (or "all") and the steps, (L or M, size), of a selection in words.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown group, or a step that is no selection.
+    """
+    group, *steps = [text] if text in groups else text.split(":")
+    if group not in groups and group != ALL:
+        raise InvalidOptionError(f"there is no group {group!r}; the groups are {', '.join(groups)}")
+    found = []
+    for step in steps:
+        match = _STEP.fullmatch(step)
+        if match is None:
+            raise InvalidOptionError(
+                f"{text!r}: {step!r} is no selection; write GROUP:L500 for the 500 least or "
+                "GROUP:M500 for the 500 most robust samples of the group"
+            )
+        found.append((match[1].upper(), int(match[2])))
+    return group, tuple(found)
 
 
 def _select(scores: Scores, size: int, within: str | Subset | None, letter: str) -> Subset:
-    name = within.name if isinstance(within, Subset) else within or "all"
+    name = within.name if isinstance(within, Subset) else within or ALL
     count = within.size if isinstance(within, Subset) else _count(scores, within)
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 0 < size <= count:
         raise InvalidOptionError(
@@ -98,7 +139,8 @@ def _count(scores: Scores, within: str | None) -> int:
         return scores.rows
     code = scores.group_code(within)
     if scores.store is not None:
-        return scores.store.summary.groups[code].rows
+        known = scores.store.summary.groups.get(code)
+        return known.rows if known else 0
     return int((np.asarray(scores.split) == code).sum())
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from .evaluation.sheets import Cell, Sheet
 
 ACCENT, QUIET, STRONG = "cyan", "bright_black", "bold"
 PLAIN_WIDTH = 120  # columns where there is no terminal
@@ -188,6 +191,40 @@ def label_table(
         ]
         add_row(shown, name, *cells)
     return shown
+
+
+def performance_table(sheet: Sheet) -> Table:
+    """Return a performance matrix, best values marked, as in the paper's Tables 5 to 9.
+
+    Matrices beside each other are wide: show one table for each where lines are short.
+    """
+    names = sheet.named_columns()
+    rows = [(name, [_marked(cell) for cell in cells]) for name, cells in sheet.rows]
+    # heads stand above the numbers, not above the place of an asterisk
+    heads = [
+        [Text(f"{text} ") for text in line] for line in (names, *(h[1:] for h in sheet.heads[1:]))
+    ]
+    for k in range(len(names)):
+        column = [*(line[k] for line in heads), *(cells[k] for _, cells in rows)]
+        width = max(text.cell_len for text in column)
+        for text in column:  # padded here: rich drops spaces at the end of what it aligns
+            text.pad_left(width - text.cell_len)
+    shown = table("", *(text.plain for text in heads[0]), text=range(len(names) + 1))
+    for line, cells in zip(sheet.heads[1:], heads[1:], strict=True):
+        add_row(shown, line[0], *cells, style=QUIET)
+    for name, cells in rows:
+        add_row(shown, name, *cells)
+    return shown
+
+
+def _marked(cell: Cell) -> Text:
+    """The numbers of a cell, an asterisk or a space after each."""
+    text = Text()
+    for k, (part, best) in enumerate(cell.parts):
+        text.append(" \\ " if k else "", QUIET)
+        text.append(part, STRONG if best else "")
+        text.append("*" if best else " ", QUIET)
+    return text.append(f" ({cell.note})" if cell.note else "", QUIET)
 
 
 # -- pictures --------------------------------------------------------------------------------

@@ -329,7 +329,7 @@ def run_neighbours(
     source: Source | SourceAddress,
     context: Context,
     prefixes: RunPrefixes | None,
-    codes: tuple[NDArray[np.int16], NDArray[np.int16]],
+    codes: list[NDArray[np.int16]],
     known: Neighbours | None,
 ) -> Neighbours:
     """Find the nearest rows of a block's queries in another block, or in the memo.

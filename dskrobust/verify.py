@@ -76,7 +76,7 @@ def verify_store(
     rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
     step = slice_rows(store)
     read = 0
-    results = [r for r in find_results(store) if r.covers(store)]
+    results = [r for r in find_results(store, everything=True) if r.covers(store)]
     skipped = tuple(r.name for r in results if not _can_prove(store, r, metric))
     checks = [_Check(store, r, rows, metric) for r in results if r.name not in skipped]
     for lo in range(0, store.rows, step):

@@ -28,6 +28,7 @@ FLOORS = (
     "scores",
     "robustness",
     "neighbours",
+    "mislabelled",
     "estimator",
     "subsets",
     "verify",

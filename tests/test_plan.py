@@ -17,9 +17,10 @@ from dskrobust.plan import (
     BOXED_BLOCK,
     MIB,
     USABLE,
+    WHOLE_UNITS,
     Resources,
     Workload,
-    choose_block_rows,
+    cut_blocks,
     make_plan,
     pairs_of,
 )
@@ -194,10 +195,24 @@ def test_all_threads_have_work(rows, columns, have):
     assert len(plan.tiles) >= each * have.workers * have.threads
 
 
-@given(work=workloads(), have=resources)
-def test_chosen_blocks_are_whole_units(work, have):
-    rows = choose_block_rows(work, have)
-    assert rows < work.unit_rows or rows % work.unit_rows == 0
+@given(
+    segments=st.lists(st.integers(1, 5_000), min_size=1, max_size=5),
+    size=st.integers(1, 6_000),
+    unit=st.integers(1, 70),
+)
+def test_blocks_are_equal_and_long_ones_whole_units(segments, size, unit):
+    blocks = cut_blocks(tuple(segments), size, unit)
+    start = 0
+    for rows in segments:
+        mine = [hi - lo for lo, hi in blocks if start <= lo < start + rows]
+        assert sum(mine) == rows
+        assert len(set(mine[:-1])) <= 1
+        assert mine[-1] <= mine[0] < size + unit
+        if mine[0] >= WHOLE_UNITS * unit:
+            assert len(mine) == 1 or mine[0] % unit == 0
+        else:
+            assert mine[0] - mine[-1] < len(mine)
+        start += rows
 
 
 def test_pairs_of():

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import DskrobustError
-from . import data, runs, show, subsets
+from . import data, evaluate, runs, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
@@ -95,6 +95,8 @@ for command in (
     runs.compute,
     show.show,
     subsets.subsets,
+    evaluate.evaluate,
+    evaluate.run_experiment,
     data.append,
     data.verify,
     runs.demo,

@@ -229,7 +229,7 @@ def verify(store: str, sample: int, seed: int) -> None:
     from ..verify import verify_store
 
     opened = open_store(store)
-    have = [r for r in find_results(opened) if r.covers(opened)]
+    have = [r for r in find_results(opened, everything=True) if r.covers(opened)]
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(
             opened,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -141,20 +140,20 @@ def select(
         For an unknown group, or a size that fits nowhere.
     """
     from ..errors import InvalidOptionError
-    from ..subsets import Subset, least_robust, most_robust
+    from ..subsets import least_robust, most_robust, parse_selection, select_subset
 
-    places = [find_place(scores, text) for text in within or scores.groups]
-    sizes = [len(p) if isinstance(p, Subset) else _rows(scores, p) for _, p in places]
-    largest = max(sizes, default=0)
+    places = [
+        (parse_selection(text, scores.groups)[0], select_subset(scores, text))
+        for text in within or scores.groups
+    ]
+    largest = max((len(place) for _, place in places), default=0)
     for asked in (*least, *most):
         if asked > largest:
-            where = ", ".join(
-                f"{root if p is None or isinstance(p, str) else p.name} {size:,}"
-                for (root, p), size in zip(places, sizes, strict=True)
-            )
+            where = ", ".join(f"{place.name} {len(place):,}" for _, place in places)
             raise InvalidOptionError(f"cannot choose {asked:,} samples; there are {where}")
     found = []
-    for (root, place), count in zip(places, sizes, strict=True):
+    for root, place in places:
+        count = len(place)
         if not count:
             continue
         halves = not least and not most and count > 1
@@ -165,38 +164,9 @@ def select(
     return found
 
 
-def find_place(scores: Scores, text: str) -> tuple[str, str | Subset | None]:
-    """Return the group, and the group or selection, that GROUP[:L500[:M20]] means."""
-    from ..errors import InvalidOptionError
-    from ..subsets import least_robust, most_robust
-
-    group, *steps = [text] if text in scores.groups else text.split(":")
-    if group not in scores.groups and group != "all":
-        scores.group_code(group)
-    place: str | Subset | None = _group(scores, group)
-    for step in steps:
-        match = re.fullmatch(r"([LMlm])_?(\d+)", step)
-        if match is None:
-            raise InvalidOptionError(
-                f"{text!r}: {step!r} is no selection; write GROUP:L500 for the 500 least or "
-                "GROUP:M500 for the 500 most robust samples of the group"
-            )
-        choose = least_robust if match[1].upper() == "L" else most_robust
-        place = choose(scores, int(match[2]), place)
-    return group, place
-
-
 def _group(scores: Scores, name: str) -> str | None:
     """Return a group's name, None for all samples."""
     return name if name in scores.groups else None
-
-
-def _rows(scores: Scores, group: str | None) -> int:
-    if group is None:
-        return scores.rows
-    assert scores.store is not None
-    known = scores.store.summary.groups.get(scores.group_code(group))
-    return known.rows if known else 0
 
 
 def subset_facts(store: Store, columns: Columns) -> list[dict[str, Any]]:

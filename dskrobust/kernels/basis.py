@@ -7,6 +7,7 @@ that means in nanoseconds. Depths only decide how fast a run is, never what come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ LEAST_ROWS = 4_000  # below, all is done before a basis would be found
 SAMPLE = 4_096  # rows
 SAMPLE_BYTES = 24 * 2**20  # of a sample in float32
 PIECES = 16  # of consecutive rows that make a sample
-PROBES = 256
+PROBES = 128
 DEPTHS = (8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 
 # nanoseconds on a core of 2024, roughly; only their ratios matter
@@ -135,12 +136,13 @@ def _try(
     a = x @ directions.T
     depths = tuple(k for k in DEPTHS if k <= len(directions))
     left = np.empty(len(depths))
-    for s, k in enumerate(depths):
-        part = a[:, :k]
-        inside = np.einsum("ij,ij->i", part, part)
+    sums, inside = square[probes][:, None] + square[None, :], np.zeros(len(x), np.float32)
+    for s, (start, k) in enumerate(pairwise((0, *depths))):
+        part = a[:, start:k]
+        inside += np.einsum("ij,ij->i", part, part)
+        sums -= 2 * (part[probes] @ part.T)
         rest = np.sqrt(np.maximum(square - inside, 0))
-        cross = part[probes] @ part.T + rest[probes][:, None] * rest[None, :]
-        low = square[probes][:, None] + square[None, :] - 2 * cross
+        low = sums - 2 * np.outer(rest[probes], rest)
         left[s] = ((low <= limit) & differ).sum() / max(1, differ.sum())
     return Trial(depths, left)
 

@@ -48,7 +48,8 @@ class PairJob:
     ----------
     form : KernelForm
     label_code : int
-        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF).
+        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF), or SAME: pairs of equal labels
+        count instead.
     quotients : bool
         Whether largest quotients are wanted besides the smallest distances.
     groups : int
@@ -280,8 +281,8 @@ def make_panel(
     coarse = found.coarse(rows, order) if found is not None else None
     columns, unit = rows.shape[1], job.screen.unit
     forest = None
-    if leaves and job.form.boxed(columns):
-        forest = plant(rows, by_row, split_by_row, job.label_code == 0)
+    if leaves and job.form.boxed(columns) and job.label_code != SAME:
+        forest = plant(rows, by_row, split_by_row, job.label_code == CATEGORICAL)
     kept = Panel(first, order, labels, runs, screen, norms, columns, lambda: rows, unit)
     return replace(kept, coarse=coarse, forest=forest)
 

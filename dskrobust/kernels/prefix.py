@@ -29,7 +29,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 THETA = 2.0**-14
-SUB_ROWS_BYTES = 2**22  # float64 rows projected at once
+SUB_ROWS_BYTES = 2**23  # float64 rows projected at once
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def reduce_rows(
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = dy[k] / distance
         for group in np.unique(split):
-            at = np.flatnonzero((split == group) & (dy[k] > 0))
+            others = np.arange(first, first + len(columns)) != numbers[k]
+            at = np.flatnonzero((split == group) & (dy[k] > 0) & others)
             if not len(at):
                 continue
             _keep_best(tables.reach, tables.nearest, distance, at, first, (k, int(group)), 1)

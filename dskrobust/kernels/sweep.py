@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..labels import CATEGORICAL, L1, L2
+from ..labels import CATEGORICAL, L1, L2, SAME
 from .distances import SCRATCH, finish, reduced, unfinish
 
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
@@ -28,14 +28,18 @@ def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def label_difference(a, b, code):  # type: ignore[no-untyped-def]
-    """‖a − b‖ of two labels (m,); exactly 0 for equal labels only."""
+    """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
     if a.shape[0] == 1:
         t = abs(a[0] - b[0])
+        if code == SAME:
+            return 1.0 if t == 0.0 else 0.0
         return (1.0 if t > 0.0 else 0.0) if code == CATEGORICAL else t
     top = 0.0
     for k in range(a.shape[0]):
         t = abs(a[k] - b[k])
         top = t if t > top else top
+    if code == SAME:
+        return 1.0 if top == 0.0 else 0.0
     if top == 0.0:
         return 0.0
     if code == CATEGORICAL:
@@ -92,14 +96,19 @@ def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def nearest(product, b_low, a_label, b_label, found):  # type: ignore[no-untyped-def]
-    """List for every row the differently labelled column with the smallest low bound."""
+def nearest(product, b_low, labels, same, own, found):  # type: ignore[no-untyped-def]
+    """List for every row the column with the smallest low bound that it makes a pair with.
+
+    labels: of the rows and of the columns; same: whether equal ones are wanted, not different
+    ones; own: for every row the column that is itself, or -1.
+    """
+    a_label, b_label = labels
     count = 0
     for i in range(product.shape[0]):
         best, where = np.float32(np.inf), -1
         for j in range(product.shape[1]):
             low = b_low[j] - (product[i, j] + product[i, j])
-            if low < best and a_label[i] != b_label[j]:
+            if low < best and (a_label[i] == b_label[j]) == same and j != own[i]:
                 best, where = low, j
         if where >= 0:
             found[count, 0] = i

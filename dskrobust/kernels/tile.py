@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
+from ..labels import CATEGORICAL, SAME
 from ..metrics import FUNCTION
 from . import quotients, sweep
 from .bounded import ByteSweeps
@@ -183,11 +184,13 @@ def _reduce_panels(
     if _reduce_forests(a, b, (mine.side(), theirs.side()), job, counters):
         return
     pair = _PanelPair(a, b, mine, theirs, job, scratch, counters)
-    if job.form.screened and job.label_code == 0 and a.labels.shape[1] == 1:
+    if job.form.screened and job.label_code in (CATEGORICAL, SAME) and a.labels.shape[1] == 1:
         pair.seed()
+    same = job.label_code == SAME
     for k, run in enumerate(a.runs):
         for other in b.runs[k:] if a is b else b.runs:
-            if run.label is not None and run.label == other.label:
+            pure = run.label is not None and other.label is not None
+            if pure and (run.label == other.label) != same:
                 continue
             pair.reduce_runs(run, other)
 
@@ -260,9 +263,12 @@ class _PanelPair:
         product = self.scratch.product[: (part.stop - part.start) * len(sample)]
         product = product.reshape(-1, len(sample))
         np.matmul(a.screen[part], screen.T, out=product)
-        labels = a.labels[part, 0], b.labels[sample, 0]
-        found = self.scratch.found
-        count = sweep.nearest(product, b.norms[0][sample], *labels, found)
+        labels, same = (a.labels[part, 0], b.labels[sample, 0]), self.job.label_code == SAME
+        found, own = self.scratch.found, np.full(len(product), -1)
+        if a is b:
+            inside = np.flatnonzero((sample >= part.start) & (sample < part.stop))
+            own[sample[inside] - part.start] = inside
+        count = sweep.nearest(product, b.norms[0][sample], labels, same, own, found)
         self.counters.proven += count
         rows = a.rows, b.rows, a.order[part], b.order[sample]
         mine, theirs = self.sides if a is self.a else self.sides[::-1]
@@ -294,15 +300,15 @@ class _PanelPair:
     def _reduce_block(
         self, i: slice, j: slice, groups: tuple[int, int], triangle: bool, uniform: bool
     ) -> None:
-        if self.job.form.screened and not uniform:
-            self._reduce_labelled(i, j, groups, triangle)
+        if self.job.form.screened and uniform:
+            self._reduce_uniform(i, j, groups, triangle)
             return
-        if self.job.form.screened:
-            self._reduce_uniform(i, j, groups)
+        if self.job.form.screened and self.job.label_code != SAME:
+            self._reduce_labelled(i, j, groups, triangle)
             return
         rows = self.a.rows, self.b.rows, self.a.order[i], self.b.order[j]
         if self.scratch.bytes.serves(self.a, self.b):
-            dy = NO_LABELS if uniform else self._label_differences(i, j)
+            dy = NO_LABELS if uniform and not triangle else self._label_differences(i, j)
             bound = self.scratch.product
             self.counters.proven += self.scratch.bytes.reduce(
                 self.a, self.b, i, j, dy, triangle, groups, self.sides, bound
@@ -336,12 +342,16 @@ class _PanelPair:
             out.append(reach)
         return out
 
-    def _reduce_uniform(self, i: slice, j: slice, groups: tuple[int, int]) -> None:
-        """Reduce a block between two runs of one label each, and so of different labels."""
+    def _reduce_uniform(self, i: slice, j: slice, groups: tuple[int, int], triangle: bool) -> None:
+        """Reduce a block between two runs of one label each, every pair of which counts."""
         product = self._product(i, j)
         mine, theirs = self._reaches(i, j, groups, np.float32)
         lows, found = (self.a.norms[0, i], self.b.norms[0, j]), self.scratch.found
         count = sweep.survivors(product, *lows, mine, theirs, found)
+        if triangle:
+            above = found[:count][found[:count, 0] < found[:count, 1]]
+            count = len(above)
+            found[:count] = above
         if self.a.prefix is not None:
             count = self._refine(found, count, i, j, [mine, theirs])
         if not count:

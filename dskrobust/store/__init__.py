@@ -2,6 +2,7 @@
 
 from .creation import append_rows, check_names, create_store, open_array, write_store
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
+from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
 from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
@@ -20,6 +21,7 @@ __all__ = [
     "ARRAYS",
     "PREFIX_ROWS",
     "Block",
+    "EvaluationRecords",
     "GroupSummary",
     "Layout",
     "PrefixArrays",
@@ -38,6 +40,8 @@ __all__ = [
     "create_empty",
     "create_store",
     "current_results",
+    "evaluation_records",
+    "find_evaluations",
     "find_results",
     "grow",
     "infer_label_kind",

@@ -87,8 +87,11 @@ class ResultTables:
         }
 
 
-def find_results(store: Store) -> list[ResultTables]:
-    """Return the finished results in a store, newest last."""
+def find_results(store: Store, *, everything: bool = False) -> list[ResultTables]:
+    """Return the finished scores in a store, newest last.
+
+    everything: also the nearest samples of the same label, which are no scores.
+    """
     try:
         parent = store.group[RESULTS]
     except KeyError:
@@ -98,6 +101,8 @@ def find_results(store: Store) -> list[ResultTables]:
     for name, group in parent.groups():
         meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if not meta.get("complete"):
+            continue
+        if meta["parameters"].get("labels") == "same" and not everything:
             continue
         found.append(
             ResultTables(
@@ -116,7 +121,8 @@ def find_results(store: Store) -> list[ResultTables]:
 
 def matching(store: Store, parameters: Mapping[str, Any]) -> list[ResultTables]:
     """Return the store's results with these parameters, newest last."""
-    return [r for r in find_results(store) if dict(r.parameters) == dict(parameters)]
+    found = find_results(store, everything=True)
+    return [r for r in found if dict(r.parameters) == dict(parameters)]
 
 
 def current_results(store: Store, parameters: Mapping[str, Any] | None = None) -> ResultTables:
@@ -210,7 +216,7 @@ class ResultWriter:
         for old in matching(store, self.parameters):
             if old.name != self.name:
                 del store.group[f"{RESULTS}/{old.name}"]
-        return next(r for r in find_results(store) if r.name == self.name)
+        return next(r for r in find_results(store, everything=True) if r.name == self.name)
 
 
 @dataclass(frozen=True)

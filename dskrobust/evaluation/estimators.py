@@ -1,0 +1,132 @@
+"""Any scikit-learn estimator by its import path, one Dask task each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .experiment import Setting
+from .models import Job, Model, Prediction, Problem
+from .rows import feature_blocks, test_side, training_data
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SEED = "random_state"
+
+
+class AnyEstimator(Model):
+    """An estimator with fit and predict, such as ``sklearn.svm.SVC``.
+
+    The import path names a class, or a function that returns an estimator (a pipeline of your
+    own). Features are float64. An estimator that has ``random_state`` gets the trial's seed;
+    without one, a single trial is made. A classifier without ``predict_proba`` has no LOSS.
+    """
+
+    def make(self, setting: Setting) -> Any:
+        """Return a new estimator with a setting.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the path leads to nothing, or to no estimator.
+        """
+        module, _, name = self.spec.kind.rpartition(".")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.refuse(f"{self.spec.kind!r} cannot be imported: {error}") from error
+        try:
+            estimator = found()
+        except Exception as error:
+            raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
+        for needed in ("fit", "predict", "get_params", "set_params"):
+            if not hasattr(estimator, needed):
+                raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
+        self.check_names(estimator.get_params())
+        return estimator.set_params(**self.spec.parameters, **setting)
+
+    def check(self, problem: Problem) -> None:
+        from sklearn.base import is_classifier, is_regressor
+
+        self.check_options()
+        for setting in self.spec.settings:
+            estimator = self.make(setting)
+            wanted, is_wanted = "regressor", is_regressor
+            if problem.categorical:
+                wanted, is_wanted = "classifier", is_classifier
+            if not is_wanted(estimator):
+                kind = "categorical" if problem.categorical else "real"
+                raise self.refuse(f"{kind} labels need a {wanted}, {self.spec.kind} is none")
+            check_values(self, estimator, problem)
+
+    def trials(self, wanted: int) -> int:
+        given = self.make(self.spec.settings[0]).get_params()
+        fixed = (*self.spec.parameters, *self.spec.grid)
+        return wanted if SEED in given and SEED not in fixed else 1
+
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Features as float64; what fitting needs beside them is the estimator's own affair."""
+        return rows * problem.columns * 8, rows * 16
+
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+        (setting,), ((train, _),) = job.settings, job.train
+        estimator = self.make(setting)
+        given = (*self.spec.parameters, *setting)
+        if SEED in estimator.get_params() and SEED not in given:
+            estimator.set_params(**{SEED: job.seed})
+        X, y = training_data(job, np.float64)
+        with warnings.catch_warnings():  # of convergence and the like: not the experiment's
+            warnings.simplefilter("ignore")
+            estimator.fit(X, y)
+            values, p = _predict(estimator, job, y.dtype)
+        yield Prediction(train, setting, values, p)
+
+
+def _predict(
+    estimator: Any, job: Job, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return predictions (n,) of the test rows and, where there are any, probabilities (n, c)."""
+    rows, store = test_side(job).rows, job.records.address.open()
+    values = np.empty(len(rows), dtype if job.classes else np.float64)
+    p = None
+    if job.classes and hasattr(estimator, "predict_proba"):
+        p = np.zeros((len(rows), len(job.classes)))
+    for part, X in feature_blocks(store, rows, np.float64):
+        values[part] = estimator.predict(X)
+        if p is not None:
+            p[part] = spread_columns(estimator.predict_proba(X), estimator.classes_, job.classes)
+    return values, p
+
+
+def spread_columns(p: NDArray[Any], known: NDArray[Any], classes: tuple[Any, ...]) -> NDArray[Any]:
+    """Return probabilities (n, all classes) from those of the classes that were trained on."""
+    spread = np.zeros((len(p), len(classes)), p.dtype)
+    spread[:, np.searchsorted(np.array(classes), known)] = p
+    return spread
+
+
+def check_values(model: Model, estimator: Any, problem: Problem) -> None:
+    """Let a scikit-learn estimator check its hyper-parameters, on a handful of made-up rows.
+
+    Only its refusal of a value counts, as other failures may come from the made-up rows.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if not type(estimator).__module__.startswith("sklearn."):
+        return
+    X = np.random.default_rng(0).normal(size=(8, problem.columns if problem.columns < 8 else 8))
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            estimator.fit(X, np.arange(8) % 2 if problem.categorical else np.arange(8.0))
+    except Exception as error:
+        if type(error).__name__ == "InvalidParameterError":
+            raise model.refuse(" ".join(str(error).split())) from error

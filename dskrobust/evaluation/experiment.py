@@ -1,0 +1,312 @@
+"""What an experiment is, and reading one from a TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..errors import InvalidOptionError, SourceFileError
+from ..subsets import Subset
+
+Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
+
+TRIALS = 25  # as in the paper, 4.1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model with its hyper-parameters.
+
+    Attributes
+    ----------
+    kind : str
+        knn, forest, xgboost, xgboost-forest, or the import path of a scikit-learn estimator.
+    grid : mapping of str to sequence
+        Hyper-parameters to sweep: every combination is trained. The kind's own grid (the paper's)
+        where nothing is given.
+    parameters : mapping
+        Hyper-parameters that stay as they are.
+    options : mapping
+        How the model is run, such as ``nested = true`` of a forest.
+    name : str
+        What the results call it; the kind by default.
+    """
+
+    kind: str
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or not self.kind:
+            raise InvalidOptionError(f"a model's kind must be its name, not {self.kind!r}")
+        object.__setattr__(self, "name", self.name or self.kind)
+        grid = {}
+        for key, values in self.grid.items():
+            if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
+                raise InvalidOptionError(
+                    f"model {self.name}: the grid's {key} must be a list of values, not {values!r}"
+                )
+            grid[key] = tuple(_plain(v, f"model {self.name}, grid {key}") for v in values)
+            if not grid[key] or len(set(map(_identity, grid[key]))) < len(grid[key]):
+                raise InvalidOptionError(
+                    f"model {self.name}: the grid's {key} needs values, each of them once"
+                )
+        object.__setattr__(self, "grid", grid)
+        for part in ("parameters", "options"):
+            given = getattr(self, part)
+            where = f"model {self.name}, {part}"
+            plain = {key: _plain(value, f"{where} {key}") for key, value in given.items()}
+            object.__setattr__(self, part, plain)
+        for key in grid:
+            if key in self.parameters:
+                raise InvalidOptionError(
+                    f"model {self.name}: {key} is both swept by the grid and a fixed parameter; "
+                    "leave one out"
+                )
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Every combination of the grid, the last hyper-parameter fastest."""
+        return tuple(
+            dict(zip(self.grid, values, strict=True))
+            for values in itertools.product(*self.grid.values())
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the predictions depend on besides the setting, as plain values."""
+        parts = {"parameters": dict(self.parameters), "options": dict(self.options)}
+        return {"kind": self.kind, **parts}
+
+    def with_default_grid(self, grid: Mapping[str, Sequence[Any]]) -> ModelSpec:
+        """Return the spec with a grid where it has none; what is fixed is not swept."""
+        if self.grid:
+            return self
+        free = {key: values for key, values in grid.items() if key not in self.parameters}
+        return replace(self, grid=free)
+
+
+Selection = Any  # a text such as "train:L500", a Subset, or an array of row numbers
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Models, what they train and are tested on, and how often.
+
+    Attributes
+    ----------
+    train, test : mapping of str to selection
+        Name → GROUP[:L500[:M20]], a `Subset`, or an array of row numbers. Rows are always taken
+        in the store's order.
+    models : sequence of ModelSpec
+    trials : int
+        How often a model that is not deterministic is trained.
+    seed : int
+    threshold : float, optional
+        For real labels: values from here on are popular (paper, 4.1), in the labels' own units.
+    metric : str, optional
+        Which stored result's robustness selects; the newest one by default.
+    name : str
+    store : str, optional
+        Address of the data; the caller may give another.
+    """
+
+    train: Mapping[str, Selection]
+    test: Mapping[str, Selection]
+    models: Sequence[ModelSpec]
+    trials: int = TRIALS
+    seed: int = 0
+    threshold: float | None = None
+    metric: str | None = None
+    name: str = "experiment"
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", tuple(self.models))
+        for what in ("train", "test"):
+            given = getattr(self, what)
+            if not isinstance(given, Mapping) or not given:
+                raise InvalidOptionError(
+                    f'an experiment needs {what} subsets by name, such as {what} = "{what}"'
+                )
+            object.__setattr__(self, what, dict(given))
+            for name, selection in given.items():
+                _check_selection(what, name, selection)
+        for value, name, least in ((self.trials, "trials", 1), (self.seed, "seed", 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InvalidOptionError(
+                    f"{name} must be a whole number from {least} on, not {value!r}"
+                )
+        if self.threshold is not None and not np.isfinite(self.threshold):
+            raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
+        if not self.models:
+            raise InvalidOptionError('an experiment needs a model, such as kind = "forest"')
+        names = [model.name for model in self.models]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidOptionError(
+                    f"two models are called {name!r}; give one of them another name"
+                )
+
+    def facts(self) -> dict[str, Any]:
+        """Return the experiment as plain values, for the record; arrays by their size."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "trials": self.trials,
+            "threshold": self.threshold,
+            "metric": self.metric,
+            "train": {name: _words(value) for name, value in self.train.items()},
+            "test": {name: _words(value) for name, value in self.test.items()},
+            "models": [
+                {"name": m.name, **m.identity(), "grid": {k: list(v) for k, v in m.grid.items()}}
+                for m in self.models
+            ],
+        }
+
+
+def _check_selection(what: str, name: str, selection: Any) -> None:
+    if isinstance(selection, (str, Subset)):
+        return
+    rows = np.asarray(selection)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
+        raise InvalidOptionError(
+            f'{what} subset {name!r} must be a selection such as "{what}:L500", a Subset or an '
+            "array of row numbers"
+        )
+
+
+def _words(selection: Any) -> str:
+    if isinstance(selection, str):
+        return selection
+    return selection.name if isinstance(selection, Subset) else f"{len(selection)} rows"
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return a value that JSON can hold exactly; lists become tuples."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(v, where) for v in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise InvalidOptionError(f"{where}: {value!r} is no number, text, true, false or list of them")
+
+
+def _identity(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+class _ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: str
+    name: str = ""
+    grid: dict[str, list[Any]] = {}
+    parameters: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str | None = None
+    store: str | None = None
+    seed: int = 0
+    trials: int = TRIALS
+    threshold: float | None = None
+    metric: str | None = None
+    train: dict[str, str]
+    test: dict[str, str]
+    models: list[_ModelTable]
+
+
+def read_experiment(path: str | Path) -> Experiment:
+    """Return the experiment that a TOML file describes; a relative store lies beside the file.
+
+    Raises
+    ------
+    SourceFileError
+        For a file that is missing or no TOML.
+    InvalidOptionError
+        For a key that is unknown, missing or of the wrong type; the message names it.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceFileError(f"there is no experiment file {path}") from error
+    except OSError as error:
+        raise SourceFileError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceFileError(f"{path} is no TOML: {error}") from error
+    _check_keys(path, data, _File, "")
+    for k, model in enumerate(data.get("models") or ()):
+        if isinstance(model, dict):
+            _check_keys(path, model, _ModelTable, f"models {k + 1}: ")
+    try:
+        file = msgspec.convert(data, _File)
+        models = [ModelSpec(m.kind, m.grid, m.parameters, m.options, m.name) for m in file.models]
+        return Experiment(
+            train=file.train,
+            test=file.test,
+            models=models,
+            trials=file.trials,
+            seed=file.seed,
+            threshold=file.threshold,
+            metric=file.metric,
+            name=file.name or path.stem,
+            store=_beside(path, file.store),
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidOptionError(f"{path}: {_reworded(str(error))}") from error
+    except InvalidOptionError as error:
+        raise InvalidOptionError(f"{path}: {error}") from error
+
+
+def _check_keys(path: Path, data: Mapping[str, Any], table: type, where: str) -> None:
+    """Refuse keys that mean nothing, with what may have been meant."""
+    known = {f.name: f.required for f in msgspec.structs.fields(table)}
+    for key in data:
+        if key not in known:
+            raise InvalidOptionError(
+                f"{path}: {where}key {key!r} is unknown; {suggestion(key, list(known))}"
+            )
+    for key, required in known.items():
+        if required and key not in data:
+            raise InvalidOptionError(f"{path}: {where}key {key!r} is missing")
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """Return what a misspelt word may have meant, or what there is to choose from."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+
+
+def _reworded(message: str) -> str:
+    """Return msgspec's message with the place as a key: Expected `int`, got `str` - at `$.seed`."""
+    text, _, place = message.partition(" - at ")
+    text, place = text.replace(" | null`", "`"), place.strip("`").removeprefix("$.")
+    place = re.sub(r"\[(\d+)\]\.?", lambda found: f" {int(found[1]) + 1}: ", place)
+    place = place.replace("[...]", "").rstrip(": ")
+    words = {"object": "table", "array": "list", "str": "text", "int": "whole number"}
+    for name, word in {**words, "float": "number", "bool": "true or false"}.items():
+        text = text.replace(f"`{name}`", word)
+    text = text.replace("`", "")
+    return f"{place}: {text[:1].lower()}{text[1:]}" if place else text
+
+
+def _beside(path: Path, store: str | None) -> str | None:
+    if store is None or "://" in store or "::" in store:
+        return store
+    return str(path.parent / store)

@@ -1,0 +1,230 @@
+"""From trials to the paper's performance matrices (4.1 and Tables 5 to 9)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InvalidDataError, InvalidOptionError
+from .matrices import EACH, MEASURES, PerformanceMatrix, SideBySide, side_by_side, value_text
+
+__all__ = ["PerformanceMatrix", "SideBySide", "performance_matrix", "side_by_side", "trimmed_mean"]
+
+_KNOWN = ("train", "test", "model", "trial", *MEASURES)  # other columns are hyper-parameters
+
+Runs = dict[tuple[str, str, Any], dict[int, tuple[float, float]]]
+
+
+def trimmed_mean(values: Iterable[float]) -> float:
+    """Return the mean without the ⌊0.4 n⌋ highest and as many lowest of n values (paper, 4.1).
+
+    Of 25 values the ten highest and the ten lowest go, and five are averaged. Of one or two
+    values none goes; of three or four the middle one or two stay. The order of the values does
+    not matter, to the last bit.
+
+    Raises
+    ------
+    InvalidDataError
+        For no values, or NaN among them.
+    """
+    ordered = np.sort(np.asarray(list(values), np.float64))
+    if not len(ordered) or np.isnan(ordered).any():
+        raise InvalidDataError(
+            f"a trimmed mean needs values that are numbers, not {len(ordered)} with "
+            f"{int(np.isnan(ordered).sum())} NaN"
+        )
+    drop = 2 * len(ordered) // 5
+    with np.errstate(invalid="ignore"):  # −∞ and ∞ together
+        return float(ordered[drop : len(ordered) - drop].mean())
+
+
+def performance_matrix(
+    table: pd.DataFrame,
+    *,
+    loss_high: bool,
+    model: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    sweep: str | None = None,
+    best: str = EACH,
+) -> PerformanceMatrix:
+    """Return a model's performance matrix from a table of trials.
+
+    Trials are averaged by `trimmed_mean`, LOSS and ACC each by itself. The swept hyper-parameter
+    is the one with the highest ACC, of equal ones the smallest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a trial: train, test, model, trial, loss, acc, and a column for every
+        hyper-parameter (missing where the model does not have it).
+    loss_high : bool
+        Whether a higher LOSS is better: for regression (R²) it is, for cross-entropy not.
+    model : str, optional
+        Needed where the table has several.
+    fixed : mapping, optional
+        Values of hyper-parameters that are not swept.
+    sweep : str, optional
+        The hyper-parameter that is chosen; without it, the one that has several values.
+    best : str
+        A test subset: one value for each training subset, the best on that one (Tables 6 and
+        8). "each": one for each cell (Tables 7 and 9).
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown model, hyper-parameter, value or test subset, or where a second
+        hyper-parameter has several values.
+    InvalidDataError
+        Where the table lacks columns or rows, has a trial twice, or an ACC that is NaN.
+    """
+    model, rows = _model_rows(table, model)
+    rows = _fixed_rows(rows, fixed or {})
+    sweep, parameters = _parameters(rows, sweep)
+    train, test = (tuple(dict.fromkeys(rows[c])) for c in ("train", "test"))
+    if best != EACH:
+        _check_known("test subset", best, test)
+    runs = _collect(rows, sweep)
+    means = {key: _means(key, tuple(trials.values())) for key, trials in runs.items()}
+    shape = len(test), len(train)
+    loss, acc = np.full(shape, np.nan), np.full(shape, np.nan)
+    values = np.full(shape, None, dtype=object)
+    counts = []
+    for j, x in enumerate(train):
+        for i, t in enumerate(test):
+            value = _choose(means, x, t if best == EACH else best)
+            if (x, t, value) in means:
+                loss[i, j], acc[i, j] = means[x, t, value]
+                values[i, j] = value
+                counts.append(len(runs[x, t, value]))
+    trials = (min(counts), max(counts)) if counts else (0, 0)
+    return PerformanceMatrix(
+        train, test, loss, acc, values, model, sweep, best, loss_high, parameters, trials
+    )
+
+
+def _model_rows(table: pd.DataFrame, model: str | None) -> tuple[str, pd.DataFrame]:
+    """Rows of a model, with plain values, without the hyper-parameters it does not have."""
+    lacking = [name for name in _KNOWN if name not in table.columns]
+    if lacking:
+        raise InvalidDataError(f"a table of trials needs the column {lacking[0]!r}")
+    if table.empty:
+        raise InvalidDataError("the table has no trials yet; run the experiment first")
+    models = list(dict.fromkeys(table["model"]))
+    if model is None:
+        if len(models) > 1:
+            raise InvalidOptionError(f"the table has several models; name one of {_list(models)}")
+        model = str(models[0])
+    _check_known("model", model, models)
+    rows = table[table["model"] == model]
+    extra = [name for name in rows.columns if name not in _KNOWN]
+    plain = {name: [_plain(value) for value in rows[name]] for name in extra}
+    kept = {name: v for name, v in plain.items() if any(value is not None for value in v)}
+    return model, rows[list(_KNOWN)].assign(
+        **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in kept.items()}
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be a key: NaN as None, 5.0 as 5, a list as a tuple, a table as JSON."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    if isinstance(value, Mapping):
+        return json.dumps(value, sort_keys=True)
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return None if value is pd.NA else value
+
+
+def _fixed_rows(rows: pd.DataFrame, fixed: Mapping[str, Any]) -> pd.DataFrame:
+    names = [name for name in rows.columns if name not in _KNOWN]
+    for name, asked in fixed.items():
+        _check_known("hyper-parameter", name, names)
+        known = list(dict.fromkeys(rows[name]))
+        value = _plain(asked)
+        if value not in known:
+            raise InvalidOptionError(
+                f"no trial has {name} = {asked!r}; there are {_list(sorted(known, key=_order))}"
+            )
+        rows = rows[[v == value for v in rows[name]]]
+    return rows
+
+
+def _parameters(rows: pd.DataFrame, sweep: str | None) -> tuple[str | None, dict[str, Any]]:
+    """The swept hyper-parameter, and the values of the others."""
+    names = [name for name in rows.columns if name not in _KNOWN]
+    several = {n: v for n in names if len(v := list(dict.fromkeys(rows[n]))) > 1}
+    if sweep is not None:
+        _check_known("hyper-parameter", sweep, names)
+    elif len(several) == 1:
+        sweep = next(iter(several))
+    for name, values in several.items():
+        if name != sweep:
+            raise InvalidOptionError(
+                f"{name} has several values, {_list(sorted(values, key=_order))}; sweep it or "
+                f"give one with fixed={{{name!r}: …}}"
+            )
+    return sweep, {name: rows[name].iloc[0] for name in names if name != sweep}
+
+
+def _collect(rows: pd.DataFrame, sweep: str | None) -> Runs:
+    """LOSS and ACC of every trial, by training subset, test subset and swept value."""
+    runs: Runs = {}
+    values = [None] * len(rows) if sweep is None else rows[sweep]
+    columns = (rows[name] for name in ("train", "test", "trial", *MEASURES))
+    for value, train, test, trial, loss, acc in zip(values, *columns, strict=True):
+        trials = runs.setdefault((train, test, value), {})
+        if trial in trials:
+            raise InvalidDataError(
+                f"trial {trial} of {train} on {test}{f', {sweep} = {value}' if sweep else ''} "
+                "is in the table twice"
+            )
+        trials[trial] = float(loss), float(acc)
+    return runs
+
+
+def _means(key: tuple[str, str, Any], trials: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    losses, accs = zip(*trials, strict=True)
+    try:
+        # a model without probabilities has no LOSS, in any of its trials
+        loss = math.nan if all(map(math.isnan, losses)) else trimmed_mean(losses)
+        return loss, trimmed_mean(accs)
+    except InvalidDataError as error:
+        raise InvalidDataError(f"trials of {key[0]} on {key[1]}: {error}") from error
+
+
+def _choose(means: Mapping[tuple[str, str, Any], tuple[float, float]], x: str, t: str) -> Any:
+    """The value with the highest ACC for x on t, of equal ones the smallest."""
+    found = {
+        value: acc for (train, test, value), (_, acc) in means.items() if (train, test) == (x, t)
+    }
+    # equal means of other trials may differ in their last bit
+    return min(found, key=lambda v: (-round(found[v], 12), _order(v)), default=None)
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    """How values of a hyper-parameter are ordered: numbers, texts, none."""
+    if value is None:
+        return 2, 0.0, ""
+    if isinstance(value, (bool, int, float)):
+        return 0, float(value), ""
+    return 1, 0.0, str(value)
+
+
+def _check_known(what: str, name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {_list(known) or 'none'}"
+    raise InvalidOptionError(f"there is no {what} {name!r} in the table; {hint}")
+
+
+def _list(values: Iterable[Any]) -> str:
+    return ", ".join(value_text(value) for value in values)

@@ -1,0 +1,124 @@
+"""The rows of subsets as tasks read them: from the store, unit by unit, in the store's order.
+
+Every worker process keeps the training data it read last, as an experiment trains many models on
+one subset before the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..store import EvaluationRecords, Store
+from .models import Job
+
+
+@dataclass(frozen=True)
+class TestSide:
+    """The union of an experiment's test subsets.
+
+    Attributes
+    ----------
+    rows : ndarray (n,) int64
+        Rising row numbers.
+    labels : ndarray (n,)
+    places : dict of str to ndarray (k,)
+        For every test subset its rows' positions in `rows`.
+    """
+
+    __test__ = False  # to pytest this is no test
+
+    rows: NDArray[np.int64]
+    labels: NDArray[Any]
+    places: dict[str, NDArray[np.int64]]
+
+
+def test_side(job: Job) -> TestSide:
+    """Return the rows that a job has to predict."""
+    return _test_side(job.records, job.test)
+
+
+test_side.__test__ = False  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=2)
+def _test_side(records: EvaluationRecords, tests: tuple[tuple[str, str], ...]) -> TestSide:
+    given = {name: records.rows(key) for name, key in tests}
+    rows = np.unique(np.concatenate(list(given.values())))
+    places = {name: np.searchsorted(rows, subset) for name, subset in given.items()}
+    return TestSide(rows, read_labels(records.address.open(), rows), places)
+
+
+class _TrainingData:
+    """Features and labels of the training subset that this process read last."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # one thread reads, the others wait for what it read
+        self._key: Any = None
+        self._data: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    def __call__(self, job: Job, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return features (k, d) and labels (k,) of a job's only training subset."""
+        ((_, subset),) = job.train
+        key = (job.records.address, job.records.name, subset, np.dtype(dtype))
+        with self._lock:
+            if self._key != key or self._data is None:
+                self._key, self._data = key, None  # let go of the old data first
+                self._data = read_rows(job.records, subset, dtype)
+            return self._data
+
+
+training_data = _TrainingData()
+
+
+def read_rows(
+    records: EvaluationRecords, subset: str, dtype: DTypeLike
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return features (k, d), scaled, and labels (k,) of a subset, read-only."""
+    store, rows = records.address.open(), records.rows(subset)
+    features = np.empty((len(rows), store.columns), dtype)
+    for part, values in feature_blocks(store, rows, dtype):
+        features[part] = values
+    labels = read_labels(store, rows)
+    features.flags.writeable = labels.flags.writeable = False
+    return features, labels
+
+
+def feature_blocks(
+    store: Store, rows: NDArray[np.int64], dtype: DTypeLike
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield (positions in rows, features (b, d)), scaled, for rising row numbers.
+
+    A block is what one unit of the store holds of the rows, so a test set is never whole in memory.
+    """
+    for part, values in _parts(store, "features", rows):
+        if store.spec.scale != 1:
+            values = np.multiply(values, store.spec.scale, dtype=np.float64)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is named by the estimator
+            yield part, values.astype(dtype, copy=False)
+
+
+def read_labels(store: Store, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return labels (k,) of rising row numbers."""
+    labels = np.empty((len(rows),), store.row_shape("labels")[1])
+    for part, values in _parts(store, "labels", rows):
+        labels[part] = values.reshape(len(values))
+    return labels
+
+
+def _parts(
+    store: Store, name: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield the picked rows of every unit that has some."""
+    if not len(rows):
+        return
+    for first, last, _ in store.units(int(rows[0]), int(rows[-1]) + 1):
+        a, b = np.searchsorted(rows, [first, last])
+        if a < b:
+            yield slice(a, b), store.read(name, first, last)[rows[a:b] - first]

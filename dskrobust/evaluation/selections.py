@@ -1,0 +1,174 @@
+"""Training and test subsets of an experiment: what was asked for, checked, and their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidOptionError, StaleResultsError
+from ..metrics import resolve_metric
+from ..scores import Scores, read_scores
+from ..store import ResultTables, Store, current_results, find_results
+from ..subsets import ALL, Subset, parse_selection, select_subset
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A subset of an experiment.
+
+    Attributes
+    ----------
+    name : str
+    size : int
+    key : str or None
+        Digest of what it is; None while only its computation can tell.
+    load : callable
+        Returns its row numbers.
+    """
+
+    name: str
+    size: int
+    key: str | None
+    load: Callable[[], NDArray[np.int64]]
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return the row numbers (size,), rising."""
+        return np.sort(self.load())
+
+    def resolved(self) -> Chosen:
+        """Return the same with its key, for which a lazy subset has to be computed."""
+        if self.key is not None:
+            return self
+        rows = self.rows()
+        return Chosen(self.name, self.size, _key_of(rows), lambda: rows)
+
+
+class Selector:
+    """Turns selections into rows of a store; the robustness is only asked where one needs it.
+
+    Parameters
+    ----------
+    store : Store
+    metric : str, optional
+        Of the result whose robustness selects; the newest result by default.
+    """
+
+    def __init__(self, store: Store, metric: str | None) -> None:
+        self.store, self.metric = store, metric
+        self._scores: Scores | None = None
+
+    @property
+    def scores(self) -> Scores:
+        """The stored robustness.
+
+        Raises
+        ------
+        StaleResultsError
+            Where there is none of this metric for the store's data.
+        """
+        if self._scores is None:
+            self._scores = read_scores(self.store, result_of(self.store, self.metric))
+        return self._scores
+
+    def choose(self, what: str, name: str, selection: Any) -> Chosen:
+        """Return a checked subset; nothing is computed.
+
+        Raises
+        ------
+        InvalidOptionError
+            For an unknown group, more samples than there are, or rows that do not exist.
+        """
+        try:
+            if isinstance(selection, str):
+                chosen = self._of_text(name, selection)
+            elif isinstance(selection, Subset):
+                chosen = self._of_subset(name, selection)
+            else:
+                chosen = self._of_rows(name, np.asarray(selection))
+        except InvalidOptionError as error:
+            raise InvalidOptionError(f"{what} subset {name!r}: {error}") from error
+        if not chosen.size:
+            raise InvalidOptionError(f"{what} subset {name!r} has no samples; choose another")
+        return chosen
+
+    def _of_text(self, name: str, text: str) -> Chosen:
+        group, steps = parse_selection(text, self.store.groups)
+        if steps:
+            subset = select_subset(self.scores, text)
+            result = self.scores.result
+            assert result is not None
+            key = _digest(["selection", group, steps, result.name])
+            return Chosen(name, subset.size, key, partial(_rows_of_subset, subset))
+        code = (
+            None
+            if group == ALL and ALL not in self.store.groups
+            else (self.store.groups.index(group))
+        )
+        known = self.store.summary.groups
+        size = self.store.rows if code is None else known[code].rows if code in known else 0
+        key = _digest(["group", code])
+        return Chosen(name, size, key, partial(_rows_of_group, self.store, code))
+
+    def _of_subset(self, name: str, subset: Subset) -> Chosen:
+        if isinstance(subset.indices, np.ndarray):
+            return self._of_rows(name, subset.indices)
+        return Chosen(name, subset.size, None, partial(_rows_of_subset, subset))
+
+    def _of_rows(self, name: str, rows: NDArray[Any]) -> Chosen:
+        rows = np.sort(rows).astype(np.int64)
+        if len(rows) and (rows[0] < 0 or rows[-1] >= self.store.rows):
+            row = rows[0] if rows[0] < 0 else rows[-1]
+            last = self.store.rows - 1
+            raise InvalidOptionError(f"there is no row {row}; rows go from 0 to {last}")
+        if (rows[1:] == rows[:-1]).any():
+            row = rows[1:][rows[1:] == rows[:-1]][0]
+            raise InvalidOptionError(f"row {row} is there twice; give every row once")
+        return Chosen(name, len(rows), _key_of(rows), lambda: rows)
+
+
+def result_of(store: Store, metric: str | None) -> ResultTables:
+    """Return the newest stored result of a metric (of any without) that covers the data.
+
+    Raises
+    ------
+    StaleResultsError
+    """
+    if metric is None:
+        return current_results(store)
+    wanted = metric if metric == "mahalanobis" else str(resolve_metric(metric))
+    fit = [r for r in find_results(store) if str(r.parameters["metric"]).startswith(wanted)]
+    for result in reversed(fit):
+        if result.covers(store):
+            return result
+    raise StaleResultsError(
+        f"{store.url} has no results for the metric {wanted} and its data; run `dskrobust compute "
+        f"{store.url} --metric '{wanted}'`"
+    )
+
+
+def _rows_of_group(store: Store, code: int | None) -> NDArray[np.int64]:
+    if code is None:
+        return np.arange(store.rows)
+    return np.flatnonzero(store.split_codes[:] == code)
+
+
+def _rows_of_subset(subset: Subset) -> NDArray[np.int64]:
+    indices = subset.indices
+    if hasattr(indices, "compute"):  # n numbers fit, and no worker is needed to read them
+        indices = indices.compute(scheduler="sync")
+    return np.asarray(indices, np.int64)
+
+
+def _key_of(rows: NDArray[np.int64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -1,0 +1,137 @@
+"""Evaluations beside the data: the rows of their subsets, and one record per finished step.
+
+A record is one checksummed chunk, written atomically: a kill loses only the steps under way, and
+what is damaged counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ..errors import DamagedStoreError, StoreError
+from . import arrays, writing
+from .dataset import SourceAddress, Store
+
+EVALUATIONS = "evaluations"
+KEY = writing.KEY
+
+
+@dataclass(frozen=True)
+class EvaluationRecords:
+    """The records of all steps that are measured on the same test subsets with the same seed.
+
+    Attributes
+    ----------
+    address : SourceAddress
+    name : str
+        Digest of the data's fingerprint and of what all the steps share.
+    """
+
+    address: SourceAddress
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The records' group in the store."""
+        return f"{EVALUATIONS}/{self.name}"
+
+    def _group(self, mode: str) -> zarr.Group:
+        return writing.open_group(self.address.url, self.address.storage_options, mode)
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Write down what the records are of; earlier facts are replaced."""
+        group = self._group("r+").require_group(self.path)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        group.attrs[KEY] = {**facts, "date": date}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was written down by `begin`."""
+        try:
+            return dict(self._group("r")[self.path].attrs.get(KEY, {}))  # type: ignore[arg-type]
+        except KeyError:
+            return {}
+
+    def save_rows(self, key: str, rows: NDArray[np.int64]) -> None:
+        """Write the row numbers (k,) of a subset, unless they are there."""
+        if self._read(f"{self.path}/rows/{key}") is None:
+            self._write(f"{self.path}/rows/{key}", np.ascontiguousarray(rows, np.int64))
+
+    def rows(self, key: str) -> NDArray[np.int64]:
+        """Return the row numbers (k,) of a subset.
+
+        Raises
+        ------
+        DamagedStoreError
+        """
+        found = self._read(f"{self.path}/rows/{key}")
+        if found is None:
+            raise DamagedStoreError(
+                f"the rows of a subset in {self.address.url}/{self.path} are damaged; run the same "
+                "command again, they are written anew"
+            )
+        return found
+
+    def save(self, step: str, record: Mapping[str, Any]) -> None:
+        """Write a step's record (plain values) as one chunk, atomically."""
+        packed = np.frombuffer(json.dumps(dict(record)).encode(), np.uint8)
+        self._write(f"{self.path}/steps/{step}", packed)
+
+    def load(self, step: str) -> dict[str, Any] | None:
+        """Return a step's record, None where there is none (or a damaged one)."""
+        packed = self._read(f"{self.path}/steps/{step}")
+        return None if packed is None else dict(json.loads(packed.tobytes()))
+
+    def finished(self, steps: Iterable[str]) -> set[str]:
+        """Return which steps have a record; damage inside one is only found by `load`."""
+        try:
+            group = self._group("r")[f"{self.path}/steps"]
+            assert isinstance(group, zarr.Group)
+            return set(group.array_keys()) & set(steps)
+        except KeyError:
+            return set()
+        except (ValueError, TypeError):  # metadata is damaged: one by one
+            return {step for step in steps if self.load(step) is not None}
+
+    def _read(self, name: str) -> NDArray[Any] | None:
+        try:
+            array = self._group("r")[name]
+            assert isinstance(array, zarr.Array)
+            return arrays.read_plain(array)
+        except (KeyError, ValueError, TypeError, StoreError):
+            return None
+
+    def _write(self, name: str, values: NDArray[Any]) -> None:
+        group = self._group("r+")
+        array = arrays.create_array(group, name, values.shape, values.shape, values.dtype)
+        array[:] = values
+
+
+def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRecords:
+    """Return where the steps are kept whose results depend on `shared` and on the store's data."""
+    fingerprint = [digest for _, digest in store.segments]
+    identity = json.dumps([fingerprint, dict(shared)], sort_keys=True)
+    return EvaluationRecords(store.address, arrays.digest([identity.encode()])[:16])
+
+
+def find_evaluations(store: Store) -> list[EvaluationRecords]:
+    """Return the evaluations in a store that are of its data, newest last."""
+    try:
+        parent = store.group[EVALUATIONS]
+    except KeyError:
+        return []
+    assert isinstance(parent, zarr.Group)
+    fingerprint = [digest for _, digest in store.segments]
+    found = []
+    for name, group in parent.groups():
+        facts: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
+        if facts.get("segments") == fingerprint:
+            found.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
+    return [records for _, records in sorted(found, key=lambda pair: pair[0])]

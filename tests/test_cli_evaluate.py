@@ -1,0 +1,210 @@
+"""The commands `evaluate` and `run`: what they print and write, and how they fail."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import dskrobust as dr
+from dskrobust import cli
+
+MODEL = "sklearn.linear_model.Ridge"
+TOML = """
+trials = 2
+threshold = 100
+[train]
+x = "train"
+x_L = "train:L40"
+[test]
+t = "test"
+[[models]]
+kind = "forest"
+[models.grid]
+trees = [1, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 4))
+    split = np.where(np.arange(120) % 4 == 0, "test", "train")
+    url = str(tmp_path_factory.mktemp("scored") / "s.zarr")
+    y = 100 + X[:, 0] + 0.1 * rng.normal(size=120)
+    store = dr.create_store(url, X, y, split, spec=dr.StoreSpec("shares", "real"))
+    dr.sample_robustness(store).write()
+    return url
+
+
+@pytest.fixture
+def here(scored, tmp_path, monkeypatch):
+    """A folder with a store and an experiment; commands run in it."""
+    shutil.copytree(scored, tmp_path / "s.zarr")
+    (tmp_path / "e.toml").write_text(TOML)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(local_cluster):
+    """Run a command on the session's workers; return standard output, or error with code > 0."""
+
+    def run(*arguments, code=0):
+        where = ["--scheduler", local_cluster.scheduler_address]
+        result = CliRunner().invoke(cli.main, [*map(str, arguments), *where])
+        assert result.exit_code == code, result.output
+        assert "\x1b" not in result.output
+        assert "Traceback" not in result.stderr
+        return result.stderr if code else result.stdout
+
+    return run
+
+
+def lines_of(text):
+    return [line for line in text.splitlines() if not line.startswith("Evaluating: ")]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run"])
+def test_help(command):
+    text = CliRunner().invoke(cli.main, [command, "--help"], prog_name="dskrobust").output
+    assert f"dskrobust {command} " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_evaluate_has_defaults_for_everything(here, call):
+    text = call(
+        "evaluate",
+        "s.zarr",
+        "--model",
+        MODEL,
+        "--grid",
+        "alpha=1,100",
+        "--trials",
+        1,
+        "--out",
+        "t.csv",
+    )
+    assert "plan        6 steps" in text
+    assert "x_L" in text
+    assert "t_M" in text
+    assert f"{MODEL}\n" in text
+    assert "alpha where ACC is highest on t" in text
+    assert "alpha where ACC is highest on each test subset" in text
+    assert "table       t.csv" in text
+    table = pd.read_csv("t.csv")
+    assert set(table["train"]) == {"x", "x_L", "x_M"}
+    assert set(table["test"]) == {"t", "t_L", "t_M"}
+    assert set(table["alpha"]) == {1, 100}
+    assert len(table) == 18
+
+
+def test_what_is_finished_is_not_done_again(here, call):
+    asked = ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees=1:3", "--trials", "2",
+             "--set", "max_depth=3", "--option", "nested=true", "--train", "x=train",
+             "--test", "test"]  # fmt: skip
+    first = call(*asked)
+    assert "plan        2 steps\n" in first
+    again = CliRunner().invoke(cli.main, [*asked, "--scheduler", "tcp://127.0.0.1:1"])
+    assert again.exit_code == 0  # nobody is asked
+    assert "plan        2 steps, 2 of them finished earlier" in again.stdout
+    end = first[first.index("forest") :]
+    assert again.stdout.endswith(end)
+    more = call(*asked[:7], "3", *asked[8:])
+    assert "plan        3 steps, 2 of them finished earlier" in more
+
+
+def test_json(here, call):
+    facts = json.loads(call("run", "e.toml", "s.zarr", "--json"))
+    table = dr.evaluate("s.zarr", dr.read_experiment("e.toml")).table
+    assert facts["table"] == table.to_dict("records")
+    assert facts["failures"] == []
+    assert facts["experiment"]["threshold"] == 100
+    assert facts["segments"] == [digest for _, digest in dr.open_store("s.zarr").segments]
+
+
+def test_an_experiment_is_written_out(here, call):
+    Path("e.toml").write_text('store = "s.zarr"\n' + TOML)
+    text = call("run", "e.toml", "--out", "results")
+    assert "plan        8 steps" in text
+    assert "written     results/table.csv" in text
+    found = {path.name: path.read_text() for path in Path("results").iterdir()}
+    assert set(found) == {"table.csv", "matrices.md", "facts.json"}
+    assert found["matrices.md"].count("**forest**") == 2
+    assert json.loads(found["facts.json"])["experiment"]["trials"] == 2
+    pd.testing.assert_frame_equal(
+        pd.read_csv("results/table.csv"), dr.evaluate("s.zarr", dr.read_experiment("e.toml")).table
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "s.zarr", "-m", "tree"], "Error: model 'tree' is unknown; choose from knn"),
+        (["evaluate", "no.zarr", "-m", "forest"], "Error: there is no store at no.zarr"),
+        (["evaluate", "s.zarr", "-m", "forest", "--grid", "tree=1"], "did you mean 'trees'?"),
+        (["evaluate", "s.zarr", "-m", "forest", "--threshold", "1400"], "1400 is out of range"),
+        (["evaluate", "s.zarr", "-m", "forest", "--test", "t=rest"], "there is no group 'rest'"),
+        (["run", "no.toml"], "Error: there is no experiment file no.toml"),
+        (["run", "e.toml"], "Error: e.toml names no store; give one after it"),
+        (["run", "wrong.toml", "s.zarr"], "Error: wrong.toml: key 'trails' is unknown; did you"),
+    ],
+)
+def test_bad_input_is_one_line(here, arguments, message):
+    Path("wrong.toml").write_text("trails = 3\n" + TOML)
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "s.zarr"],
+        ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees"],
+        ["evaluate", "s.zarr", "-m", "forest", "--set", "a=1", "--set", "a=2"],
+        ["evaluate", "s.zarr", "-m", "forest", "--train", "x=train", "--train", "x=test"],
+        ["evaluate", "s.zarr", "-m", "forest", "--trials", "0"],
+        ["run"],
+    ],
+)
+def test_usage_errors_are_told_apart(here, arguments):
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+
+
+def test_groups_of_other_names_have_to_be_given(tmp_path):
+    X = np.arange(20.0)[:, None]
+    url = dr.create_store(str(tmp_path / "a.zarr"), X, X[:, 0]).url
+    result = CliRunner().invoke(cli.main, ["evaluate", url, "-m", MODEL])
+    assert result.exit_code == 1
+    assert "there is no group 'train', the groups are all; say what to take with --train x=" in (
+        result.stderr
+    )
+
+
+def test_failures_are_a_line_each_and_an_exit_code(here, call):
+    told = call(
+        "evaluate", "s.zarr", "-m", "odd_estimators.Mean", "--grid", "fail=true,false",
+        "--set", "random_state=1", "--train", "x=train", "--test", "t=test", code=1,
+    )  # fmt: skip
+    assert lines_of(told) == [
+        "Failed: odd_estimators.Mean on x (fail=True), trial 1: ArithmeticError: it does not add "
+        "up",
+        "Error: 1 of 2 steps failed; run the same command again to try them again",
+    ]
+
+
+def test_a_local_cluster(here):
+    asked = ["evaluate", "s.zarr", "-m", MODEL, "--workers", "1", "--no-dashboard"]
+    result = CliRunner().invoke(cli.main, asked)
+    assert result.exit_code == 0, result.output
+    assert "dashboard" not in result.stdout
+    assert re.search(r"^records +\S+s\.zarr/evaluations/[0-9a-f]{16}$", result.stdout, re.M)
