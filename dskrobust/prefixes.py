@@ -17,10 +17,10 @@ from .kernels import (
     Basis,
     Depths,
     PairJob,
+    Projector,
     choose_basis,
     kernel_rows,
     one_blas_thread,
-    project,
     sample_pieces,
 )
 from .labels import LabelMap
@@ -168,10 +168,17 @@ def _read_sample(
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     rows, codes = [], []
     for lo, hi in pieces:
-        block = source.read_block(lo, hi)
-        rows.append(kernel_rows(block.features, lo, job))
-        codes.append(labels.encode(block.labels)[:, 0])
+        features, given = _features_and_labels(source, lo, hi)
+        rows.append(kernel_rows(features, lo, job))
+        codes.append(labels.encode(given)[:, 0])
     return np.concatenate(rows), np.concatenate(codes)
+
+
+def _features_and_labels(source: Reader, lo: int, hi: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    if isinstance(source, Store):  # without the split
+        return source.read("features", lo, hi), source.read("labels", lo, hi)
+    block = source.read_block(lo, hi)
+    return block.features, block.labels
 
 
 def _kept(store: Store, plan: SamplePlan, job: PairJob) -> Choice | None:
@@ -219,6 +226,7 @@ def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: 
         if segment not in choice.missing:
             return None
     checksums: list[int] = []
+    project = Projector(choice.basis)
     width, arrays = choice.basis.depths.width, choice.arrays
     # what goes to a store goes there piece by piece: memory stays the same for any number of rows
     size = (
@@ -230,7 +238,7 @@ def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: 
         with one_blas_thread():
             for a, b in _steps(source, first, last, choice.basis.depths.columns):
                 rows = kernel_rows(source.read_block(a, b).features, a, job)
-                project(rows, choice.basis, out[a - first : b - first])
+                project(rows, out[a - first : b - first])
         if arrays is None:
             return Part(lo, hi, values=out)
         checksums += arrays.write(segment, first - start, out)

@@ -85,7 +85,7 @@ def uniform(rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
 @contextmanager
 def cluster(workers: int = 2) -> Iterator[None]:
     """A local cluster of one-thread workers, as `dskrobust compute` starts it, warmed up."""
-    with connect(ClusterOptions(workers=workers)):
+    with connect(ClusterOptions(workers=workers, threads=1)):
         X, y = load_digits(return_X_y=True)
         ours(X.astype(np.uint8), y)
         yield

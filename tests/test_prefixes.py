@@ -15,7 +15,7 @@ from test_kernels import job_for
 import dskrobust as dr
 from dskrobust import store as stores
 from dskrobust.errors import DamagedStoreError
-from dskrobust.kernels import Basis, Depths, Screen, choose_basis, project, reduce_tile
+from dskrobust.kernels import Basis, Depths, Projector, Screen, choose_basis, reduce_tile
 from dskrobust.kernels.panel import margin
 from dskrobust.kernels.prefix import THETA, refine, screen_prefixes, stretch_of
 from dskrobust.robustness import Options
@@ -86,7 +86,7 @@ def test_bounds_hold_for_any_rows_and_directions(kind, matrix):
     basis = basis_for(X, matrix, short, long, rng)
     exact = squares(X, basis.depths.unit) * (1 + 2 * THETA) * (1 + 1e-12)
     prefix = np.empty((n, long + 2), np.float32)
-    project(X, basis, prefix)
+    Projector(basis)(X, prefix)
     order, screen = np.arange(n), np.empty((n, short + 1), np.float32)
     norms = screen_prefixes(prefix, order, basis.depths, margin(short + 1), screen)
     low = norms[0][:, None] + norms[0][None, :] - 2 * (screen @ screen.T)
@@ -108,7 +108,7 @@ def test_prefixes_spare_pairs_and_lose_none():
     matrix = np.linalg.svd(X, full_matrices=False)[2][:20].astype(np.float32)
     basis = Basis(center, matrix, stretch_of(matrix), Depths(50, 10, 20, 1.0))
     prefix = np.empty((40, 22), np.float32)
-    project(X, basis, prefix)
+    Projector(basis)(X, prefix)
     kept = []
     for columns, rho in ((10, -2), (20, -1)):
         a, r = prefix[:, :columns].astype(float), prefix[:, rho].astype(float)
@@ -125,7 +125,7 @@ class Given:
         self.X, self.y, self.split = X, np.asarray(y, np.float64)[:, None], split
         self.depths = basis.depths
         self.prefix = np.empty((len(X), basis.depths.width), np.float32)
-        project(X, basis, self.prefix)
+        Projector(basis)(X, self.prefix)
         self.rows_read = 0
 
     def rows(self, lo, hi, side=0):

@@ -4,7 +4,7 @@ from .basis import choose_basis, sample_pieces
 from .coarse import row_bytes
 from .neighbours import Neighbours, Selected, reduce_neighbours
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
-from .prefix import Basis, Depths, project
+from .prefix import Basis, Depths, Projector
 from .reference import reduce_rows
 from .threads import one_blas_thread
 from .tile import Counters, reduce_tile, warm_up
@@ -16,6 +16,7 @@ __all__ = [
     "Depths",
     "Neighbours",
     "PairJob",
+    "Projector",
     "Screen",
     "Selected",
     "Tables",
@@ -24,7 +25,6 @@ __all__ = [
     "kernel_rows",
     "make_panel",
     "one_blas_thread",
-    "project",
     "reduce_neighbours",
     "reduce_rows",
     "reduce_tile",

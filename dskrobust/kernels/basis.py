@@ -20,7 +20,7 @@ LEAST_COLUMNS = 96  # below, a product over all columns is as cheap
 LEAST_ROWS = 4_000  # below, all is done before a basis would be found
 SAMPLE = 4_096  # rows
 SAMPLE_BYTES = 24 * 2**20  # of a sample in float32
-PIECES = 16  # of consecutive rows that make a sample
+PIECES = 8  # of consecutive rows that make a sample
 PROBES = 128
 DEPTHS = (8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 
@@ -83,7 +83,7 @@ def choose_basis(
         Rows of the whole data set.
     """
     m, d = rows.shape
-    most = min(DEPTHS[-1], d // 2, m // 4)
+    most = min(DEPTHS[-1], d // 3, m // 4)
     if d < LEAST_COLUMNS or total < LEAST_ROWS or most < DEPTHS[0]:
         return None
     center = np.zeros(d) if screen.center is None else screen.center

@@ -91,23 +91,34 @@ def stretch_of(matrix: NDArray[np.float32]) -> float:
     return float(max(1.0, min(rows, frobenius)) * (1 + 1e-9))
 
 
-def project(rows: NDArray[Any], basis: Basis, out: NDArray[np.float32]) -> None:
-    """Write the prefixes of rows (n, d) to `out` (n, width)."""
-    step, depths = max(64, SUB_ROWS_BYTES // (8 * rows.shape[1])), basis.depths
-    directions = np.ascontiguousarray(basis.matrix.T, np.float64)
-    for lo in range(0, len(rows), step):
-        x = rows[lo : lo + step].astype(np.float64)
-        x -= basis.center
+class Projector:
+    """Makes prefixes of rows, in buffers of its own: fresh pages cost as much as the products."""
+
+    def __init__(self, basis: Basis) -> None:
+        self._basis = basis
+        self._directions = np.ascontiguousarray(basis.matrix.T, np.float64)
+        columns, long = self._directions.shape
+        step = max(64, SUB_ROWS_BYTES // (8 * columns))
+        self._x, self._a = np.empty((step, columns)), np.empty((step, long))
+
+    def __call__(self, rows: NDArray[Any], out: NDArray[np.float32]) -> None:
+        """Write the prefixes of rows (n, d) to `out` (n, width)."""
+        for lo in range(0, len(rows), len(self._x)):
+            self._project(rows[lo : lo + len(self._x)], out[lo : lo + len(self._x)])
+
+    def _project(self, rows: NDArray[Any], out: NDArray[np.float32]) -> None:
+        basis, depths = self._basis, self._basis.depths
+        x, a = self._x[: len(rows)], self._a[: len(rows)]
+        np.subtract(rows, basis.center, out=x)
         x *= depths.unit
         square = np.einsum("ij,ij->i", x, x)
-        a = x @ directions
+        np.matmul(x, self._directions, out=a)
         a *= 1.0 / np.sqrt(basis.stretch)
-        part = out[lo : lo + step]
-        part[:, : depths.long] = a
+        out[:, : depths.long] = a
         a *= a
         first = a[:, : depths.short].sum(axis=1)
         for column, taken in ((-2, first), (-1, first + a[:, depths.short :].sum(axis=1))):
-            part[:, column] = np.sqrt(np.maximum(square - taken, 0.0))
+            out[:, column] = np.sqrt(np.maximum(square - taken, 0.0))
 
 
 def screen_prefixes(
