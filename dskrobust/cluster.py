@@ -51,8 +51,8 @@ CONFIG = {
 
 # Dask has malloc give every larger array back to the system at once, so that each read and product
 # pays for fresh pages: a tenth of a run. These keep at most KEPT for the next one.
-KEPT = 32 * MIB
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": 16 * MIB, "MALLOC_TRIM_THRESHOLD_": KEPT}
+KEPT = 8 * MIB
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * MIB, "MALLOC_TRIM_THRESHOLD_": KEPT}
 
 
 @dataclass(frozen=True)
