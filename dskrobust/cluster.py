@@ -28,7 +28,7 @@ from distributed.system import MEMORY_LIMIT
 from .blas import VARIABLE, faster_core
 from .errors import ClusterError
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
-from .robustness import Options, sample_robustness
+from .robustness import Options, score_store
 from .scores import Scores
 from .store import SourceAddress, Store
 from .tiles import TOPIC, PairSpec
@@ -408,9 +408,7 @@ def run_scores(
     """
 
     def prepare(resources: Resources) -> Scores:
-        return sample_robustness(
-            store, metric=spec.metric, labels=spec.labels, options=Options(resources)
-        )
+        return score_store(store, spec.metric, spec.labels, Options(resources))
 
     scores = None if options.is_remote else prepare(local_resources(options))
     with connect(options) as client:

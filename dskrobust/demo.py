@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from . import terminal
-from .cluster import ClusterOptions, run_scores
+from .cluster import ClusterOptions, connect, run_scores
 from .datasets import ReaderOptions, ingest
+from .evaluation import Evaluation, Experiment, Model
 from .plan import MIB
 from .robustness import pair_spec
 from .scores import Scores
@@ -53,6 +54,13 @@ def tell(out: str | None = None, workers: int = 2) -> None:
         terminal.show(_pairs(store, robustness, witness))
         terminal.heading("What the least and most robust halves are made of")
         terminal.show(_halves(store, scores))
+        terminal.heading("What the halves do to a model")
+        terminal.show(_matrix(store, workers))
+        terminal.say(
+            "ACC of k nearest neighbours, trained on each column and tested on each row: most "
+            "where training and test samples are alike in robustness.",
+            style=terminal.QUIET,
+        )
         _say_what_is_next(out, time.perf_counter() - started)
 
 
@@ -81,7 +89,7 @@ def _say_what_it_is(store: Store) -> None:
 
 def _compute(store: Store, workers: int) -> Scores:
     """Score the store on a local cluster; return the scores as NumPy arrays."""
-    options = ClusterOptions(workers=workers, threads=1, memory_limit=MEMORY_LIMIT, dashboard=False)
+    options = _options(workers)
     with terminal.progress(f"Starting {workers} workers", unit="") as job:
 
         def start(client: Any, plan: Any) -> None:
@@ -160,6 +168,24 @@ def _halves(store: Store, scores: Scores) -> Table:
     return terminal.label_table(counts.subsets, counts.labels, counts.values, counts.shares, flags)
 
 
+def _matrix(store: Store, workers: int) -> Table:
+    """Train on the whole training set and its halves, test on the test set and its halves."""
+    subsets = []
+    for group, letter in (("train", "x"), ("test", "t")):
+        rows = store.summary.groups[store.groups.index(group)].rows
+        halves = {f"{letter}_{side}": f"{group}:{side}{rows // 2}" for side in "LM"}
+        subsets.append({letter: group, **halves})
+    model = Model("knn", {"neighbors": [1, 3, 5, 7, 9]})
+    made = Evaluation(store, Experiment(subsets[0], subsets[1], [model]))
+    with connect(_options(workers)) as client:
+        matrix = made.compute(client).matrix()
+    return terminal.performance_table(matrix.showing("acc").sheet())
+
+
+def _options(workers: int) -> ClusterOptions:
+    return ClusterOptions(workers=workers, threads=1, memory_limit=MEMORY_LIMIT, dashboard=False)
+
+
 def _say_what_is_next(out: str | None, seconds: float) -> None:
     store = out or "digits.zarr"
     terminal.say(f"That took {terminal.clock(seconds)}. To go on:", style=terminal.STRONG)
@@ -167,5 +193,7 @@ def _say_what_is_next(out: str | None, seconds: float) -> None:
         terminal.say("  dskrobust ingest digits && dskrobust compute digits.zarr")
     terminal.say(f"  dskrobust show {store}")
     terminal.say(f"  dskrobust subsets {store} --least 700 --most 700")
+    terminal.say(f"  dskrobust evaluate {store} --model forest --trials 5")
+    terminal.say(f"  dskrobust suspects {store}")
     terminal.say(f"  dskrobust verify {store}")
     terminal.say("  dskrobust ingest mnist --source DIR && dskrobust compute mnist.zarr")

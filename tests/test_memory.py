@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 import dskrobust as dr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import bench_knn
 import bench_memory
 
 MIB = 2**20
@@ -26,6 +27,16 @@ def test_a_store_larger_than_the_workers_memory(tmp_path):
     assert max(figures["measured peaks MiB"]) <= figures["projected peak MiB"] <= 0.7 * 512
     assert figures["spilled bytes"] == 0
     assert figures["planted pairs found"] == 40
+
+
+def test_neighbours_in_training_data_larger_than_the_workers_memory(tmp_path):
+    options = argparse.Namespace(
+        rows=16_384, columns=16_384, memory_limit="512MiB", workers=1, queries=200
+    )
+    figures = bench_knn.beyond_memory(options, str(tmp_path))
+    assert figures["times the workers' memory"] == 2
+    assert max(figures["measured peaks MiB"]) <= figures["projected peak MiB"] <= 0.7 * 512
+    assert figures["spilled bytes"] == 0
 
 
 @pytest.mark.parametrize(

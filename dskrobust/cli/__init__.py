@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import DskrobustError
-from . import data, evaluate, runs, show, subsets
+from . import data, evaluate, runs, show, subsets, suspects
 
 DEBUG = "DSKROBUST_DEBUG"
 
@@ -82,6 +82,9 @@ def main() -> None:
       dskrobust ingest mnist --source DIR
       dskrobust compute mnist.zarr
       dskrobust subsets mnist.zarr --least 48000 --most 48000
+    What the subsets do to models, and which labels are probably wrong:
+      dskrobust evaluate mnist.zarr --model knn
+      dskrobust suspects mnist.zarr
 
     A STORE is a folder (or fsspec URL) that holds data, results and the finished parts of runs
     that were interrupted.
@@ -97,6 +100,7 @@ for command in (
     subsets.subsets,
     evaluate.evaluate,
     evaluate.run_experiment,
+    suspects.suspects,
     data.append,
     data.verify,
     runs.demo,

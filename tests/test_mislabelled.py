@@ -1,0 +1,107 @@
+"""Nearest samples of the same label, and the samples whose labels they make suspicious."""
+
+import brute
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
+from strategies import METRICS, data_sets, options
+
+import dskrobust as dr
+from dskrobust.errors import InvalidOptionError, StaleResultsError
+from dskrobust.store import Block, current_results, find_results
+
+THREADS = {"scheduler": "threads", "num_workers": 2}
+
+
+@settings(max_examples=60)
+@given(made=data_sets(labels=("categorical",)), data=st.data())
+def test_the_nearest_of_the_same_label_equals_a_brute_force(made, data):
+    metric = data.draw(st.sampled_from(METRICS))
+    if metric == "angular":
+        made.X[~made.X.any(axis=1)] = 1
+    found = dr.label_quality(
+        made.X, made.y, made.split, metric=metric, scale=made.scale, options=data.draw(options())
+    ).compute(**THREADS)
+    name = ("minkowski", 3.0) if metric == "minkowski(3)" else metric
+    distance = brute.distances(made.X, name, made.scale)
+    split = np.zeros(len(made.y)) if made.split is None else made.split
+    counts = (made.y[:, None] == made.y) & (split[:, None] == split)
+    np.fill_diagonal(counts, False)
+    distance[~counts] = np.inf
+    np.testing.assert_array_equal(found.same_distance, distance.min(axis=1))
+    nearest = np.where(np.isinf(distance.min(axis=1)), -1, distance.argmin(axis=1))
+    np.testing.assert_array_equal(found.same, nearest)
+
+
+def test_long_runs_of_one_label_are_swept(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 30, (1_500, 20)).astype(np.uint8)
+    y = np.sort(rng.integers(0, 2, 1_500))
+    for columns in (X, X.astype(np.float64)):
+        found = dr.label_quality(columns, y, options=dr.Options(block_rows=700)).compute(**THREADS)
+        distance = brute.distances(columns)
+        distance[(y[:, None] != y) | np.eye(len(y), dtype=bool)] = np.inf
+        np.testing.assert_array_equal(found.same, distance.argmin(axis=1))
+
+
+def test_wrong_labels_are_found():
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(y), 54, replace=False)
+    noisy = y.copy()
+    noisy[wrong] = (y[wrong] + rng.integers(1, 10, 54)) % 10
+    found = dr.label_quality(X.astype(np.uint8), noisy).compute(**THREADS)
+    is_wrong = np.isin(np.arange(len(y)), wrong)
+    by_ratio = average_precision_score(is_wrong, found.ratio)
+    by_robustness = average_precision_score(is_wrong, -np.asarray(found.scores.robustness))
+    assert by_ratio > 0.9
+    assert by_ratio > 3 * by_robustness
+    assert average_precision_score(is_wrong, found.witness_of) > 0.8
+    suspects = found.suspects(54)
+    assert is_wrong[suspects].mean() > 0.85
+    assert found.ratio[suspects[0]] == found.ratio.max()
+    assert found.witness_of.sum() == len(y)
+
+
+def test_ratios_at_the_ends():
+    X = np.array([[0.0], [0.0], [0.0], [5.0], [9.0]])
+    found = dr.label_quality(X, np.array([0, 0, 1, 1, 2])).compute(**THREADS)
+    assert found.ratio.tolist() == [1.0, 1.0, np.inf, 5 / 4, np.inf]
+    assert found.same.tolist() == [1, 0, 3, 2, -1]
+
+
+def test_a_store_keeps_them_beside_the_scores(tmp_path):
+    X, y = load_digits(return_X_y=True)
+    store = dr.create_store(str(tmp_path / "a.zarr"), X[:400].astype(np.uint8), y[:400])
+    lazy = dr.label_quality(store)
+    with pytest.raises(StaleResultsError):
+        current_results(store)
+    kept = lazy.write()
+    assert kept.same_scores.result is not None
+    assert len(find_results(store)) == 1  # the scores; nobody takes the others for scores
+    assert len(find_results(store, everything=True)) == 2
+    again = dr.label_quality(str(tmp_path / "a.zarr"))
+    assert again.same_scores.result is not None
+    np.testing.assert_array_equal(again.compute().ratio, lazy.compute(**THREADS).ratio)
+    report = dr.verify_store(store, sample=50)
+    assert len(report.results) == 2
+    dr.append_rows(store, [Block(X[400:500].astype(np.uint8), y[400:500], np.zeros(100, np.int16))])
+    grown = dr.label_quality(dr.open_store(str(tmp_path / "a.zarr")))
+    whole = dr.label_quality(X[:500].astype(np.uint8), y[:500]).compute(**THREADS)
+    np.testing.assert_array_equal(np.asarray(grown.same), whole.same)
+
+
+def test_only_categories_have_wrong_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    store = dr.create_store(str(tmp_path / "a.zarr"), rng.random((20, 3)), rng.random(20))
+    with pytest.raises(InvalidOptionError, match="has real labels"):
+        dr.label_quality(store)
+
+
+@pytest.mark.parametrize("labels", ["same", dr.LabelMap("same")])
+def test_robustness_is_not_of_equal_labels(labels):
+    with pytest.raises(InvalidOptionError, match="use label_quality"):
+        dr.sample_robustness(np.eye(4), np.arange(4) % 2, labels=labels)
