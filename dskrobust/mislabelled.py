@@ -70,10 +70,12 @@ class LabelQuality:
     def suspects(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the `count` samples with the largest ratios, the largest first.
 
-        Equal ratios: the more often a witness, then the lower row number first.
+        Equal ratios: the more often a witness, then the lower row number first. The only samples
+        of their label in their group have nothing to be compared with and come last.
         """
-        ratio, often = compute(self.ratio, self.witness_of)
-        order = np.lexsort((-np.asarray(often), -np.asarray(ratio)))
+        ratio, often, same = compute(self.ratio, self.witness_of, self.same)
+        alone = np.asarray(same) < 0
+        order = np.lexsort((-np.asarray(often), -np.asarray(ratio), alone))
         return order[:count].astype(np.int64)
 
     def write(self) -> LabelQuality:
@@ -128,7 +130,8 @@ def label_quality(
 def _quality(scores: Scores, same: Scores) -> LabelQuality:
     whole = delayed(_count, pure=True)(scores.witness, scores.rows)
     often = da.from_delayed(whole, (scores.rows,), np.int64)
-    ratio = da.map_blocks(_ratio, same.reach, scores.reach, dtype=np.float64)
+    different = scores.reach.rechunk(same.reach.chunks)  # plans, or what is stored, may differ
+    ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
     return LabelQuality(same.reach, same.nearest, ratio, often, scores, same)
 
 

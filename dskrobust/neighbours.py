@@ -8,6 +8,7 @@ its parts: one pass over queries × references serves all subsets.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+import psutil
 from dask.base import compute
 from dask.delayed import Delayed
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +32,6 @@ from .plan import (
     Plan,
     Resources,
     choose_block_rows,
-    cut_blocks,
     make_plan,
     tile_bytes,
 )
@@ -71,7 +72,7 @@ class NearestNeighbours:
         The lists (`kernels.Neighbours`) of every block of queries, by ascending row number.
     plan : Plan
     memo : TileMemo
-        Where finished tiles are kept; to be cleared when their results are.
+        Where finished tiles are kept until the search is done.
     spec : PairSpec
     """
 
@@ -83,9 +84,14 @@ class NearestNeighbours:
     spec: PairSpec
 
     def compute(self, **kwargs: Any) -> dict[str, NearestRows]:
-        """Search, and return the nearest rows of every query in every subset."""
+        """Search, and return the nearest rows of every query in every subset.
+
+        Finished tiles are kept in the store until then: an interrupted search goes on.
+        """
         self.spec.warm_up()
         blocks = compute(*self.blocks, **kwargs)
+        with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
+            self.memo.clear()
         rows = np.concatenate([block.rows for block in blocks])
         places = np.searchsorted(rows, self.queries)
         found = {}
@@ -150,7 +156,8 @@ def nearest_neighbours(
     memo = TileMemo(store.address, _digest(spec, asked, codes, k))
     tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes)
     names = {(i, j): "{}-{}.{}-{}".format(*plan.blocks[i], *plan.blocks[j]) for i, j in plan.tiles}
-    start = start_graph(store.address, spec, plan.blocks)
+    salt = memo.run, plan.panel_rows, plan.tiles
+    start = start_graph(store.address, spec, plan.blocks, salt=salt)
     graph = build_neighbours(
         start, NeighbourSpec(tiles, k, size), plan, (asked, codes), memo_names=names
     )
@@ -214,44 +221,55 @@ def _plan(
     options: Options,
 ) -> Plan:
     """Plan tiles of (queries, references), so that lists of (parts, k) take little memory."""
-    resources = options.resources or found_resources()
+    resources = options.resources or _bounded(found_resources())
     segments = tuple(rows for rows, _ in store.segments)
     dtype, unit = store.row_shape("features")[1], store.unit_rows
     work = make_workload(spec, segments, dtype, unit)
     work = replace(work, groups=lists[0], tables=lists[1])
     lean = replace(work, groups=1, tables=1)
     size = options.block_rows or choose_block_rows(lean, resources)
-    wanted = [int(np.count_nonzero(code >= 0)) for code in codes]
-    spread = wanted[0] // (2 * resources.workers * resources.threads)
+    chosen = [np.flatnonzero(code >= 0) for code in codes]
+    spread = len(chosen[0]) // (2 * resources.workers * resources.threads)
     mine = min(size, _most_rows(work, resources), max(spread, 256))
-    sides = (cut_blocks(segments, mine, unit), cut_blocks(segments, size, unit))
-    blocks = [
-        [b for b in cut if (code[b[0] : b[1]] >= 0).any()]
-        for cut, code in zip(sides, codes, strict=True)
-    ]
-    tiles = tuple(
-        (i, len(blocks[0]) + j) for i in range(len(blocks[0])) for j in range(len(blocks[1]))
-    )
-    # what a tile holds beside its panels: the lists of its queries, a chunk being decoded
-    extra = tile_bytes(work, mine) - tile_bytes(lean, size)
+    blocks = cut_selected(chosen[0], mine), cut_selected(chosen[1], size)
+    first = len(blocks[0])
+    tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
+    # what a tile holds beside its panels: the lists of its queries
+    extra = max(0, tile_bytes(work, mine) - tile_bytes(lean, size)) * resources.threads
     limit = resources.memory_limit
-    if limit is not None:
-        limit -= ceil(resources.threads * max(0, extra) / USABLE)
     planned = make_plan(
         lean,
-        replace(resources, memory_limit=limit),
+        replace(resources, memory_limit=limit and limit - ceil(extra / USABLE)),
         block_rows=size,
         panel_rows=options.panel_rows,
     )
     return replace(
         planned,
-        blocks=tuple(blocks[0] + blocks[1]),
+        blocks=blocks[0] + blocks[1],
         tiles=tiles,
-        tasks=len(tiles) + 2 * len(blocks[0]),
-        operations=2.0 * spec.columns * wanted[0] * wanted[1],
-        peak_bytes=planned.peak_bytes + resources.threads * max(0, extra),
+        tasks=len(tiles) + 2 * first,
+        bytes_read=(len(chosen[0]) * len(blocks[1]) + first * len(chosen[1]))
+        * spec.columns
+        * dtype.itemsize,
+        operations=2.0 * spec.columns * len(chosen[0]) * len(chosen[1]),
+        peak_bytes=planned.peak_bytes + extra,
         resources=resources,
     )
+
+
+def _bounded(resources: Resources) -> Resources:
+    """Plan for half of this machine's free memory where workers have no limit."""
+    if resources.memory_limit is not None:
+        return resources
+    free = psutil.virtual_memory().available // 2 // resources.workers
+    return replace(resources, memory_limit=free + psutil.Process().memory_info().rss)
+
+
+def cut_selected(rows: NDArray[np.int64], size: int) -> tuple[tuple[int, int], ...]:
+    """Cut ascending row numbers into ranges of rows that hold at most `size` of them each."""
+    step = ceil(len(rows) / ceil(len(rows) / size))
+    parts = (rows[k : k + step] for k in range(0, len(rows), step))
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in parts)
 
 
 def _most_rows(work: Any, resources: Resources) -> int:

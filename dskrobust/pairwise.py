@@ -219,12 +219,15 @@ def start_graph(
     *,
     graph: Graph | None = None,
     source_is_key: bool = False,
+    salt: Any = None,
 ) -> PairGraph:
     """Start a graph with the source and the context that all tiles share.
 
+    salt: what results depend on besides, so that no two graphs share a key by mistake.
+
     Stores carry their summary with them; other sources are summed up block by block, as tasks.
     """
-    token = tokenize(source, spec, blocks)
+    token = tokenize(source, spec, blocks, salt)
     graph = {} if graph is None else graph
     key: Any = source if source_is_key else f"source-{token}"
     if not source_is_key:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +33,16 @@ from .kernels import (
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part
-from .store import Block, ResultTables, SourceAddress, Store, Summary, TileMemo, summarise
+from .store import (
+    PREFIX_ROWS,
+    Block,
+    ResultTables,
+    SourceAddress,
+    Store,
+    Summary,
+    TileMemo,
+    summarise,
+)
 
 TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
@@ -344,24 +355,70 @@ def run_neighbours(
         if found is not None:
             _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
             return Neighbours(**found)
-    queries, references = Selected(rows[0], codes[0]), Selected(columns[0], codes[1])
+    queries, references = Selected.of(rows[0], codes[0]), Selected.of(columns[0], codes[1])
     start = known or Neighbours.empty(queries.numbers, spec.parts, spec.k)
-    reader = _TileReader(tiles, source, prefixes)
-    result, counters = reduce_neighbours(
-        reader.rows,
-        queries,
-        references,
-        tiles.panel_rows,
-        context.job(tiles.pairs),
-        start,
-        prefixes=None if prefixes is None else reader,
-    )
+    reader, job = _RowReader(tiles, source, prefixes), context.job(tiles.pairs)
+    result, counters = reduce_neighbours(reader, queries, references, tiles.panel_rows, job, start)
     if tiles.memo is not None:
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError, KeyError):  # read only, or another run is done with it
             tiles.memo.save(task.memo_name, result.arrays())
-    reader.count(counters)
+    counters.bytes_read = reader.bytes_read
     _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
     return result
+
+
+class _RowReader:
+    """Reads rows by their numbers, piece by piece, into one buffer a side."""
+
+    def __init__(
+        self, spec: TileSpec, source: Source | SourceAddress, prefixes: RunPrefixes | None
+    ) -> None:
+        self._source, self._spec, self._prefixes = open_source(source), spec, prefixes
+        self._buffers: dict[int, NDArray[Any]] = {}
+        self.bytes_read = 0
+
+    @property
+    def depths(self) -> Depths | None:
+        return None if self._prefixes is None else self._prefixes.depths
+
+    def features(self, numbers: NDArray[np.int64], side: int) -> NDArray[Any]:
+        if side not in self._buffers:
+            shape = self._spec.panel_rows[side], self._spec.pairs.columns
+            self._buffers[side] = np.empty(shape, self._spec.pairs.dtype)
+        out, source = self._buffers[side][: len(numbers)], self._source
+        unit = source.unit_rows if isinstance(source, Store) else len(numbers)
+        for part, lo, hi in _pieces(numbers, unit):
+            self.bytes_read += (hi - lo) * out.itemsize * out.shape[1]
+            whole = hi - lo == part.stop - part.start
+            if isinstance(source, Store):
+                read = source.read("features", lo, hi, out[part] if whole else None)
+            else:
+                read = source.read_block(lo, hi).features
+            if not whole or not isinstance(source, Store):
+                out[part] = read[numbers[part] - lo]
+        return out
+
+    def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert self._prefixes is not None
+        out = np.empty((len(numbers), self._prefixes.depths.width), np.float32)
+        for part, lo, hi in _pieces(numbers, PREFIX_ROWS):
+            self.bytes_read += (hi - lo) * 4 * out.shape[1]
+            out[part] = self._prefixes.read(lo, hi)[numbers[part] - lo]
+        return out
+
+
+def _pieces(numbers: NDArray[np.int64], unit: int) -> Iterator[tuple[slice, int, int]]:
+    """Ranges of rows that hold ascending numbers: (positions, first row, last row + 1).
+
+    Numbers without gaps are one range; else those of one unit, of which the rest is read in vain.
+    """
+    first, last = int(numbers[0]), int(numbers[-1])
+    if last - first + 1 == len(numbers):
+        yield slice(0, len(numbers)), first, last + 1
+        return
+    cuts = np.flatnonzero(np.diff(numbers // unit)) + 1
+    for lo, hi in pairwise([0, *cuts.tolist(), len(numbers)]):
+        yield slice(lo, hi), int(numbers[lo]), int(numbers[hi - 1]) + 1
 
 
 def merge_neighbours(parts: list[Neighbours]) -> Neighbours:

@@ -16,7 +16,7 @@ from dskrobust.store import Block, current_results, find_results
 THREADS = {"scheduler": "threads", "num_workers": 2}
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(made=data_sets(labels=("categorical",)), data=st.data())
 def test_the_nearest_of_the_same_label_equals_a_brute_force(made, data):
     metric = data.draw(st.sampled_from(METRICS))
@@ -92,6 +92,24 @@ def test_a_store_keeps_them_beside_the_scores(tmp_path):
     grown = dr.label_quality(dr.open_store(str(tmp_path / "a.zarr")))
     whole = dr.label_quality(X[:500].astype(np.uint8), y[:500]).compute(**THREADS)
     np.testing.assert_array_equal(np.asarray(grown.same), whole.same)
+
+
+@pytest.mark.parametrize("first", [None, 300])
+def test_plans_may_differ(tmp_path, first):
+    rng = np.random.default_rng(0)
+    store = dr.create_store(str(tmp_path / "a.zarr"), rng.random((900, 20)), np.arange(900) % 3)
+    dr.sample_robustness(store, options=dr.Options(block_rows=first)).write()
+    found = dr.label_quality(store, options=dr.Options(block_rows=250)).compute(**THREADS)
+    whole = dr.label_quality(store.features[:], np.arange(900) % 3).compute(**THREADS)
+    np.testing.assert_array_equal(found.ratio, whole.ratio)
+
+
+def test_samples_without_a_like_come_last():
+    X = np.array([[0.0], [1.0], [3.0], [9.0], [9.5]])
+    found = dr.label_quality(X, np.array([0, 0, 1, 0, 1])).compute(**THREADS)
+    assert found.suspects(5)[:2].tolist() == [3, 4]
+    alone = dr.label_quality(X, np.array([0, 0, 1, 0, 0])).compute(**THREADS)
+    assert alone.suspects(5)[-1] == 2
 
 
 def test_only_categories_have_wrong_labels(tmp_path):

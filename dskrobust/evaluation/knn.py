@@ -86,12 +86,11 @@ class NearestNeighbours(Model):
                 count, weights, _ = _of(setting, self.spec.parameters)
                 votes = Votes(labels, found[name], weights)
                 if job.classes:
-                    p = votes.shares(count, np.array(job.classes))
-                    values = np.array(job.classes)[p.argmax(axis=1)]
-                    yield Prediction(name, setting, values, p)
+                    classes = np.array(job.classes)
+                    values = classes[votes.most(count, classes)]
+                    yield Prediction(name, setting, values, votes.shares(count, classes))
                 else:
                     yield Prediction(name, setting, votes.mean(count))
-        search.memo.clear()
 
 
 def _of(setting: Setting, fixed: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -121,6 +120,15 @@ class Votes:
             return labels.mean(axis=1)
         weights = self._of(count)
         return np.sum(labels * weights, axis=1) / np.sum(weights, axis=1)
+
+    def most(self, count: int, classes: NDArray[Any]) -> NDArray[np.int64]:
+        """Position (q,) of the class with most votes, the first of several.
+
+        A class's votes are added up as scikit-learn's `predict` does, not its `predict_proba`.
+        """
+        codes, weights = np.searchsorted(classes, self._labels[:, :count]), self._of(count)
+        votes = [np.sum(weights * (codes == k), axis=1) for k in range(len(classes))]
+        return np.argmax(np.stack(votes, axis=1), axis=1)
 
     def shares(self, count: int, classes: NDArray[Any]) -> NDArray[np.float64]:
         """Share of the votes (q, classes) that each class has among the `count` nearest."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
@@ -17,46 +17,65 @@ from numpy.typing import NDArray
 from ..metrics import FUNCTION
 from . import sweep
 from .distances import SCRATCH, finish, reduced, unfinish
-from .panel import NOBODY, PairJob, Panel, Prefixes, Run, make_panel, make_prefix_panel, margin
+from .panel import (
+    NOBODY,
+    PairJob,
+    Panel,
+    Run,
+    make_panel,
+    make_prefix_panel,
+    margin,
+    zero_row,
+)
 from .prefix import Depths, refine
 from .threads import one_blas_thread
-from .tile import SEED_BYTES, SEEDS, SIDE, Counters, ReadPanel, call_function, cut
+from .tile import SEED_BYTES, SEEDS, SIDE, Counters, call_function, cut
 
 NOTHING = np.float32(-np.inf)  # squared reach of a side that wants no pair
 
 
+class RowReader(Protocol):
+    """Reads any rows, by ascending row numbers."""
+
+    @property
+    def depths(self) -> Depths | None:
+        """How deep prefixes are, None where there are none."""
+        ...
+
+    def features(self, numbers: NDArray[np.int64], side: int) -> NDArray[Any]:
+        """Features (n, d); may be overwritten by the next call for the same side."""
+        ...
+
+    def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Prefixes (n, k + 2)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Selected:
-    """Rows of a block that take part.
+    """The rows of a block that take part.
 
     Attributes
     ----------
-    first : int
-        Row number of the first row.
+    numbers : ndarray (n,) int64
+        Row numbers, ascending.
     codes : ndarray (n,) int16
-        Part that each row of the block lies in, −1 for none.
+        The part that each of them lies in.
     """
 
-    first: int
+    numbers: NDArray[np.int64]
     codes: NDArray[np.int16]
 
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Row numbers of those that take part."""
-        return self.first + np.flatnonzero(self.codes >= 0)
+    @classmethod
+    def of(cls, first: int, codes: NDArray[np.int16]) -> Selected:
+        """From the codes of all rows of a block, -1 for those that take no part."""
+        inside = np.flatnonzero(codes >= 0)
+        return cls(first + inside, codes[inside])
 
-    def part(self, lo: int, hi: int) -> NDArray[np.int16]:
-        """Codes of rows lo:hi (row numbers)."""
-        return self.codes[lo - self.first : hi - self.first]
-
-    def panels(self, step: int) -> Iterator[tuple[int, int]]:
-        """Ranges of at most `step` rows that hold all rows that take part, and few others."""
-        numbers = self.numbers
-        start = 0
-        while start < len(numbers):
-            lo = int(numbers[start])
-            start = int(np.searchsorted(numbers, lo + step))
-            yield lo, int(numbers[start - 1]) + 1
+    def panels(self, step: int) -> Iterator[Selected]:
+        """Cut into panels of at most `step` rows."""
+        for lo, hi in cut(0, len(self.numbers), step):
+            yield Selected(self.numbers[lo:hi], self.codes[lo:hi])
 
 
 @dataclass(frozen=True)
@@ -105,65 +124,62 @@ class Neighbours:
 
 
 def reduce_neighbours(
-    read: ReadPanel,
+    reader: RowReader,
     queries: Selected,
     references: Selected,
     panel_rows: tuple[int, int],
     job: PairJob,
     start: Neighbours,
-    *,
-    prefixes: Prefixes | None = None,
 ) -> tuple[Neighbours, Counters]:
     """Find the nearest reference rows of the queries in two blocks.
 
     Parameters
     ----------
-    read : callable
-        As of `reduce_tile`; side 0 are the queries.
+    reader : RowReader
+        Side 0 are the queries.
     queries, references : Selected
     panel_rows : (int, int)
         How many rows of either side are held at once.
     job : PairJob
     start : Neighbours
         What is known already, or empty lists; the result includes it.
-    prefixes : Prefixes, optional
 
     Returns
     -------
     Neighbours, Counters
     """
     found, counters = start.copy(), Counters()
-    sides = (queries, references)
     buffers: dict[int, NDArray[np.float32]] = {}
 
-    def panel(lo: int, hi: int, side: int) -> Panel:
-        codes = sides[side].part(lo, hi)
-        alike = np.zeros((hi - lo, 1))
-        columns = prefixes.depths.short + 1 if prefixes is not None else None
+    def panel(rows: Selected, side: int) -> Panel:
+        numbers, alike = rows.numbers, np.zeros((len(rows.numbers), 1))
 
         def features() -> NDArray[Any]:
-            counters.rows_read += hi - lo
-            return read(lo, hi, side)[0]
+            counters.rows_read += len(numbers)
+            found = reader.features(numbers, side)
+            if job.form.unit_rows and not found.any(axis=1).all():
+                raise zero_row(int(numbers[np.argmin(found.any(axis=1))]))
+            return found
 
-        if prefixes is None:
-            rows = features()
-            buffer = _buffer(buffers, side, panel_rows[side], rows.shape[1], job)
-            return make_panel(lo, rows, alike, codes, job, buffer, leaves=False)
-        assert columns is not None
-        counters.prefixes_read += hi - lo
-        buffer = _buffer(buffers, side, panel_rows[side], columns, job)
-        chosen = _Chosen(prefixes, alike, codes)
-        return make_prefix_panel((lo, hi), chosen, features, job, buffer)
+        if reader.depths is None:
+            plain = features()
+            buffer = _buffer(buffers, side, panel_rows[side], plain.shape[1], job)
+            return make_panel(0, plain, alike, rows.codes, job, buffer, leaves=False)
+        counters.prefixes_read += len(numbers)
+        buffer = _buffer(buffers, side, panel_rows[side], reader.depths.short + 1, job)
+        prefixes = _Given(reader.depths, reader.prefixes(numbers), alike, rows.codes)
+        return make_prefix_panel((0, len(numbers)), prefixes, features, job, buffer)
 
-    def strip(lo: int, hi: int) -> None:
+    def strip(mine: Selected) -> None:
         """One panel of queries against all references."""
-        a = panel(lo, hi, 0)
-        for first, last in references.panels(panel_rows[1]):
-            _PanelPair(a, panel(first, last, 1), found, job, counters).reduce()
+        a = panel(mine, 0)
+        for theirs in references.panels(panel_rows[1]):
+            numbers = mine.numbers, theirs.numbers
+            _PanelPair(a, panel(theirs, 1), numbers, found, job, counters).reduce()
 
     with one_blas_thread():
-        for lo, hi in queries.panels(panel_rows[0]):
-            strip(lo, hi)
+        for mine in queries.panels(panel_rows[0]):
+            strip(mine)
     return found, counters
 
 
@@ -178,32 +194,36 @@ def _buffer(
     return buffers[side]
 
 
-class _Chosen:
-    """Prefixes of the rows of a panel that take part, all with one label."""
+@dataclass(frozen=True)
+class _Given:
+    """Prefixes of the rows of a panel, which all have one label and lie in the parts `codes`."""
 
-    def __init__(
-        self, prefixes: Prefixes, labels: NDArray[np.float64], codes: NDArray[np.int16]
-    ) -> None:
-        self._prefixes, self._labels, self._codes = prefixes, labels, codes
-
-    @property
-    def depths(self) -> Depths:
-        return self._prefixes.depths
+    depths: Depths
+    prefix: NDArray[np.float32]
+    labels: NDArray[np.float64]
+    codes: NDArray[np.int16]
 
     def read(
         self, lo: int, hi: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
-        return self._prefixes.read(lo, hi)[0], self._labels, self._codes
+        return self.prefix, self.labels, self.codes
 
 
 class _PanelPair:
     """The pairs of a panel of queries and one of references, reduced block by block."""
 
     def __init__(
-        self, a: Panel, b: Panel, lists: Neighbours, job: PairJob, counters: Counters
+        self,
+        a: Panel,
+        b: Panel,
+        numbers: tuple[NDArray[np.int64], NDArray[np.int64]],
+        lists: Neighbours,
+        job: PairJob,
+        counters: Counters,
     ) -> None:
         self.a, self.b, self.lists, self.job, self.counters = a, b, lists, job, counters
-        self.slots = np.searchsorted(lists.rows, a.first + a.order)
+        self.numbers = numbers
+        self.slots = np.searchsorted(lists.rows, numbers[0][a.order])
         self.product = np.empty(SIDE * SIDE, np.float32)
         self.found = np.empty((SIDE * SIDE, 2), np.int32)
 
@@ -271,7 +291,7 @@ class _PanelPair:
         """Compute the listed pairs (all of them for a count of −1) and merge them."""
         self.counters.proven += count if count >= 0 else len(mine) * len(theirs)
         lists = self.lists.distance[:, part], self.lists.index[:, part], self.slots[i]
-        a, b = (self.a.rows, mine), (self.b.rows, theirs, self.b.first)
+        a, b = (self.a.rows, mine), (self.b.rows, theirs, self.numbers[1])
         _prove(self.found, count, a, b, self.job.metric, lists)
 
     def _call_function(self, i: slice, j: slice, part: int) -> None:
@@ -280,8 +300,9 @@ class _PanelPair:
         for position in range(i.start, i.stop):
             slot, r = self.slots[position], int(self.a.order[position])
             for s in self.b.order[j].tolist():
-                value = call_function(self.a, self.b, self.job, r, s)
-                _insert(distance[slot], index[slot], value, self.b.first + s)
+                numbers = int(self.numbers[0][r]), int(self.numbers[1][s])
+                value = call_function(self.job, (self.a.rows[r], self.b.rows[s]), numbers)
+                _insert(distance[slot], index[slot], value, numbers[1])
                 self.counters.proven += 1
 
 
@@ -345,9 +366,9 @@ def _lowest(product, b_low, k, found):  # type: ignore[no-untyped-def]
 def _prove(found, count, a, b, metric, lists):  # type: ignore[no-untyped-def]
     """Compute the listed pairs of a block, or every pair (count −1), and merge them.
 
-    a, b: (rows, order[, first row number]) of the sides; lists: (distance, index, slots).
+    a, b: (rows, order[, row numbers]) of the sides; lists: (distance, index, slots).
     """
-    (rows_a, order_a), (rows_b, order_b, first) = a, b
+    (rows_a, order_a), (rows_b, order_b, numbers) = a, b
     (code, p, factor), (distance, index, slots) = metric, lists
     lanes, last = np.empty(SCRATCH), distance.shape[1] - 1
     columns = order_b.shape[0]
@@ -357,4 +378,4 @@ def _prove(found, count, a, b, metric, lists):  # type: ignore[no-untyped-def]
         limit = unfinish(code, factor, distance[slot, last])
         value = reduced(code, p, rows_a[order_a[u]], rows_b[row], limit, lanes)
         if value < np.inf:
-            _insert(distance[slot], index[slot], finish(code, factor, value), first + row)
+            _insert(distance[slot], index[slot], finish(code, factor, value), numbers[row])

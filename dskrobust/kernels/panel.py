@@ -365,15 +365,20 @@ def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any
         else:
             zero = unit_rows(plain, out)
             if zero >= 0:
-                raise InvalidDataError(
-                    f"row {first + zero} is all zeros, which has no angle to anything; "
-                    "drop it or choose another metric"
-                )
+                raise zero_row(first + zero)
         return out
     if form.function is not None:
         return np.ascontiguousarray(features, np.float64) * form.factor
     rows = np.ascontiguousarray(features, kernel_dtype(features.dtype))
     return rows if job.lift == 1.0 else rows * job.lift
+
+
+def zero_row(number: int) -> InvalidDataError:
+    """Return the error of a row that has no angle."""
+    return InvalidDataError(
+        f"row {number} is all zeros, which has no angle to anything; drop it or choose another "
+        "metric"
+    )
 
 
 def kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -438,22 +438,22 @@ class _PanelPair:
             if triangle and v <= u:
                 continue
             r, s = int(self.a.order[i][u]), int(self.b.order[j][v])
-            distance = call_function(self.a, self.b, self.job, r, s)
+            numbers = self.a.first + r, self.b.first + s
+            distance = call_function(self.job, (self.a.rows[r], self.b.rows[s]), numbers)
             sweep.record(distance, dy[u, v], r, s, *groups, *self.sides)
             self.counters.proven += 1
 
 
-def call_function(a: Panel, b: Panel, job: PairJob, r: int, s: int) -> float:
-    """Return the user's metric of row r of one panel and row s of another, lower row first."""
+def call_function(
+    job: PairJob, rows: tuple[NDArray[Any], NDArray[Any]], numbers: tuple[int, int]
+) -> float:
+    """Return the user's metric of two rows, that with the lower number first."""
     assert job.form.function is not None
-    x, z = a.rows[r], b.rows[s]
-    if a.first + r > b.first + s:
-        x, z = z, x
-    distance = float(job.form.function(x, z))
+    distance = float(job.form.function(*(rows if numbers[0] <= numbers[1] else rows[::-1])))
     if not (np.isfinite(distance) and distance >= 0):
         raise InvalidDataError(
-            f"the metric function returned {distance} for rows {a.first + r} and "
-            f"{b.first + s}; a distance must be finite and not negative"
+            f"the metric function returned {distance} for rows {numbers[0]} and {numbers[1]}; a "
+            "distance must be finite and not negative"
         )
     return distance
 
