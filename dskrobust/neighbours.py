@@ -225,7 +225,7 @@ def _plan(
     segments = tuple(rows for rows, _ in store.segments)
     dtype, unit = store.row_shape("features")[1], store.unit_rows
     work = make_workload(spec, segments, dtype, unit)
-    work = replace(work, groups=lists[0], tables=lists[1])
+    work = replace(work, groups=lists[0], tables=lists[1], leaves=False)
     lean = replace(work, groups=1, tables=1)
     size = options.block_rows or choose_block_rows(lean, resources)
     chosen = [np.flatnonzero(code >= 0) for code in codes]

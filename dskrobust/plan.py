@@ -60,6 +60,8 @@ class Workload:
         Whether pairs may be screened by prefixes of their rows.
     coarse_bytes : int
         Bytes of a row's bounds, for metrics that no product bounds; 0 without.
+    leaves : bool
+        Whether rows of few columns are searched by leaves, which rule most pairs out.
     """
 
     segments: tuple[int, ...]
@@ -75,6 +77,7 @@ class Workload:
     matrix: bool = False
     prefixed: bool = False
     coarse_bytes: int = 0
+    leaves: bool = True
 
     @property
     def rows(self) -> int:
@@ -85,8 +88,14 @@ class Workload:
         """Bytes of a row in a panel."""
         copy = self.stored_bytes if self.copied else 0
         screen = 4 if self.screened else 0
-        leaves = 24 * self.columns + 64 if self.columns <= max(BOXED_BLOCK) else 0
+        leaves = 24 * self.columns + 64 if self.boxed_rows else 0
         return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes + leaves
+
+    @property
+    def boxed_rows(self) -> int:
+        """Rows of a block where leaves rule most pairs out, 0 where they don't."""
+        fits = (rows for columns, rows in BOXED_BLOCK.items() if self.columns <= columns)
+        return next(fits, 0) if self.leaves else 0
 
     @property
     def table_row_bytes(self) -> int:
@@ -219,9 +228,8 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     slower = 1 if work.screened or work.coarse_bytes else 8
     seconds = 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
     size, tiles = int(sqrt(TILE_SECONDS / seconds)), TILES_PER_THREAD
-    boxed = next((rows for columns, rows in BOXED_BLOCK.items() if work.columns <= columns), 0)
-    if boxed > size:
-        size, tiles = boxed, BOXED_TILES_PER_THREAD
+    if work.boxed_rows > size:
+        size, tiles = work.boxed_rows, BOXED_TILES_PER_THREAD
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     size = max(size, ceil(work.rows / MOST_BLOCKS), 1)

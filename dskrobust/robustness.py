@@ -292,6 +292,7 @@ def make_workload(
         matrix=form.matrix is not None,
         prefixed=spec.prefixed,
         coarse_bytes=row_bytes(spec.columns, form, kernel),
+        leaves=form.boxed(spec.columns) and spec.labels.kind != "same",
     )
 
 
