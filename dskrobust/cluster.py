@@ -27,10 +27,11 @@ from distributed.system import MEMORY_LIMIT
 
 from .blas import VARIABLE, faster_core
 from .errors import ClusterError
+from .evaluation.running import check_source
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
 from .robustness import Options, score_store
 from .scores import Scores
-from .store import SourceAddress, Store
+from .store import Store
 from .tiles import TOPIC, PairSpec
 
 PACKAGE = "dskrobust"
@@ -339,28 +340,6 @@ def check_installed(client: Client, package: str = PACKAGE) -> None:
             raise ClusterError(
                 f"{name} has {package} {version}, but this is {ours}; use one version"
             )
-
-
-def check_source(client: Client, source: SourceAddress) -> None:
-    """Check that every worker sees the store, with the same data.
-
-    Raises
-    ------
-    ClusterError
-        Naming the first worker that does not.
-    """
-    seen = client.run(_digest_of, source, on_error="return")
-    for address, digest in seen.items():
-        if digest != source.digest:
-            what = digest if isinstance(digest, Exception) else "there is other data"
-            raise ClusterError(
-                f"worker {address} cannot use the store {source.url}: {what}; keep it where all "
-                "workers see it under the same path, or at an fsspec URL"
-            )
-
-
-def _digest_of(source: SourceAddress) -> str:
-    return source.open().segments[-1][1]
 
 
 @contextmanager

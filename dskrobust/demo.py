@@ -57,8 +57,8 @@ def tell(out: str | None = None, workers: int = 2) -> None:
         terminal.heading("What the halves do to a model")
         terminal.show(_matrix(store, workers))
         terminal.say(
-            "ACC of k nearest neighbours, trained on each column and tested on each row: most "
-            "where training and test samples are alike in robustness.",
+            "ACC of k nearest neighbours: trained on the samples of a column, tested on those of a "
+            "row; neighbors is the K that is best on t. The least robust are the hardest to tell.",
             style=terminal.QUIET,
         )
         _say_what_is_next(out, time.perf_counter() - started)

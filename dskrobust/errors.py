@@ -51,5 +51,9 @@ class IncompleteEvaluationWarning(UserWarning):
     """Steps of an experiment failed, so its table lacks their rows."""
 
 
+class OverlapWarning(UserWarning):
+    """Samples that a model is tested on are among those that it is trained on."""
+
+
 class ContradictionWarning(UserWarning):
     """Two samples at distance zero carry different labels (Q is infinite, R is 0)."""

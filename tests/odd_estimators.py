@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 
 class Mean(RegressorMixin, BaseEstimator):
@@ -25,6 +28,11 @@ class Mean(RegressorMixin, BaseEstimator):
 
     def predict(self, X):
         return np.full(len(X), self.mean_)
+
+
+def scaled_tree():
+    """A pipeline, random in one of its parts."""
+    return make_pipeline(StandardScaler(), DecisionTreeRegressor(max_features=1))
 
 
 class NoEstimator:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import dskrobust as dr
 from dskrobust import cli
+from dskrobust.cli import evaluate
 
 MODEL = "sklearn.linear_model.Ridge"
 TOML = """
@@ -123,8 +124,61 @@ def test_json(here, call):
     table = dr.evaluate("s.zarr", dr.read_experiment("e.toml")).table
     assert facts["table"] == table.to_dict("records")
     assert facts["failures"] == []
-    assert facts["experiment"]["threshold"] == 100
+    assert facts["experiment"]["threshold"] == facts["threshold"] == 100
+    assert facts["stored_threshold"] == pytest.approx(100)
+    assert facts["versions"]["dskrobust"] == [dr.__version__]
+    assert {row["seed"] for row in facts["table"]} == {
+        job.seed for job in dr.evaluate("s.zarr", dr.read_experiment("e.toml")).jobs
+    }
     assert facts["segments"] == [digest for _, digest in dr.open_store("s.zarr").segments]
+
+
+def test_the_median_is_told_in_the_labels_units(here, call):
+    facts = json.loads(
+        call("evaluate", "s.zarr", "-m", MODEL, "--train", "x=train", "--test", "t=test", "--json")
+    )
+    assert facts["threshold"] == pytest.approx(np.median(dr.open_store("s.zarr").labels[:]))
+
+
+def test_steps_of_other_versions_are_told_of(here, call):
+    asked = ["evaluate", "s.zarr", "-m", MODEL, "--grid", "alpha=1,2"]
+    asked += ["--train", "x=train", "--test", "t=test"]
+    call(*asked)
+    found = dr.evaluate(
+        "s.zarr", train={"x": "train"}, test={"t": "test"}, models=[dr.Model(MODEL, {"alpha": [1]})]
+    )
+    record = found.records.load(found.jobs[0].name)
+    record["facts"]["versions"]["numpy"] = "0.1"
+    found.records.save(found.jobs[0].name, record)
+    result = CliRunner().invoke(cli.main, asked)
+    assert result.exit_code == 0
+    (line,) = lines_of(result.stderr)
+    assert line == (
+        f"Warning: the steps were made with different versions: numpy 0.1 and {np.__version__}"
+    )
+
+
+def test_one_of_several_models_has_its_own_values(here, call):
+    net = "sklearn.neural_network.MLPRegressor"
+    facts = json.loads(
+        call(
+            "evaluate", "s.zarr", "-m", "forest", "-m", net, "--grid", "forest.trees=1:2",
+            "--set", "forest.max_depth=2", "--set", f"{net}.max_iter=5",
+            "--grid", f"{net}.hidden_layer_sizes=[2],[3,2]", "--option", "forest.nested=true",
+            "--train", "x=train", "--test", "t=test", "--trials", 1, "--json",
+        )
+    )  # fmt: skip
+    forest, other = facts["experiment"]["models"]
+    assert (forest["grid"], forest["parameters"]) == ({"trees": [1, 2]}, {"max_depth": 2})
+    assert other["grid"] == {"hidden_layer_sizes": [[2], [3, 2]]}
+    assert (other["parameters"], other["options"]) == ({"max_iter": 5}, {})
+    assert len(facts["table"]) == 4
+
+
+def test_values_for_all_models_and_for_one():
+    given = {"a": 1, "b": 2, "knn.a": 3}
+    assert evaluate._own(given, "knn", ["knn", "x.y"]) == {"a": 3, "b": 2}
+    assert evaluate._own(given, "x.y", ["knn", "x.y"]) == {"a": 1, "b": 2}
 
 
 def test_an_experiment_is_written_out(here, call):
@@ -171,6 +225,8 @@ def test_bad_input_is_one_line(here, arguments, message):
         ["evaluate", "s.zarr", "-m", "forest", "--set", "a=1", "--set", "a=2"],
         ["evaluate", "s.zarr", "-m", "forest", "--train", "x=train", "--train", "x=test"],
         ["evaluate", "s.zarr", "-m", "forest", "--trials", "0"],
+        ["evaluate", "s.zarr", "-m", "forest", "--grid", "knn.neighbors=1:3"],
+        ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees=[1"],
         ["run"],
     ],
 )
@@ -188,6 +244,20 @@ def test_groups_of_other_names_have_to_be_given(tmp_path):
     assert "there is no group 'train', the groups are all; say what to take with --train x=" in (
         result.stderr
     )
+
+
+def test_failures_do_not_keep_the_rest_from_being_written(here, call):
+    Path("e.toml").write_text(
+        TOML + '[[models]]\nkind = "odd_estimators.Mean"\nname = "mean"\n'
+        "[models.parameters]\nrandom_state = 1\n[models.grid]\nflag = ['']\nfail = [true, false]\n"
+    )
+    told = call("run", "e.toml", "s.zarr", "--out", "results", code=1)
+    assert len(lines_of(told)) == 3
+    found = Path("results/matrices.md").read_text()
+    assert found.count("**forest**") == 2
+    assert "mean, fail = False" in found
+    assert "fail = True" not in found
+    assert len(json.loads(Path("results/facts.json").read_text())["failures"]) == 2
 
 
 def test_failures_are_a_line_each_and_an_exit_code(here, call):

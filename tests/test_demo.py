@@ -1,5 +1,7 @@
 """The demonstration: its story, and the pictures in it."""
 
+import re
+
 import numpy as np
 from click.testing import CliRunner
 
@@ -16,8 +18,14 @@ def test_the_demonstration_tells_its_story(tmp_path):
     text = result.stdout
     assert "\x1b" not in result.output
     for part in ("R = r / (r + 1)", "1,797 images", "all 1,613,706 pairs", "How robust", "witness",
-                 "train_L719", f"dskrobust show {out}"):  # fmt: skip
+                 "train_L719", "halves do to a model", f"dskrobust show {out}"):  # fmt: skip
         assert part in text
+    matrix = text[text.index("What the halves do to a model") :]
+    rows = re.findall(r"^ *(t|t_L|t_M) +(.*)$", matrix, re.M)
+    assert [name for name, _ in rows] == ["t", "t_L", "t_M"]
+    for _, values in rows:
+        assert len(accs := re.findall(r"\b[01]\.\d{4}", values)) == 3
+        assert min(map(float, accs)) > 0.8
     assert text.count("R 0.5") == PAIRS
     assert "▓" in text
     store = open_store(str(out))

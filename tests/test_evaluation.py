@@ -16,11 +16,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 import dskrobust as dr
 from dskrobust.errors import (
+    ClusterError,
     IncompleteEvaluationWarning,
     InvalidOptionError,
+    OverlapWarning,
     StaleResultsError,
 )
-from dskrobust.evaluation import boosting, measures, rows
+from dskrobust.evaluation import boosting, estimators, measures, rows
+from dskrobust.evaluation.models import model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
 from dskrobust.store import find_evaluations
 
@@ -89,7 +92,7 @@ def test_nothing_is_done_until_asked(url, raise_if_dask_computes):
 
 def test_the_table_is_tidy(url):
     table = make(url).table
-    assert list(table) == ["train", "test", "model", "trees", "trial", "loss", "acc"]
+    assert list(table) == ["train", "test", "model", "trees", "trial", "seed", "loss", "acc"]
     assert len(table) == 3 * 2 * 2 * 2
     assert table["trees"].dtype.kind == table["trial"].dtype.kind == "i"
     assert table[["train", "trees", "trial", "test"]].values.tolist() == [
@@ -126,6 +129,27 @@ def test_side_by_side_by_criterion(url):
     grid = {"trees": [1, 2], "criterion": ["squared_error", "absolute_error"]}
     (both,) = make(url, dr.Model("forest", grid), trials=1).matrices()
     assert [m.parameters["criterion"] for m in both.matrices] == grid["criterion"]
+
+
+def test_hyper_parameters_may_be_none(url):
+    deep = dr.Model("forest", {"trees": [1, 2], "max_depth": [None]})
+    tree = dr.Model("sklearn.tree.DecisionTreeRegressor", {"max_depth": [None]}, name="tree")
+    forest, single = make(url, deep, tree, trials=1).matrices()
+    assert forest.parameters == {"max_depth": None}
+    assert single.sweep == "max_depth"
+    assert "max_depth = None" in str(forest)
+
+
+def test_settings_that_fail_are_left_out(digits):
+    grid = {"C": [1.0, 2.0], "penalty": ["l1", "l2"]}  # its solver has no l1
+    model = dr.Model("sklearn.linear_model.LogisticRegression", grid, {"max_iter": 9}, name="lr")
+    found = dr.evaluate(digits, train={"x": "train"}, test={"t": "test"}, models=[model], trials=1)
+    with pytest.warns(IncompleteEvaluationWarning, match="2 of 4 steps failed"):
+        found.compute()
+    (matrix,) = found.matrices()
+    assert matrix.parameters == {"penalty": "l2"}
+    assert "penalty = l2" in found._repr_html_()
+    assert repr(found.failures[0]).startswith("<Failure of lr on x (C=1.0, penalty=l1), trial 1: ")
 
 
 # -- selections --------------------------------------------------------------------------------
@@ -165,6 +189,16 @@ def test_another_metrics_robustness_selects(url):
     by_rows = make(store, train={"x_L": least}).table
     table = other.table
     assert by_rows["loss"].tolist() == table[table["train"] == "x_L"]["loss"].tolist()
+
+
+def test_tests_on_training_samples_are_warned_of_once(url):
+    found = make(url, train={"x": "train", "all": "all"}, test={"t": "test", "h": "train:L40"})
+    with pytest.warns(OverlapWarning) as caught:
+        found.compute()
+    (told,) = (str(warning.message) for warning in caught)
+    assert told.startswith("100% of the samples of h are in x too: LOSS and ACC on samples that")
+    assert "\n" not in told
+    make(url).compute()  # without a word
 
 
 @pytest.mark.parametrize(
@@ -221,6 +255,7 @@ def test_either_an_experiment_or_its_parts(url):
 # -- thresholds --------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::dskrobust.errors.OverlapWarning")
 def test_a_label_at_the_threshold_is_popular_whatever_its_scale(tmp_path):
     """Labels were scaled to [0, 1]; their threshold, 1,400 shares, is not a round number there."""
     shares = np.repeat([1.0, 1399.0, 1400.0, 1401.0, 843_300.0], 4)
@@ -294,6 +329,7 @@ def test_training_data_is_read_once(url, monkeypatch):
         make(url, dr.Model("sklearn.tree.DecisionTreeRegressor"), trials=6, client=client).compute()
     assert 3 <= len(seen) <= 5  # two threads change from one subset to the next
     assert len(set(seen)) == 3
+    assert rows.training_data._kept is None  # nothing is held once a run is over
 
 
 # -- estimators --------------------------------------------------------------------------------
@@ -334,6 +370,32 @@ def test_what_is_not_random_is_tried_once(url):
     found = make(url, tree, fixed, trials=5)
     assert [job.model.name for job in found.jobs].count("tree") == 15
     assert [job.model.name for job in found.jobs].count("fixed") == 3
+
+
+def test_the_parts_of_an_estimator_have_seeds_of_their_own(url, tmp_path):
+    shutil.copytree(url, tmp_path / "other.zarr")
+    tree = dr.Model("odd_estimators.scaled_tree", name="tree")
+    table = make(url, tree, trials=3).table
+    assert len(table) == 3 * 3 * 2
+    assert table["loss"].nunique() == 18
+    assert make(str(tmp_path / "other.zarr"), tree, trials=3).table.equals(table)
+    fixed = dr.Model(tree.kind, {}, {"decisiontreeregressor__random_state": 3}, name="fixed")
+    assert len(make(url, fixed, trials=3).jobs) == 3
+    bagged = model_class("sklearn.ensemble.BaggingRegressor")(
+        dr.Model("sklearn.ensemble.BaggingRegressor")
+    )
+    assert bagged._seeds(bagged.make({}), (), 5) == {"random_state": 5}
+
+
+def test_warnings_are_back_once_the_last_thread_is_out(recwarn):
+    quiet = estimators._Quiet()
+    quiet.__enter__()
+    quiet.__enter__()
+    quiet.__exit__()  # of the thread that came first
+    warnings.warn("unheard", UserWarning, stacklevel=1)
+    quiet.__exit__()
+    warnings.warn("heard", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in recwarn] == ["heard"]
 
 
 def test_a_classifier_without_probabilities_has_no_loss(digits):
@@ -487,6 +549,38 @@ def test_provenance(url):
     np.testing.assert_array_equal(found, np.flatnonzero(dr.open_store(url).split == "train"))
 
 
+def test_two_runs_at_once_keep_each_others_rows(url):
+    kept = make(url).records
+    rows = np.arange(7)
+    kept.save_rows("some", rows)
+    folder = Path(url) / kept.path / "rows" / "some"
+    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+    kept.save_rows("some", rows)
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+    chunk = folder / "c" / "0"
+    chunk.unlink()  # the other run has not written it yet
+    kept.save_rows("some", rows)
+    assert {f for f in before if f.stat().st_mtime_ns != before[f]} == {chunk}
+    (folder / "zarr.json").write_text("{")
+    kept.save_rows("some", rows)
+    np.testing.assert_array_equal(kept.rows("some"), rows)
+
+
+def test_rows_that_come_up_meanwhile_are_not_taken_away(url, monkeypatch):
+    kept = make(url).records
+    kept.save_rows("some", np.arange(7))
+    marker = Path(url) / kept.path / "rows" / "some" / "marker"
+    marker.touch()
+    read, early = type(kept)._read, iter([True])
+    monkeypatch.setattr(
+        type(kept), "_read", lambda self, name: None if next(early, False) else read(self, name)
+    )
+    kept.save_rows("some", np.arange(7))
+    assert next(early, None) is None  # it was not there when first looked for
+    assert marker.exists()
+    np.testing.assert_array_equal(kept.rows("some"), np.arange(7))
+
+
 # -- workers -----------------------------------------------------------------------------------
 
 
@@ -565,3 +659,41 @@ def test_a_killed_run_goes_on(url, tmp_path):
     after = records(url)
     assert len(after) == 4
     assert before.items() <= after.items()
+
+
+def test_relative_addresses_hold_on_workers_elsewhere(url, monkeypatch, client):
+    monkeypatch.chdir(Path(url).parent)
+    found = make("s.zarr", client=client).compute()
+    assert found.failures == []
+    assert found.store.url == "s.zarr"
+    assert found.records.address.url == url
+
+
+def test_workers_that_see_another_store_are_told_of(url, client, tmp_path):
+    found = make(url, client=client)
+    assert found.finished() == 0
+    block = dr.store.Block(np.ones((2, 5)), np.array([7.0, 9.0]), np.ones(2, np.int16))
+    other = dr.create_store(str(tmp_path / "o.zarr"), block.features, block.labels)
+    shutil.rmtree(url)
+    shutil.copytree(other.url, url)
+    with pytest.raises(ClusterError, match=r"worker \S+ cannot use the store .*s\.zarr: "):
+        found.compute()
+
+
+def test_failures_in_this_process_leave_no_traceback(url):
+    script = f"""
+        import dskrobust as dr
+        import warnings
+        warnings.simplefilter("ignore")
+        model = dr.Model("odd_estimators.Mean", {{"fail": [True]}})
+        found = dr.evaluate(
+            {url!r}, train={{"x": "train"}}, test={{"t": "test"}}, models=[model], trials=1
+        ).compute()
+        print(found.failures)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True, timeout=120, cwd=Path(__file__).parent, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.startswith("[<Failure of odd_estimators.Mean on x (fail=True), trial 1: Ar")
+    assert run.stderr == ""

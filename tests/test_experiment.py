@@ -94,6 +94,7 @@ def test_what_is_left_out(tmp_path):
         ("trials = 0\n" + SMALL, "trials must be a whole number from 1 on, not 0"),
         ("seed = -1\n" + SMALL, "seed must be a whole number from 0 on, not -1"),
         ("threshold = nan\n" + SMALL, "the threshold must be a number, not nan"),
+        (SMALL + "[models.grid]\nloss = ['a']\n", "loss is a column of the results and cannot be"),
         ("models = []\n[train]\nx = 'a'\n[test]\nt = 'b'\n", "an experiment needs a model"),
         ("[train]\n[test]\nt = 'b'\n[[models]]\nkind = 'knn'\n", "an experiment needs train subs"),
     ],
@@ -148,6 +149,24 @@ def test_a_selection_is_a_text_a_subset_or_rows():
     for wrong in (3, np.zeros((2, 2), int), np.zeros(2), []):
         with pytest.raises(InvalidOptionError, match="must be a selection such as"):
             dr.Experiment({"x": wrong}, {"t": "test"}, forest)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": "forest"}, r"models must be a list of models, such as .*, not 'forest'"),
+        ({"models": dr.Model("forest")}, r"models must be a list of models, such as \[Model\("),
+        ({"models": ["forest"]}, r"models must hold models, .* kind = \"forest\"\), not 'forest'"),
+        ({"models": []}, r"an experiment needs a model, such as \[Model\(\"forest\"\)\]"),
+        ({"train": "train"}, r"needs train subsets by name, such as {\"x\": \"train\"} \(in a"),
+        ({"test": "t"}, r"in a TOML file \[test\] and t = \"test\"\), not 't'"),
+    ],
+)
+def test_parts_of_the_wrong_type_are_told_in_one_line(given, message):
+    parts = {"train": {"x": "train"}, "test": {"t": "test"}, "models": [dr.Model("forest")]}
+    with pytest.raises(InvalidOptionError, match=message) as caught:
+        dr.Experiment(**{**parts, **given})
+    assert "\n" not in str(caught.value)
 
 
 def test_suggestions():

@@ -1,5 +1,7 @@
 """Random forests are scikit-learn's, to the last bit; smaller ones can be read off larger ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -9,6 +11,8 @@ from dskrobust.errors import InvalidOptionError, MemoryPlanError
 from dskrobust.evaluation import measures
 from dskrobust.evaluation.models import Problem, model_class
 from dskrobust.evaluation.running import check_memory
+
+pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.OverlapWarning")
 
 TRAIN, TEST = np.arange(0, 150), np.arange(120, 200)  # they may overlap
 THRESHOLD = 140.0
@@ -194,3 +198,36 @@ def test_training_data_that_fits_no_worker_is_refused():
     assert "model forest: x has 1,000,000 rows and needs about" in told
     assert "whose limit is 1,024 MiB" in told
     assert "xgboost-forest" in told
+
+
+def test_classes_and_threads_need_memory():
+    found = model_class("forest")(dr.Model("forest", {"trees": [1, 9]}, options={"nested": True}))
+    problem = Problem(True, 10, {"x": 100_000}, {"t": 50_000}, classes=10)
+    many = replace(problem, classes=1000)
+    (kept, few), (same, more) = (found.task_bytes(100_000, p) for p in (problem, many))
+    assert kept == same == 100_000 * 10 * 4
+    grown, read_off = 1.26 * 100_000 * 9 * 8 * 990, 2 * 50_000 * 8 * 990
+    assert more - few > grown + read_off
+    limit = 2 * 2**30
+    check_memory(Workers(limit), [found], problem)
+    with pytest.raises(MemoryPlanError, match="x has 100,000 rows and needs about"):
+        check_memory(Workers(limit), [found], many)
+
+
+def test_two_threads_may_hold_two_subsets():
+    model = model_class("sklearn.svm.SVR")(dr.Model("sklearn.svm.SVR"))
+    one = Problem(False, 1000, {"x": 100_000}, {"t": 10})  # 763 MiB
+    two = replace(one, train={"x": 100_000, "x_L": 90_000})
+    check_memory(Workers(2000 * 2**20), [model], one)
+    check_memory(Workers(2000 * 2**20, threads=1), [model], two)
+    with pytest.raises(MemoryPlanError, match="in a worker of 2 threads, whose limit is 2,000 MiB"):
+        check_memory(Workers(2000 * 2**20), [model], two)
+
+
+def test_xgboost_has_the_memory_of_all_workers():
+    model = model_class("xgboost")(dr.Model("xgboost"))
+    problem = Problem(False, 1000, {"x": 300_000}, {"t": 10})  # 2.2 GiB with xgboost's copy
+    check_memory(Workers(*[2 * 2**30] * 3), [model], problem)
+    check_memory(Workers(2**30, 2**30, None), [model], problem)
+    with pytest.raises(MemoryPlanError, match="in 2 workers together, whose limits add"):
+        check_memory(Workers(2**30, 2**30), [model], problem)

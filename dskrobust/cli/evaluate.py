@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,22 +66,23 @@ def _cluster(command: Command) -> Command:
     "--grid",
     multiple=True,
     metavar="KEY=VALUES",
-    help="A hyper-parameter to sweep: trees=1:9 or criterion=squared_error,"
-    "absolute_error; the paper's by default.",
+    help="A hyper-parameter to sweep: trees=1:9, alpha=1,10 or sizes=[5],[5,5]; the paper's by "
+    "default. Of one of several models: forest.trees=1:9; without its name, of all.",
 )
 @click.option(
     "--set",
     "fixed",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A hyper-parameter that stays as it is.",
+    help="A hyper-parameter that stays as it is; of one model as for --grid.",
 )
 @click.option(
     "--option",
     "options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="How the model is run: nested=true reads small forests off large ones.",
+    help="How the model is run: nested=true reads small forests off large ones; of one model as "
+    "for --grid.",
 )
 @click.option(
     "--trials",
@@ -140,11 +142,15 @@ def evaluate(
 
     cluster = _cluster_of(where)
     opened = open_store(absolute(store))
-    parts = _values(grid, _swept), _values(fixed, _value), _values(options, _value)
+    swept = _values(grid, _swept)
+    parameters, how = (_values(part, _value) for part in (fixed, options))
     experiment = Experiment(
         train=_named(train) or default_subsets(opened, "train", "x"),
         test=_named(test) or default_subsets(opened, "test", "t"),
-        models=[Model(kind, *parts) for kind in kinds],
+        models=[
+            Model(k, _own(swept, k, kinds), _own(parameters, k, kinds), _own(how, k, kinds))
+            for k in kinds
+        ],
         trials=trials,
         seed=seed,
         threshold=threshold,
@@ -262,8 +268,30 @@ def _values(given: Iterable[str], read: Callable[[str], Any]) -> dict[str, Any]:
     return found
 
 
+def _own(given: dict[str, Any], kind: str, kinds: Sequence[str]) -> dict[str, Any]:
+    """Return what is given for all models, then for this one: MODEL.KEY=VALUE."""
+    shared: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for name, value in given.items():
+        model, dot, key = name.rpartition(".")
+        if dot and model not in kinds:
+            raise click.UsageError(f"{name} is of no --model; there are {', '.join(kinds)}")
+        if not dot:
+            shared[key] = value
+        elif model == kind:
+            own[key] = value
+    return {**shared, **own}
+
+
 def _swept(text: str) -> list[Any]:
-    """Return the values of a list or a range: 1:9 is 1, 2, … 9."""
+    """Return the values of a list or a range: 1:9 is 1, 2, … 9; [5],[5,5] are two lists."""
+    if "[" in text:
+        try:
+            return list(tomllib.loads(f"values = [{text}]")["values"])
+        except tomllib.TOMLDecodeError as error:
+            raise click.UsageError(
+                f'{text!r} is no list of values; write [5],[5,5] or ["a","b"],["c"]'
+            ) from error
     first, colon, last = text.partition(":")
     if colon and first.isdigit() and last.isdigit():
         return list(range(int(first), int(last) + 1))
@@ -290,7 +318,7 @@ def _run(
 ) -> Evaluation:
     """Run what is missing on a cluster and show how far it is."""
     from .. import terminal
-    from ..cluster import check_source, connect
+    from ..cluster import connect
     from ..evaluation import Evaluation, Failure
 
     made = Evaluation(store, experiment)
@@ -299,7 +327,6 @@ def _run(
         client = None
         if found < total:
             client = stack.enter_context(connect(options))
-            check_source(client, store.address)
             if not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)
         if not quiet:
@@ -332,6 +359,11 @@ def _report(found: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]]
         click.echo(json.dumps(evaluation_facts(found), indent=2))
     else:
         _print(found, written)
+    mixed = [f"{name} {' and '.join(v)}" for name, v in found.versions().items() if len(v) > 1]
+    if mixed:
+        warnings.warn(
+            f"the steps were made with different versions: {', '.join(mixed)}", stacklevel=2
+        )
     for failure in found.failures:
         terminal.say(f"Failed: {failure}", style="red", stderr=True)
     if found.failures:
@@ -345,6 +377,7 @@ def evaluation_facts(found: Evaluation) -> dict[str, Any]:
     table = found.table.astype(object)
     return {
         **found.facts(),
+        "versions": found.versions(),
         "records": found.records.path,
         "table": table.where(table.notna(), None).to_dict("records"),
         "failures": [str(failure) for failure in found.failures],

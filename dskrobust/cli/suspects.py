@@ -10,6 +10,10 @@ import click
 from .options import absolute, cluster_options, json_option, local_options, store_argument
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from ..mislabelled import LabelQuality
     from ..store import Store
 
@@ -61,46 +65,58 @@ def suspects(
         if not any(r.covers(opened) for r in matching(opened, spec.parameters())):
             run(opened, spec, options)
     found = label_quality(opened, metric=chosen).compute(scheduler="threads")
-    listed = suspect_facts(opened, found, len(found.ratio) if out else top)
+    table = suspect_table(opened, found, len(found.ratio) if out else top)
     if out:
-        import pandas as pd
-
-        pd.DataFrame(listed).to_csv(out, index=False)
+        table.to_csv(out, index=False)
+    head = table.head(top).astype(object)
+    listed = head.where(head.notna(), None).to_dict("records")
     if as_json:
-        click.echo(json.dumps(listed[:top], indent=2))
+        click.echo(json.dumps(listed, indent=2))
         return
-    _print(listed[:top], out)
+    _print(listed, out)
 
 
-def suspect_facts(store: Store, found: LabelQuality, count: int) -> list[dict[str, Any]]:
-    """Return the most suspicious samples as plain values; without a neighbour these are null."""
+def suspect_table(store: Store, found: LabelQuality, count: int) -> pd.DataFrame:
+    """Return the most suspicious samples, one row each; without a neighbour, values are missing.
+
+    So is an infinite ratio, of a sample at distance 0 from one of another label, or of the only
+    sample of its label.
+    """
     import numpy as np
+    import pandas as pd
 
     from ..subsets import class_name
 
-    labels = np.asarray(store.labels[:])
-    reach, other = (np.asarray(v) for v in (found.scores.reach, found.scores.nearest))
-    listed = []
-    for row in found.suspects(count).tolist():
-        same, different = int(found.same[row]), int(other[row])
-        listed.append(
-            {
-                "row": row,
-                "label": class_name(store, labels[row]),
-                "other_label": class_name(store, labels[different]) if different >= 0 else None,
-                "other_row": different if different >= 0 else None,
-                "other_distance": _finite(reach[row]),
-                "same_row": same if same >= 0 else None,
-                "same_distance": _finite(found.same_distance[row]),
-                "ratio": _finite(found.ratio[row]),
-                "witness_of": int(found.witness_of[row]),
-            }
-        )
-    return listed
+    labels, rows = np.asarray(store.labels[:]), found.suspects(count)
+    known, codes = np.unique(labels, return_inverse=True)
+    names = np.array([class_name(store, label) for label in known], dtype=object)[codes]
+    reach, other = (np.asarray(v)[rows] for v in (found.scores.reach, found.scores.nearest))
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "label": names[rows],
+            "other_label": np.where(other < 0, None, names[other]),
+            "other_row": _rows(other),
+            "other_distance": _finite(reach),
+            "same_row": _rows(found.same[rows]),
+            "same_distance": _finite(found.same_distance[rows]),
+            "ratio": _finite(found.ratio[rows]),
+            "witness_of": found.witness_of[rows],
+        }
+    )
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if abs(value) < float("inf") else None
+def _rows(rows: NDArray[np.int64]) -> pd.Series[Any]:
+    """Row numbers (n,); -1 is missing."""
+    import pandas as pd
+
+    return pd.Series(rows, dtype="Int64").mask(rows < 0)
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _print(listed: list[dict[str, Any]], out: str | None) -> None:
@@ -123,17 +139,24 @@ def _print(listed: list[dict[str, Any]], out: str | None) -> None:
             _shown(facts["other_distance"]),
             "–" if facts["same_row"] is None else facts["same_row"],
             _shown(facts["same_distance"]),
-            "∞" if facts["ratio"] is None else f"{facts['ratio']:.2f}",
+            _ratio(facts),
             f"{facts['witness_of']:,}",
         )
     terminal.show(shown)
     terminal.say(
         "Ratio: distance of the nearest sample of the same label over that of another label. "
-        "Witness of: how many samples' robustness this one limits.",
+        "Witness of: how many samples' robustness this one limits. –: there is none in its group.",
         style=terminal.QUIET,
     )
     if out:
         terminal.fact("saved", out)
+
+
+def _ratio(facts: dict[str, Any]) -> str:
+    """Without a sample of the same label there is nothing to compare with."""
+    if facts["ratio"] is not None:
+        return f"{facts['ratio']:.2f}"
+    return "–" if facts["same_row"] is None else "∞"
 
 
 def _shown(value: float | None) -> str:

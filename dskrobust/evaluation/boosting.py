@@ -76,6 +76,10 @@ class _Boosted(Model):
         except xgboost.core.XGBoostError as error:
             raise self.refuse(without_stack(str(error))) from error
 
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Features and labels as float32, and xgboost's own copy of them."""
+        return 2 * rows * (problem.columns + 1) * 4, 0
+
     def _values(self, name: str) -> tuple[Any, ...]:
         fixed = self.spec.parameters
         return (fixed[name],) if name in fixed else tuple(self.spec.grid.get(name, ()))

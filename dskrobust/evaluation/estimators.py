@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +22,40 @@ if TYPE_CHECKING:
 SEED = "random_state"
 
 
+class _Quiet:
+    """Silences warnings while any thread is inside; the filters are those of the whole process.
+
+    `warnings.catch_warnings` in threads that overlap would leave one's filters to the others.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.close()
+
+
+_QUIET = _Quiet()
+
+
 class AnyEstimator(Model):
     """An estimator with fit and predict, such as ``sklearn.svm.SVC``.
 
     The import path names a class, or a function that returns an estimator (a pipeline of your
-    own). Features are float64. An estimator that has ``random_state`` gets the trial's seed;
-    without one, a single trial is made. A classifier without ``predict_proba`` has no LOSS.
+    own). Features are float64. An estimator that has ``random_state`` gets the trial's seed, and
+    every part of it (of a pipeline, say) whose ``random_state`` is None one that follows from it;
+    where nothing is random, a single trial is made. A classifier without ``predict_proba`` has no
+    LOSS.
     """
 
     def make(self, setting: Setting) -> Any:
@@ -66,9 +96,21 @@ class AnyEstimator(Model):
             check_values(self, estimator, problem)
 
     def trials(self, wanted: int) -> int:
-        given = self.make(self.spec.settings[0]).get_params()
-        fixed = (*self.spec.parameters, *self.spec.grid)
-        return wanted if SEED in given and SEED not in fixed else 1
+        estimator = self.make(self.spec.settings[0])
+        return wanted if self._seeds(estimator, (*self.spec.grid,), 0) else 1
+
+    def _seeds(self, estimator: Any, swept: Collection[str], seed: int) -> dict[str, int]:
+        """Return the seeds of an estimator and its parts; what the experiment fixes has none."""
+        seeds = {}
+        for name, value in estimator.get_params().items():
+            if name in swept or name in self.spec.parameters:
+                continue
+            if name == SEED:
+                seeds[name] = seed
+            elif name.endswith(f"__{SEED}") and value is None:
+                words = np.random.SeedSequence([seed, int.from_bytes(name.encode())])
+                seeds[name] = int(words.generate_state(1)[0])
+        return seeds
 
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
         """Features as float64; what fitting needs beside them is the estimator's own affair."""
@@ -77,12 +119,9 @@ class AnyEstimator(Model):
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         (setting,), ((train, _),) = job.settings, job.train
         estimator = self.make(setting)
-        given = (*self.spec.parameters, *setting)
-        if SEED in estimator.get_params() and SEED not in given:
-            estimator.set_params(**{SEED: job.seed})
+        estimator.set_params(**self._seeds(estimator, setting, job.seed))
         X, y = training_data(job, np.float64)
-        with warnings.catch_warnings():  # of convergence and the like: not the experiment's
-            warnings.simplefilter("ignore")
+        with _QUIET:  # of convergence and the like: not the experiment's
             estimator.fit(X, y)
             values, p = _predict(estimator, job, y.dtype)
         yield Prediction(train, setting, values, p)

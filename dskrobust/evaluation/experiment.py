@@ -21,6 +21,7 @@ from ..subsets import Subset
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
 
 TRIALS = 25  # as in the paper, 4.1
+COLUMNS = ("train", "test", "model", "trial", "seed", "loss", "acc")  # of the table of all trials
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class ModelSpec:
         object.__setattr__(self, "name", self.name or self.kind)
         grid = {}
         for key, values in self.grid.items():
+            if key in COLUMNS:
+                raise InvalidOptionError(
+                    f"model {self.name}: {key} is a column of the results and cannot be swept; "
+                    "give a model with a name of its own for every value, among its parameters"
+                )
             if isinstance(values, (str, Mapping)) or not isinstance(values, Iterable):
                 raise InvalidOptionError(
                     f"model {self.name}: the grid's {key} must be a list of values, not {values!r}"
@@ -133,12 +139,14 @@ class Experiment:
     store: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "models", tuple(self.models))
+        object.__setattr__(self, "models", _checked_models(self.models))
         for what in ("train", "test"):
             given = getattr(self, what)
             if not isinstance(given, Mapping) or not given:
+                letter = "x" if what == "train" else "t"
                 raise InvalidOptionError(
-                    f'an experiment needs {what} subsets by name, such as {what} = "{what}"'
+                    f'an experiment needs {what} subsets by name, such as {{"{letter}": "{what}"}} '
+                    f'(in a TOML file [{what}] and {letter} = "{what}"), not {given!r:.60}'
                 )
             object.__setattr__(self, what, dict(given))
             for name, selection in given.items():
@@ -150,8 +158,6 @@ class Experiment:
                 )
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
-        if not self.models:
-            raise InvalidOptionError('an experiment needs a model, such as kind = "forest"')
         names = [model.name for model in self.models]
         for name in names:
             if names.count(name) > 1:
@@ -174,6 +180,20 @@ class Experiment:
                 for m in self.models
             ],
         }
+
+
+def _checked_models(given: Any) -> tuple[ModelSpec, ...]:
+    """Return the models as a tuple; a name alone, or one model without a list, is refused."""
+    how = 'such as [Model("forest")] (in a TOML file [[models]] and kind = "forest")'
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidOptionError(f"models must be a list of models, {how}, not {given!r:.60}")
+    models = tuple(given)
+    if not models:
+        raise InvalidOptionError(f"an experiment needs a model, {how}")
+    for model in models:
+        if not isinstance(model, ModelSpec):
+            raise InvalidOptionError(f"models must hold models, {how}, not {model!r:.60}")
+    return models
 
 
 def _check_selection(what: str, name: str, selection: Any) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OURS = ("n_estimators", "random_state", "n_jobs", "verbose", "warm_start")
 NODE_BYTES = 64  # of a tree, besides 8 a class
+BLOCK_VALUES = 4 * 2**20  # of features read at once: a unit of the store, of bytes at most
 ROW_BYTES = 64  # beside the features while a tree grows: labels, weights, indices, targets
 
 
@@ -75,11 +76,18 @@ class Forest(Model):
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
         """Features as float32 once; each task grows trees of about 1.26 nodes a row.
 
-        A bootstrap sample holds 63 % of the rows, each a leaf of a tree that is fully grown.
+        A bootstrap sample holds 63 % of the rows, each a leaf of a tree that is fully grown; one
+        tree more, as the arrays of a growing tree double. Predictions are kept for every forest
+        that is read off, with three more of their size while they are made and measured. Blocks
+        are scaled in float64 before they become float32.
         """
-        most = max((self._given(s)["n_estimators"] for s in self.spec.settings), default=1)
-        node = NODE_BYTES + (8 * 10 if problem.categorical else 8)
-        return rows * problem.columns * 4, int(rows * (ROW_BYTES + 1.26 * node * most))
+        sizes = {self._given(s)["n_estimators"] for s in self.spec.settings} or {1}
+        outputs = max(1, problem.classes)
+        trees = rows * 1.26 * (NODE_BYTES + 8 * outputs) * (max(sizes) + 1)
+        kept = len(sizes) if self.nested else 1
+        predicted = (kept + 3) * sum(problem.test.values()) * outputs * 8
+        read = min(rows * problem.columns, BLOCK_VALUES) * (8 + 4)
+        return rows * problem.columns * 4, int(rows * ROW_BYTES + trees + predicted + read)
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         ((train, _),) = job.train

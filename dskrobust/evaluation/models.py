@@ -43,12 +43,15 @@ class Problem:
     columns : int
     train, test : mapping of str to int
         Rows of every subset.
+    classes : int
+        How many classes there are; 0 for real labels, and before the labels are read.
     """
 
     categorical: bool
     columns: int
     train: Mapping[str, int]
     test: Mapping[str, int]
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,10 @@ class Model(ABC):
         return {k: v for k, v in first if all(s[k] == v for s in settings)}
 
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
-        """Return bytes of the training data, kept once a worker, and of each training beside it."""
+        """Return bytes of the training data, kept once a worker, and of each training beside it.
+
+        Of a model that uses the whole cluster: what all its workers together have to hold.
+        """
         return 0, 0
 
     @abstractmethod

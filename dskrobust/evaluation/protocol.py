@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from .matrices import EACH, MEASURES, PerformanceMatrix, SideBySide, side_by_sid
 
 __all__ = ["PerformanceMatrix", "SideBySide", "performance_matrix", "side_by_side", "trimmed_mean"]
 
-_KNOWN = ("train", "test", "model", "trial", *MEASURES)  # other columns are hyper-parameters
+_KNOWN = ("train", "test", "model", "trial", *MEASURES)
+_BESIDE = ("seed",)  # may be there too; other columns are hyper-parameters
 
 Runs = dict[tuple[str, str, Any], dict[int, tuple[float, float]]]
 
@@ -83,7 +84,7 @@ def performance_matrix(
     InvalidDataError
         Where the table lacks columns or rows, has a trial twice, or an ACC that is NaN.
     """
-    model, rows = _model_rows(table, model)
+    model, rows = _model_rows(table, model, {*(fixed or {}), sweep})
     rows = _fixed_rows(rows, fixed or {})
     sweep, parameters = _parameters(rows, sweep)
     train, test = (tuple(dict.fromkeys(rows[c])) for c in ("train", "test"))
@@ -108,8 +109,13 @@ def performance_matrix(
     )
 
 
-def _model_rows(table: pd.DataFrame, model: str | None) -> tuple[str, pd.DataFrame]:
-    """Rows of a model, with plain values, without the hyper-parameters it does not have."""
+def _model_rows(
+    table: pd.DataFrame, model: str | None, asked: Container[str | None]
+) -> tuple[str, pd.DataFrame]:
+    """Rows of a model, with plain values; hyper-parameters that it has not only where asked for.
+
+    Those it has may all be None too.
+    """
     lacking = [name for name in _KNOWN if name not in table.columns]
     if lacking:
         raise InvalidDataError(f"a table of trials needs the column {lacking[0]!r}")
@@ -122,9 +128,9 @@ def _model_rows(table: pd.DataFrame, model: str | None) -> tuple[str, pd.DataFra
         model = str(models[0])
     _check_known("model", model, models)
     rows = table[table["model"] == model]
-    extra = [name for name in rows.columns if name not in _KNOWN]
+    extra = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     plain = {name: [_plain(value) for value in rows[name]] for name in extra}
-    kept = {name: v for name, v in plain.items() if any(value is not None for value in v)}
+    kept = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
     return model, rows[list(_KNOWN)].assign(
         **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in kept.items()}
     )

@@ -60,21 +60,30 @@ class _TrainingData:
 
     def __init__(self) -> None:
         self._lock = Lock()  # one thread reads, the others wait for what it read
-        self._key: Any = None
-        self._data: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._kept: tuple[Any, tuple[NDArray[Any], NDArray[Any]]] | None = None
 
     def __call__(self, job: Job, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return features (k, d) and labels (k,) of a job's only training subset."""
         ((_, subset),) = job.train
         key = (job.records.address, job.records.name, subset, np.dtype(dtype))
         with self._lock:
-            if self._key != key or self._data is None:
-                self._key, self._data = key, None  # let go of the old data first
-                self._data = read_rows(job.records, subset, dtype)
-            return self._data
+            kept = self._kept  # which `forget` may take away meanwhile
+            if kept is None or kept[0] != key:
+                kept = self._kept = None  # let go of the old data first
+                kept = self._kept = key, read_rows(job.records, subset, dtype)
+            return kept[1]
+
+    def forget(self) -> None:
+        """Let go of the data."""
+        self._kept = None
 
 
 training_data = _TrainingData()
+
+
+def forget_training_data() -> None:
+    """Let go of what this process has read; called on every worker at the end of a run."""
+    training_data.forget()
 
 
 def read_rows(

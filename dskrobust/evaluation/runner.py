@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import restore_labels
-from ..errors import EvaluationError, IncompleteEvaluationWarning, InvalidOptionError
+from ..errors import (
+    EvaluationError,
+    IncompleteEvaluationWarning,
+    InvalidOptionError,
+    OverlapWarning,
+)
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
-from .experiment import Experiment, ModelSpec, Selection
+from .experiment import Experiment, ModelSpec, Selection, Setting
 from .jobs import jobs_of, versions
 from .models import Job, Model, Problem, model_class
-from .running import Failure, check_memory, run_jobs, some_client
-from .selections import Selector
+from .running import Failure, check_memory, check_source, run_jobs, some_client
+from .selections import Selector, overlap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +163,8 @@ class Evaluation:
         -----
         IncompleteEvaluationWarning
             Where steps failed, if nobody is told of them.
+        OverlapWarning
+            Where a test subset has samples of a training subset.
         """
         report: Progress = tell or (lambda job, record, found: None)
         missing = []
@@ -190,15 +198,29 @@ class Evaluation:
             report(job, found, False)
 
         with some_client(client) as running:
-            check_memory(running, self.models, self.problem)
-            classes, threshold = self._labels()
+            check_source(running, self.records.address)
+            classes, threshold = self._targets
+            check_memory(running, self.models, replace(self.problem, classes=len(classes)))
+            self._warn_of_overlap()
             for chosen in {str(c.key): c for c in (*self._train, *self._test)}.values():
                 self.records.save_rows(str(chosen.key), chosen.rows())
-            self.records.begin(self.facts(threshold))
+            self.records.begin(self.facts())
             ready = [replace(job, classes=classes, threshold=threshold) for job in missing]
             self.failures = run_jobs(running, ready, tell)
 
-    def _labels(self) -> tuple[tuple[Any, ...], float | None]:
+    def _warn_of_overlap(self) -> None:
+        found = overlap(self.store.rows, self._train, self._test)
+        if found is not None:
+            share, train, test = found
+            warnings.warn(
+                f"{share:.0%} of the samples of {test} are in {train} too: LOSS and ACC on samples "
+                "that a model was trained on are flattering",
+                OverlapWarning,
+                stacklevel=4,
+            )
+
+    @cached_property
+    def _targets(self) -> tuple[tuple[Any, ...], float | None]:
         """Return the classes, and the threshold in stored units less the rounding error."""
         spec, labels = self.store.spec, self.store.labels[:]
         if self.problem.categorical:
@@ -212,8 +234,15 @@ class Evaluation:
             stored = (threshold - low) / (high - low)
         return (), stored - SLACK * max(1e-300, float(np.abs(labels).max()))
 
-    def facts(self, threshold: float | None = None) -> dict[str, Any]:
-        """Return the provenance: data, experiment, versions."""
+    def facts(self) -> dict[str, Any]:
+        """Return the provenance: data, experiment, threshold, versions of this process.
+
+        The threshold is there in the labels' own units and in those of the store, also where it
+        is the median.
+        """
+        stored, threshold = self._targets[1], self.experiment.threshold
+        if stored is not None and threshold is None:
+            threshold = float(restore_labels(self.store.spec, [stored])[0])
         return {
             "experiment": self.experiment.facts(),
             "data": self.store.spec.name,
@@ -222,11 +251,20 @@ class Evaluation:
                 what: {c.name: {"rows": c.size, "key": c.key} for c in part}
                 for what, part in (("train", self._train), ("test", self._test))
             },
-            "stored_threshold": threshold,
+            "threshold": threshold,
+            "stored_threshold": stored,
             "versions": versions(),
         }
 
     # -- what came out -------------------------------------------------------------------------
+
+    def versions(self) -> dict[str, list[str]]:
+        """Return which versions of Python and the libraries the finished steps were made with."""
+        found: dict[str, set[str]] = {}
+        for record in self._records.values():
+            for name, version in record["facts"]["versions"].items():
+                found.setdefault(name, set()).add(version)
+        return {name: sorted(known) for name, known in found.items()}
 
     @property
     def is_computed(self) -> bool:
@@ -238,16 +276,16 @@ class Evaluation:
         """One row per training subset, test subset, model, setting and trial; computed if need be.
 
         Columns: train, test, model, one per hyper-parameter (None where a model has it not),
-        trial, loss, acc. LOSS is that of C.2 for real labels (1 is best), the cross-entropy for
-        classes (0 is best); ACC is the share of right classes, or of values on the right side of
-        the threshold.
+        trial, seed, loss, acc. LOSS is that of C.2 for real labels (1 is best), the cross-entropy
+        for classes (0 is best); ACC is the share of right classes, or of values on the right side
+        of the threshold.
         """
         if not self._ready:
             self.compute()
         import pandas as pd
 
         hyper = list(dict.fromkeys(k for m in self.models for k in m.spec.grid))
-        columns = ["train", "test", "model", *hyper, "trial", "loss", "acc"]
+        columns = ["train", "test", "model", *hyper, "trial", "seed", "loss", "acc"]
         rows = sorted(self._table_rows(), key=lambda pair: pair[0])
         lacking = {k for k in hyper if any(k not in m.spec.grid for m in self.models)}
         values = {name: [row.get(name) for _, row in rows] for name in columns}
@@ -262,17 +300,20 @@ class Evaluation:
         models = {m.spec.name: (k, m.spec.settings) for k, m in enumerate(self.models)}
         found: list[tuple[tuple[int, ...], dict[str, Any]]] = []
         for job in self.jobs:
-            record = self._records.get(job.name, {"rows": ()})
             number, settings = models[job.model.name]
-            for row in record["rows"]:
-                setting = {
-                    k: tuple(v) if isinstance(v, list) else v for k, v in row["setting"].items()
-                }
+            for row, setting in self._done_of(job):
                 at = number, train[row["train"]], settings.index(setting), job.trial
                 values = {k: row[k] for k in ("train", "test", "loss", "acc")}
-                values |= {"model": job.model.name, "trial": job.trial, **setting}
+                values |= {"model": job.model.name, "trial": job.trial, "seed": job.seed}
+                values |= setting
                 found.append(((*at, test[row["test"]]), values))
         return found
+
+    def _done_of(self, job: Job) -> Iterator[tuple[dict[str, Any], Setting]]:
+        """Rows of a finished job's record with their settings; none of a job that failed."""
+        for row in self._records.get(job.name, {"rows": ()})["rows"]:
+            values = row["setting"].items()
+            yield row, {k: tuple(v) if isinstance(v, list) else v for k, v in values}
 
     def matrix(
         self,
@@ -314,22 +355,30 @@ class Evaluation:
         )
 
     def matrices(self, best: str | None = None) -> list[PerformanceMatrix | SideBySide]:
-        """Return all matrices, of every model those of its other hyper-parameters side by side."""
+        """Return all matrices, of every model those of its other hyper-parameters side by side.
+
+        Settings of which every step failed are left out.
+        """
         from .protocol import side_by_side
+
+        if not self._ready:
+            self.compute()
 
         found: list[PerformanceMatrix | SideBySide] = []
         for model in self.models:
-            done = set(self.table["model"])
-            if model.spec.name not in done:
-                continue  # every step of it failed
-            others = list(
-                {
-                    tuple((k, v) for k, v in setting.items() if k != model.sweep): None
-                    for setting in model.spec.settings
-                }
-            )
-            made = [self.matrix(model.spec.name, fixed=dict(o), best=best) for o in others]
-            found.append(made[0] if len(made) == 1 else side_by_side(made))
+            own = [job for job in self.jobs if job.model.name == model.spec.name]
+            done = [setting for job in own for _, setting in self._done_of(job)]
+            others = {
+                json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
+                for s in model.spec.settings
+            }
+            made = [
+                self.matrix(model.spec.name, fixed=fixed, best=best)
+                for fixed in others.values()
+                if any(fixed.items() <= setting.items() for setting in done)
+            ]
+            if made:
+                found.append(made[0] if len(made) == 1 else side_by_side(made))
         return found
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoWorkerError
 
-from ..errors import MemoryPlanError
+from ..errors import ClusterError, MemoryPlanError
 from ..plan import BASE_BYTES, MIB, USABLE
+from ..store import SourceAddress
 from .jobs import run_job
 from .models import Job, Model, Problem, model_class
+from .rows import forget_training_data
 
 HOST = "127.0.0.1"  # nothing of ours listens to the network
 LIBRARY_BYTES = 80 * MIB  # of a worker: scikit-learn, pandas, rows being read (measured)
@@ -26,7 +29,7 @@ AHEAD = 2  # tasks per thread that the scheduler has at a time
 LOST = (FutureCancelledError, CommClosedError, NoWorkerError)  # the cluster is gone, not one job
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Failure:
     """A job that failed for good; it is tried again by the next run.
 
@@ -50,6 +53,9 @@ class Failure:
             self.reason
         )
 
+    def __repr__(self) -> str:
+        return f"<Failure of {self}>"
+
 
 Tell = Callable[[Job, "dict[str, Any] | Failure"], None]
 
@@ -71,6 +77,8 @@ def run_jobs(client: Client, jobs: Sequence[Job], tell: Tell) -> list[Failure]:
         if isinstance(found, Failure):
             failures.append(found)
         tell(job, found)
+    with contextlib.suppress(Exception):  # a worker that is gone keeps nothing
+        client.run(forget_training_data, on_error="ignore")
     order = {job.name: k for k, job in enumerate(jobs)}
     return sorted(failures, key=lambda failure: order[failure.job.name])
 
@@ -129,31 +137,62 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def check_source(client: Client, source: SourceAddress) -> None:
+    """Check that every worker sees the store, with the same data.
+
+    Raises
+    ------
+    ClusterError
+        Naming the first worker that does not.
+    """
+    seen = client.run(_digest_of, source, on_error="return")
+    for address, digest in seen.items():
+        if digest != source.digest:
+            what = digest if isinstance(digest, Exception) else "there is other data"
+            raise ClusterError(
+                f"worker {address} cannot use the store {source.url}: {what}; keep it where all "
+                "workers see it under the same path, or at an fsspec URL"
+            )
+
+
+def _digest_of(source: SourceAddress) -> str:
+    return source.open().segments[-1][1]
+
+
 def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> None:
-    """Check that every worker can hold what one-task models train on.
+    """Check that the workers can hold what models train on.
+
+    One-task models need it in every worker, twice where a worker has several threads, as they
+    go over from one training subset to the next one by one.
 
     Raises
     ------
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
     limits = [(w["memory_limit"], w["nthreads"]) for w in workers if w["memory_limit"]]
     if not limits:
         return
     limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
+    own = BASE_BYTES + LIBRARY_BYTES
+    held = min(threads, 2, len(problem.train) * len(models))
     for model in models:
-        if model.distributed:
-            continue
         kept, each = model.task_bytes(rows, problem)
-        needed = BASE_BYTES + LIBRARY_BYTES + kept + threads * each
-        if needed > limit * USABLE:
+        if not model.distributed:
+            most, needed = limit, own + held * kept + threads * each
+            where = f"a worker of {threads} threads, whose limit is"
+        elif kept and len(limits) == len(workers):
+            most, needed = sum(limit for limit, _ in limits), len(limits) * own + kept
+            where = f"{len(limits)} workers together, whose limits add up to"
+        else:
+            continue
+        if needed > most * USABLE:
             raise MemoryPlanError(
                 f"model {model.spec.name}: {name} has {rows:,} rows and needs about "
-                f"{needed / MIB:,.0f} MiB in a worker of {threads} threads, whose limit is "
-                f"{limit / MIB:,.0f} MiB, of which Dask leaves {USABLE:.0%} usable; raise the limit"
-                f"{model.instead}"
+                f"{needed / MIB:,.0f} MiB in {where} {most / MIB:,.0f} MiB, of which Dask leaves "
+                f"{USABLE:.0%} usable; raise the limit{model.instead}"
             )
 
 
@@ -177,6 +216,7 @@ def some_client(client: Client | None) -> Iterator[Client]:
             dashboard_address=f"{HOST}:0",
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,
+            silence_logs=logging.CRITICAL,  # no traceback of what `Failure` says in a line
         ) as cluster,
         Client(cluster, set_as_default=False) as own,
     ):

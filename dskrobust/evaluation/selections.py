@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -131,6 +131,28 @@ class Selector:
             row = rows[1:][rows[1:] == rows[:-1]][0]
             raise InvalidOptionError(f"row {row} is there twice; give every row once")
         return Chosen(name, len(rows), _key_of(rows), lambda: rows)
+
+
+def overlap(
+    rows: int, train: Iterable[Chosen], test: Iterable[Chosen]
+) -> tuple[float, str, str] | None:
+    """Return the largest share of a test subset that a training subset has too, and their names.
+
+    None where no sample is in two of them.
+
+    Parameters
+    ----------
+    rows : int
+        Of the store.
+    """
+    tested = {chosen.name: chosen.rows() for chosen in test}
+    found = []
+    for chosen in train:
+        trained = np.zeros(rows, np.bool_)
+        trained[chosen.rows()] = True
+        found += [(float(trained[r].mean()), chosen.name, name) for name, r in tested.items()]
+    worst = max(found, key=lambda triple: triple[0])
+    return worst if worst[0] else None
 
 
 def result_of(store: Store, metric: str | None) -> ResultTables:

@@ -39,8 +39,12 @@ def create_array(
     dtype: np.dtype[Any],
     *,
     compress: bool = True,
+    overwrite: bool = True,
 ) -> zarr.Array[Any]:
-    """Create an array whose chunks are always written and checksummed."""
+    """Create an array whose chunks are always written and checksummed.
+
+    Without `overwrite` an array that is there is an error, zarr's ContainsArrayError.
+    """
     codecs = ([ZstdCodec(level=1)] if compress else []) + [Crc32cCodec()]
     return group.create_array(
         name,
@@ -49,7 +53,7 @@ def create_array(
         dtype=dtype,
         compressors=codecs,
         config={"write_empty_chunks": True},
-        overwrite=True,
+        overwrite=overwrite,
     )
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import ContainsArrayError
 
 from ..errors import DamagedStoreError, StoreError
 from . import arrays, writing
@@ -60,9 +63,21 @@ class EvaluationRecords:
             return {}
 
     def save_rows(self, key: str, rows: NDArray[np.int64]) -> None:
-        """Write the row numbers (k,) of a subset, unless they are there."""
-        if self._read(f"{self.path}/rows/{key}") is None:
-            self._write(f"{self.path}/rows/{key}", np.ascontiguousarray(rows, np.int64))
+        """Write the row numbers (k,) of a subset, unless they are there.
+
+        The key says which they are, so of two runs at once both write the same bytes: neither
+        takes away what the other has written.
+        """
+        name, rows = f"{self.path}/rows/{key}", np.ascontiguousarray(rows, np.int64)
+        if self._read(name) is not None:
+            return
+        with suppress(KeyError, ValueError, TypeError):  # of metadata that is damaged
+            try:
+                self._write(name, rows, overwrite=False)
+            except ContainsArrayError:
+                self._array(name, "r+")[:] = rows
+        if self._read(name) is None:
+            self._write(name, rows)
 
     def rows(self, key: str) -> NDArray[np.int64]:
         """Return the row numbers (k,) of a subset.
@@ -102,15 +117,18 @@ class EvaluationRecords:
 
     def _read(self, name: str) -> NDArray[Any] | None:
         try:
-            array = self._group("r")[name]
-            assert isinstance(array, zarr.Array)
-            return arrays.read_plain(array)
+            return arrays.read_plain(self._array(name, "r"))
         except (KeyError, ValueError, TypeError, StoreError):
             return None
 
-    def _write(self, name: str, values: NDArray[Any]) -> None:
-        group = self._group("r+")
-        array = arrays.create_array(group, name, values.shape, values.shape, values.dtype)
+    def _array(self, name: str, mode: str) -> zarr.Array[Any]:
+        array = self._group(mode)[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def _write(self, name: str, values: NDArray[Any], *, overwrite: bool = True) -> None:
+        group, shape = self._group("r+"), values.shape
+        array = arrays.create_array(group, name, shape, shape, values.dtype, overwrite=overwrite)
         array[:] = values
 
 
@@ -118,7 +136,10 @@ def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRec
     """Return where the steps are kept whose results depend on `shared` and on the store's data."""
     fingerprint = [digest for _, digest in store.segments]
     identity = json.dumps([fingerprint, dict(shared)], sort_keys=True)
-    return EvaluationRecords(store.address, arrays.digest([identity.encode()])[:16])
+    address = store.address
+    if "://" not in address.url and "::" not in address.url:  # workers may run in other folders
+        address = replace(address, url=str(Path(address.url).absolute()))
+    return EvaluationRecords(address, arrays.digest([identity.encode()])[:16])
 
 
 def find_evaluations(store: Store) -> list[EvaluationRecords]:
