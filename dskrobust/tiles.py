@@ -400,9 +400,12 @@ class _RowReader:
 
     def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         assert self._prefixes is not None
-        out = np.empty((len(numbers), self._prefixes.depths.width), np.float32)
-        for part, lo, hi in _pieces(numbers, PREFIX_ROWS):
-            self.bytes_read += (hi - lo) * 4 * out.shape[1]
+        width, pieces = self._prefixes.depths.width, list(_pieces(numbers, PREFIX_ROWS))
+        self.bytes_read += sum(hi - lo for _, lo, hi in pieces) * 4 * width
+        if len(pieces) == 1 and pieces[0][2] - pieces[0][1] == len(numbers):
+            return self._prefixes.read(*pieces[0][1:])
+        out = np.empty((len(numbers), width), np.float32)
+        for part, lo, hi in pieces:
             out[part] = self._prefixes.read(lo, hi)[numbers[part] - lo]
         return out
 
