@@ -46,7 +46,9 @@ compared by two standard errors of the difference of two test sets of the paper'
 2·√(2·p·(1 − p) / n): about 0.016 on t, 0.023 on its halves and 0.06 on 500 samples. LOSS has no
 such yardstick: a few articles with hundreds of thousands of shares make most of the sums, and
 whether they are in a subset is a matter of the draw; it counts as close within {loss}. So what a
-single draw can repeat, or not, are the paper's observations. They are listed below each table.""",
+single draw can repeat, or not, are the paper's observations. They are listed below each table.
+Forests of 1 to 9 trees are the first trees of one forest of 9 in every trial (the option `nested`
+of the experiment; independent forests take five times as long), so they are not independent.""",
 }
 
 
