@@ -88,7 +88,7 @@ class NearestNeighbours:
 
         Finished tiles are kept in the store until then: an interrupted search goes on.
         """
-        self.spec.warm_up()
+        self.spec.warm_up_neighbours()
         blocks = compute(*self.blocks, **kwargs)
         with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
             self.memo.clear()

@@ -29,6 +29,7 @@ from .kernels import (
     reduce_neighbours,
     reduce_tile,
     warm_up,
+    warm_up_neighbours,
 )
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
@@ -111,6 +112,11 @@ class PairSpec:
         """
         context = Context(np.zeros(self.columns), 1.0, 1.0)
         warm_up(context.job(self), self.dtype, self.columns)
+
+    def warm_up_neighbours(self) -> None:
+        """The same for the kernels of a search for nearest rows."""
+        context = Context(np.zeros(self.columns), 1.0, 1.0)
+        warm_up_neighbours(context.job(self), self.dtype, self.columns)
 
     def parameters(self) -> dict[str, Any]:
         """Return what results depend on, beside the data, as plain values."""

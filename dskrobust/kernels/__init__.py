@@ -2,7 +2,7 @@
 
 from .basis import choose_basis, sample_pieces
 from .coarse import row_bytes
-from .neighbours import Neighbours, Selected, reduce_neighbours
+from .neighbours import Neighbours, Selected, reduce_neighbours, warm_up_neighbours
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
 from .prefix import Basis, Depths, Projector
 from .reference import reduce_rows
@@ -31,4 +31,5 @@ __all__ = [
     "row_bytes",
     "sample_pieces",
     "warm_up",
+    "warm_up_neighbours",
 ]

@@ -379,3 +379,29 @@ def _prove(found, count, a, b, metric, lists):  # type: ignore[no-untyped-def]
         value = reduced(code, p, rows_a[order_a[u]], rows_b[row], limit, lanes)
         if value < np.inf:
             _insert(distance[slot], index[slot], finish(code, factor, value), numbers[row])
+
+
+@dataclass(frozen=True)
+class _MadeUp:
+    """Some rows, with prefixes that rule nothing out or none."""
+
+    rows: NDArray[Any]
+    depths: Depths | None
+
+    def features(self, numbers: NDArray[np.int64], side: int) -> NDArray[Any]:
+        return self.rows[numbers]
+
+    def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.zeros((len(numbers), 4), np.float32)
+
+
+def warm_up_neighbours(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
+    """Run every kernel of a search once, on a few made-up rows of this dtype."""
+    if job.form.function is not None:
+        return
+    rows = (np.arange(4 * columns).reshape(4, columns) % 7 + 1).astype(dtype)
+    some = Selected(np.arange(4), np.zeros(4, np.int16))
+    start = Neighbours.empty(some.numbers, 1, 2)
+    for depths in (None, Depths(columns, 1, 2, 1.0))[: 1 + job.form.screened]:
+        found, _ = reduce_neighbours(_MadeUp(rows, depths), some, some, (4, 4), job, start)
+        found.merge(found)
