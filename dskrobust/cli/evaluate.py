@@ -12,30 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, cluster_options, json_option, local_options, store_argument
+from .options import absolute, cluster_options, json_option, store_argument, where_options
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..evaluation import Evaluation, Experiment
     from ..store import Store
-
-Command = Callable[..., Any]
-
-
-def _cluster(command: Command) -> Command:
-    """Add where to run, as `compute` has it."""
-    for option in (
-        click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
-        local_options,
-        click.option(
-            "--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address."
-        ),
-        click.option(
-            "--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786."
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -101,7 +83,7 @@ def _cluster(command: Command) -> Command:
 @click.option(
     "--metric", metavar="METRIC", help="Of the results that select; the newest by default."
 )
-@_cluster
+@where_options
 @click.option(
     "--out",
     "-o",
@@ -140,7 +122,7 @@ def evaluate(
     from ..evaluation import Experiment, Model
     from ..store import open_store
 
-    cluster = _cluster_of(where)
+    cluster = cluster_options(**where)
     opened = open_store(absolute(store))
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
@@ -166,7 +148,7 @@ def evaluate(
 @click.command("run")
 @click.argument("experiment", metavar="EXPERIMENT.toml", type=click.Path(dir_okay=False))
 @click.argument("store", metavar="[STORE]", required=False)
-@_cluster
+@where_options
 @click.option(
     "--out",
     "-o",
@@ -200,7 +182,7 @@ def run_experiment(
     from ..evaluation import read_experiment
     from ..store import open_store
 
-    cluster = _cluster_of(where)
+    cluster = cluster_options(**where)
     described = read_experiment(experiment)
     address = store or described.store
     if address is None:
@@ -304,10 +286,6 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return None if text == "None" else text
-
-
-def _cluster_of(where: dict[str, Any]) -> ClusterOptions:
-    return cluster_options(dashboard=not where.pop("no_dashboard"), **where)
 
 
 # -- running ---------------------------------------------------------------------------------

@@ -81,13 +81,29 @@ def local_options(command: Command) -> Command:
     return command
 
 
-def cluster_options(**given: Any) -> ClusterOptions:
-    """Return the options of a cluster, or a usage error where they exclude each other."""
+def where_options(command: Command) -> Command:
+    """Add where to run: a running scheduler, or the local cluster that is started."""
+    for option in (
+        click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
+        local_options,
+        click.option(
+            "--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address."
+        ),
+        click.option(
+            "--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptions:
+    """Return what `where_options` ask for, or a usage error where they exclude each other."""
     from ..cluster import ClusterOptions
     from ..errors import ClusterError
 
     try:
-        return ClusterOptions(**given)
+        return ClusterOptions(dashboard=not no_dashboard, **given)
     except ClusterError as error:
         raise click.UsageError(str(error)) from error
 

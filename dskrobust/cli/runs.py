@@ -17,6 +17,7 @@ from .options import (
     local_options,
     metric_options,
     store_argument,
+    where_options,
 )
 
 if TYPE_CHECKING:
@@ -140,16 +141,12 @@ def _tiles_remark(facts: dict[str, Any]) -> str:
 @click.command()
 @store_argument
 @metric_options
-@click.option("--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786.")
-@click.option("--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address.")
-@local_options
-@click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster.")
+@where_options
 def compute(
     store: str,
     metric: str | None,
     labels: str | None,
     label_bound: float | None,
-    no_dashboard: bool,
     **where: Any,
 ) -> None:
     """Score every sample, on a local cluster or a running scheduler; results go into the store.
@@ -167,7 +164,7 @@ def compute(
     from ..errors import StaleResultsError
     from ..store import current_results, open_store
 
-    options = cluster_options(dashboard=not no_dashboard, **where)
+    options = cluster_options(**where)
     opened = open_store(absolute(store))
     spec = asked_spec(opened, metric, labels, label_bound)
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, cluster_options, json_option, local_options, store_argument
+from .options import absolute, cluster_options, json_option, store_argument, where_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 @click.option("--top", "-n", type=click.IntRange(1), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip
 @click.option("--metric", "-m", metavar="METRIC", help="As of `compute`; euclidean by default.")
-@click.option("--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786.")
-@click.option("--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address.")
-@local_options
-@click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster.")
+@where_options
 @click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.csv",
               help="Write the list of all samples, most suspicious first.")  # fmt: skip
 @json_option
@@ -34,7 +31,6 @@ def suspects(
     store: str,
     top: int,
     metric: str | None,
-    no_dashboard: bool,
     out: str | None,
     as_json: bool,
     **where: Any,
@@ -56,7 +52,7 @@ def suspects(
     from ..store import matching, open_store
     from .runs import run
 
-    options = cluster_options(dashboard=not no_dashboard, **where)
+    options = cluster_options(**where)
     opened = open_store(absolute(store))
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
