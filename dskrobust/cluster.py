@@ -134,13 +134,13 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_reports())
-        # a client that cannot connect leaves Dask's default scheduler set to itself
-        stack.enter_context(dask.config.set(scheduler=dask.config.get("scheduler", None)))
         if options.is_remote:
             client = stack.enter_context(_remote(options))
         else:
             client = stack.enter_context(_local(local_resources(options), options.dashboard))
-        with cluster_errors():
+        # Not `set_as_default`: a client that fails to connect would stay the default, and whatever
+        # is computed later would wait for it without end.
+        with client.as_current(), cluster_errors():
             yield client
 
 
@@ -179,7 +179,7 @@ def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
                     preload=[__name__],
                 )
             )
-            client = stack.enter_context(Client(cluster))
+            client = stack.enter_context(Client(cluster, set_as_default=False))
             _await_workers(client, resources.workers)
             # brings back workers that die, also while they start (a nanny alone does not)
             cluster.adapt(minimum=resources.workers, maximum=resources.workers)
@@ -251,7 +251,7 @@ def dask_setup(worker: Any) -> None:
 def _remote(options: ClusterOptions) -> Iterator[Client]:
     address = options.scheduler or _address_in(options.scheduler_file or "")
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
             f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "

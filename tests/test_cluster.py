@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -74,6 +75,8 @@ def test_local_cluster(store, monkeypatch):
     options = ClusterOptions(workers=1, threads=2, memory_limit=400 * MIB)
     before = signal.getsignal(signal.SIGINT)
     with connect(options) as client:
+        assert Client.current() is client
+        assert dask.delayed(os.getpid)().compute() in client.run(os.getpid).values()
         assert resources_of(client) == Resources(1, 2, 400 * MIB)
         assert client.scheduler.address.startswith("tcp://127.0.0.1:")
         assert "//127.0.0.1:" in client.dashboard_link
@@ -127,8 +130,14 @@ def test_running_scheduler_by_address_and_by_file(remote, tmp_path):
 def test_unreachable_scheduler(address, monkeypatch):
     monkeypatch.setattr(c, "CONNECT_SECONDS", 1)
     options = ClusterOptions(scheduler=address)
-    with pytest.raises(ClusterError, match="no scheduler can be reached"), connect(options):
+    message = "no scheduler can be reached"
+    with pytest.raises(ClusterError, match=message) as failed, connect(options):
         pass
+    # while the failed client still lives, in the traceback, later work must not wait for it
+    assert failed.value.__cause__ is not None
+    with pytest.raises(ValueError, match="No clients found"):
+        Client.current()
+    assert dask.config.get("scheduler", None) is None
 
 
 @pytest.mark.parametrize(
