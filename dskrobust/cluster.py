@@ -28,11 +28,12 @@ from distributed.system import MEMORY_LIMIT
 from .blas import VARIABLE, faster_core
 from .errors import ClusterError
 from .evaluation.running import check_source
+from .events import TOPIC
 from .plan import MIB, USABLE, Plan, Resources, pairs_of
 from .robustness import Options, score_store
 from .scores import Scores
 from .store import Store
-from .tiles import TOPIC, PairSpec
+from .tiles import PairSpec
 
 PACKAGE = "dskrobust"
 HOST = "127.0.0.1"  # nothing of ours listens to the network
@@ -51,9 +52,15 @@ CONFIG = {
 
 
 # Dask has malloc give every larger array back to the system at once, so that each read and product
-# pays for fresh pages: a tenth of a run. These keep at most KEPT for the next one.
-KEPT = 8 * MIB
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": 4 * MIB, "MALLOC_TRIM_THRESHOLD_": KEPT}
+# pays for fresh pages: up to half of the time of reading. So one arena keeps at most KEPT for the
+# next one (each of several would keep as much), and arrays as large as a unit of the store, 4 MiB
+# at most, come from there.
+KEPT = 16 * MIB
+MALLOC = {
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_MMAP_THRESHOLD_": 5 * MIB,
+    "MALLOC_TRIM_THRESHOLD_": KEPT,
+}
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,27 @@ from the time that a task should last, panels from the memory it may use.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from math import ceil, sqrt
 
 from .errors import InvalidDataError, InvalidOptionError, MemoryPlanError
 
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
+XARRAY_BYTES = 75 * MIB  # Dask imports it, with pandas and pyarrow, wherever it is installed
 USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
 TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
 PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
 FLOPS = 5e10  # multiply-adds of a core in float32, times two
+PREPARE = 4e-9  # seconds to read, check and round a value (measured)
+NARROW = 20  # a product of so few columns takes twice its time (measured)
 PREFIX_COLUMNS = 80  # of rows that are screened by prefixes, about
 MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
 TILES_PER_THREAD = 4
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
+LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
 SPLIT_EVERY = 8  # partial results merged by one task
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
@@ -195,7 +201,7 @@ def make_plan(
     done = sum(work.segments[: work.done_segments])
     tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
-    fixed = BASE_BYTES + resources.threads * tile_bytes(work, largest)
+    fixed = base_bytes() + resources.threads * tile_bytes(work, largest)
     panels = (
         (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
     )
@@ -220,6 +226,12 @@ def make_plan(
         work.unit_rows,
         panel_bytes(work, *panels),
     )
+
+
+@cache
+def base_bytes() -> int:
+    """Return the bytes of an idle worker that has the libraries installed here."""
+    return BASE_BYTES + (XARRAY_BYTES if find_spec("xarray") else 0)
 
 
 def choose_block_rows(work: Workload, resources: Resources) -> int:
@@ -265,21 +277,39 @@ def tile_bytes(work: Workload, block_rows: int) -> int:
     reading = 2 * max(READ_BYTES, unit) + 2 * unit
     tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
     matrix = 4 * 8 * work.columns**2 if work.matrix else 0
-    return SCRATCH_BYTES + reading + tables + matrix
+    return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
 
 
 def _choose_panels(
     work: Workload, resources: Resources, largest: int, fixed: int
 ) -> tuple[int, int]:
-    """Hold the whole tile where it fits; else as many rows of one side and a quarter of them."""
+    """Hold the whole tile where it fits; else most rows of one side and fewer of the other."""
     if resources.memory_limit is None:
         return largest, largest
     left = (int(resources.memory_limit * USABLE) - fixed) // resources.threads
     if panel_bytes(work, largest, largest) <= left:
         return largest, largest
-    row = max(1, panel_bytes(work, 4, 1) - panel_bytes(work, 0, 0))
-    quarter = max(1, left // row)
-    return min(4 * quarter, largest), min(quarter, largest)
+    together = max(2, left // panel_bytes(work, 1, 0))
+    columns = _panel_columns(together, work.unit_rows)
+    return min(together - columns, largest), min(columns, largest)
+
+
+def _panel_columns(together: int, unit: int) -> int:
+    """Return how many of the rows that are held together are columns: a fifth, or whole units.
+
+    Columns are read again for every panel of rows, and whole units of them: other pieces decode
+    more than they use. Few columns make slow products.
+    """
+
+    def cost(columns: int) -> float:
+        decoded = 1.0 if columns % unit == 0 else (columns + unit - 1) / columns
+        product = 2 / FLOPS * (1 + NARROW / columns)
+        return product + PREPARE * decoded / (together - columns)
+
+    fifth = max(1, together // 5)
+    whole = fifth // unit * unit, (fifth // unit + 1) * unit
+    sizes = (c for c in (fifth, *whole) if 0 < c <= together - LEAST_PANEL)
+    return min(sizes, key=cost, default=fifth)
 
 
 def _rows_read(a: tuple[int, int], b: tuple[int, int], panel: int) -> int:
@@ -309,4 +339,4 @@ def smallest_peak(work: Workload, resources: Resources, block_rows: int) -> int:
     """Return the peak of a worker with the smallest panels."""
     rows = min(LEAST_PANEL, block_rows)
     tile = tile_bytes(work, block_rows) + panel_bytes(work, rows, max(1, rows // 4))
-    return BASE_BYTES + resources.threads * tile
+    return base_bytes() + resources.threads * tile

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidDataError
+from .events import announce, bounds_of
 from .kernels import (
     NOBODY,
     Counters,
@@ -45,7 +47,6 @@ from .store import (
     summarise,
 )
 
-TOPIC = "dskrobust-tile"  # events of finished tiles, for progress displays
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
 
 
@@ -207,11 +208,13 @@ class TileResult:
 
 @dataclass(frozen=True)
 class TileTask:
-    """A tile: two ranges of rows, and the name under which it is memoised."""
+    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
     memo_name: str
+    run: str
+    total: int
 
 
 def choose_prefixes(
@@ -246,10 +249,17 @@ class _TileReader:
     """What a tile reads: rows into one buffer a side, labels, prefixes."""
 
     def __init__(
-        self, spec: TileSpec, source: Source | SourceAddress, prefixes: RunPrefixes | None
+        self,
+        task: TileTask,
+        spec: TileSpec,
+        source: Source | SourceAddress,
+        prefixes: RunPrefixes | None,
     ) -> None:
-        self._source, self._spec, self._prefixes = open_source(source), spec, prefixes
+        self._task, self._spec, self._prefixes = task, spec, prefixes
+        self._source = open_source(source)
         self._buffers: dict[int, NDArray[Any]] = {}
+        self._labels: dict[tuple[int, int], tuple[NDArray[np.float64], NDArray[np.int16]]] = {}
+        self._splits: dict[tuple[int, int], NDArray[np.int16]] = {}
 
     @property
     def depths(self) -> Depths:
@@ -261,14 +271,14 @@ class _TileReader:
     ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
         """Features, labels and split of rows lo:hi."""
         source, spec = self._source, self._spec
-        if isinstance(source, Store):  # into one buffer a side: fresh pages cost more than reading
-            if side not in self._buffers:
-                shape = spec.panel_rows[side], spec.pairs.columns
-                self._buffers[side] = np.empty(shape, spec.pairs.dtype)
-            block = source.read_block(lo, hi, self._buffers[side][: hi - lo])
-        else:
-            block = source.read_block(lo, hi)
-        return block.features, spec.pairs.labels.encode(block.labels), block.split
+        if not isinstance(source, Store):
+            block = self._read_block(source, lo, hi)
+            return block.features, spec.pairs.labels.encode(block.labels), block.split
+        if side not in self._buffers:  # one a side: fresh pages cost more than reading
+            shape = spec.panel_rows[side], spec.pairs.columns
+            self._buffers[side] = np.empty(shape, spec.pairs.dtype)
+        features = source.read("features", lo, hi, self._buffers[side][: hi - lo])
+        return features, *self._targets(source, lo, hi)
 
     def count(self, counters: Counters) -> None:
         """Turn rows read into bytes."""
@@ -284,11 +294,37 @@ class _TileReader:
         assert self._prefixes is not None
         prefix, source = self._prefixes.read(lo, hi), self._source
         if isinstance(source, Store):
-            labels, split = source.read("labels", lo, hi), source.read("split", lo, hi)
-        else:
-            block = source.read_block(lo, hi)
-            labels, split = block.labels, block.split
-        return prefix, self._spec.pairs.labels.encode(labels), split
+            return prefix, *self._targets(source, lo, hi)
+        block = self._read_block(source, lo, hi)
+        return prefix, self._spec.pairs.labels.encode(block.labels), block.split
+
+    def split(self, lo: int, hi: int) -> NDArray[np.int16]:
+        """Return the groups of a whole side, lo:hi, once it was read."""
+        if isinstance(self._source, Store):
+            return self._targets(self._source, lo, hi)[1]
+        return self._splits[lo, hi]
+
+    def _read_block(self, source: Source, lo: int, hi: int) -> Block:
+        block, side = source.read_block(lo, hi), self._side(lo)
+        kept = self._splits.setdefault(side, np.zeros(side[1] - side[0], np.int16))
+        kept[lo - side[0] : hi - side[0]] = block.split
+        return block
+
+    def _side(self, lo: int) -> tuple[int, int]:
+        rows, columns = self._task.rows, self._task.columns
+        return rows if rows[0] <= lo < rows[1] else columns
+
+    def _targets(
+        self, source: Store, lo: int, hi: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
+        """Labels and split of rows lo:hi; a side's are read once, as small reads cost most."""
+        side = self._side(lo)
+        if side not in self._labels:
+            labels = self._spec.pairs.labels.encode(source.read("labels", *side))
+            self._labels[side] = labels, source.read("split", *side)
+        labels, split = self._labels[side]
+        part = slice(lo - side[0], hi - side[0])
+        return labels[part], split[part]
 
 
 def run_tile(
@@ -308,10 +344,12 @@ def run_tile(
     if spec.memo is not None:
         found = spec.memo.load(task.memo_name)
         if found is not None:
-            result = _unpack(found, rows, columns)
-            _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
+            result, opened = _unpack(found, rows, columns), open_source(source)
+            bounds = _bounds(result, task, context, partial(split_of, opened))
+            seconds = time.perf_counter() - started
+            _announce(task, Counters(), seconds, resumed=True, bounds=bounds)
             return result
-    reader = _TileReader(spec, source, prefixes)
+    reader = _TileReader(task, spec, source, prefixes)
     start = [t.left if isinstance(t, TileResult) else t for t in known]
     left, right, counters = reduce_tile(
         reader.rows,
@@ -327,8 +365,32 @@ def run_tile(
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
             spec.memo.save(task.memo_name, _pack(result))
     reader.count(counters)
-    _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
+    bounds = _bounds(result, task, context, reader.split)
+    _announce(task, counters, time.perf_counter() - started, resumed=False, bounds=bounds)
     return result
+
+
+def _bounds(
+    result: TileResult,
+    task: TileTask,
+    context: Context,
+    split: Callable[[int, int], NDArray[np.int16]],
+) -> list[bytes]:
+    """Return R so far of the rows of either side, for whoever listens."""
+    found = []
+    for tables in (result.left, result.right):
+        if tables is not None:
+            lo, hi = tables.first, tables.first + len(tables.reach)
+            groups = split(lo, hi) if tables.reach.shape[1] > 1 else None
+            found.append(bounds_of(tables, groups, context.label_norm, task.total))
+    return found
+
+
+def split_of(source: Source, lo: int, hi: int) -> NDArray[np.int16]:
+    """Return the groups of rows lo:hi."""
+    if isinstance(source, Store):
+        return source.read("split", lo, hi)
+    return source.read_block(lo, hi).split
 
 
 @dataclass(frozen=True)
@@ -359,7 +421,7 @@ def run_neighbours(
     if tiles.memo is not None:
         found = tiles.memo.load(task.memo_name)
         if found is not None:
-            _announce(rows, columns, Counters(), time.perf_counter() - started, resumed=True)
+            _announce(task, Counters(), time.perf_counter() - started, resumed=True)
             return Neighbours(**found)
     queries, references = Selected.of(rows[0], codes[0]), Selected.of(columns[0], codes[1])
     start = known or Neighbours.empty(queries.numbers, spec.parts, spec.k)
@@ -369,7 +431,7 @@ def run_neighbours(
         with contextlib.suppress(OSError, KeyError):  # read only, or another run is done with it
             tiles.memo.save(task.memo_name, result.arrays())
     counters.bytes_read = reader.bytes_read
-    _announce(rows, columns, counters, time.perf_counter() - started, resumed=False)
+    _announce(task, counters, time.perf_counter() - started, resumed=False)
     return result
 
 
@@ -520,30 +582,25 @@ def _unpack(
 
 
 def _announce(
-    rows: tuple[int, int],
-    columns: tuple[int, int],
+    task: TileTask,
     counters: Counters,
     seconds: float,
     *,
     resumed: bool,
+    bounds: Sequence[bytes] = (),
 ) -> None:
-    """Tell whoever listens on the scheduler that a tile is done."""
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:
-        return  # not on a distributed worker
-    worker.log_event(
-        TOPIC,
+    """Tell whoever listens that a tile is done."""
+    announce(
         {
-            "rows": list(rows),
-            "columns": list(columns),
+            "run": task.run,
+            "rows": list(task.rows),
+            "columns": list(task.columns),
             "pairs": counters.pairs,
             "screened": counters.screened,
             "proven": counters.proven,
             "bytes_read": counters.bytes_read,
             "seconds": seconds,
             "resumed": resumed,
-        },
+            "bounds": bounds,
+        }
     )

@@ -5,15 +5,19 @@ rows of different labels at a known, small distance from each other. Every other
 farther apart, so the reach of the planted rows is known without a brute force.
 
     python scripts/bench_memory.py [--rows 65600] [--columns 16384] [--memory-limit 512MiB]
+    python scripts/bench_memory.py --rows 32800 --workers 1 --enough 12GiB
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,8 @@ from dask.utils import parse_bytes
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.store import Block, StoreSpec, write_store
+from dskrobust.plan import Plan
+from dskrobust.store import Block, Store, StoreSpec, write_store
 
 MIB = 2**20
 BLOCK = 1_000
@@ -74,48 +79,82 @@ def spilled(dask_worker: Any) -> int:
     return int(getattr(dask_worker.data, "spilled_total", (0, 0))[1])
 
 
-def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """Make the store, compute it on a cluster that cannot hold it, check the planted rows."""
-    limit = parse_bytes(options.memory_limit)
-    planted = plant(options.rows, options.columns, options.planted)
-    spec = StoreSpec("planted", "categorical")
-    started = time.perf_counter()
-    store = write_store(
-        f"{folder}/planted.zarr", spec, blocks(options.rows, options.columns, planted)
-    )
-    made = time.perf_counter() - started
-    size = options.rows * options.columns * 4
-    resources = ClusterOptions(workers=options.workers, threads=1, memory_limit=limit)
+@dataclass(frozen=True)
+class Run:
+    """What one computation took: wall clock and processor seconds, peaks and spill in bytes."""
+
+    plan: Plan
+    seconds: float
+    processor_seconds: float
+    peaks: list[int]
+    spilled: int
+
+
+def compute(store: Store, planted: np.ndarray, workers: int, limit: int) -> Run:
+    """Compute a store that has no results yet, check the planted rows, and remove the results."""
+    resources = ClusterOptions(workers=workers, threads=1, memory_limit=limit)
+    data = set(os.listdir(store.url))
     with connect(resources) as client:
         scores = dr.sample_robustness(store)
         plan = scores.plan
+        assert plan is not None
         print(
-            f"{size / MIB:,.0f} MiB of features, {options.workers} workers of {limit / MIB:,.0f} "
-            f"MiB; {len(plan.tiles)} tiles, panels {plan.panel_rows}, "
-            f"projected peak {plan.peak_bytes / MIB:,.0f} MiB",
+            f"{workers} worker(s) of {limit / MIB:,.0f} MiB: {len(plan.tiles)} tiles, panels "
+            f"{plan.panel_rows}, projected peak {plan.peak_bytes / MIB:,.0f} MiB",
             flush=True,
         )
+        before = sum(client.run(time.process_time).values())
         started = time.perf_counter()
         scores = scores.write()
         seconds = time.perf_counter() - started
-        peaks = client.run(peak_memory)
-        spill = client.run(spilled)
+        busy = sum(client.run(time.process_time).values()) - before
+        peaks = list(client.run(peak_memory).values())
+        spill = sum(client.run(spilled).values())
         reach, witness = np.asarray(scores.reach), np.asarray(scores.witness)
     check(planted, reach, witness)
-    return {
+    for name in set(os.listdir(store.url)) - data:
+        shutil.rmtree(Path(store.url, name))
+    return Run(plan, seconds, busy, peaks, spill)
+
+
+def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Make the store, compute it on a cluster that cannot hold it, and perhaps on one that can."""
+    limit = parse_bytes(options.memory_limit)
+    planted = plant(options.rows, options.columns, options.planted)
+    spec = StoreSpec("planted", "categorical")
+    store = write_store(
+        f"{folder}/planted.zarr", spec, blocks(options.rows, options.columns, planted)
+    )
+    size = options.rows * options.columns * 4
+    print(f"{size / MIB:,.0f} MiB of features", flush=True)
+    small = compute(store, planted, options.workers, limit)
+    figures = {
+        "rows": options.rows,
+        "columns": options.columns,
         "features MiB": size / MIB,
         "workers": options.workers,
         "memory limit MiB": limit / MIB,
         "times the workers' memory": size / limit / options.workers,
-        "seconds": seconds,
-        "seconds to make the store": made,
-        "projected peak MiB": plan.peak_bytes / MIB,
-        "measured peaks MiB": [p / MIB for p in peaks.values()],
-        "spilled bytes": sum(spill.values()),
-        "bytes read GiB": plan.bytes_read / 2**30,
-        "TFLOP": plan.operations / 1e12,
+        "seconds": small.seconds,
+        "processor seconds": small.processor_seconds,
+        "projected peak MiB": small.plan.peak_bytes / MIB,
+        "measured peaks MiB": [p / MIB for p in small.peaks],
+        "spilled bytes": small.spilled,
+        "bytes read GiB": small.plan.bytes_read / 2**30,
+        "TFLOP": small.plan.operations / 1e12,
         "planted pairs found": len(planted),
     }
+    if options.enough:
+        ample = compute(store, planted, options.workers, parse_bytes(options.enough))
+        figures |= {
+            "memory limit that is enough MiB": parse_bytes(options.enough) / MIB,
+            "seconds with enough memory": ample.seconds,
+            "processor seconds with enough memory": ample.processor_seconds,
+            "wall against enough memory": small.seconds / ample.seconds,
+            "processor time against enough memory": small.processor_seconds
+            / ample.processor_seconds,
+        }
+    return figures
 
 
 def check(planted: np.ndarray, reach: np.ndarray, witness: np.ndarray) -> None:
@@ -135,6 +174,9 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=16_384)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory-limit", default="512MiB")
+    parser.add_argument(
+        "--enough", help="compute it once more with workers of this limit, such as 8GiB"
+    )
     parser.add_argument("--planted", type=int, default=500)
     parser.add_argument("--folder", help="where to put the store; a temporary folder without it")
     parser.add_argument("--out", type=Path)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 
 def test_a_store_larger_than_the_workers_memory(tmp_path):
     options = argparse.Namespace(
-        rows=8_192, columns=32_768, workers=1, memory_limit="512MiB", planted=40
+        rows=8_192, columns=32_768, workers=1, memory_limit="512MiB", enough=None, planted=40
     )
     figures = bench_memory.run(options, str(tmp_path))
     assert figures["times the workers' memory"] == 2

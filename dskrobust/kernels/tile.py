@@ -72,7 +72,7 @@ class _Scratch:
     def __init__(self, job: PairJob) -> None:
         self.product = np.empty(SIDE * SIDE, np.float32)
         self.found = np.empty((SIDE * SIDE, 2), np.int32)
-        self.dy = np.empty((SIDE, SIDE))
+        self.dy = np.empty(SIDE * SIDE)
         self._screens: dict[int, NDArray[np.float32]] = {}
         self.bytes = ByteSweeps(job)
 
@@ -148,7 +148,7 @@ def reduce_tile(
         a, mine = panel(lo, hi, 0), left.part(lo, hi)
         if same:
             _reduce_panels(a, a, mine, mine, job, scratch, counters)
-        for start, stop in cut(hi if same else columns[0], columns[1], panel_rows[1]):
+        for start, stop in cut(*columns, panel_rows[1], hi if same else columns[0]):
             theirs = right.part(start, stop)
             _reduce_panels(a, panel(start, stop, 1), mine, theirs, job, scratch, counters)
 
@@ -165,10 +165,11 @@ def _start(known: Tables | None, rows: tuple[int, int], job: PairJob) -> Tables:
     return Tables.empty(rows[0], rows[1] - rows[0], job.groups, job.quotients)
 
 
-def cut(lo: int, hi: int, step: int) -> Iterator[tuple[int, int]]:
-    """Cut a range into ranges of at most `step`."""
+def cut(lo: int, hi: int, step: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Cut a range into ranges of `step`, the last one shorter; leave out what is before `start`."""
     for a in range(lo, hi, step):
-        yield a, min(a + step, hi)
+        if a + step > start and start < hi:
+            yield max(a, start), min(a + step, hi)
 
 
 def _reduce_panels(
@@ -426,7 +427,8 @@ class _PanelPair:
         return quotients.Side(low, high, reach, span, labels)
 
     def _label_differences(self, i: slice, j: slice) -> NDArray[np.float64]:
-        dy = self.scratch.dy[: i.stop - i.start, : j.stop - j.start]
+        shape = i.stop - i.start, j.stop - j.start
+        dy = self.scratch.dy[: shape[0] * shape[1]].reshape(shape)  # contiguous: compiled once
         sweep.label_differences(self.a.labels[i], self.b.labels[j], self.job.label_code, dy)
         return dy
 
