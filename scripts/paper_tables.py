@@ -65,6 +65,8 @@ class PaperTable:
         How far ACC may be; None stands for two standard errors.
     sizes : tuple of int
         Of the test subsets.
+    by, measure : str
+        What chose the hyper-parameter, and which LOSS is shown.
     """
 
     number: int
@@ -77,6 +79,8 @@ class PaperTable:
     within: float | None
     sizes: tuple[int, ...]
     matrices: tuple[PerformanceMatrix, ...]
+    by: str = "acc"
+    measure: str = "loss"
 
 
 def read_paper(path: Path) -> list[PaperTable]:
@@ -94,7 +98,8 @@ def _paper_table(made: dict[str, Any]) -> PaperTable:
         loss = np.array(side["loss"]) if "loss" in side else np.full(acc.shape, np.nan)
         matrix = PerformanceMatrix(
             tuple(made["train"]), tuple(made["test"]), loss, acc, values, made["model"],
-            made.get("sweep"), made["best"], True, side["fixed"],
+            made.get("sweep"), made["best"], made.get("loss_high", True), side["fixed"],
+            by=made.get("by", "acc"),
         )  # fmt: skip
         matrices.append(matrix if "loss" in side else matrix.showing("acc"))
     names = ("number", "title", "model", "data", "experiment", "best")
@@ -104,6 +109,8 @@ def _paper_table(made: dict[str, Any]) -> PaperTable:
         within=made.get("within"),
         sizes=tuple(made["sizes"]),
         matrices=tuple(matrices),
+        by=made.get("by", "acc"),
+        measure=made.get("measure", "loss"),
     )
 
 
@@ -123,6 +130,8 @@ def our_matrices(
             fixed=side.parameters,
             sweep=paper.sweep,
             best=paper.best,
+            by=paper.by,
+            loss=paper.measure,
         )
         found.append(made.showing(*side.measures))
     return tuple(found)
@@ -272,10 +281,14 @@ OBSERVATIONS = (
 )  # fmt: skip
 
 
-def observations(paper: PaperTable, ours: Sequence[PerformanceMatrix]) -> list[str]:
+def observations(
+    paper: PaperTable,
+    ours: Sequence[PerformanceMatrix],
+    observed: Sequence[Observation] = OBSERVATIONS,
+) -> list[str]:
     """Return which of the paper's observations on a table hold for our matrices."""
     lines = []
-    for seen in OBSERVATIONS:
+    for seen in observed:
         if paper.number in seen.tables:
             counts = [sum(map(seen.holds, side)) for side in (paper.matrices, ours)]
             if len(ours) == 1:
@@ -288,9 +301,18 @@ def observations(paper: PaperTable, ours: Sequence[PerformanceMatrix]) -> list[s
 # -- the page ----------------------------------------------------------------------------------
 
 
-def section(paper: PaperTable, ours: Sequence[PerformanceMatrix]) -> str:
-    """Return one table's part of the page: the paper's matrices, ours, and what agrees."""
-    sides = side_by_side(paper.matrices), side_by_side(ours)
+def section(
+    paper: PaperTable,
+    ours: Sequence[PerformanceMatrix],
+    observed: Sequence[Observation] = OBSERVATIONS,
+    *,
+    comparable: bool = True,
+) -> str:
+    """Return one table's part of the page: the paper's matrices, ours, and what agrees.
+
+    How far single cells are off is left out where the data is not `comparable`.
+    """
+    sides = [m[0] if len(m) == 1 else side_by_side(m) for m in (paper.matrices, ours)]
     foot = sides[1].sheet().foot
     return "\n\n".join(
         [
@@ -299,9 +321,9 @@ def section(paper: PaperTable, ours: Sequence[PerformanceMatrix]) -> str:
             sides[0].to_markdown(),
             f"dskrobust ({foot}):",
             sides[1].to_markdown(),
-            _listed(agreement(paper, ours)),
+            *([_listed(agreement(paper, ours))] if comparable else []),
             "What the paper observes, here:",
-            _listed(observations(paper, ours)),
+            _listed(observations(paper, ours, observed)),
         ]
     )
 
@@ -310,13 +332,20 @@ def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def page(sections: Sequence[str], words: Sequence[str]) -> str:
+def page(
+    sections: Sequence[str],
+    words: Sequence[str],
+    tables: str = "5 to 9",
+    script: str = "paper_tables.py",
+    paper: str = "tables.toml",
+    libraries: Sequence[str] = LIBRARIES,
+) -> str:
     """Return the whole page."""
-    used = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    used = ", ".join(f"{name} {version(name)}" for name in libraries)
     head = [
-        "# The paper's Tables 5 to 9, run again",
-        "Written by `scripts/paper_tables.py` from the experiments in `notebooks/experiments`; the "
-        "paper's numbers are in `notebooks/paper/tables.toml`. Best values of a row are bold, in "
+        f"# The paper's Tables {tables}, run again",
+        f"Written by `scripts/{script}` from the experiments in `notebooks/experiments`; the "
+        f"paper's numbers are in `notebooks/paper/{paper}`. Best values of a row are bold, in "
         f"both by the printed digits. {used}.",
     ]
     return "\n\n".join([*head, *words, *sections]) + "\n"
@@ -370,7 +399,10 @@ def main() -> None:
 def run(evaluation: Evaluation) -> pd.DataFrame:
     """Return the table of trials, after running those that the store does not have."""
     with terminal.progress(evaluation.experiment.name, len(evaluation.jobs), "steps") as shown:
-        evaluation.compute(tell=lambda job, record, found: shown.add(1, found=found))
+        evaluation.compute(
+            tell=lambda job, record, found: shown.add(1, found=found),
+            watch=lambda job, event: shown.remark(f"{job}, {event['session']}: {event['epoch']}"),
+        )
     if evaluation.failures:
         first = evaluation.failures[0]
         raise SystemExit(f"{len(evaluation.failures)} steps failed, the first was {first}")

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import absolute, cluster_options, json_option, store_argument, where_options
+from .outcome import report, write
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..evaluation import Evaluation, Experiment
     from ..store import Store
+
+
+balanced_option = click.option(
+    "--balanced",
+    is_flag=True,
+    help="Show LOSS re-weighted by class too, as the paper's Table 3.",
+)
 
 
 @click.command()
@@ -29,8 +36,8 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="MODEL",
-    help="knn, forest, xgboost, xgboost-forest, or the import path of a scikit-learn "
-    "estimator; may be given several times.",
+    help="knn, forest, xgboost, xgboost-forest, cnn, resnet56, the import path of a scikit-learn "
+    "estimator, or torch: and that of a torch module; may be given several times.",
 )
 @click.option(
     "--train",
@@ -48,8 +55,8 @@ if TYPE_CHECKING:
     "--grid",
     multiple=True,
     metavar="KEY=VALUES",
-    help="A hyper-parameter to sweep: trees=1:9, alpha=1,10 or sizes=[5],[5,5]; the paper's by "
-    "default. Of one of several models: forest.trees=1:9; without its name, of all.",
+    help="A hyper-parameter to sweep: trees=1:9, epochs=5:90:5, alpha=1,10 or sizes=[5],[5,5]; "
+    "the paper's by default. Of one of several models: forest.trees=1:9; without its name, of all.",
 )
 @click.option(
     "--set",
@@ -63,8 +70,8 @@ if TYPE_CHECKING:
     "options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="How the model is run: nested=true reads small forests off large ones; of one model as "
-    "for --grid.",
+    help="How the model is run: nested=true reads small forests off large ones, device=cpu trains "
+    "networks without a GPU; of one model as for --grid.",
 )
 @click.option(
     "--trials",
@@ -91,6 +98,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False),
     help="Write the table of all trials.",
 )
+@balanced_option
 @json_option
 def evaluate(
     store: str,
@@ -105,6 +113,7 @@ def evaluate(
     threshold: float | None,
     metric: str | None,
     out: str | None,
+    balanced: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -118,12 +127,15 @@ def evaluate(
       dskrobust evaluate digits.zarr --model forest
       dskrobust evaluate mnist.zarr -m knn --train x=train --test t=test:L5000
       dskrobust evaluate news.zarr -m sklearn.linear_model.Ridge --grid alpha=1,10
+      dskrobust evaluate cifar10.zarr -m cnn --scheduler tcp://10.0.0.1:8786
+      dskrobust evaluate mnist.zarr -m cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
     from ..store import open_store
 
     cluster = cluster_options(**where)
     opened = open_store(absolute(store))
+    _check_balanced(opened, balanced)
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
     experiment = Experiment(
@@ -142,7 +154,7 @@ def evaluate(
     found = _run(opened, experiment, cluster, quiet=as_json)
     if out:
         found.table.to_csv(out, index=False)
-    _report(found, as_json, [("table", out)] if out else [])
+    report(found, as_json, [("table", out)] if out else [], balanced)
 
 
 @click.command("run")
@@ -156,9 +168,10 @@ def evaluate(
     type=click.Path(file_okay=False),
     help="Write the table of all trials, the matrices and how they came about.",
 )
+@balanced_option
 @json_option
 def run_experiment(
-    experiment: str, store: str | None, out: str | None, as_json: bool, **where: Any
+    experiment: str, store: str | None, out: str | None, balanced: bool, as_json: bool, **where: Any
 ) -> None:
     """Run an experiment that a TOML file describes; a second run does only what is missing.
 
@@ -188,9 +201,10 @@ def run_experiment(
     if address is None:
         raise InvalidOptionError(f"{experiment} names no store; give one after it")
     opened = open_store(absolute(address))
+    _check_balanced(opened, balanced)
     found = _run(opened, described, cluster, quiet=as_json)
-    written = [("written", path) for path in _write(found, Path(out))] if out else []
-    _report(found, as_json, written)
+    written = [("written", path) for path in write(found, Path(out), balanced)] if out else []
+    report(found, as_json, written, balanced)
 
 
 # -- what is asked for -----------------------------------------------------------------------
@@ -225,6 +239,13 @@ def default_subsets(store: Store, group: str, letter: str) -> dict[str, str]:
         f"{letter}_L": f"{group}:L{half}",
         f"{letter}_M": f"{group}:M{known.rows - half}",
     }
+
+
+def _check_balanced(store: Store, balanced: bool) -> None:
+    from ..errors import InvalidOptionError
+
+    if balanced and store.spec.label_kind != "categorical":
+        raise InvalidOptionError("--balanced is for classes; the labels of this store are numbers")
 
 
 def _named(given: Iterable[str]) -> dict[str, str]:
@@ -266,7 +287,10 @@ def _own(given: dict[str, Any], kind: str, kinds: Sequence[str]) -> dict[str, An
 
 
 def _swept(text: str) -> list[Any]:
-    """Return the values of a list or a range: 1:9 is 1, 2, … 9; [5],[5,5] are two lists."""
+    """Return the values of a list or a range: 1:9 is 1, 2, … 9, 5:90:5 is 5, 10, … 90.
+
+    Values that are lists themselves: [5],[5,5].
+    """
     if "[" in text:
         try:
             return list(tomllib.loads(f"values = [{text}]")["values"])
@@ -274,9 +298,11 @@ def _swept(text: str) -> list[Any]:
             raise click.UsageError(
                 f'{text!r} is no list of values; write [5],[5,5] or ["a","b"],["c"]'
             ) from error
-    first, colon, last = text.partition(":")
-    if colon and first.isdigit() and last.isdigit():
-        return list(range(int(first), int(last) + 1))
+    ends = text.split(":")
+    if len(ends) in (2, 3) and all(map(str.isdigit, ends)):
+        first, last, step = (*map(int, ends), 1)[:3]
+        if step:
+            return list(range(first, last + 1, step))
     return [_value(part) for part in text.split(",")]
 
 
@@ -304,7 +330,7 @@ def _run(
     with ExitStack() as stack:
         client = None
         if found < total:
-            client = stack.enter_context(connect(options))
+            client = stack.enter_context(connect(_with_gpu(stack, made, options)))
             if not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)
         if not quiet:
@@ -316,8 +342,13 @@ def _run(
             bar.note = job.model.name if not isinstance(record, Failure) else "a step failed"
             bar.add(1, found=was_found)
 
+        def watch(job: Any, event: dict[str, Any]) -> None:
+            loss = "" if event["loss"] is None else f", LOSS {event['loss']:.4f}"
+            at = f"{event['session']} session, epoch {event['epoch']} of {event['until']}"
+            bar.remark(f"{job}: {at}{loss}")
+
         try:
-            made.compute(client, tell)
+            made.compute(client, tell, watch)
         except KeyboardInterrupt:
             terminal.say(
                 "Stopped. Finished steps are kept in the store: run the same command again to go "
@@ -329,69 +360,15 @@ def _run(
     return made
 
 
-def _report(found: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]]) -> None:
-    """Print what came out; fail where steps failed, with a line for each."""
-    from .. import terminal
+def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> ClusterOptions:
+    """Give a local cluster this machine's GPU, where a model needs it: then it is one worker."""
+    import dask
 
-    if as_json:
-        click.echo(json.dumps(evaluation_facts(found), indent=2))
-    else:
-        _print(found, written)
-    mixed = [f"{name} {' and '.join(v)}" for name, v in found.versions().items() if len(v) > 1]
-    if mixed:
-        warnings.warn(
-            f"the steps were made with different versions: {', '.join(mixed)}", stacklevel=2
-        )
-    for failure in found.failures:
-        terminal.say(f"Failed: {failure}", style="red", stderr=True)
-    if found.failures:
-        from ..evaluation import summary_of
+    from ..evaluation.running import gpu_here, needs_gpu
 
-        raise summary_of(found.failures, len(found.jobs))
-
-
-def evaluation_facts(found: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as plain values; LOSS and ACC that are not there are null."""
-    table = found.table.astype(object)
-    return {
-        **found.facts(),
-        "versions": found.versions(),
-        "records": found.records.path,
-        "table": table.where(table.notna(), None).to_dict("records"),
-        "failures": [str(failure) for failure in found.failures],
-    }
-
-
-def _print(found: Evaluation, written: Sequence[tuple[str, Any]]) -> None:
-    from .. import terminal
-
-    for matrix in _matrices(found):
-        terminal.say()
-        for line in str(matrix).splitlines():
-            terminal.say(line)
-    terminal.say()
-    for name, path in written:
-        terminal.fact(name, str(path))
-    terminal.fact("records", f"{found.store.url}/{found.records.path}")
-
-
-def _matrices(found: Evaluation) -> list[Any]:
-    """Return matrices as Tables 6 and 8 have them, then, where there is a choice, 7 and 9."""
-    chosen = any(model.sweep in model.spec.grid for model in found.models)
-    return [matrix for best in (None, "each")[: 1 + chosen] for matrix in found.matrices(best)]
-
-
-def _write(found: Evaluation, folder: Path) -> list[Path]:
-    """Write the table, the matrices and the provenance."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
-    found.table.to_csv(table, index=False)
-    text.write_text("\n\n".join(map(_markdown, _matrices(found))) + "\n", encoding="utf-8")
-    kept = {k: v for k, v in evaluation_facts(found).items() if k != "table"}
-    facts.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    return [table, text, facts]
-
-
-def _markdown(matrix: Any) -> str:
-    sheet = matrix.sheet()
-    return f"**{sheet.title}**\n\n{matrix.to_markdown()}\n\n{sheet.foot}"
+    if options.is_remote or not needs_gpu(made.models) or not gpu_here():
+        return options
+    if options.workers not in (None, 1):
+        return options  # which of them has it?
+    stack.enter_context(dask.config.set({"distributed.worker.resources": {"GPU": 1}}))
+    return replace(options, workers=1)

@@ -21,7 +21,8 @@ from ..subsets import Subset
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
 
 TRIALS = 25  # as in the paper, 4.1
-COLUMNS = ("train", "test", "model", "trial", "seed", "loss", "acc")  # of the table of all trials
+BALANCED = "balanced_loss"  # of classes: re-weighted so that each counts alike (Table 3)
+COLUMNS = ("train", "test", "model", "trial", "seed", "loss", "acc", BALANCED)  # of all trials
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class ModelSpec:
     Attributes
     ----------
     kind : str
-        knn, forest, xgboost, xgboost-forest, or the import path of a scikit-learn estimator.
+        knn, forest, xgboost, xgboost-forest, cnn, resnet56, the import path of a scikit-learn
+        estimator, or torch: and that of a torch module.
     grid : mapping of str to sequence
         Hyper-parameters to sweep: every combination is trained. The kind's own grid (the paper's)
         where nothing is given.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
-from .models import Job, Model, Prediction, model_class
-from .rows import TestSide, test_side
+from .models import Job, Model, Outcome, model_class
+from .rows import test_side
+from .scoring import scored
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from ..store import EvaluationRecords
 
-_LIBRARIES = ("dskrobust", "numpy", "scikit-learn", "xgboost", "dask", "zarr")
+_LIBRARIES = ("dskrobust", "numpy", "scikit-learn", "xgboost", "torch", "dask", "zarr")
 
 
 def jobs_of(
@@ -46,9 +47,15 @@ def jobs_of(
     found = []
     for model in models:
         for names, settings in model.steps(list(experiment.train)):
-            for trial in range(1, model.trials(experiment.trials) + 1):
-                subsets = tuple((name, train[name]) for name in names)
-                about = [model.spec.identity(), subsets, list(settings), trial]
+            subsets = tuple((name, train[name]) for name in names)
+            count = model.trials(experiment.trials)
+            seeds = [
+                _seed(experiment.seed, model, names, settings, trial) for trial in range(count + 1)
+            ]
+            for trial in [0] if model.lockstep else range(1, count + 1):
+                about = [model.identity(), subsets, list(settings), trial]
+                if model.lockstep:  # the first test subset is the one that chooses
+                    about += [count, next(iter(test.items()))]
                 job = Job(
                     records=records,
                     name=_digest(about)[:24],
@@ -57,9 +64,10 @@ def jobs_of(
                     test=tuple(test.items()),
                     settings=settings,
                     trial=trial,
-                    seed=_seed(experiment.seed, model, names, settings, trial),
+                    seed=seeds[trial],
                     classes=classes,
                     threshold=threshold,
+                    seeds=tuple(seeds[1:]) if model.lockstep else (),
                 )
                 found.append(job)
     order = {name: k for k, name in enumerate(experiment.train)}
@@ -70,7 +78,7 @@ def _seed(
     root: int, model: Model, trains: Sequence[str], settings: Sequence[Setting], trial: int
 ) -> int:
     """Return a job's seed below 2³²: of what it does, whatever else an experiment has."""
-    words = _digest([model.spec.identity(), list(trains), model.seeded_by(settings), trial])
+    words = _digest([model.seed_identity(), list(trains), model.seeded_by(settings), trial])
     entropy = [root, *(int(words[k : k + 8], 16) for k in range(0, 32, 8))]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
@@ -95,22 +103,30 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
     model = model_class(job.model.kind)(job.model)
     side = test_side(job)
     rows: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     with one_blas_thread():
-        for prediction in model.predict(job, client):
-            rows += _measured(job, side, prediction)
+        for made in model.predict(job, client):
+            if isinstance(made, Outcome):
+                rows += made.rows
+                facts |= made.facts
+                arrays |= made.arrays
+            else:
+                rows += scored(job, side, made)
+    trials = {"seeds": list(job.seeds)} if job.seeds else {"trial": job.trial, "seed": job.seed}
     record = {
         "rows": rows,
         "facts": {
             "model": job.model.name,
             **job.model.identity(),
-            "trial": job.trial,
-            "seed": job.seed,
+            **trials,
+            **facts,
             "seconds": round(time.perf_counter() - started, 3),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         },
     }
-    job.records.save(job.name, record)
+    job.records.save(job.name, record, arrays)
     return record
 
 
@@ -123,43 +139,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _measured(job: Job, side: TestSide, prediction: Prediction) -> Iterator[dict[str, Any]]:
-    """Yield LOSS and ACC on every test subset (paper, 4.1 and C.2)."""
-    codes = np.searchsorted(np.array(job.classes), side.labels) if job.classes else None
-    for name, places in side.places.items():
-        true, values = side.labels[places], prediction.values[places]
-        p = prediction.probabilities
-        loss, acc = _measures(
-            true,
-            values,
-            None if codes is None else codes[places],
-            None if p is None else p[places],
-            job.threshold,
-        )
-        yield {
-            "train": prediction.train,
-            "test": name,
-            "setting": prediction.setting,
-            "loss": loss,
-            "acc": acc,
-        }
-
-
-def _measures(
-    true: NDArray[Any],
-    values: NDArray[Any],
-    codes: NDArray[np.int64] | None,
-    probabilities: NDArray[Any] | None,
-    threshold: float | None,
-) -> tuple[float, float]:
-    from . import measures
-
-    if codes is not None:
-        loss = np.nan if probabilities is None else measures.cross_entropy(codes, probabilities)
-        return loss, measures.accuracy(true, values)
-    loss = measures.regression_loss(true, values)
-    if threshold is None:
-        return loss, np.nan
-    return loss, measures.threshold_accuracy(true, values, threshold)

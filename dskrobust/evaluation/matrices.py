@@ -1,4 +1,4 @@
-"""The paper's performance matrices: what they hold and what they show (Tables 5 to 9)."""
+"""The paper's performance matrices: what they hold and what they show (Tables 2 to 9)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
+from .experiment import BALANCED
 from .sheets import NOTHING, Cell, Sheet, Shown
 
 EACH = "each"
 DECIMALS = 4  # of LOSS and ACC, as the paper prints them
 MEASURES = ("loss", "acc")
+LOSSES = ("loss", BALANCED)
+BY = {"acc": "ACC", "loss": "LOSS"}  # what may choose a hyper-parameter
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +38,7 @@ class PerformanceMatrix(Shown):
     sweep : str, optional
         Name of the hyper-parameter that is chosen.
     best : str
-        Test subset on which ACC chose it (Tables 6 and 8), or "each" (Tables 7 and 9).
+        Test subset on which it was chosen (Tables 2 to 4, 6 and 8), or "each" (7 and 9).
     loss_high : bool
         Whether a higher LOSS is better (R², of regression) or a lower one (cross-entropy).
     parameters : mapping
@@ -44,6 +47,10 @@ class PerformanceMatrix(Shown):
         Fewest and most trials of a cell.
     measures : tuple of {"loss", "acc"}
         What is shown.
+    by : {"acc", "loss"}
+        What chose the hyper-parameter.
+    balanced : bool
+        Whether the LOSS is re-weighted by class (Table 3).
     """
 
     train: tuple[str, ...]
@@ -58,6 +65,8 @@ class PerformanceMatrix(Shown):
     parameters: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[int, int] = (1, 1)
     measures: tuple[str, ...] = MEASURES
+    by: str = "acc"
+    balanced: bool = False
 
     @property
     def best_loss(self) -> NDArray[np.bool_]:
@@ -125,11 +134,14 @@ class PerformanceMatrix(Shown):
     def _foot(self) -> str:
         said = [" \\ ".join(m.upper() for m in self.measures)]
         if "loss" in self.measures:
+            weighted = ", re-weighted by class" if self.balanced else ""
             said.append("LOSS is R², high is good" if self.loss_high else
-                        "LOSS is cross-entropy, low is good")  # fmt: skip
+                        f"LOSS is cross-entropy{weighted}, low is good")  # fmt: skip
         if self.sweep is not None:
             where = "each test subset" if self.best == EACH else self.best
-            said.append(f"{self.sweep} where ACC is highest on {where}")
+            order = "lowest" if self.by == "loss" and not self.loss_high else "highest"
+            plain = " (not re-weighted)" if self.by == "loss" and self.balanced else ""
+            said.append(f"{self.sweep} where {BY[self.by]}{plain} is {order} on {where}")
         few, many = self.trials
         if many > 1:
             said.append(f"trimmed mean of {few if few == many else f'{few} to {many}'} trials")
@@ -198,7 +210,7 @@ def side_by_side(matrices: Sequence[PerformanceMatrix]) -> SideBySide:
     if not matrices:
         raise InvalidOptionError("side_by_side needs at least one matrix")
     first = matrices[0]
-    for name in ("test", "best", "sweep", "loss_high", "measures"):
+    for name in ("test", "best", "sweep", "loss_high", "measures", "by", "balanced"):
         for other in matrices[1:]:
             if getattr(other, name) != getattr(first, name):
                 raise InvalidOptionError(

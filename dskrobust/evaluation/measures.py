@@ -42,9 +42,11 @@ def regression_loss(true: ArrayLike, predicted: ArrayLike) -> float:
     return float(1 - wrong / spread)
 
 
-def cross_entropy(classes: ArrayLike, probabilities: ArrayLike) -> float:
+def cross_entropy(classes: ArrayLike, probabilities: ArrayLike, *, balanced: bool = False) -> float:
     """Return the mean of −log p(true class), the LOSS of a classifier; 0 is the optimum.
 
+    `balanced` is the re-weighted LOSS of the paper's Table 3: every class that is there counts
+    alike, however many samples it has, as the mean over the classes of the mean within each.
     As in scikit-learn's `log_loss`, probabilities are clipped to [ε, 1 − ε] with the precision ε
     of their dtype, so a class that was held impossible costs 36 (15.9 for float32), not ∞.
 
@@ -80,7 +82,12 @@ def cross_entropy(classes: ArrayLike, probabilities: ArrayLike) -> float:
         row = int(np.flatnonzero(~fine)[0])
         raise InvalidDataError(f"row {row} holds no probabilities: its sum is {sums[row]:g}")
     chosen = p[np.arange(len(p)), classes]
-    return float(-np.log(np.clip(chosen, precision, 1 - precision)).mean(dtype=np.float64))
+    costs = -np.log(np.clip(chosen, precision, 1 - precision))
+    if not balanced:
+        return float(costs.mean(dtype=np.float64))
+    counts = np.bincount(classes)
+    sums = np.bincount(classes, costs)
+    return float((sums[counts > 0] / counts[counts > 0]).mean())
 
 
 def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:

@@ -1,7 +1,8 @@
 """What a model is to an experiment, and which models there are.
 
 A model turns jobs into predictions. Most jobs are one Dask task each; the model of a job that uses
-the whole cluster itself says so (`Model.distributed`) and is called where the client is.
+the whole cluster itself says so (`Model.distributed`) and is called where the client is. A job is
+one trial, or all of them where a model trains them at once (`Model.lockstep`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,8 +29,13 @@ KINDS = {
     "forest": ".forest:Forest",
     "xgboost": ".boosting:BoostedTrees",
     "xgboost-forest": ".boosting:ParallelTrees",
+    "cnn": ".cnn.model:Network",
+    "resnet56": ".cnn.model:ResNet56",
 }
 ANY_ESTIMATOR = ".estimators:AnyEstimator"
+GPU = "GPU"  # the resource of a worker that has one
+TOPIC = "dskrobust-epoch"  # events of epochs that jobs are through with, for progress displays
+TORCH, ANY_MODULE = "torch:", ".cnn.model:Network"  # torch:package.module.Class
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,12 @@ class Problem:
         Rows of every subset.
     classes : int
         How many classes there are; 0 for real labels, and before the labels are read.
+    image_shape : tuple of int, optional
+        How a row is seen as a picture, where the store says so.
+    itemsize : int
+        Bytes of a stored feature.
+    trials : int
+        How often a model is trained that is not deterministic.
     """
 
     categorical: bool
@@ -52,6 +64,9 @@ class Problem:
     train: Mapping[str, int]
     test: Mapping[str, int]
     classes: int = 0
+    image_shape: tuple[int, ...] | None = None
+    itemsize: int = 8
+    trials: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,9 +85,13 @@ class Job:
     settings : tuple of Setting
         Hyper-parameters that are swept, one table row each (and per subset).
     trial : int
-        From 1 on.
+        From 1 on; 0 where the job is all trials at once.
     seed : int
         Below 2³².
+    seeds : tuple of int
+        Of the trials 1, 2, …, where the job is all of them.
+    threads : int
+        That a library of its own threads may use.
     classes : tuple
         Labels in the order of the columns of probabilities; empty for real labels.
     threshold : float, optional
@@ -89,6 +108,11 @@ class Job:
     seed: int
     classes: tuple[Any, ...]
     threshold: float | None = None
+    seeds: tuple[int, ...] = ()
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {' '.join(name for name, _ in self.train)}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +135,26 @@ class Prediction:
     probabilities: NDArray[Any] | None = None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a model found that measures its predictions itself.
+
+    Attributes
+    ----------
+    rows : list of dict
+        As a record has them: train, test, setting, loss, acc; where the job is all trials, trial
+        and seed too.
+    facts : mapping
+        Plain values that the record keeps beside its rows.
+    arrays : mapping of str to ndarray
+        Kept beside the record.
+    """
+
+    rows: list[dict[str, Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
 class Model(ABC):
     """A kind of model in an experiment; made of a `ModelSpec` once per job.
 
@@ -120,6 +164,10 @@ class Model(ABC):
     distributed : bool
         Whether `predict` uses the whole cluster itself and needs the client; otherwise it is
         called inside one Dask task, with None for the client.
+    lockstep : bool
+        Whether all trials are one job.
+    chosen_by : {"acc", "loss"}
+        What chooses the swept hyper-parameter in the paper's tables.
     instead : str
         What to do where the training data does not fit a worker, after "raise the limit".
     own_parameters : tuple of str
@@ -128,6 +176,8 @@ class Model(ABC):
     """
 
     distributed: ClassVar[bool] = False
+    lockstep: ClassVar[bool] = False
+    chosen_by: ClassVar[str] = "acc"
     instead: ClassVar[str] = ""
     own_parameters: ClassVar[tuple[str, ...]] = ()
     known_options: ClassVar[tuple[str, ...]] = ()
@@ -137,8 +187,30 @@ class Model(ABC):
 
     @property
     def sweep(self) -> str:
-        """The hyper-parameter that is chosen by ACC in the paper's tables; "" for none."""
+        """The hyper-parameter that is chosen in the paper's tables; "" for none."""
         return next(iter((*self.own_parameters, *self.spec.grid)), "")
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Hyper-parameters that are not in the grid as the model finds their values itself."""
+        return ()
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """What a worker must have to run a job, such as ``{"GPU": 1}``, and how much of it."""
+        return {}
+
+    def lacks(self, problem: Problem) -> str:
+        """Return what this process lacks to run a job; asked on every worker that may run one."""
+        return ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a record depends on besides the setting, as plain values."""
+        return self.spec.identity()
+
+    def seed_identity(self) -> dict[str, Any]:
+        """Return what seeds depend on besides the setting, as plain values."""
+        return self.identity()
 
     @staticmethod
     def default_grid(categorical: bool) -> Mapping[str, Sequence[Any]]:
@@ -184,8 +256,11 @@ class Model(ABC):
         return 0, 0
 
     @abstractmethod
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
-        """Yield one prediction per training subset and setting of a job, in any order."""
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction | Outcome]:
+        """Yield one prediction per training subset and setting of a job, in any order.
+
+        Or what came of them, measured (`Outcome`).
+        """
 
     # -- for the checks of subclasses ------------------------------------------------------
 
@@ -230,8 +305,9 @@ def model_class(kind: str) -> type[Model]:
     if kind not in KINDS and "." not in kind:
         raise InvalidOptionError(
             f"model {kind!r} is unknown; {suggestion(kind, list(KINDS))}, or give the import path "
-            "of a scikit-learn estimator such as sklearn.svm.SVC"
+            "of a scikit-learn estimator such as sklearn.svm.SVC, or torch:package.module.Class"
         )
-    module, name = KINDS.get(kind, ANY_ESTIMATOR).split(":")
+    other = ANY_MODULE if kind.startswith(TORCH) else ANY_ESTIMATOR
+    module, name = KINDS.get(kind, other).split(":")
     found: type[Model] = getattr(import_module(module, __package__), name)
     return found

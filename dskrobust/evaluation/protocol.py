@@ -1,4 +1,4 @@
-"""From trials to the paper's performance matrices (4.1 and Tables 5 to 9)."""
+"""From trials to the paper's performance matrices (4.1 and Tables 2 to 9)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InvalidDataError, InvalidOptionError
-from .matrices import EACH, MEASURES, PerformanceMatrix, SideBySide, side_by_side, value_text
+from .experiment import BALANCED
+from .matrices import (
+    BY,
+    EACH,
+    LOSSES,
+    MEASURES,
+    PerformanceMatrix,
+    SideBySide,
+    side_by_side,
+    value_text,
+)
 
 __all__ = ["PerformanceMatrix", "SideBySide", "performance_matrix", "side_by_side", "trimmed_mean"]
 
 _KNOWN = ("train", "test", "model", "trial", *MEASURES)
-_BESIDE = ("seed",)  # may be there too; other columns are hyper-parameters
+_BESIDE = ("seed", BALANCED)  # may be there too; other columns are hyper-parameters
 
-Runs = dict[tuple[str, str, Any], dict[int, tuple[float, float]]]
+Runs = dict[tuple[str, str, Any], dict[int, tuple[float, ...]]]
 
 
 def trimmed_mean(values: Iterable[float]) -> float:
@@ -53,17 +63,20 @@ def performance_matrix(
     fixed: Mapping[str, Any] | None = None,
     sweep: str | None = None,
     best: str = EACH,
+    by: str = "acc",
+    loss: str = "loss",
 ) -> PerformanceMatrix:
     """Return a model's performance matrix from a table of trials.
 
     Trials are averaged by `trimmed_mean`, LOSS and ACC each by itself. The swept hyper-parameter
-    is the one with the highest ACC, of equal ones the smallest.
+    is the one with the highest ACC (or the best LOSS), of equal ones the smallest.
 
     Parameters
     ----------
     table : DataFrame
         One row a trial: train, test, model, trial, loss, acc, and a column for every
-        hyper-parameter (missing where the model does not have it).
+        hyper-parameter (missing where the model does not have it). It may have seed and
+        balanced_loss too.
     loss_high : bool
         Whether a higher LOSS is better: for regression (R²) it is, for cross-entropy not.
     model : str, optional
@@ -75,48 +88,60 @@ def performance_matrix(
     best : str
         A test subset: one value for each training subset, the best on that one (Tables 6 and
         8). "each": one for each cell (Tables 7 and 9).
+    by : {"acc", "loss"}
+        What chooses the swept hyper-parameter: ACC, or LOSS as in Tables 2 to 4 (never the
+        re-weighted one: Table 3 has the epochs of Table 2).
+    loss : {"loss", "balanced_loss"}
+        Which LOSS is shown; the other is re-weighted by class (Table 3).
 
     Raises
     ------
     InvalidOptionError
-        For an unknown model, hyper-parameter, value or test subset, or where a second
+        For an unknown model, hyper-parameter, value, test subset or LOSS, or where a second
         hyper-parameter has several values.
     InvalidDataError
         Where the table lacks columns or rows, has a trial twice, or an ACC that is NaN.
     """
-    model, rows = _model_rows(table, model, {*(fixed or {}), sweep})
+    for what, given, known in (("choice by", by, BY), ("LOSS", loss, LOSSES)):
+        if given not in known:
+            raise InvalidOptionError(f"there is no {what} {given!r}; choose {' or '.join(known)}")
+    model, rows = _model_rows(table, model, {*(fixed or {}), sweep}, loss)
     rows = _fixed_rows(rows, fixed or {})
     sweep, parameters = _parameters(rows, sweep)
     train, test = (tuple(dict.fromkeys(rows[c])) for c in ("train", "test"))
     if best != EACH:
         _check_known("test subset", best, test)
-    runs = _collect(rows, sweep)
+    runs = _collect(rows, sweep, loss)
     means = {key: _means(key, tuple(trials.values())) for key, trials in runs.items()}
     shape = len(test), len(train)
-    loss, acc = np.full(shape, np.nan), np.full(shape, np.nan)
+    losses, acc = np.full(shape, np.nan), np.full(shape, np.nan)
     values = np.full(shape, None, dtype=object)
     counts = []
+    # what is small is best
+    costs = {k: -acc if by == "acc" else -own if loss_high else own
+             for k, (_, acc, own) in means.items()}  # fmt: skip
     for j, x in enumerate(train):
         for i, t in enumerate(test):
-            value = _choose(means, x, t if best == EACH else best)
+            value = _choose(costs, x, t if best == EACH else best)
             if (x, t, value) in means:
-                loss[i, j], acc[i, j] = means[x, t, value]
+                losses[i, j], acc[i, j], _ = means[x, t, value]
                 values[i, j] = value
                 counts.append(len(runs[x, t, value]))
     trials = (min(counts), max(counts)) if counts else (0, 0)
     return PerformanceMatrix(
-        train, test, loss, acc, values, model, sweep, best, loss_high, parameters, trials
-    )
+        train, test, losses, acc, values, model, sweep, best, loss_high, parameters, trials,
+        by=by, balanced=loss == BALANCED,
+    )  # fmt: skip
 
 
 def _model_rows(
-    table: pd.DataFrame, model: str | None, asked: Container[str | None]
+    table: pd.DataFrame, model: str | None, asked: Container[str | None], loss: str
 ) -> tuple[str, pd.DataFrame]:
     """Rows of a model, with plain values; hyper-parameters that it has not only where asked for.
 
     Those it has may all be None too.
     """
-    lacking = [name for name in _KNOWN if name not in table.columns]
+    lacking = [name for name in (*_KNOWN, loss) if name not in table.columns]
     if lacking:
         raise InvalidDataError(f"a table of trials needs the column {lacking[0]!r}")
     if table.empty:
@@ -131,7 +156,7 @@ def _model_rows(
     extra = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     plain = {name: [_plain(value) for value in rows[name]] for name in extra}
     kept = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
-    return model, rows[list(_KNOWN)].assign(
+    return model, rows[list(dict.fromkeys((*_KNOWN, loss)))].assign(
         **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in kept.items()}
     )
 
@@ -150,7 +175,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fixed_rows(rows: pd.DataFrame, fixed: Mapping[str, Any]) -> pd.DataFrame:
-    names = [name for name in rows.columns if name not in _KNOWN]
+    names = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     for name, asked in fixed.items():
         _check_known("hyper-parameter", name, names)
         known = list(dict.fromkeys(rows[name]))
@@ -165,7 +190,7 @@ def _fixed_rows(rows: pd.DataFrame, fixed: Mapping[str, Any]) -> pd.DataFrame:
 
 def _parameters(rows: pd.DataFrame, sweep: str | None) -> tuple[str | None, dict[str, Any]]:
     """The swept hyper-parameter, and the values of the others."""
-    names = [name for name in rows.columns if name not in _KNOWN]
+    names = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     several = {n: v for n in names if len(v := list(dict.fromkeys(rows[n]))) > 1}
     if sweep is not None:
         _check_known("hyper-parameter", sweep, names)
@@ -180,39 +205,43 @@ def _parameters(rows: pd.DataFrame, sweep: str | None) -> tuple[str | None, dict
     return sweep, {name: rows[name].iloc[0] for name in names if name != sweep}
 
 
-def _collect(rows: pd.DataFrame, sweep: str | None) -> Runs:
-    """LOSS and ACC of every trial, by training subset, test subset and swept value."""
+def _collect(rows: pd.DataFrame, sweep: str | None, loss: str) -> Runs:
+    """LOSS, ACC and the LOSS that chooses of every trial, by both subsets and swept value."""
     runs: Runs = {}
     values = [None] * len(rows) if sweep is None else rows[sweep]
-    columns = (rows[name] for name in ("train", "test", "trial", *MEASURES))
-    for value, train, test, trial, loss, acc in zip(values, *columns, strict=True):
+    columns = (rows[name] for name in ("train", "test", "trial", loss, "acc", "loss"))
+    for value, train, test, trial, *measured in zip(values, *columns, strict=True):
         trials = runs.setdefault((train, test, value), {})
         if trial in trials:
             raise InvalidDataError(
                 f"trial {trial} of {train} on {test}{f', {sweep} = {value}' if sweep else ''} "
                 "is in the table twice"
             )
-        trials[trial] = float(loss), float(acc)
+        trials[trial] = tuple(map(float, measured))
     return runs
 
 
-def _means(key: tuple[str, str, Any], trials: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    losses, accs = zip(*trials, strict=True)
+def _means(
+    key: tuple[str, str, Any], trials: Sequence[tuple[float, ...]]
+) -> tuple[float, float, float]:
+    shown, accs, losses = zip(*trials, strict=True)
     try:
-        # a model without probabilities has no LOSS, in any of its trials
-        loss = math.nan if all(map(math.isnan, losses)) else trimmed_mean(losses)
-        return loss, trimmed_mean(accs)
+        return _mean_loss(shown), trimmed_mean(accs), _mean_loss(losses)
     except InvalidDataError as error:
         raise InvalidDataError(f"trials of {key[0]} on {key[1]}: {error}") from error
 
 
-def _choose(means: Mapping[tuple[str, str, Any], tuple[float, float]], x: str, t: str) -> Any:
-    """The value with the highest ACC for x on t, of equal ones the smallest."""
-    found = {
-        value: acc for (train, test, value), (_, acc) in means.items() if (train, test) == (x, t)
-    }
-    # equal means of other trials may differ in their last bit
-    return min(found, key=lambda v: (-round(found[v], 12), _order(v)), default=None)
+def _mean_loss(values: Sequence[float]) -> float:
+    """The trimmed mean; NaN for a model without probabilities, which has no LOSS in any trial."""
+    return math.nan if all(map(math.isnan, values)) else trimmed_mean(values)
+
+
+def _choose(costs: Mapping[tuple[str, str, Any], float], x: str, t: str) -> Any:
+    """The value with the lowest cost for x on t, of equal ones the smallest."""
+    found = {value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)}
+    # equal means of other trials may differ in their last bit; what has no LOSS is never best
+    return min(found, key=lambda v: (math.isnan(found[v]), round(found[v], 12), _order(v)),
+               default=None)  # fmt: skip
 
 
 def _order(value: Any) -> tuple[int, float, str]:

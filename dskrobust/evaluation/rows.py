@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..store import EvaluationRecords, Store
-from .models import Job
+
+if TYPE_CHECKING:
+    from .models import Job
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class _TrainingData:
         self._lock = Lock()  # one thread reads, the others wait for what it read
         self._kept: tuple[Any, tuple[NDArray[Any], NDArray[Any]]] | None = None
 
-    def __call__(self, job: Job, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __call__(self, job: Job, dtype: DTypeLike | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return features (k, d) and labels (k,) of a job's only training subset."""
         ((_, subset),) = job.train
-        key = (job.records.address, job.records.name, subset, np.dtype(dtype))
+        key = (job.records.address, job.records.name, subset, dtype and np.dtype(dtype))
         with self._lock:
             kept = self._kept  # which `forget` may take away meanwhile
             if kept is None or kept[0] != key:
@@ -87,26 +89,39 @@ def forget_training_data() -> None:
 
 
 def read_rows(
-    records: EvaluationRecords, subset: str, dtype: DTypeLike
+    records: EvaluationRecords, subset: str, dtype: DTypeLike | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return features (k, d), scaled, and labels (k,) of a subset, read-only."""
+    """Return features (k, d), scaled, and labels (k,) of a subset, read-only.
+
+    Without a dtype features are as they are stored, not scaled.
+    """
     store, rows = records.address.open(), records.rows(subset)
-    features = np.empty((len(rows), store.columns), dtype)
-    for part, values in feature_blocks(store, rows, dtype):
-        features[part] = values
+    features = read_features(store, rows, dtype)
     labels = read_labels(store, rows)
     features.flags.writeable = labels.flags.writeable = False
     return features, labels
 
 
+def read_features(store: Store, rows: NDArray[np.int64], dtype: DTypeLike | None) -> NDArray[Any]:
+    """Return features (k, d) of rising row numbers, scaled; as stored without a dtype."""
+    features = np.empty((len(rows), store.columns), dtype or store.row_shape("features")[1])
+    for part, values in feature_blocks(store, rows, dtype):
+        features[part] = values
+    return features
+
+
 def feature_blocks(
-    store: Store, rows: NDArray[np.int64], dtype: DTypeLike
+    store: Store, rows: NDArray[np.int64], dtype: DTypeLike | None
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield (positions in rows, features (b, d)), scaled, for rising row numbers.
 
-    A block is what one unit of the store holds of the rows, so a test set is never whole in memory.
+    Without a dtype features are as they are stored, not scaled. A block is what one unit of the
+    store holds of the rows, so a test set is never whole in memory.
     """
     for part, values in _parts(store, "features", rows):
+        if dtype is None:
+            yield part, values
+            continue
         if store.spec.scale != 1:
             values = np.multiply(values, store.spec.scale, dtype=np.float64)
         with np.errstate(over="ignore"):  # what float32 cannot hold is named by the estimator

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,21 +20,30 @@ from ..errors import (
     OverlapWarning,
 )
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
-from .experiment import Experiment, ModelSpec, Selection, Setting
+from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .models import Job, Model, Problem, model_class
-from .running import Failure, check_memory, check_source, run_jobs, some_client
+from .results import Results
+from .running import (
+    Failure,
+    check_memory,
+    check_source,
+    check_workers,
+    run_jobs,
+    some_client,
+    threads_of_a_task,
+    watch_epochs,
+)
 from .selections import Selector, overlap
 
 if TYPE_CHECKING:
-    import pandas as pd
     from distributed import Client
 
-    from .matrices import PerformanceMatrix, SideBySide
 
 SLACK = 1e-12  # of the labels' size: a mean of equal labels may miss them by a rounding error
 
 Progress = Callable[[Job, "dict[str, Any] | Failure", bool], None]
+Watch = Callable[[Job, "dict[str, Any]"], None]
 
 
 def evaluate(
@@ -75,7 +83,7 @@ def evaluate(
     return Evaluation(open_store(store), experiment, client)
 
 
-class Evaluation:
+class Evaluation(Results):
     """The evaluation of an experiment on a store; see `evaluate`.
 
     Attributes
@@ -111,12 +119,15 @@ class Evaluation:
             store.columns,
             {chosen.name: chosen.size for chosen in self._train},
             {chosen.name: chosen.size for chosen in self._test},
+            image_shape=store.spec.image_shape,
+            itemsize=store.row_shape("features")[1].itemsize,
+            trials=experiment.trials,
         )
         for model in self.models:
             model.check(self.problem)
         _check_threshold(store, experiment.threshold)
         self.failures: list[Failure] = []
-        self._records: dict[str, dict[str, Any]] = {}  # of the jobs that are done, by name
+        self._records = {}
         self._ready = False
 
     # -- what is to be done --------------------------------------------------------------------
@@ -148,7 +159,12 @@ class Evaluation:
 
     # -- doing it ------------------------------------------------------------------------------
 
-    def compute(self, client: Client | None = None, tell: Progress | None = None) -> Evaluation:
+    def compute(
+        self,
+        client: Client | None = None,
+        tell: Progress | None = None,
+        watch: Watch | None = None,
+    ) -> Evaluation:
         """Run the steps that the store does not have; return self.
 
         A step that fails for good costs that step only: it is in `failures`, and tried again by
@@ -158,6 +174,10 @@ class Evaluation:
         ----------
         tell : callable, optional
             Called for every step with its job, its record or failure, and whether it was found.
+        watch : callable, optional
+            Called for every epoch that a network is through with, from another thread, with its
+            job and an event: session, epoch, until (where it may go on to), loss (on the first
+            test subset) and seconds.
 
         Warns
         -----
@@ -178,9 +198,10 @@ class Evaluation:
             else:
                 self._records[job.name] = record
                 report(job, record, True)
+        self.records.tidy(self._records)
         self.failures = []
         if missing:
-            self._run(missing, client or self.client, report)
+            self._run(missing, client or self.client, report, watch)
         self._ready = True
         if self.failures and tell is None:
             warnings.warn(
@@ -191,22 +212,31 @@ class Evaluation:
             )
         return self
 
-    def _run(self, missing: Sequence[Job], client: Client | None, report: Progress) -> None:
+    def _run(
+        self, missing: Sequence[Job], client: Client | None, report: Progress, watch: Watch | None
+    ) -> None:
         def tell(job: Job, found: dict[str, Any] | Failure) -> None:
             if not isinstance(found, Failure):
                 self._records[job.name] = found
             report(job, found, False)
 
-        with some_client(client) as running:
+        with some_client(client, self.models) as running:
             check_source(running, self.records.address)
             classes, threshold = self._targets
-            check_memory(running, self.models, replace(self.problem, classes=len(classes)))
+            problem = replace(self.problem, classes=len(classes))
+            check_workers(running, self.models, problem)
+            check_memory(running, self.models, problem)
             self._warn_of_overlap()
             for chosen in {str(c.key): c for c in (*self._train, *self._test)}.values():
                 self.records.save_rows(str(chosen.key), chosen.rows())
             self.records.begin(self.facts())
-            ready = [replace(job, classes=classes, threshold=threshold) for job in missing]
-            self.failures = run_jobs(running, ready, tell)
+            threads = threads_of_a_task(running)
+            ready = [
+                replace(job, classes=classes, threshold=threshold, threads=threads)
+                for job in missing
+            ]
+            with watch_epochs(running, ready, watch):
+                self.failures = run_jobs(running, ready, tell)
 
     def _warn_of_overlap(self) -> None:
         found = overlap(self.store.rows, self._train, self._test)
@@ -255,131 +285,6 @@ class Evaluation:
             "stored_threshold": stored,
             "versions": versions(),
         }
-
-    # -- what came out -------------------------------------------------------------------------
-
-    def versions(self) -> dict[str, list[str]]:
-        """Return which versions of Python and the libraries the finished steps were made with."""
-        found: dict[str, set[str]] = {}
-        for record in self._records.values():
-            for name, version in record["facts"]["versions"].items():
-                found.setdefault(name, set()).add(version)
-        return {name: sorted(known) for name, known in found.items()}
-
-    @property
-    def is_computed(self) -> bool:
-        """Whether `compute` was called."""
-        return self._ready
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per training subset, test subset, model, setting and trial; computed if need be.
-
-        Columns: train, test, model, one per hyper-parameter (None where a model has it not),
-        trial, seed, loss, acc. LOSS is that of C.2 for real labels (1 is best), the cross-entropy
-        for classes (0 is best); ACC is the share of right classes, or of values on the right side
-        of the threshold.
-        """
-        if not self._ready:
-            self.compute()
-        import pandas as pd
-
-        hyper = list(dict.fromkeys(k for m in self.models for k in m.spec.grid))
-        columns = ["train", "test", "model", *hyper, "trial", "seed", "loss", "acc"]
-        rows = sorted(self._table_rows(), key=lambda pair: pair[0])
-        lacking = {k for k in hyper if any(k not in m.spec.grid for m in self.models)}
-        values = {name: [row.get(name) for _, row in rows] for name in columns}
-        return pd.DataFrame(
-            {k: pd.Series(v, dtype=object if k in lacking else None) for k, v in values.items()}
-        )
-
-    def _table_rows(self) -> list[tuple[tuple[int, ...], dict[str, Any]]]:
-        """Rows with their places in the experiment, whatever order they were done in."""
-        train = {name: k for k, name in enumerate(self.experiment.train)}
-        test = {name: k for k, name in enumerate(self.experiment.test)}
-        models = {m.spec.name: (k, m.spec.settings) for k, m in enumerate(self.models)}
-        found: list[tuple[tuple[int, ...], dict[str, Any]]] = []
-        for job in self.jobs:
-            number, settings = models[job.model.name]
-            for row, setting in self._done_of(job):
-                at = number, train[row["train"]], settings.index(setting), job.trial
-                values = {k: row[k] for k in ("train", "test", "loss", "acc")}
-                values |= {"model": job.model.name, "trial": job.trial, "seed": job.seed}
-                values |= setting
-                found.append(((*at, test[row["test"]]), values))
-        return found
-
-    def _done_of(self, job: Job) -> Iterator[tuple[dict[str, Any], Setting]]:
-        """Rows of a finished job's record with their settings; none of a job that failed."""
-        for row in self._records.get(job.name, {"rows": ()})["rows"]:
-            values = row["setting"].items()
-            yield row, {k: tuple(v) if isinstance(v, list) else v for k, v in values}
-
-    def matrix(
-        self,
-        model: str | None = None,
-        *,
-        fixed: Mapping[str, Any] | None = None,
-        sweep: str | None = None,
-        best: str | None = None,
-    ) -> PerformanceMatrix:
-        """Return a model's performance matrix (paper, Tables 5 to 9); computed if need be.
-
-        Parameters
-        ----------
-        model : str, optional
-            Needed where there are several.
-        fixed : mapping, optional
-            Values of hyper-parameters that are not swept.
-        sweep : str, optional
-            The hyper-parameter that ACC chooses; the model's own by default.
-        best : str, optional
-            The test subset on which ACC chooses (Tables 6 and 8), the first by default; "each"
-            for one value a cell (Tables 7 and 9).
-        """
-        from .protocol import performance_matrix
-
-        table = self.table
-        if sweep is None:
-            chosen = [m for m in self.models if model in (None, m.spec.name)]
-            sweep = chosen[0].sweep if len(chosen) == 1 else None
-            if not chosen or sweep not in chosen[0].spec.grid:
-                sweep = None
-        return performance_matrix(
-            table,
-            loss_high=not self.problem.categorical,
-            model=model,
-            fixed=fixed or {},
-            sweep=sweep,
-            best=best or next(iter(self.experiment.test)),
-        )
-
-    def matrices(self, best: str | None = None) -> list[PerformanceMatrix | SideBySide]:
-        """Return all matrices, of every model those of its other hyper-parameters side by side.
-
-        Settings of which every step failed are left out.
-        """
-        from .protocol import side_by_side
-
-        if not self._ready:
-            self.compute()
-
-        found: list[PerformanceMatrix | SideBySide] = []
-        for model in self.models:
-            own = [job for job in self.jobs if job.model.name == model.spec.name]
-            done = [setting for job in own for _, setting in self._done_of(job)]
-            others = {
-                json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
-                for s in model.spec.settings
-            }
-            made = [
-                self.matrix(model.spec.name, fixed=fixed, best=best)
-                for fixed in others.values()
-                if any(fixed.items() <= setting.items() for setting in done)
-            ]
-            if made:
-                found.append(made[0] if len(made) == 1 else side_by_side(made))
-        return found
 
     def __repr__(self) -> str:
         return f"<Evaluation {self._words()}>"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import dask
 from distributed import Client, LocalCluster, as_completed, default_client
@@ -17,15 +20,15 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoWorkerError
 
 from ..errors import ClusterError, MemoryPlanError
-from ..plan import BASE_BYTES, MIB, USABLE
+from ..plan import MIB, USABLE, base_bytes
 from ..store import SourceAddress
 from .jobs import run_job
-from .models import Job, Model, Problem, model_class
+from .models import GPU, TOPIC, Job, Model, Problem, model_class
 from .rows import forget_training_data
 
 HOST = "127.0.0.1"  # nothing of ours listens to the network
 LIBRARY_BYTES = 80 * MIB  # of a worker: scikit-learn, pandas, rows being read (measured)
-AHEAD = 2  # tasks per thread that the scheduler has at a time
+AHEAD = 2  # tasks per thread, or per GPU, that the scheduler has at a time
 LOST = (FutureCancelledError, CommClosedError, NoWorkerError)  # the cluster is gone, not one job
 
 
@@ -49,9 +52,8 @@ class Failure:
         more = f" and {len(job.settings) - 1} more" if len(job.settings) > 1 else ""
         on = ", ".join(name for name, _ in job.train)
         what = " ".join(filter(None, setting)) + more
-        return f"{job.model.name} on {on}{f' ({what})' if what else ''}, trial {job.trial}: " + (
-            self.reason
-        )
+        trial = f"{len(job.seeds)} trials" if job.seeds else f"trial {job.trial}"
+        return f"{job.model.name} on {on}{f' ({what})' if what else ''}, {trial}: {self.reason}"
 
     def __repr__(self) -> str:
         return f"<Failure of {self}>"
@@ -84,33 +86,69 @@ def run_jobs(client: Client, jobs: Sequence[Job], tell: Tell) -> list[Failure]:
 
 
 def _run_tasks(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
-    """Run one task a job; the scheduler gives those of a worker that died to another."""
-    waiting = iter(jobs)
-    running: dict[Any, Job] = {}
+    """Run one task a job; the scheduler gives those of a worker that died to another.
+
+    Jobs with the same needs make a pool. The scheduler pushes tasks that need a resource to
+    workers at once, however many they are: so every pool has a window of its own.
+    """
+    pools: dict[str, list[Job]] = {}
+    for job in jobs:
+        pools.setdefault(json.dumps(_resources(job), sort_keys=True), []).append(job)
+    waiting = {name: iter(pool) for name, pool in pools.items()}
+    running: dict[Any, tuple[str, Job]] = {}
     futures = as_completed(loop=client.loop)
 
-    def submit(count: int) -> None:
-        for job in itertools.islice(waiting, count):
-            future = client.submit(run_job, job, pure=False)
-            running[future.key] = job
+    def submit(pool: str, count: int) -> None:
+        for job in itertools.islice(waiting[pool], count):
+            needs = _resources(job) or None
+            key = f"{job}-{uuid4().hex}"  # what the dashboard shows, up to the dash
+            future = client.submit(run_job, job, key=key, resources=needs, pure=False)
+            running[future.key] = pool, job
             futures.add(future)
 
     try:
-        submit(AHEAD * max(2, sum(client.nthreads().values())))
+        for name, pool in pools.items():
+            submit(name, AHEAD * _at_once(client, _resources(pool[0])))
         for future in futures:
-            job = running.pop(future.key)
+            name, job = running.pop(future.key)
             try:
                 found = future.result()
             except LOST:
                 raise
             except Exception as error:
                 found = Failure(job, _line(error))
-            submit(1)
+            submit(name, 1)
             yield job, found
     finally:
         if running:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.cancel(list(running), force=True)
+
+
+def _resources(job: Job) -> Mapping[str, int]:
+    return model_class(job.model.kind)(job.model).resources
+
+
+def _at_once(client: Client, needs: Mapping[str, int]) -> int:
+    """How many jobs with these needs can run at a time."""
+    count = sum(_tasks_of(worker, needs) for worker in _able(client, needs).values())
+    return max(1 if needs else 2, count)
+
+
+def _tasks_of(worker: Mapping[str, Any], needs: Mapping[str, int]) -> int:
+    """How many jobs with these needs a worker runs at a time."""
+    of = [worker["resources"].get(name, 0) // count for name, count in needs.items()]
+    return int(min([worker["nthreads"], *of]))
+
+
+def _able(client: Client, needs: Mapping[str, int]) -> dict[str, Any]:
+    """Return the workers that have what a job needs, by address."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].items()
+    return {
+        address: worker
+        for address, worker in workers
+        if all(worker["resources"].get(name, 0) >= count for name, count in needs.items())
+    }
 
 
 def _run_alone(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
@@ -159,6 +197,72 @@ def _digest_of(source: SourceAddress) -> str:
     return source.open().segments[-1][1]
 
 
+def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> None:
+    """Check that there are workers for every model, and that they have what it needs.
+
+    Raises
+    ------
+    ClusterError
+        In one line, before anything runs.
+    """
+    for model in models:
+        needs = model.resources
+        able = list(_able(client, needs))
+        for name in needs if not able else ():
+            raise ClusterError(
+                f"model {model.spec.name}: no worker has a {name} resource; start workers with "
+                f"--resources {name}=1 (or dask-cuda's with it), or take --option device=cpu"
+            )
+        if model.distributed:
+            continue
+        found = client.run(model.lacks, problem, workers=able, on_error="return")
+        for address, lack in found.items():
+            if isinstance(lack, Exception):
+                lack = _line(lack)
+            if lack:
+                raise ClusterError(f"model {model.spec.name}: worker {address} {lack}")
+
+
+def threads_of_a_task(client: Client) -> int:
+    """Return how many threads a library of its own threads may use in one task.
+
+    One where workers run several tasks at a time, else a worker's share of its machine.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if any(w["nthreads"] > 1 for w in workers):
+        return 1
+    hosts = Counter(w["host"] for w in workers)
+    cores = client.run(_cores, on_error="ignore").values()
+    return max(1, min(cores, default=1) // max(hosts.values(), default=1))
+
+
+def _cores() -> int:
+    return int(dask.system.CPU_COUNT)
+
+
+@contextmanager
+def watch_epochs(
+    client: Client, jobs: Sequence[Job], tell: Callable[[Job, dict[str, Any]], None] | None
+) -> Iterator[None]:
+    """Call tell(job, event) for every epoch that one of the jobs is through with."""
+    if tell is None:
+        yield
+        return
+    known, told = {job.name: job for job in jobs}, tell
+
+    def handle(event: tuple[float, dict[str, Any]]) -> None:
+        job = known.get(event[1]["step"])
+        if job is not None:
+            told(job, event[1])
+
+    client.subscribe_topic(TOPIC, handle)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            client.unsubscribe_topic(TOPIC)
+
+
 def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> None:
     """Check that the workers can hold what models train on.
 
@@ -170,15 +274,17 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
-    workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
-    limits = [(w["memory_limit"], w["nthreads"]) for w in workers if w["memory_limit"]]
-    if not limits:
-        return
-    limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
-    own = BASE_BYTES + LIBRARY_BYTES
-    held = min(threads, 2, len(problem.train) * len(models))
+    own = base_bytes() + LIBRARY_BYTES
     for model in models:
+        workers = _able(client, model.resources).values()
+        limits = [
+            (w["memory_limit"], _tasks_of(w, model.resources)) for w in workers if w["memory_limit"]
+        ]
+        if not limits:
+            continue
+        limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
+        held = min(threads, 2, len(problem.train) * len(models))
         kept, each = model.task_bytes(rows, problem)
         if not model.distributed:
             most, needed = limit, own + held * kept + threads * each
@@ -196,9 +302,26 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
             )
 
 
+def needs_gpu(models: Sequence[Model]) -> bool:
+    """Whether one of the models asks for a GPU."""
+    return any(GPU in model.resources for model in models)
+
+
+def gpu_here() -> bool:
+    """Whether this process sees a GPU that torch can use."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
+
+
 @contextmanager
-def some_client(client: Client | None) -> Iterator[Client]:
-    """Yield the given client, the current one, or one of threads in this process."""
+def some_client(client: Client | None, models: Sequence[Model]) -> Iterator[Client]:
+    """Yield the given client, the current one, or one of threads in this process.
+
+    The latter has this machine's GPU, if a model needs one.
+    """
     if client is None:
         with contextlib.suppress(ValueError):
             client = default_client()
@@ -216,6 +339,7 @@ def some_client(client: Client | None) -> Iterator[Client]:
             dashboard_address=f"{HOST}:0",
             scheduler_kwargs={"dashboard": False},
             memory_limit=0,
+            resources={GPU: 1} if needs_gpu(models) and gpu_here() else None,
             silence_logs=logging.CRITICAL,  # no traceback of what `Failure` says in a line
         ) as cluster,
         Client(cluster, set_as_default=False) as own,

@@ -1,11 +1,26 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
-from .creation import append_rows, check_names, create_store, open_array, write_store
+from .creation import (
+    append_rows,
+    check_names,
+    create_store,
+    default_spec,
+    open_array,
+    write_store,
+)
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
-from .spec import Block, GroupSummary, StoreSpec, Summary, infer_label_kind, summarise
+from .spec import (
+    Block,
+    GroupSummary,
+    LazyRows,
+    StoreSpec,
+    Summary,
+    infer_label_kind,
+    summarise,
+)
 from .writing import (
     ARRAYS,
     Layout,
@@ -24,6 +39,7 @@ __all__ = [
     "EvaluationRecords",
     "GroupSummary",
     "Layout",
+    "LazyRows",
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
@@ -40,6 +56,7 @@ __all__ = [
     "create_empty",
     "create_store",
     "current_results",
+    "default_spec",
     "evaluation_records",
     "find_evaluations",
     "find_results",

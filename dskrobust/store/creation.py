@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InvalidDataError, StoreError
 from . import writing
 from .dataset import Store, encode, open_store
-from .spec import Block, StoreSpec, infer_label_kind
+from .spec import Block, LazyRows, StoreSpec, infer_label_kind
 from .writing import Layout, Written
 
 Progress = Callable[[int], None]
@@ -150,8 +150,7 @@ def create_store(
         check_names(split)
     classes = _distinct(y) if y.dtype.kind in "UTOS" else None
     groups = None if split is None else _distinct(split)
-    kind = infer_label_kind(np.dtype("U1" if classes else y.dtype), len(y.shape))
-    base = spec or StoreSpec(name=str(url).rstrip("/").rsplit("/", 1)[-1], label_kind=kind)
+    base = spec or default_spec(url, y)
     spec = replace(
         base,
         classes=tuple(str(c) for c in classes) if classes else base.classes,
@@ -171,6 +170,12 @@ def create_store(
         ]
         writing.commit_segment(target, compute(*tasks) if parts.lazy else _now(tasks), options)
     return open_store(url, options)
+
+
+def default_spec(url: str, y: Any) -> StoreSpec:
+    """Return the spec of a new store for labels (anything with shape and dtype)."""
+    kind = infer_label_kind(np.dtype("U1" if y.dtype.kind in "UTOS" else y.dtype), len(y.shape))
+    return StoreSpec(name=str(url).rstrip("/").rsplit("/", 1)[-1], label_kind=kind)
 
 
 @dataclass(frozen=True)
@@ -384,7 +389,7 @@ def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
 
 def _as_array(value: Any, name: str) -> Any:
     """Return something with shape, dtype and row slicing; object arrays only if they are text."""
-    if isinstance(value, (da.Array, zarr.Array)):
+    if isinstance(value, (da.Array, zarr.Array, LazyRows)):
         return value
     value = np.asarray(value)
     if value.dtype.kind == "O":

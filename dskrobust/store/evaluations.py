@@ -1,13 +1,14 @@
 """Evaluations beside the data: the rows of their subsets, and one record per finished step.
 
 A record is one checksummed chunk, written atomically: a kill loses only the steps under way, and
-what is damaged counts as missing.
+what is damaged counts as missing. Arrays that belong to a record are written before it. Steps that
+take long keep checkpoints until they have a record.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,9 +22,10 @@ from zarr.errors import ContainsArrayError
 
 from ..errors import DamagedStoreError, StoreError
 from . import arrays, writing
+from .checkpoints import Checkpoints
 from .dataset import SourceAddress, Store
 
-EVALUATIONS = "evaluations"
+EVALUATIONS, CHECKPOINTS = "evaluations", "checkpoints"
 KEY = writing.KEY
 
 
@@ -94,15 +96,46 @@ class EvaluationRecords:
             )
         return found
 
-    def save(self, step: str, record: Mapping[str, Any]) -> None:
-        """Write a step's record (plain values) as one chunk, atomically."""
-        packed = np.frombuffer(json.dumps(dict(record)).encode(), np.uint8)
+    def save(
+        self,
+        step: str,
+        record: Mapping[str, Any],
+        beside: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Write the arrays beside a step's record, then the record (plain values), atomically."""
+        beside = beside or {}
+        for name, values in beside.items():
+            self._write(f"{self.path}/arrays/{step}/{name}", values)
+        named = {"arrays": list(beside)} if beside else {}
+        packed = np.frombuffer(json.dumps({**record, **named}).encode(), np.uint8)
         self._write(f"{self.path}/steps/{step}", packed)
+        self.checkpoints(step).clear()
 
     def load(self, step: str) -> dict[str, Any] | None:
-        """Return a step's record, None where there is none (or a damaged one)."""
+        """Return a step's record, None where there is none (or it or an array is damaged)."""
         packed = self._read(f"{self.path}/steps/{step}")
-        return None if packed is None else dict(json.loads(packed.tobytes()))
+        if packed is None:
+            return None
+        record = dict(json.loads(packed.tobytes()))
+        whole = all(self.array(step, name) is not None for name in record.get("arrays", ()))
+        return record if whole else None
+
+    def array(self, step: str, name: str) -> NDArray[Any] | None:
+        """Return an array beside a step's record, None where there is none (or a damaged one)."""
+        return self._read(f"{self.path}/arrays/{step}/{name}")
+
+    def checkpoints(self, step: str) -> Checkpoints:
+        """Return where a step that is under way keeps what it has so far."""
+        return Checkpoints(self.address, f"{self.path}/{CHECKPOINTS}/{step}")
+
+    def tidy(self, finished: Container[str]) -> None:
+        """Drop checkpoints of steps that were killed just after their record was written."""
+        with suppress(KeyError, ValueError, TypeError):
+            group = self._group("r")[f"{self.path}/{CHECKPOINTS}"]
+            assert isinstance(group, zarr.Group)
+            for step in group.group_keys():
+                if step in finished:
+                    self.checkpoints(step).clear()
 
     def finished(self, steps: Iterable[str]) -> set[str]:
         """Return which steps have a record; damage inside one is only found by `load`."""

@@ -78,6 +78,38 @@ class Block(NamedTuple):
     split: NDArray[np.int16]
 
 
+class LazyRows:
+    """An array (n, ...) whose rows are read when they are sliced: from a file, or out of a frame.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, lo: int, hi: int) -> NDArray[Any]:
+        """Return rows lo:hi."""
+        raise NotImplementedError
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        lo, hi, step = rows.indices(len(self))
+        return self.read(lo, max(lo, hi))[(slice(None, None, step), *rest)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
 @dataclass(frozen=True)
 class GroupSummary:
     """Rows of a group and its first label; `varied` once a second label was seen."""

@@ -1,0 +1,1 @@
+"""Convolutional neural networks: the trials of one training subset train in lockstep."""
