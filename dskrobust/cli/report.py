@@ -1,0 +1,125 @@
+"""The command `report`: one HTML page of what a store holds, or a single figure of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import asked_result, metric_options
+
+if TYPE_CHECKING:
+    from ..report import StoredResults, Wishes
+
+FIGURE_KINDS = ("svg", "pdf", "png")
+
+
+@click.command()
+@click.argument("store", metavar="STORE", required=False)
+@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+              help="report.html by default; of a figure an .svg, .pdf or .png file.")  # fmt: skip
+@metric_options
+@click.option("--samples", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+              help="Least and most robust samples of every class.")  # fmt: skip
+@click.option("--pairs", type=click.IntRange(1), default=20, show_default=True, metavar="N",
+              help="Closest pairs of different labels.")  # fmt: skip
+@click.option("--subset", "subsets", multiple=True, metavar="SELECTION",
+              help="A subset whose labels are shown, GROUP:L500; those of the evaluations, or the "
+              "halves of every group, by default.")  # fmt: skip
+@click.option("--figure", "-f", type=click.IntRange(1), metavar="NUMBER",
+              help="Only this figure of the paper.")  # fmt: skip
+@click.option("--class", "classes", multiple=True, metavar="NAME",
+              help="In Figures 2, 5 and 12: only this class; may be repeated.")  # fmt: skip
+@click.option("--threshold", type=float, metavar="T",
+              help="Marked in Figure 3 (a label) and in Figure 9 (a value of R).")  # fmt: skip
+@click.option("--images", type=click.Path(), metavar="FILE",
+              help="For Figure 13: your own images and labels, an .npz file with X and y or "
+              "another that `ingest` takes.")  # fmt: skip
+@click.option("--list", "listing", is_flag=True,
+              help="List the paper's tables and figures, and what makes them.")  # fmt: skip
+def report(
+    store: str | None,
+    out: str | None,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    samples: int,
+    pairs: int,
+    subsets: tuple[str, ...],
+    figure: int | None,
+    classes: tuple[str, ...],
+    threshold: float | None,
+    images: str | None,
+    listing: bool,
+) -> None:
+    """Write one HTML page of what a store holds: data, robustness, samples, subsets, models.
+
+    The page needs no network. It shows what is in the store and computes nothing: `compute` makes
+    the scores, `evaluate` the performance matrices.
+
+    \b
+    Examples:
+      dskrobust report mnist.zarr
+      dskrobust report mnist.zarr --out mnist.html --samples 8
+      dskrobust report mnist.zarr --figure 12 --out figure12.svg
+      dskrobust report --list
+    """
+    from .. import terminal
+    from ..report import ReportOptions, StoredResults, Wishes, write_report
+    from ..store import open_store
+
+    if listing:
+        _list()
+        return
+    if store is None:
+        raise click.UsageError("give a STORE, or --list")
+    opened = open_store(store)
+    result = asked_result(opened, metric, labels, label_bound)
+    if figure is not None:
+        wishes = Wishes(classes, threshold, _own(images))
+        path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
+    else:
+        path = write_report(
+            opened, out or "report.html", result, ReportOptions(samples, pairs, subsets)
+        )
+    terminal.fact("written", f"{path}, {terminal.size(path.stat().st_size)}")
+
+
+def _draw(results: StoredResults, number: int, wishes: Wishes, out: str | None) -> Path:
+    from ..errors import InvalidOptionError
+    from ..report import draw, style
+
+    path = Path(out or f"figure{number}.svg")
+    kind = path.suffix[1:].lower()
+    if kind not in FIGURE_KINDS:
+        known = ", ".join(f".{k}" for k in FIGURE_KINDS)
+        raise InvalidOptionError(f"{path}: a figure is written as one of {known}")
+    path.write_bytes(style.save(draw(results, number, wishes), kind))
+    return path
+
+
+def _own(path: str | None) -> tuple[Any, Any] | None:
+    """Read own images and their labels, which are meant to be few."""
+    if path is None:
+        return None
+    import numpy as np
+
+    from ..datasets import open_reader
+
+    reader = open_reader(path)
+    blocks = list(reader.blocks())
+    features, labels = (np.concatenate([block[k] for block in blocks]) for k in (0, 1))
+    classes = reader.spec.classes
+    return features, labels if classes is None else np.array(classes)[labels]
+
+
+def _list() -> None:
+    from .. import terminal
+    from ..report import catalogue
+
+    for entry in catalogue:
+        terminal.say(f"{entry.name}: {entry.what} ({entry.section})")
+        terminal.say(f"  {entry.command}", style=terminal.QUIET)
+    terminal.say("The Python function behind each is in dskrobust.report.catalogue.",
+                 style=terminal.QUIET)  # fmt: skip

@@ -1,0 +1,144 @@
+"""Scoring one's own samples against a scored store, with their witnesses (Figure 13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidDataError
+from ..kernels import NOBODY, Tables
+from ..kernels.reference import reduce_rows
+from ..robustness import pair_spec
+from ..subsets import class_name
+from ..tiles import Context, PairSpec
+from ..verify import slice_rows
+from .pictures import as_picture
+from .results import StoredResults
+
+NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
+
+
+def score_own(
+    results: StoredResults, X: ArrayLike, y: ArrayLike, within: str | None = None
+) -> pd.DataFrame:
+    """Return the robustness of own samples in a group of a scored store, by brute force.
+
+    The store is read block by block; nothing is written.
+
+    Parameters
+    ----------
+    results : StoredResults
+    X : array_like (k, ...)
+        In the units of the stored features: pixels of 0 … 255 where the store has bytes.
+    y : array_like (k,) or (k, m)
+        Labels; for classes their names or codes, also ones that the store does not have.
+    within : str, optional
+        The group; the one with the most samples by default.
+
+    Returns
+    -------
+    DataFrame
+        label, robustness, lipschitz, reach, witness (-1 for none), witness_label; and picture and
+        witness_picture where the store holds images.
+
+    Raises
+    ------
+    InvalidDataError
+        For features of another size, values that are no numbers, or a label whose norm exceeds
+        ‖y‖∞ of the store (paper, 3.4 asks for that).
+    """
+    store, parameters = results.store, results.result.parameters
+    features = _features(np.asarray(X), store.columns)
+    group = results.scores.group_code(within or results.main_group)
+    kind = str(parameters["labels"])
+    labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
+    metric = str(parameters["metric"])
+    if metric.startswith("mahalanobis"):  # its name in a result is that of the data's matrix
+        metric = "mahalanobis"
+    spec = pair_spec(store, metric, labels)
+    names, codes = _labels(results, np.asarray(y), spec)
+    if not len(features) == len(codes):
+        raise InvalidDataError(f"there are {len(features)} samples, but {len(codes)} labels")
+    tables = _brute_force(results, spec, features, codes)
+    reach = tables.reach[:, group]
+    witness, lipschitz = tables.nearest[:, group], 1 / np.where(reach > 0, reach, np.nan)
+    lipschitz = np.where(reach == 0, np.inf, lipschitz)
+    if spec.quotients:
+        witness, lipschitz = tables.witness[:, group], tables.quotient[:, group]
+    witness = np.where(witness == NOBODY, -1, witness)
+    norm = results.scores.label_norm
+    found = pd.DataFrame(
+        {
+            "label": names,
+            "robustness": norm / (lipschitz + norm),
+            "lipschitz": lipschitz,
+            "reach": reach,
+            "witness": witness,
+            "witness_label": np.where(witness < 0, "", results.label_texts(witness)),
+        }
+    )
+    if store.spec.image_shape is not None:
+        shown = results.pictures(witness)
+        found["picture"] = [
+            as_picture(x, store.spec.image_shape, store.spec.scale) for x in features
+        ]
+        found["witness_picture"] = [shown[int(row)] for row in witness]
+    return found
+
+
+def _features(X: NDArray[Any], columns: int) -> NDArray[Any]:
+    features = X.reshape(len(X), -1) if X.ndim > 1 and len(X) else X
+    if features.ndim != 2 or features.shape[1] != columns:
+        raise InvalidDataError(
+            f"own samples must have the shape (k, {columns}) or that of k images, not {X.shape}"
+        )
+    if features.dtype.kind not in "biuf" or not np.isfinite(features).all():
+        raise InvalidDataError("own samples must be numbers, none of them NaN or infinite")
+    return np.ascontiguousarray(features)
+
+
+def _labels(
+    results: StoredResults, y: NDArray[Any], spec: PairSpec
+) -> tuple[list[str], NDArray[np.float64]]:
+    """What the labels are called, and the labels as kernels take them."""
+    if not results.categorical:
+        codes = spec.labels.encode(y)
+        order = NORMS[spec.labels.norm] if spec.labels.kind == "vector" else np.inf
+        norms = np.linalg.norm(codes, order, axis=1) * (1 - 1e-14)
+        if len(norms) and norms.max() > results.scores.label_norm:
+            row = int(norms.argmax())
+            raise InvalidDataError(
+                f"label row {row} has the norm {norms[row]:g}, beyond ‖y‖∞ = "
+                f"{results.scores.label_norm:g} of the store (in its units)"
+            )
+        return [", ".join(f"{v:g}" for v in row) for row in codes], codes
+    values = np.unique(results.labels).tolist()
+    known: dict[Any, float] = {class_name(results.store, v): float(v) for v in values}
+    known |= {v: float(v) for v in values if v not in known}
+    for label in y.tolist():  # new labels get numbers behind the known ones
+        known.setdefault(label, max(known.values()) + 1)
+    codes = np.array([known[label] for label in y.tolist()])
+    calls = {float(v): class_name(results.store, v) for v in values}
+    names = [calls.get(code, str(label)) for code, label in zip(codes, y.tolist(), strict=True)]
+    return names, spec.labels.encode(codes)
+
+
+def _brute_force(
+    results: StoredResults, spec: PairSpec, features: NDArray[Any], labels: NDArray[np.float64]
+) -> Tables:
+    store, summary = results.store, results.store.summary
+    dtype = np.result_type(features.dtype, store.row_shape("features")[1])
+    largest = max(summary.largest_feature, float(np.abs(features.astype(np.float64)).max()))
+    job = Context(summary.center, largest, 1.0).job(spec)
+    tables = Tables.empty(0, len(features), len(store.groups), spec.quotients)
+    numbers = store.rows + np.arange(len(features))  # rows that come after all others
+    step = slice_rows(store)
+    for lo in range(0, store.rows, step):
+        block = store.read_block(lo, min(lo + step, store.rows))
+        encoded = spec.labels.encode(block.labels)
+        there = lo, block.features.astype(dtype, copy=False), encoded, block.split
+        reduce_rows((numbers, features.astype(dtype, copy=False), labels), there, job, tables)
+    return tables

@@ -1,0 +1,303 @@
+"""One self-contained HTML page of what a store holds. Computes nothing."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets import restore_features
+from ..errors import InvalidOptionError
+from ..evaluation.matrices import EACH
+from ..store import ResultTables, Store, current_results, open_store
+from . import figures, style
+from .drawing import with_pictures
+from .pictures import to_png
+from .provenance import MOST_CLASSES, data_facts, duration, model_cost, moment, score_costs
+from .results import StoredResults
+from .tables import (
+    CONTRADICTORY,
+    NEARLY,
+    class_table,
+    close_kinds,
+    closest_pairs,
+    extremes,
+    group_table,
+    label_tables,
+    subset_labels,
+)
+from .trials import ModelTrials, StoredEvaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABULAR_RANKS = 10  # where there are no classes: of either end
+FEATURES = 3  # that differ most, of a sample and its witness
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes
+    ----------
+    samples : int
+        Least and most robust samples of every class.
+    pairs : int
+        Closest pairs of different labels.
+    subsets : tuple of str
+        Selections whose labels are shown; see `StoredResults`.
+    """
+
+    samples: int = 4
+    pairs: int = 20
+    subsets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image inside the page.
+
+    Attributes
+    ----------
+    source : str
+        A data URL.
+    alt : str
+        What a reader who does not see it is told.
+    """
+
+    source: str
+    alt: str
+
+
+def write_report(
+    store: str | Path | Store,
+    out: str | Path,
+    result: ResultTables | None = None,
+    options: ReportOptions | None = None,
+) -> Path:
+    """Write a report of a store's results as one HTML page that needs no network.
+
+    Parameters
+    ----------
+    store : str or Store
+    out : path
+        Of the page.
+    result : ResultTables, optional
+        The newest one by default.
+    options : ReportOptions, optional
+
+    Raises
+    ------
+    StaleResultsError
+        Where the store has no results for its data.
+    InvalidOptionError
+        Where matplotlib or Jinja is not installed, or a selection means nothing.
+    """
+    opened, options, path = open_store(store), options or ReportOptions(), Path(out)
+    results = StoredResults(opened, result or current_results(opened), options.subsets)
+    path.write_text(render(results, options), encoding="utf-8")
+    return path
+
+
+def render(results: StoredResults, options: ReportOptions) -> str:
+    """Return the page."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise InvalidOptionError(
+            f"a report needs Jinja: pip install 'dskrobust[report]' ({error})"
+        ) from error
+    environment = Environment(
+        loader=PackageLoader("dskrobust.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"subset": _subset_parts, "decimals": _decimals, "duration": duration}
+    return environment.get_template("report.html.jinja").render(_shown(results, options))
+
+
+def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
+    """Everything that the page shows, by the template's names."""
+    kinds = close_kinds(results.samples)
+    return {
+        "store": results.store,
+        "results": results,
+        "version": version("dskrobust"),
+        "date": moment(datetime.now(UTC).isoformat()),
+        "facts": data_facts(results),
+        "groups": group_table(results),
+        "distribution": _distribution(results),
+        "classes": class_table(results.samples) if results.categorical else None,
+        "most_classes": MOST_CLASSES,
+        "gallery": _gallery(results, options.samples),
+        "close": {kind: int((kinds == kind).sum()) for kind in (CONTRADICTORY, NEARLY)},
+        "pairs": _pairs(results, options.pairs),
+        "labels": label_tables(results),
+        "label_figure": _label_figure(results),
+        "evaluations": [_evaluation(found) for found in results.evaluations],
+        "costs": score_costs(results.result),
+        "model_costs": [model_cost(m) for e in results.evaluations for m in e.models],
+    }
+
+
+# -- images ----------------------------------------------------------------------------------
+
+
+def _drawn(figure: Figure, alt: str) -> Image:
+    return Image(_data_url(style.save(figure, "svg"), "svg+xml"), alt)
+
+
+def _photo(picture: Any, alt: str) -> Image:
+    return Image(_data_url(to_png(picture), "png"), alt)
+
+
+def _data_url(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+# -- words -----------------------------------------------------------------------------------
+
+
+def _subset_parts(name: str) -> tuple[str, str]:
+    """A subset's name as the paper writes it: a letter, and what stands below the line."""
+    match = re.fullmatch(r"([A-Za-z])_(\w+)", str(name))
+    return (match[1], match[2]) if match else (str(name), "")
+
+
+def _decimals(value: Any, digits: int = 4) -> str:
+    return "∞" if np.isinf(value) else f"{value:.{digits}f}"
+
+
+# -- parts of the page -----------------------------------------------------------------------
+
+
+def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
+    """Figures of R, with their captions."""
+    samples = results.samples
+    groups = ", ".join(map(str, samples["group"].cat.categories))
+    medians = samples.groupby("group", observed=True)["robustness"].median()
+    said = ", ".join(f"{group} {value:.3f}" for group, value in medians.items())
+    found = [
+        (
+            _drawn(figures.robustness_by_group(samples), f"Histogram of R, medians: {said}"),
+            f"How R is distributed in {groups} (as the paper's Figure 9).",
+        )
+    ]
+    if results.categorical:
+        drawn = figures.robustness_by_class(samples)
+        alt = "Histograms of R of every class; the medians are in the table below"
+        caption = "How R is distributed in every class (as the paper's Figure 4)."
+        found.append((_drawn(drawn, alt), caption))
+    return found
+
+
+def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
+    """The least and most robust samples of every class, as pictures or as rows of tables."""
+    ranks = count if results.categorical else max(count, TABULAR_RANKS)
+    table = extremes(results.samples, results.main_group, ranks)
+    names = list(table["label"].unique())[:MOST_CLASSES]
+    table = table[table["label"].isin(names) & (table["witness"] >= 0)]
+    if results.store.spec.image_shape is None:
+        table = table.assign(differs=_differences(results, table))
+    rows = _sample_rows(results, table)
+    return [
+        {
+            "name": name,
+            "ends": {
+                end: [row for row in rows if (row["label"], row["end"]) == (name, end)]
+                for end in ("least", "most")
+            },
+        }
+        for name in names
+    ]
+
+
+def _pairs(results: StoredResults, count: int) -> list[dict[str, Any]]:
+    """The closest pairs of different labels."""
+    return _sample_rows(results, closest_pairs(results.samples, count))
+
+
+def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table of samples with names of labels, and pictures where there are some."""
+    table = table.assign(
+        own_label=results.label_texts(table["row"]),
+        witness_label=results.label_texts(table["witness"]),
+    )
+    if results.store.spec.image_shape is not None:
+        table = with_pictures(results, table)
+    found = []
+    for values in table.itertuples(index=False):
+        row = values._asdict()
+        for picture, number, label in (
+            ("picture", "row", "own_label"),
+            ("witness_picture", "witness", "witness_label"),
+        ):
+            if picture in row:
+                row[picture] = _photo(row[picture], f"row {row[number]}, {row[label]}")
+        found.append(row)
+    return found
+
+
+def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]:
+    """The features in which samples and their witnesses differ most, in their own units."""
+    store = results.store
+    rows = np.unique(np.concatenate([table["row"], table["witness"]]))
+    features = store.features[rows].astype(np.float64)
+    names = store.spec.feature_names or tuple(f"column {k}" for k in range(store.columns))
+    place = {int(row): k for k, row in enumerate(rows)}
+    found = []
+    for row, witness in zip(table["row"], table["witness"], strict=True):
+        pair = features[[place[row], place[witness]]]
+        gap = np.abs(pair[0] - pair[1])
+        units = restore_features(store.spec, pair)
+        order = [k for k in np.argsort(-gap, kind="stable")[:FEATURES] if gap[k] > 0]
+        found.append([f"{names[k]} {units[0, k]:.4g} → {units[1, k]:.4g}" for k in order])
+    return found
+
+
+def _label_figure(results: StoredResults) -> Image | None:
+    if results.categorical or "label" not in results.samples:
+        return None
+    subsets = [subset for found in results.subsets.values() for subset in found]
+    drawn = figures.label_histograms(subset_labels(results, subsets))
+    names = ", ".join(subset.name for subset in subsets)
+    return _drawn(drawn, f"Histograms of the labels in {names}; quantiles are in the tables")
+
+
+def _evaluation(found: StoredEvaluation) -> dict[str, Any]:
+    return {
+        "seed": found.facts["experiment"]["seed"],
+        "models": [_model(model, found.tests[0]) for model in found.models],
+    }
+
+
+def _model(model: ModelTrials, first: str) -> dict[str, Any]:
+    ways = [first, EACH] if model.sweep else [first]
+    matrices = [m for best in ways for loss in model.losses for m in model.matrices(best, loss)]
+    drawn = []
+    for measure in model.measures if model.is_curve else ():
+        assert model.sweep is not None
+        figure = figures.hyperparameter_curves(model.table, model.sweep, [measure], model.others)
+        words = f"{measure.upper()} of {model.spec.name} over {model.sweep}"
+        drawn.append((_drawn(figure, f"{words}, a panel for each test subset"), words))
+    for measure in ("loss", "acc") if model.curves is not None else ():
+        assert model.curves is not None
+        words = f"{measure.upper()} of {model.spec.name} over the epochs"
+        drawn.append((_drawn(figures.learning_curves(model.curves, measure), words), words))
+    return {
+        "name": model.spec.name,
+        "steps": len(model.steps),
+        "finished": moment(model.steps["date"].max()),
+        "matrices": [m.sheet() for m in matrices],
+        "curves": drawn,
+    }

@@ -1,0 +1,165 @@
+"""How figures look: colours that colour-blind people tell apart, fonts, sizes; saving them."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import pandas as pd
+
+from ..errors import InvalidDataError, InvalidOptionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, without the yellow, which is too light on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH = 9.0  # inches: the width of a page's column on a laptop; in print it shrinks by a fifth
+QUIET = "#595959"  # 7 : 1 on white
+
+P = ParamSpec("P")
+
+_RC: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "svg.hashsalt": "dskrobust",  # the same figure has the same bytes
+    "svg.fonttype": "path",
+}
+
+
+def look() -> Any:
+    """Return a context in which figures are made and drawn in our style.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise InvalidOptionError(
+            f"figures need matplotlib: pip install 'dskrobust[report]' ({error})"
+        ) from error
+    return rc_context(_RC)
+
+
+def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let a function draw in our style; that matplotlib is not there is told when it is called."""
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with look():
+            return make(*args, **kwargs)
+
+    return made
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure, in inches, that no global state knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(
+    blocks: Sequence[int], across: int, height: float, **shared: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure and its panels, in lines of `across`, each `height` inches high.
+
+    Every block of panels starts a new line. Axes that are shared are labelled where no panel
+    follows below.
+    """
+    across = max(1, min(across, max(blocks)))
+    lines = [-(-count // across) for count in blocks]
+    figure = new_figure(height * sum(lines) + 0.6)
+    grid = figure.subplots(sum(lines), across, squeeze=False, **shared)
+    found, top = [], 0
+    for count, down in zip(blocks, lines, strict=True):
+        axes = list(grid[top : top + down].ravel())
+        for rest in axes[count:]:
+            rest.remove()
+        for last in axes[max(0, count - across) : count]:
+            last.tick_params(labelbottom=True)
+        found.append(axes[:count])
+        top += down
+    return figure, found
+
+
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend for all panels above them, every name once."""
+    found: dict[str, Any] = {}
+    for each in axes:
+        for handle, name in zip(*each.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    if found:
+        lines = -(-len(found) // 5)
+        figure.legend(list(found.values()), list(found), loc="outside upper center",
+                      ncols=-(-len(found) // lines))  # fmt: skip
+
+
+def look_of(names: Sequence[Any]) -> Mapping[Any, dict[str, Any]]:
+    """Return colour, line and marker for every name, no two alike within the first 28."""
+    return {
+        name: {
+            "color": COLOURS[k % len(COLOURS)],
+            "linestyle": LINES[k % len(LINES)],
+            "marker": MARKERS[k % len(MARKERS)],
+        }
+        for k, name in enumerate(names)
+    }
+
+
+def save(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of a kind that matplotlib knows (svg, png, pdf)."""
+    buffer = io.BytesIO()
+    date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with look():
+        figure.savefig(buffer, format=kind, dpi=150, metadata=date)
+    return buffer.getvalue()
+
+
+def values_of(table: pd.DataFrame, column: str) -> list[Any]:
+    """Return the values of a column that occur, categories in their order, others as they appear.
+
+    Raises
+    ------
+    InvalidDataError
+        Where there is no such column, or nothing in it.
+    """
+    if column not in table:
+        raise InvalidDataError(f"the table needs a column {column!r}; it has {', '.join(table)}")
+    values = table[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        found = list(values.cat.remove_unused_categories().cat.categories)
+    else:
+        found = list(dict.fromkeys(values.dropna()))
+    if not found:
+        raise InvalidDataError(f"the table has no {column}; there is nothing to draw")
+    return found
+
+
+def short(name: Any, most: int = 18) -> str:
+    """Return a name that fits above a panel."""
+    text = str(name)
+    return text if len(text) <= most else text[: most - 1] + "…"

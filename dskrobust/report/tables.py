@@ -1,0 +1,137 @@
+"""Small tables made of the samples' scores: extremes, closest pairs, labels of subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..datasets import restore_labels
+from ..subsets import LabelTable, Subset, class_counts
+
+if TYPE_CHECKING:
+    from .results import StoredResults
+
+TOGETHER = "all together"  # R in the union of the groups
+NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
+LEAST, MOST = "least", "most"
+CONTRADICTORY, NEARLY = "contradictory", "near"
+
+
+def group_table(results: StoredResults) -> pd.DataFrame:
+    """Return samples and quantiles of R, one row per group and one for the union of several."""
+    found = {
+        str(group): part.to_numpy()
+        for group, part in results.samples.groupby("group", observed=True)["robustness"]
+    }
+    if len(found) > 1:
+        found[TOGETHER] = results.together
+    quantiles = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
+    rows = {
+        group: {"samples": len(r), **{name: np.quantile(r, q) for name, q in quantiles.items()}}
+        for group, r in found.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def class_table(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of samples and the median of R, class by class, for every group.
+
+    Columns (group, measure) with the measures samples and median R.
+    """
+    parts = samples.groupby(["label", "group"], observed=True)["robustness"]
+    wide = parts.agg(["size", "median"]).unstack("group")
+    wide = wide.rename(columns={"size": "samples", "median": "median R"}).swaplevel(axis=1)
+    groups = [g for g in samples["group"].cat.categories if g in wide.columns.get_level_values(0)]
+    return wide[[(g, m) for g in groups for m in ("samples", "median R")]]
+
+
+def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
+    """Return the least and most robust samples of every class of a group (Figures 2, 5, 12).
+
+    Without classes: of the whole group, under the name of the group.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        As `StoredResults.samples`.
+    group : str
+    count : int
+        How many of either end, at most half of a class.
+
+    Returns
+    -------
+    DataFrame
+        label, end ("least" from the least robust on, "most" from the most robust on), rank, row,
+        robustness, lipschitz, reach, witness.
+    """
+    own = samples[samples["group"] == group]
+    classes: list[tuple[Any, pd.DataFrame]] = [(group, own)]
+    if isinstance(samples.get("label", pd.Series(dtype=float)).dtype, pd.CategoricalDtype):
+        classes = list(own.groupby("label", observed=True))
+    found = []
+    for name, part in classes:
+        ordered = part.sort_values("robustness", kind="stable")  # ties by row number
+        few = min(count, max(1, len(ordered) // 2))
+        for end, picked in ((LEAST, ordered.head(few)), (MOST, ordered.tail(few)[::-1])):
+            kept = picked[["robustness", "lipschitz", "reach", "witness"]].reset_index()
+            kept.insert(0, "rank", np.arange(1, len(kept) + 1))
+            kept.insert(0, "end", end)
+            kept.insert(0, "label", str(name))
+            found.append(kept)
+    return pd.concat(found, ignore_index=True)
+
+
+def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the pairs of a sample and its witness with the lowest R, every pair once.
+
+    Returns
+    -------
+    DataFrame
+        row, witness, group, robustness, lipschitz, reach, kind (as of `close_kinds`).
+    """
+    # a pair is at most in both of its samples' rows: twice as many are enough
+    first = samples.nsmallest(2 * count, "robustness", keep="first")
+    other = first["nearest"].where(first["reach"] == 0, first["witness"]).to_numpy()
+    rows = first.index.to_numpy()
+    pair = pd.DataFrame({"a": np.minimum(rows, other), "b": np.maximum(rows, other)})
+    once = ~pair.duplicated().to_numpy()
+    table = first.assign(witness=other, kind=close_kinds(samples)[first.index]).reset_index()
+    names = ["row", "witness", "group", "robustness", "lipschitz", "reach", "kind"]
+    return table.loc[once, names].head(count).reset_index(drop=True)
+
+
+def close_kinds(samples: pd.DataFrame) -> pd.Series[Any]:
+    """Return which samples are "contradictory" and which "near", as a Series by row number.
+
+    Contradictory are those with a twin at distance 0 that has another label. Near are those whose
+    Q is ten times the median of their group or more: for classes those whose reach is a tenth of
+    the median or less. The others have "".
+    """
+    medians = samples.groupby("group", observed=False)["lipschitz"].transform("median")
+    near = (samples["lipschitz"] >= NEAR * medians) & (medians > 0)
+    kinds = np.where(samples["reach"] == 0, CONTRADICTORY, np.where(near, NEARLY, ""))
+    return pd.Series(kinds, samples.index)
+
+
+def label_tables(results: StoredResults) -> dict[str, LabelTable]:
+    """Return the labels of the subsets of every group, the whole group first (Tables 1, 10)."""
+    found = {}
+    for group, subsets in results.subsets.items():
+        made = class_counts(results.store, subsets, [subsets[0]] * len(subsets))
+        if "label" in results.samples and made.shares is None:  # quantiles, in their own units
+            values = restore_labels(results.store.spec, made.values)
+            made = LabelTable(made.subsets, made.labels, values, None)
+        found[group] = made
+    return found
+
+
+def subset_labels(results: StoredResults, subsets: Sequence[Subset]) -> pd.DataFrame:
+    """Return the real labels of subsets as a long table: subset, label (Figure 3)."""
+    labels = results.samples["label"].to_numpy()
+    names = pd.Categorical.from_codes(
+        np.repeat(np.arange(len(subsets)), [len(s) for s in subsets]), [s.name for s in subsets]
+    )
+    return pd.DataFrame({"subset": names, "label": np.concatenate([labels[s] for s in subsets])})
