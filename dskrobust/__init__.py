@@ -24,6 +24,7 @@ _WHERE = {
     "Options": "robustness",
     "Plan": "plan",
     "Resources": "plan",
+    "RobustnessSampler": "sampler",
     "SampleRobustness": "estimator",
     "Scores": "scores",
     "Store": "store",
@@ -31,11 +32,14 @@ _WHERE = {
     "Subset": "subsets",
     "append_rows": "store",
     "class_counts": "subsets",
-    "create_store": "store",
+    "create_store": "datasets",
     "evaluate": "evaluation",
+    "export_scores": "export",
+    "find_label_issues": "label_issues",
     "ingest": "datasets",
     "label_quality": "mislabelled",
     "least_robust": "subsets",
+    "live": "liveview",
     "make_plan": "plan",
     "most_robust": "subsets",
     "nearest_neighbours": "neighbours",
@@ -44,13 +48,17 @@ _WHERE = {
     "read_experiment": "evaluation",
     "sample_robustness": "robustness",
     "verify_store": "verify",
+    "write_report": "report",
 }
 
 if TYPE_CHECKING:
-    from .datasets import ingest
+    from .datasets import create_store, ingest
     from .estimator import SampleRobustness
     from .evaluation import Evaluation, Experiment, Model, evaluate, read_experiment
+    from .export import export_scores
+    from .label_issues import find_label_issues
     from .labels import LabelMap
+    from .liveview import live
     from .metrics import (
         Angular,
         Chebyshev,
@@ -64,9 +72,11 @@ if TYPE_CHECKING:
     from .mislabelled import label_quality
     from .neighbours import nearest_neighbours
     from .plan import Plan, Resources, make_plan
+    from .report import write_report
     from .robustness import Options, plan_store, sample_robustness
+    from .sampler import RobustnessSampler
     from .scores import Scores
-    from .store import Store, StoreSpec, append_rows, create_store, open_store
+    from .store import Store, StoreSpec, append_rows, open_store
     from .subsets import Subset, class_counts, least_robust, most_robust
     from .verify import verify_store
 
@@ -86,6 +96,7 @@ __all__ = [
     "Options",
     "Plan",
     "Resources",
+    "RobustnessSampler",
     "SampleRobustness",
     "Scores",
     "Store",
@@ -96,9 +107,12 @@ __all__ = [
     "class_counts",
     "create_store",
     "evaluate",
+    "export_scores",
+    "find_label_issues",
     "ingest",
     "label_quality",
     "least_robust",
+    "live",
     "make_plan",
     "most_robust",
     "nearest_neighbours",
@@ -107,6 +121,7 @@ __all__ = [
     "read_experiment",
     "sample_robustness",
     "verify_store",
+    "write_report",
 ]
 
 

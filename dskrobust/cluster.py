@@ -19,7 +19,7 @@ from typing import Any
 import dask
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 from distributed.client import AllExit, FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
@@ -28,8 +28,8 @@ from distributed.system import MEMORY_LIMIT
 from .blas import VARIABLE, faster_core
 from .errors import ClusterError
 from .evaluation.running import check_source
-from .events import TOPIC
-from .plan import MIB, USABLE, Plan, Resources, pairs_of
+from .events import watch_tiles
+from .plan import MIB, USABLE, Plan, Resources
 from .robustness import Options, score_store
 from .scores import Scores
 from .store import Store
@@ -40,6 +40,7 @@ HOST = "127.0.0.1"  # nothing of ours listens to the network
 DASHBOARD_PORT = 8787
 CONNECT_SECONDS = 10
 WORKER_SECONDS = 60
+QUEUE_SECONDS = 3_600  # for workers that are waited for by number: their jobs may be in a queue
 SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
 CONFIG = {
     "distributed.scheduler.allowed-failures": 20,  # a killed worker blames all its tasks
@@ -79,6 +80,10 @@ class ClusterOptions:
         Bytes of each local worker; 80 % of the free memory over all of them by default.
     dashboard : bool
         Whether a local cluster has a dashboard.
+    wait_for : int, optional
+        Of a running scheduler: how many workers must be there before a plan is made for them.
+    tls_ca, tls_cert, tls_key : str, optional
+        Files of a running scheduler's TLS; what Dask's configuration says by default.
     """
 
     scheduler: str | None = None
@@ -87,9 +92,14 @@ class ClusterOptions:
     threads: int | None = None
     memory_limit: int | None = None
     dashboard: bool = True
+    wait_for: int | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
     def __post_init__(self) -> None:
         local = (self.workers, self.threads, self.memory_limit)
+        remote = (self.wait_for, *self.tls.values())
         if self.scheduler and self.scheduler_file:
             raise ClusterError("give either the address of a scheduler or its file, not both")
         if self.is_remote and any(value is not None for value in local):
@@ -97,11 +107,27 @@ class ClusterOptions:
                 "workers, threads and memory limit are those of a local cluster; a running "
                 "scheduler has its own: leave either out"
             )
+        if not self.is_remote and any(value is not None for value in remote):
+            raise ClusterError(
+                "TLS files and a number of workers to wait for are for a running scheduler; name "
+                "it by --scheduler or --scheduler-file"
+            )
+        if any(self.tls.values()) and not all(self.tls.values()):
+            raise ClusterError("TLS needs all three of --tls-ca, --tls-cert and --tls-key")
 
     @property
     def is_remote(self) -> bool:
         """Whether a scheduler is running already."""
         return bool(self.scheduler or self.scheduler_file)
+
+    @property
+    def tls(self) -> dict[str, str | None]:
+        """TLS files by the names that Dask's `Security` gives them."""
+        return {
+            "tls_ca_file": self.tls_ca,
+            "tls_client_cert": self.tls_cert,
+            "tls_client_key": self.tls_key,
+        }
 
 
 def local_resources(options: ClusterOptions) -> Resources:
@@ -257,17 +283,39 @@ def dask_setup(worker: Any) -> None:
 @contextmanager
 def _remote(options: ClusterOptions) -> Iterator[Client]:
     address = options.scheduler or _address_in(options.scheduler_file or "")
+    security = _security(address, options)
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
             f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "
             "is the address right, and is it running?"
         ) from error
     with client:
-        _await_workers(client, 1)
+        if options.wait_for is None:
+            _await_workers(client, 1)
+        else:
+            _await_workers(client, options.wait_for, QUEUE_SECONDS)
         check_installed(client)
         yield client
+
+
+def _security(address: str, options: ClusterOptions) -> Security:
+    """Return the TLS files to connect with: the options', else those of Dask's configuration."""
+    given = {name: path for name, path in options.tls.items() if path is not None}
+    security = Security(**given)
+    if not address.startswith("tls://"):
+        return security
+    for name in options.tls:
+        path = getattr(security, name)
+        if path is None:
+            raise ClusterError(
+                f"{address} wants TLS: give --tls-ca, --tls-cert and --tls-key, or set "
+                "distributed.comm.tls in Dask's configuration"
+            )
+        if not ("\n" in path or Path(path).is_file()):
+            raise ClusterError(f"there is no TLS file {path}")
+    return security
 
 
 def _address_in(path: str) -> str:
@@ -283,13 +331,14 @@ def _address_in(path: str) -> str:
         raise ClusterError(f"{path} is no scheduler file: {error!r}") from error
 
 
-def _await_workers(client: Client, count: int) -> None:
+def _await_workers(client: Client, count: int, seconds: float | None = None) -> None:
+    seconds = WORKER_SECONDS if seconds is None else seconds
     try:
-        client.wait_for_workers(count, timeout=WORKER_SECONDS)
+        client.wait_for_workers(count, timeout=seconds)
     except TimeoutError as error:
         raise ClusterError(
             f"the scheduler at {_address(client)} has {len(_workers(client))} workers after "
-            f"{WORKER_SECONDS} s, {count} were expected; start some with "
+            f"{seconds} s, {count} were expected; start some with "
             f"`dask worker {_address(client)}`"
         ) from error
 
@@ -405,7 +454,7 @@ def run_scores(
         check_workers(client, plan)
         check_source(client, store.address)
         start(client, plan)
-        with watch_tiles(client, plan, tell):
+        with watch_tiles(client, plan, tell, scores.run):
             return scores.write(
                 facts={
                     "tiles": len(plan.tiles),
@@ -416,36 +465,6 @@ def run_scores(
                     "peak_projected": plan.peak_bytes,
                 }
             )
-
-
-# -- watching --------------------------------------------------------------------------------
-
-
-@contextmanager
-def watch_tiles(
-    client: Client, plan: Plan, tell: Callable[[int, dict[str, Any]], None]
-) -> Iterator[None]:
-    """Call tell(pairs, event) once for every tile of a plan that is done.
-
-    A tile that runs twice, because its worker died, is told of once; tiles of other runs on the
-    same scheduler never.
-    """
-    ranges = [(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles]
-    waiting = set(ranges)
-
-    def handle(event: tuple[float, dict[str, Any]]) -> None:
-        facts = event[1]
-        tile = tuple(facts["rows"]), tuple(facts["columns"])
-        if tile in waiting:
-            waiting.remove(tile)
-            tell(pairs_of(*tile), facts)
-
-    client.subscribe_topic(TOPIC, handle)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(Exception):  # the scheduler may be gone
-            client.unsubscribe_topic(TOPIC)
 
 
 def _workers(client: Client) -> dict[str, Any]:

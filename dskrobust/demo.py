@@ -194,6 +194,6 @@ def _say_what_is_next(out: str | None, seconds: float) -> None:
     terminal.say(f"  dskrobust show {store}")
     terminal.say(f"  dskrobust subsets {store} --least 700 --most 700")
     terminal.say(f"  dskrobust evaluate {store} --model forest --trials 5")
-    terminal.say(f"  dskrobust suspects {store}")
+    terminal.say(f"  dskrobust issues {store}")
     terminal.say(f"  dskrobust verify {store}")
     terminal.say("  dskrobust ingest mnist --source DIR && dskrobust compute mnist.zarr")

@@ -102,6 +102,19 @@ class LabelMap:
         return {"labels": self.kind, **norm, "bound": self.bound}
 
 
+def label_name(label: Any, classes: tuple[str, ...] | None) -> str:
+    """Return how a label is called."""
+    if classes is not None and 0 <= int(label) < len(classes):
+        return classes[int(label)]
+    return f"{label:g}" if isinstance(label, (float, np.floating)) else str(label)
+
+
+def label_names(labels: NDArray[Any], classes: tuple[str, ...] | None) -> NDArray[np.object_]:
+    """Return how labels, shape (n,), are called."""
+    known, codes = np.unique(labels, return_inverse=True)
+    return np.array([label_name(label, classes) for label in known], dtype=object)[codes]
+
+
 def resolve_labels(
     labels: str | LabelMap | None, spec: StoreSpec | None, dtype: np.dtype[Any], ndim: int
 ) -> LabelMap:

@@ -3,13 +3,14 @@
 A sample whose nearest neighbour of another label is much closer than that of its own label is
 labelled unlike its surroundings. And a wrong label lowers the robustness of many right neighbours,
 whose witness it is: −R points at the victims, the ratio and the number of times that a sample is a
-witness point at the culprit.
+witness point at the culprit. The score joins both. No model is trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -23,10 +24,13 @@ from .labels import LabelMap
 from .metrics import Metric
 from .robustness import Options, sample_robustness, score_arrays, score_store
 from .scores import Scores
-from .sources import check_arrays
 from .store import Store, open_store
 
 SAME = LabelMap("same")
+# How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
+# the labels changed, 60,000 rows: 0.955 without, 0.977 with 0.1, 0.974 with 0.2 and 0.968 with 0.3;
+# in few columns more is better (two moons: 0.85, 0.88, 0.90, 0.92).
+WITNESS_POWER = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class LabelQuality:
         both are zero or both infinite.
     witness_of : array (n,) int64
         Of how many samples this one is the witness, in all groups together.
+    score : array (n,) float64
+        How well the label fits, from 0 (not at all) to 1: 1 / (1 + ratio · (1 + witness_of)^0.2).
+        NaN for the only sample of its label in its group, which nothing can be compared with.
     scores : Scores
         Robustness of the same data.
     same_scores : Scores
@@ -55,6 +62,7 @@ class LabelQuality:
     same: Any
     ratio: Any
     witness_of: Any
+    score: Any
     scores: Scores
     same_scores: Scores
 
@@ -63,20 +71,9 @@ class LabelQuality:
         for spec in (self.scores.spec, self.same_scores.spec):
             if spec is not None:
                 spec.warm_up()
-        names = [f.name for f in fields(self)][:4]
+        names = [f.name for f in fields(self)][:5]
         values = compute(*(getattr(self, name) for name in names), **kwargs)
         return replace(self, **dict(zip(names, values, strict=True)))
-
-    def suspects(self, count: int) -> NDArray[np.int64]:
-        """Row numbers of the `count` samples with the largest ratios, the largest first.
-
-        Equal ratios: the more often a witness, then the lower row number first. The only samples
-        of their label in their group have nothing to be compared with and come last.
-        """
-        ratio, often, same = compute(self.ratio, self.witness_of, self.same)
-        alone = np.asarray(same) < 0
-        order = np.lexsort((-np.asarray(often), -np.asarray(ratio), alone))
-        return order[:count].astype(np.int64)
 
     def write(self) -> LabelQuality:
         """Compute and write both searches into the store; return this as read from there.
@@ -101,6 +98,7 @@ def label_quality(
     """Compare every sample's nearest neighbours of the same and of another label.
 
     Nothing is computed yet. Parameters are those of `sample_robustness`; labels are categories.
+    `data` may be scores, too: then only the nearest samples of the same label are left to find.
 
     Returns
     -------
@@ -111,28 +109,49 @@ def label_quality(
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
     options = options or Options()
-    if isinstance(data, Store) or (y is None and isinstance(data, str)):
-        store = open_store(data)
-        if store.spec.label_kind != "categorical":
-            raise InvalidOptionError(
-                f"{store.url} has {store.spec.label_kind} labels; which of them are wrong can be "
-                "told for categories only"
-            )
-        scores = sample_robustness(store, metric=metric, labels="categorical", options=options)
-        return _quality(scores, score_store(store, metric, SAME, options))
-    scores = sample_robustness(
-        data, y, split, metric=metric, labels="categorical", scale=scale, options=options
+    if isinstance(data, Scores):
+        if y is not None or split is not None:
+            raise InvalidOptionError("scores have their own labels and split; give them alone")
+        return _of_scores(data, options)
+    if isinstance(data, (Store, str, Path)) and y is None:
+        data = open_store(data)
+        if data.spec.label_kind != "categorical":
+            raise _no_categories(data.url, data.spec.label_kind)
+    return _of_scores(
+        sample_robustness(
+            data, y, split, metric=metric, labels="categorical", scale=scale, options=options
+        ),
+        options,
     )
-    given = check_arrays(data, y, split)
-    return _quality(scores, score_arrays(given, metric, SAME, scale, options))
+
+
+def _of_scores(scores: Scores, options: Options) -> LabelQuality:
+    """Add the nearest samples of the same label to scores."""
+    assert scores.spec is not None
+    metric, labels = scores.spec.metric, scores.spec.labels
+    if labels.kind != "categorical":
+        raise _no_categories(f"the result of {scores.name}", labels.kind)
+    if scores.store is not None:
+        return _quality(scores, score_store(scores.store, metric, SAME, options))
+    assert scores.given is not None
+    scale = scores.spec.scale
+    return _quality(scores, score_arrays(scores.given, metric, SAME, scale, options))
+
+
+def _no_categories(what: str, kind: str) -> InvalidOptionError:
+    return InvalidOptionError(
+        f"{what} has {kind} labels; which of them are wrong can be told for categories only"
+    )
 
 
 def _quality(scores: Scores, same: Scores) -> LabelQuality:
+    chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
     whole = delayed(_count, pure=True)(scores.witness, scores.rows)
     often = da.from_delayed(whole, (scores.rows,), np.int64)
-    different = scores.reach.rechunk(same.reach.chunks)  # plans, or what is stored, may differ
+    different = da.asarray(scores.reach).rechunk(chunks)
     ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
-    return LabelQuality(same.reach, same.nearest, ratio, often, scores, same)
+    score = da.map_blocks(_score, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
+    return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
 
 
 def _count(witness: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
@@ -143,3 +162,10 @@ def _ratio(same: NDArray[np.float64], different: NDArray[np.float64]) -> NDArray
     alike = (same == different) & ((same == 0) | np.isinf(same))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(alike, 1.0, same / different)
+
+
+def _score(
+    same: NDArray[np.float64], ratio: NDArray[np.float64], witness_of: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    score = 1.0 / (1.0 + ratio * (1.0 + witness_of) ** WITNESS_POWER)
+    return np.where(np.isinf(same), np.nan, score)

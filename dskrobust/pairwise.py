@@ -104,7 +104,7 @@ def build(
     for i, j in plan.tiles:
         key = (f"tile-{pairs.token}", i, j)
         name = memo_names[i, j] if memo_names else ""
-        task = TileTask(plan.blocks[i], plan.blocks[j], name)
+        task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments))
         start = [] if i == j else [known.get(i), known.get(j)]
         graph[key] = (run_tile, task, shared, pairs.source, pairs.context, prefixes, start)
         pairs.tiles.append(key)
@@ -169,7 +169,8 @@ def build_neighbours(
             lo, hi = plan.blocks[block]
             graph[sides[-1]] = codes[side][lo:hi].copy()
         key = (f"tile-{pairs.token}", i, j)
-        task = TileTask(plan.blocks[i], plan.blocks[j], memo_names[i, j] if memo_names else "")
+        memo = memo_names[i, j] if memo_names else ""
+        task = TileTask(plan.blocks[i], plan.blocks[j], memo, pairs.token, sum(plan.segments))
         needs = shared, pairs.source, pairs.context, prefixes
         graph[key] = (run_neighbours, task, *needs, sides, first.get(i))
         first.setdefault(i, key)

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
 
+from . import display
 from .errors import InvalidDataError, InvalidOptionError, MemoryPlanError
 
 MIB = 2**20
@@ -32,6 +33,7 @@ LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its gr
 SPLIT_EVERY = 8  # partial results merged by one task
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
+BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
@@ -143,6 +145,8 @@ class Plan:
         As in the workload.
     panel_bytes : int
         What the panels of one tile take of the peak.
+    seconds : float
+        Run time, roughly, at the pace of the cores that the constants above were measured on.
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -156,11 +160,38 @@ class Plan:
     segments: tuple[int, ...]
     unit_rows: int
     panel_bytes: int
+    seconds: float
 
     @property
     def pairs(self) -> int:
         """Pairs of rows that all tiles look at together."""
         return sum(pairs_of(self.blocks[i], self.blocks[j]) for i, j in self.tiles)
+
+    def described(self) -> list[display.Cell]:
+        """Return the plan in words: name, value, remark."""
+        has, limit = self.resources, self.resources.memory_limit
+        largest = max(hi - lo for lo, hi in self.blocks)
+        panels = " and ".join(f"{rows:,}" for rows in self.panel_rows)
+        usable = f"of each worker; {USABLE:.0%} of it is usable"
+        return [
+            ("workers", f"{has.workers}", f"of {display.counted(has.threads, 'thread')} each"),
+            ("blocks", f"{len(self.blocks):,}", f"of up to {largest:,} rows"),
+            ("panels", panels, "rows of either side in memory at once"),
+            ("tiles", f"{len(self.tiles):,}", "pairs of blocks"),
+            ("tasks", f"{self.tasks:,}", "in Dask's graph"),
+            ("pairs", display.big(self.pairs), "of samples"),
+            ("read", display.size(self.bytes_read), "from the store at most, by all workers"),
+            ("operations", display.big(self.operations), "floating-point operations at most"),
+            ("time", display.clock(self.seconds), "very roughly, once the workers are up"),
+            ("peak", display.size(self.peak_bytes), "projected for each worker"),
+            *([] if limit is None else [("limit", display.size(limit), usable)]),
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = sum(self.segments)
+        return display.card(
+            "Plan", f"of {rows:,} rows; nothing runs yet", display.facts(self.described())
+        )
 
 
 def pairs_of(a: tuple[int, int], b: tuple[int, int]) -> int:
@@ -225,6 +256,7 @@ def make_plan(
         work.segments,
         work.unit_rows,
         panel_bytes(work, *panels),
+        _run_seconds(work, resources, blocks, tiles),
     )
 
 
@@ -234,12 +266,30 @@ def base_bytes() -> int:
     return BASE_BYTES + (XARRAY_BYTES if find_spec("xarray") else 0)
 
 
-def choose_block_rows(work: Workload, resources: Resources) -> int:
-    """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+def pair_seconds(work: Workload) -> float:
+    """Return the seconds that a core takes for a pair of rows, about."""
     columns = min(work.columns, PREFIX_COLUMNS) if work.prefixed else work.columns
     slower = 1 if work.screened or work.coarse_bytes else 8
-    seconds = 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
-    size, tiles = int(sqrt(TILE_SECONDS / seconds)), TILES_PER_THREAD
+    return 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
+
+
+def _run_seconds(
+    work: Workload,
+    resources: Resources,
+    blocks: tuple[tuple[int, int], ...],
+    tiles: tuple[tuple[int, int], ...],
+) -> float:
+    """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows."""
+    seconds = pair_seconds(work) * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles)
+    if work.boxed_rows:
+        rows = sum(blocks[k][1] - blocks[k][0] for tile in tiles for k in tile)
+        seconds = min(seconds, BOXED_ROW_SECONDS * work.columns**2 * rows)
+    return seconds / min(resources.workers * resources.threads, max(1, len(tiles)))
+
+
+def choose_block_rows(work: Workload, resources: Resources) -> int:
+    """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+    size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
     if work.boxed_rows > size:
         size, tiles = work.boxed_rows, BOXED_TILES_PER_THREAD
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))

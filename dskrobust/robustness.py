@@ -69,12 +69,13 @@ def sample_robustness(
     Parameters
     ----------
     X : Store, str or array_like of shape (n, d)
-        An opened store or its address; or features as NumPy, Dask or Zarr array.
-    y : array_like, shape (n,) or (n, m)
-        Labels; only with arrays.
-    split : array_like, shape (n,), optional
-        Reference group of every row, as NumPy array; only with arrays. Every sample is scored in
-        its own group, and against every other.
+        An opened store or its address; or features as NumPy, Dask or Zarr array, as a frame or as
+        another collection that `create_store` takes.
+    y : array_like, shape (n,) or (n, m), or str
+        Labels, or the name of their column; not with a store.
+    split : array_like, shape (n,), or str, optional
+        Reference group of every row, as NumPy array, or the name of its column; not with a store.
+        Every sample is scored in its own group, and against every other.
     metric : str, Metric or callable
         "euclidean", "cityblock", "chebyshev", "minkowski(p)", "angular", "hamming",
         ``Mahalanobis(VI)``, or f(x, x′) → float. "mahalanobis" takes the covariance from a store.
@@ -151,7 +152,7 @@ def score_arrays(
         start = start_graph(given.source(), spec, plan.blocks)
     graph = build(start, TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes), plan)
     scores = replace(lazy_scores(graph, spec, plan), split=given.split)
-    return replace(scores, scratch=url if options.scratch is None else None)
+    return replace(scores, given=given, scratch=url if options.scratch is None else None)
 
 
 def pair_spec(

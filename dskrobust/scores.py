@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -21,11 +21,18 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from .errors import ContradictionWarning, InvalidOptionError
+from .events import lipschitz_by_group, robustness_of
+from .export import score_frames
 from .kernels import NOBODY, Tables
+from .overview import scores_card
 from .pairwise import PairGraph
 from .plan import Plan
+from .sources import GivenArrays
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
-from .tiles import Context, PairSpec, Source, open_source
+from .tiles import Context, PairSpec, Source, open_source, split_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
 _INTEGERS = ("witness", "nearest", "witness_by_group", "nearest_by_group")
@@ -68,6 +75,8 @@ class Scores:
         Stored results of the first rows, which are not computed again.
     scratch : str, optional
         Store that arrays are written to first; removed by `compute` and when Python exits.
+    given : GivenArrays, optional
+        The arrays that were scored, where they are in no store.
     """
 
     robustness: Any
@@ -89,6 +98,7 @@ class Scores:
     spec: PairSpec | None = None
     base: ResultTables | None = None
     scratch: str | None = None
+    given: GivenArrays | None = None
 
     @property
     def rows(self) -> int:
@@ -100,6 +110,12 @@ class Scores:
         """The data set's name."""
         return self.store.spec.name if self.store else "data"
 
+    @property
+    def run(self) -> str | None:
+        """What events of this computation's tiles are named by; None once nothing is to be done."""
+        lazy = self.result is None and isinstance(self.robustness, da.Array)
+        return str(self.robustness.name).partition("-")[2] if lazy else None
+
     def lipschitz_within(self, *groups: str) -> Any:
         """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""
         columns = [self.group_code(group) for group in groups or self.groups]
@@ -107,7 +123,7 @@ class Scores:
 
     def robustness_within(self, *groups: str) -> Any:
         """R against the union of groups (all without arguments), shape (n,)."""
-        return _robustness(self.lipschitz_within(*groups), self.label_norm)
+        return robustness_of(self.lipschitz_within(*groups), self.label_norm)
 
     def group_code(self, group: str) -> int:
         """Return the position of a group.
@@ -151,6 +167,15 @@ class Scores:
         reach, nearest = compute(self.reach, self.nearest)
         rows = np.flatnonzero(np.asarray(reach) == 0)
         return np.stack([rows, np.asarray(nearest)[rows]], axis=1).astype(np.int64)
+
+    def to_frame(self, *, by_group: bool = False) -> pd.DataFrame:
+        """Return all scores as a table, one row per sample; what is lazy is computed.
+
+        Columns are row, split, label (named), robustness, lipschitz, reach and witness (missing
+        where there is none), also against every group with `by_group`. For files see
+        `export_scores`.
+        """
+        return next(score_frames(self, by_group, rows=self.rows))
 
     def write(self, facts: Mapping[str, Any] | None = None) -> Scores:
         """Compute and write the results into the store; return them as read from there.
@@ -206,6 +231,9 @@ class Scores:
         else:
             names.append("nearest")
         return {name: getattr(self, name) for name in names}
+
+    def _repr_html_(self) -> str:
+        return scores_card(self)
 
     def __repr__(self) -> str:
         state = "lazy" if isinstance(self.robustness, da.Array) else "computed"
@@ -295,11 +323,11 @@ def _take(
     values = _by_group(tables, name)
     if name.endswith("_by_group"):
         return values
-    split = _split_of(source, *rows)
+    split = split_of(open_source(source), *rows)
     if name == "split":
         return split
     own = values[np.arange(len(split)), split]
-    return _robustness(own, context.label_norm) if name == "robustness" else own
+    return robustness_of(own, context.label_norm) if name == "robustness" else own
 
 
 def _by_group(tables: Tables, name: str) -> NDArray[Any]:
@@ -311,22 +339,7 @@ def _by_group(tables: Tables, name: str) -> NDArray[Any]:
         return np.where(tables.nearest == NOBODY, -1, tables.nearest)
     if name.startswith("witness"):
         return np.where(tables.witness == NOBODY, -1, tables.witness)
-    if categorical:
-        with np.errstate(divide="ignore", over="ignore"):
-            return 1.0 / tables.reach
-    return tables.quotient
-
-
-def _split_of(source: Source | SourceAddress, lo: int, hi: int) -> NDArray[np.int16]:
-    opened = open_source(source)
-    if isinstance(opened, Store):
-        return opened.read("split", lo, hi)
-    return opened.read_block(lo, hi).split
-
-
-def _robustness(lipschitz: Any, label_norm: Any) -> Any:
-    """R = ‖y‖∞ / (Q + ‖y‖∞) (paper, 3.4)."""
-    return label_norm / (lipschitz + label_norm)
+    return lipschitz_by_group(tables)
 
 
 def _label_norm(context: Context) -> NDArray[np.float64]:

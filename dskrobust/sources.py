@@ -17,10 +17,12 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets import FrameRows, take
 from .errors import InvalidDataError, StoreError
 from .pairwise import Graph, Key
 from .store import (
     Block,
+    LazyRows,
     SourceAddress,
     StoreSpec,
     Written,
@@ -60,8 +62,8 @@ class ArraySource:
         return Block(features, np.asarray(self.y[lo:hi]), self.split[lo:hi])
 
     def __dask_tokenize__(self) -> Any:
-        if is_zarr(self.X) or is_zarr(self.y):
-            return ("ArraySource", uuid.uuid4().hex)  # what a Zarr array holds may change
+        if isinstance(self.X, LazyRows) or is_zarr(self.X) or is_zarr(self.y):
+            return ("ArraySource", uuid.uuid4().hex)  # what a file holds may change
         return ("ArraySource", tokenize(self.X, self.y, self.split))
 
 
@@ -90,15 +92,20 @@ class GivenArrays:
     X, y : arrays
     split : ndarray (n,) int16
     groups : tuple of str
-    named : bool
-        Whether labels were text, which makes them classes.
+    classes : tuple of str, optional
+        Names of the codes in `y`, where labels were text.
     """
 
     X: Any
     y: Any
     split: NDArray[np.int16]
     groups: tuple[str, ...]
-    named: bool = False
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether labels were text, which makes them classes."""
+        return self.classes is not None
 
     @property
     def lazy(self) -> bool:
@@ -114,14 +121,17 @@ class GivenArrays:
 
 
 def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
-    """Check what can be checked without computing anything.
+    """Check what can be checked without computing anything (but lengths of Dask frames).
+
+    X may also be what `create_store` takes, with the names of labels and groups.
 
     Raises
     ------
     InvalidDataError
         For shapes that do not fit, unknown chunk sizes, dtypes that are not numbers.
     """
-    X, y = _given(X, "X"), _given(y, "y")
+    taken = take(X, y, split)
+    X, y, split = _given(taken.X, "X"), _given(taken.y, "y"), taken.split
     if len(X.shape) != 2 or X.shape[1] == 0:
         raise InvalidDataError(f"X must have the shape (samples, columns), not {tuple(X.shape)}")
     if any(np.isnan(k) for k in (*X.shape, *y.shape)):
@@ -132,17 +142,18 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
         )
-    named = y.dtype.kind in "UTS"
-    if named:
+    classes = None
+    if y.dtype.kind in "UTS":
         if isinstance(y, da.Array):
             raise InvalidDataError(
                 "text labels in a Dask array have to be known before the graph is built; give "
                 "them as NumPy array or integers, or use create_store"
             )
-        y = np.unique(np.asarray(y[:]), return_inverse=True)[1].astype(np.int64)
+        known, codes = np.unique(np.asarray(y[:]), return_inverse=True)
+        y, classes = codes.astype(np.int64), tuple(str(name) for name in known)
     layout_of(X, y)
     if split is None:
-        return GivenArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",), named)
+        return GivenArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",), classes)
     if isinstance(split, da.Array):
         raise InvalidDataError(
             "split is a Dask array, but group names have to be known before the graph is built; "
@@ -153,11 +164,13 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> GivenArrays:
     if codes.shape != (X.shape[0],):
         raise InvalidDataError(f"split has shape {codes.shape}, not ({X.shape[0]},)")
     groups = tuple(str(name) for name in names)
-    return GivenArrays(X, y, codes.astype(np.int16), groups, named)
+    return GivenArrays(X, y, codes.astype(np.int16), groups, classes)
 
 
 def _given(value: Any, name: str) -> Any:
-    if isinstance(value, da.Array) or is_zarr(value):
+    if isinstance(value, FrameRows):
+        return value[:]  # many small columns are slow to gather for every tile
+    if isinstance(value, (da.Array, LazyRows)) or is_zarr(value):
         return value
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()

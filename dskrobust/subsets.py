@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask.array as da
@@ -12,7 +12,10 @@ import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .display import card, table
 from .errors import InvalidOptionError
+from .labels import label_name
+from .overview import subset_card
 from .scores import Scores
 from .store import Store
 
@@ -33,15 +36,21 @@ class Subset:
     indices : array (k,) int64
         Global row numbers, from the least to the most robust; a Dask array until computed.
     size : int
+    scores : Scores, optional
+        What they were chosen by.
     """
 
     name: str
     indices: Any
     size: int
+    scores: Scores | None = field(default=None, repr=False, compare=False)
 
     def compute(self) -> Subset:
         """Return the subset with its row numbers as a NumPy array."""
-        return Subset(self.name, np.asarray(self.indices), self.size)
+        return replace(self, indices=np.asarray(self.indices))
+
+    def _repr_html_(self) -> str:
+        return subset_card(self)
 
     def __len__(self) -> int:
         return self.size
@@ -80,7 +89,7 @@ def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -
 def whole(scores: Scores, within: str | None = None) -> Subset:
     """Return all samples of a group (or all samples), from the least to the most robust."""
     count = _count(scores, within)
-    return Subset(within or ALL, _ranked(scores, within, 0, count), count)
+    return Subset(within or ALL, _ranked(scores, within, 0, count), count, scores)
 
 
 def select_subset(scores: Scores, text: str) -> Subset:
@@ -131,7 +140,7 @@ def _select(scores: Scores, size: int, within: str | Subset | None, letter: str)
         )
     size = int(size)
     lo, hi = (0, size) if letter == "L" else (count - size, count)
-    return Subset(f"{name}_{letter}{size}", _ranked(scores, within, lo, hi), size)
+    return Subset(f"{name}_{letter}{size}", _ranked(scores, within, lo, hi), size, scores)
 
 
 def _count(scores: Scores, within: str | None) -> int:
@@ -199,6 +208,15 @@ class LabelTable:
     values: NDArray[Any]
     shares: NDArray[np.float64] | None
 
+    def _repr_html_(self) -> str:
+        if self.shares is None:
+            head, cells = "quantile", [[f"{v:,.6g}" for v in line] for line in self.values]
+        else:
+            head, pairs = "class", zip(self.values, self.shares, strict=True)
+            cells = [[f"{v:,} ({s:.0%})" for v, s in zip(*p, strict=True)] for p in pairs]
+        rows = [(label, *line) for label, line in zip(self.labels, cells, strict=True)]
+        return card("Labels", "in subsets", table((head, *self.subsets), rows))
+
 
 def class_counts(
     store: Store, subsets: Sequence[Subset], wholes: Sequence[Subset] | None = None
@@ -234,10 +252,7 @@ def class_counts(
 
 def class_name(store: Store, label: Any) -> str:
     """Return how a label is called."""
-    classes = store.spec.classes
-    if classes is not None and 0 <= int(label) < len(classes):
-        return classes[int(label)]
-    return f"{label:g}" if isinstance(label, (float, np.floating)) else str(label)
+    return label_name(label, store.spec.classes)
 
 
 def _counts(labels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:

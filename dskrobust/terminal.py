@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from .display import big as big
+from .display import clock as clock
+from .display import counted as counted
+from .display import digits_of, round_edges
+from .display import moment as moment
+from .display import number as number
+from .display import size as size
 
 if TYPE_CHECKING:
     from .evaluation.sheets import Cell, Sheet
@@ -27,9 +35,9 @@ if TYPE_CHECKING:
 ACCENT, QUIET, STRONG = "cyan", "bright_black", "bold"
 PLAIN_WIDTH = 120  # columns where there is no terminal
 MOST_BINS = 14
-BIN_STEPS = tuple(m * 10.0**e for e in range(-6, 0) for m in (1, 2, 5))
 SHADES = " ░▒▓█"
 BAR = "█"
+SPARKS = " ▁▂▃▄▅▆▇█"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -78,64 +86,13 @@ def add_row(to: Table, *cells: Any, style: str | None = None) -> None:
     to.add_row(*(c if isinstance(c, Text) else Text(str(c)) for c in cells), style=style)
 
 
-# -- numbers ---------------------------------------------------------------------------------
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
-            return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:,.1f} {unit}"
-        count /= 1024
-    raise AssertionError
-
-
-def counted(count: int, name: str) -> str:
-    """Return a number and what it counts: 1 thread, 2 threads."""
-    return f"{count:,} {name}" + ("" if count == 1 else "s")
-
-
-def big(count: float) -> str:
-    """Return a large number with an SI prefix."""
-    for unit in ("", "k", "M", "G", "T", "P"):
-        if count < 1000 or unit == "P":
-            return f"{count:,.0f}" if not unit else f"{count:,.3g} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
-def clock(seconds: float) -> str:
-    """Return a duration: 7.2 s, 3:05 min, 2:10 h."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-def moment(date: Any) -> str:
-    """Return an ISO date and time to the minute."""
-    return str(date or "?")[:16].replace("T", " ") + " UTC"
-
-
-def number(value: float) -> str:
-    """Return a distance or quotient in a few digits."""
-    return "∞" if np.isinf(value) else f"{value:.5g}"
-
-
 # -- distributions ---------------------------------------------------------------------------
 
 
 def bin_edges(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return round edges that span all values in at most MOST_BINS equal steps."""
-    low = min(float(v.min()) for v in values)
-    high = max(float(v.max()) for v in values)
-    for step in BIN_STEPS:
-        first, last = np.floor(low / step), np.floor(high / step) + 1
-        if last - first <= MOST_BINS:
-            return np.arange(first, last + 1) * step
-    return np.array([low, max(high, np.nextafter(low, np.inf))])
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    return round_edges(low, high, MOST_BINS)
 
 
 def histogram(values: Mapping[str, NDArray[np.float64]], *, width: int = 28) -> Table:
@@ -145,7 +102,7 @@ def histogram(values: Mapping[str, NDArray[np.float64]], *, width: int = 28) -> 
     shares = {name: c / max(1, c.sum()) for name, c in counts.items()}
     largest = max(float(s.max()) for s in shares.values())
     width = max(8, min(width, 60 // len(values)))
-    digits = max(0, -int(np.floor(np.log10(edges[1] - edges[0]) + 1e-9)))
+    digits = digits_of(edges)
     made = table("R from", *values, text=range(len(values) + 1))
     for k in range(len(edges) - 1):
         cells = [
@@ -163,6 +120,12 @@ def bar(share: float, width: int) -> str:
     eighths = max(1, round(share * width * 8))
     full, rest = divmod(eighths, 8)
     return BAR * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def spark(counts: NDArray[Any]) -> str:
+    """Return counts as bars of one character each."""
+    most = max(1, int(counts.max()))
+    return "".join(SPARKS[-(-8 * int(count) // most)] for count in counts)
 
 
 def label_table(
@@ -296,6 +259,11 @@ class Progress:
         self.changed = time.monotonic()
         self._tell()
 
+    def remark(self, note: str) -> None:
+        """Say how far what is under way has come."""
+        self.note = note
+        self._tell()
+
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -338,12 +306,18 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None, unit: str = "rows") -> Iterator[Progress]:
-    """Show how far a job is: a moving line in a terminal, a line every tenth elsewhere."""
+def progress(
+    what: str, total: int | None = None, unit: str = "rows", below: Any = ""
+) -> Iterator[Progress]:
+    """Show how far a job is: a moving line in a terminal, a line every tenth elsewhere.
+
+    below: what a terminal shows under the line, and others, as text, at its end.
+    """
     screen = console(stderr=True)
     job = Progress(what, total, unit)
     if screen.is_terminal:
-        with Live(job, console=screen, refresh_per_second=8, transient=True):
+        shown = Group(job, below) if below else job
+        with Live(shown, console=screen, refresh_per_second=8, transient=True):
             yield job
         return
     told = [0.0, 0.0]  # share and seconds at the last line
@@ -352,7 +326,7 @@ def progress(what: str, total: int | None = None, unit: str = "rows") -> Iterato
         share = job.done / job.total if job.total else 0.0
         if share - told[0] >= 0.1 or job.elapsed - told[1] >= 30:
             told[:] = share, job.elapsed
-            words = [word for word in (job.percent().strip(), *job.words()) if word]
+            words = [w for w in (job.percent().strip(), *job.words(), str(below)) if w]
             print(f"{job.what}: {' · '.join(words)}", file=screen.file, flush=True)
 
     job._tell = tell

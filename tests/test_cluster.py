@@ -17,6 +17,7 @@ from distributed.scheduler import KilledWorker, NoWorkerError
 from dskrobust import cluster as c
 from dskrobust.cluster import ClusterOptions, check_workers, connect, resources_of
 from dskrobust.errors import ClusterError, MemoryPlanError
+from dskrobust.events import TOPIC
 from dskrobust.plan import MIB, Resources, Workload, make_plan
 from dskrobust.robustness import pair_spec
 from dskrobust.store import SourceAddress, create_store
@@ -221,10 +222,10 @@ def test_tiles_are_told_of_once(client, store):
 
     with c.watch_tiles(client, plan, tell):
         for _ in range(2):
-            client.log_event(c.TOPIC, {"rows": [0, 1], "columns": [5, 6], "resumed": False})
+            client.log_event(TOPIC, {"rows": [0, 1], "columns": [5, 6], "resumed": False})
             for i, j in plan.tiles:
                 ranges = {"rows": list(plan.blocks[i]), "columns": list(plan.blocks[j])}
-                client.log_event(c.TOPIC, {**ranges, "resumed": i == j})
+                client.log_event(TOPIC, {**ranges, "resumed": i == j})
         assert done.wait(30)
     assert len(told) == len(plan.tiles)
     assert sum(pairs for pairs, _ in told) == plan.pairs

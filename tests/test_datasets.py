@@ -918,16 +918,19 @@ def streamed(tmp_path, kind, rows):
     elif kind == "npy":
         np.save(tmp_path / "s.npy", x)
         np.save(tmp_path / "y.npy", y)
+    elif kind == "hdf5":
+        with pytest.importorskip("h5py").File(tmp_path / "s.h5", "w") as file:
+            file["X"], file["y"] = x, y
     elif kind == "mnist":
         write_mnist(tmp_path, train=rows, test=10)
     else:
         write_cifar(tmp_path, binary_batch, ".bin", rows=rows // 24)
-    names = {"npy": "s.npy"}
+    names = {"npy": "s.npy", "hdf5": "s.h5"}
     what = names.get(kind, "s.npz" if kind.startswith("npz") else kind)
     return open_reader(what, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["npz", "npz, compressed", "npy", "mnist", "cifar10"])
+@pytest.mark.parametrize("kind", ["npz", "npz, compressed", "npy", "hdf5", "mnist", "cifar10"])
 def test_readers_hold_only_blocks(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(reader, "BLOCK_BYTES", 2**18)
     source = streamed(tmp_path, kind, 12_000)

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import DskrobustError
-from . import data, evaluate, runs, show, subsets, suspects
+from . import data, evaluate, export, issues, report, runs, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
@@ -84,7 +84,7 @@ def main() -> None:
       dskrobust subsets mnist.zarr --least 48000 --most 48000
     What the subsets do to models, and which labels are probably wrong:
       dskrobust evaluate mnist.zarr --model knn
-      dskrobust suspects mnist.zarr
+      dskrobust issues mnist.zarr
 
     A STORE is a folder (or fsspec URL) that holds data, results and the finished parts of runs
     that were interrupted.
@@ -100,7 +100,9 @@ for command in (
     subsets.subsets,
     evaluate.evaluate,
     evaluate.run_experiment,
-    suspects.suspects,
+    issues.issues,
+    report.report,
+    export.export,
     data.append,
     data.verify,
     runs.demo,

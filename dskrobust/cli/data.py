@@ -24,8 +24,8 @@ def reader_options(command: Command) -> Command:
         click.option(
             "--split", metavar="NAME", help="Array, file or column with the group of every row."
         ),
-        click.option("--y", default=None, metavar="NAME", help="Label array in an .npz (y)."),
-        click.option("--x", default=None, metavar="NAME", help="Feature array in an .npz (X)."),
+        click.option("--y", default=None, metavar="NAME", help="Label array in a file (y)."),
+        click.option("--x", default=None, metavar="NAME", help="Feature array in a file (X)."),
         click.option(
             "--labels",
             type=click.Choice(["categorical", "real", "vector"]),
@@ -61,8 +61,9 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; or a file: .npz, .npy, .csv, .csv.gz, .parquet. MNIST
-    and CIFAR-10 come from OpenML where no --source is given.
+    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .csv, .csv.gz, .parquet, .h5 or
+    .hdf5; or a folder of images, with a sub-folder per class (or train and test, with such
+    sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is given.
 
     \b
     Examples:
@@ -70,6 +71,8 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
       dskrobust ingest online-news --source ~/data --seed 1
       dskrobust ingest own.npz --x features --y labels --out own.zarr
       dskrobust ingest houses.csv --target price --labels real
+      dskrobust ingest own.h5 --x images --y labels --split fold
+      dskrobust ingest photos
     """
     from .. import terminal
     from ..datasets import open_reader
@@ -87,10 +90,11 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
 
 
 def _default_name(what: str) -> str:
-    name = what.removeprefix("openml:") if what.startswith("openml:") else Path(what).name
-    for end in (".npz", ".npy", ".csv.gz", ".csv", ".parquet"):
-        name = name.removesuffix(end)
-    return f"{name}.zarr"
+    from ..datasets import without_end
+
+    if what.startswith("openml:"):
+        return f"{what.removeprefix('openml:')}.zarr"
+    return f"{without_end(Path(what).expanduser().resolve().name)}.zarr"
 
 
 def describe(store: Store) -> None:

@@ -86,6 +86,20 @@ def where_options(command: Command) -> Command:
     for option in (
         click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
         local_options,
+        click.option("--tls-key", metavar="FILE", help="Private key of that certificate."),
+        click.option("--tls-cert", metavar="FILE", help="Our certificate, for tls:// schedulers."),
+        click.option(
+            "--tls-ca",
+            metavar="FILE",
+            help="Of the authority that signed the scheduler's certificate; without these three, "
+            "what Dask's configuration says.",
+        ),
+        click.option(
+            "--wait-for",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Workers that must have come to the scheduler before a plan is made for them.",
+        ),
         click.option(
             "--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address."
         ),

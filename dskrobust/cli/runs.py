@@ -71,7 +71,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
-        _print_plan(opened, facts)
+        _print_plan(opened, made, facts)
 
 
 def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
         "pairs": made.pairs,
         "bytes_read": made.bytes_read,
         "operations": made.operations,
+        "seconds": made.seconds,
         "peak_bytes": made.peak_bytes,
         "workers": made.resources.workers,
         "threads": made.resources.threads,
@@ -94,28 +95,17 @@ def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
     }
 
 
-def _print_plan(store: Store, facts: dict[str, Any]) -> None:
+def _print_plan(store: Store, made: Plan, facts: dict[str, Any]) -> None:
     from .. import terminal
-    from ..plan import USABLE
 
     terminal.say(f"{store.spec.name}: {facts['metric']}, {facts['labels']} labels", style="bold")
     shown = terminal.table("", "", "", text=(0, 2), quiet=(0, 2))
     shown.show_header = False
-    limit = facts["memory_limit"]
-    panels = " and ".join(f"{rows:,}" for rows in facts["panel_rows"])
-    for name, value, remark in (
-        ("workers", facts["workers"], f"of {terminal.counted(facts['threads'], 'thread')} each"),
-        ("blocks", f"{facts['blocks']:,}", f"of up to {facts['block_rows']:,} rows"),
-        ("panels", panels, "rows of either side in memory at once"),
-        ("tiles", f"{facts['tiles']:,}", _tiles_remark(facts)),
-        ("tasks", f"{facts['tasks']:,}", "in Dask's graph"),
-        ("pairs", terminal.big(facts["pairs"]), "of samples"),
-        ("prefixes", *_prefix_remark(facts)),
-        ("read", terminal.size(facts["bytes_read"]), "from the store at most, by all workers"),
-        ("operations", terminal.big(facts["operations"]), "floating-point operations at most"),
-        ("peak", terminal.size(facts["peak_bytes"]), "projected for each worker"),
-        ("limit", terminal.size(limit), f"of each worker; {USABLE:.0%} of it is usable"),
-    ):
+    for name, value, remark in made.described():
+        if name == "tiles" and facts["finished_tiles"]:
+            remark += f", {facts['finished_tiles']:,} of them finished earlier"
+        if name == "read":
+            terminal.add_row(shown, "prefixes", *_prefix_remark(facts))
         terminal.add_row(shown, name, value, remark)
     terminal.show(shown)
     if facts["computed"]:
@@ -128,11 +118,6 @@ def _prefix_remark(facts: dict[str, Any]) -> tuple[str, str]:
         return "none", f"pairs are bounded by all {columns}"
     short, long = facts["prefixes"]
     return f"{short}, {long}", f"of {columns} bound a pair first; whole rows only prove"
-
-
-def _tiles_remark(facts: dict[str, Any]) -> str:
-    found = facts["finished_tiles"]
-    return f"pairs of blocks, {found:,} of them finished earlier" if found else "pairs of blocks"
 
 
 # -- compute ---------------------------------------------------------------------------------
@@ -195,10 +180,12 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
     from .. import terminal
     from ..blas import FASTER, VARIABLE
     from ..cluster import run_scores, slow_workers
+    from ..liveview import Bounds
 
     with ExitStack() as stack:
         bar: list[Any] = []
         made: list[Plan] = []
+        bounds = Bounds()
         tiles = {"done": 0, "resumed": 0}
         work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
 
@@ -215,9 +202,11 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
             terminal.fact("plan", plan_line(plan))
             name = spec.metric.name.capitalize()
             made.append(plan)
-            bar.append(stack.enter_context(terminal.progress(name, plan.pairs, unit="")))
+            shown = terminal.progress(name, plan.pairs, unit="", below=bounds)
+            bar.append(stack.enter_context(shown))
 
         def tell(pairs: int, event: dict[str, Any]) -> None:
+            bounds.take(event)
             tiles["done"] += 1
             tiles["resumed"] += bool(event["resumed"])
             for name in work:
@@ -264,11 +253,12 @@ def plan_line(plan: Plan) -> str:
 def summarise_run(scores: Scores, address: str) -> None:
     """Say what came out of a run."""
     from .. import terminal
-    from .show import contradiction_line, group_table, load
+    from ..overview import Overview
+    from .show import group_table
 
-    loaded = load(scores)
-    terminal.show(group_table(loaded))
-    line = contradiction_line(loaded)
+    found = Overview.of(scores)
+    terminal.show(group_table(found))
+    line = found.contradiction_line()
     if line:
         terminal.say(line, style="yellow")
     assert scores.result is not None

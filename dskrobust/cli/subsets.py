@@ -99,9 +99,9 @@ def subsets(
         click.echo(json.dumps({"result": result.name, "subsets": facts}, indent=2))
         return
     from .. import terminal
-    from .show import asked_words
+    from ..overview import asked_words
 
-    terminal.say(f"{opened.spec.name}: {asked_words(result)}", style=terminal.STRONG)
+    terminal.say(f"{opened.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
     _print(opened, columns)
     if save:
         terminal.fact("saved", f"row numbers in {save}")

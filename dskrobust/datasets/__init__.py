@@ -1,17 +1,24 @@
 """Readers of official file formats, which stream into a store."""
 
 from .append import append
+from .frames import FrameRows, create_store, take
+from .images import image_files
 from .online_news import restore_features, restore_labels
-from .opening import available, ingest, open_reader
+from .opening import available, ingest, open_reader, without_end
 from .reader import Reader, ReaderOptions
 
 __all__ = [
+    "FrameRows",
     "Reader",
     "ReaderOptions",
     "append",
     "available",
+    "create_store",
+    "image_files",
     "ingest",
     "open_reader",
     "restore_features",
     "restore_labels",
+    "take",
+    "without_end",
 ]

@@ -90,7 +90,7 @@ def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOp
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
         given["target"] = origin.get("target")
-    if end.endswith(".npz"):
+    if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
         given |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
     return replace(options, **given)

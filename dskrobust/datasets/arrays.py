@@ -66,7 +66,7 @@ def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     names = [options.x, options.y, *([options.split] if options.split else [])]
     arrays = [Member.open(path, name) for name in names]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("npz", [path], arrays=names))
-    return _reader(arrays, spec, options)
+    return rows_reader(arrays, spec, options)
 
 
 def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
@@ -80,7 +80,7 @@ def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
         paths.append(_beside(path, options.split, "groups", "split"))
     arrays = [Mapped.open(p) for p in paths]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("npy", paths))
-    return _reader(arrays, spec, options)
+    return rows_reader(arrays, spec, options)
 
 
 def _beside(path: Path, name: str, what: str, option: str) -> Path:
@@ -214,7 +214,7 @@ class Mapped:
 # -- arrays to blocks --------------------------------------------------------------------------
 
 
-def _reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> StreamReader:
+def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> StreamReader:
     """Build the reader of features, labels and, where it is there, a split."""
     features, labels = arrays[:2]
     split = arrays[2] if len(arrays) > 2 else None
@@ -222,7 +222,7 @@ def _reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> Strea
     kind, shape = _label_form(labels, options)
     classes = tuple(sorted(_names(labels, MOST_CLASSES))) if labels.dtype.kind in "US" else None
     groups = None if split is None else _names(split, MOST_GROUPS)
-    image_shape, channels_last = _image_shape(features.shape[1:])
+    image_shape, channels_last = image_shape_of(features.shape[1:])
     codes = {name: code for code, name in enumerate(classes or ())}
     positions = {name: code for code, name in enumerate(groups or ())}
 
@@ -307,7 +307,7 @@ def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:
         raise InvalidDataError(f"{where} holds bytes that are no UTF-8 text: {error}") from error
 
 
-def _image_shape(shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, bool]:
+def image_shape_of(shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, bool]:
     """Return (height, width) or (channels, height, width), and whether channels are last now."""
     if len(shape) == 2:
         return shape, False

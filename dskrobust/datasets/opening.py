@@ -11,7 +11,9 @@ from ..store import Store, write_store
 from .arrays import open_npy, open_npz
 from .bundled import LOADERS, open_bundled
 from .cifar import open_cifar10
+from .hdf5 import open_hdf5
 from .idx import open_mnist
+from .images import open_images
 from .online_news import open_online_news
 from .openml import open_openml, open_openml_images
 from .reader import Reader, ReaderOptions
@@ -28,14 +30,22 @@ FILES: Mapping[str, Callable[[Path, ReaderOptions], Reader]] = {
     ".csv": open_csv,
     ".csv.gz": open_csv,
     ".parquet": open_parquet,
+    ".h5": open_hdf5,
+    ".hdf5": open_hdf5,
 }
 OPENML = "openml:"
 DEFAULT_OPTIONS = ReaderOptions()
 
 
+def without_end(name: str) -> str:
+    """Return a file's name without the end that says its format."""
+    return next((name[: -len(end)] for end in FILES if name.lower().endswith(end)), name)
+
+
 def available() -> tuple[str, ...]:
     """Return what `open_reader` takes, as it is told to users."""
-    return (*OFFICIAL, *LOADERS, f"{OPENML}NAME", *(f"a {end} file" for end in FILES))
+    files = (f"a {end} file" for end in FILES)
+    return (*OFFICIAL, *LOADERS, f"{OPENML}NAME", *files, "a folder of images")
 
 
 def open_reader(
@@ -47,8 +57,8 @@ def open_reader(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; or the path of an .npz, .npy, .csv,
-        .csv.gz or .parquet file.
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .csv,
+        .csv.gz, .parquet, .h5 or .hdf5 file; or that of a folder of images (see `image_files`).
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from
         OpenML without it.
@@ -81,6 +91,9 @@ def open_reader(
         if what.lower().endswith(end):
             path = Path(what).expanduser()
             return open_file(path if folder is None else folder / path, options)
+    path = Path(what).expanduser() if folder is None else folder / what
+    if what and path.is_dir():
+        return open_images(path, options)
     raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
 
 

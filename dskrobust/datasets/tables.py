@@ -68,7 +68,7 @@ def texts(batch: Any, name: str, where: str, first: int) -> NDArray[np.str_]:
     return values
 
 
-def _counted(table: Table, columns: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
+def counted(table: Table, columns: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
     """Yield (number of the first row, batch)."""
     first = 0
     for batch in table.batches(columns):
@@ -148,7 +148,7 @@ def _type_and_rows(table: Table, name: str, options: ReaderOptions) -> tuple[Any
 
 
 def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str, ...]:
-    parts = (texts(batch, name, table.where, a) for a, batch in _counted(table, {name: kind}))
+    parts = (texts(batch, name, table.where, a) for a, batch in counted(table, {name: kind}))
     return distinct(parts, most, f"{table.where}: column '{name}'")
 
 
@@ -163,10 +163,10 @@ def _target(table: Table, options: ReaderOptions) -> str:
             f"needed where one column is called {', '.join(TARGET_NAMES)}); there are "
             f"{_listed(names)}"
         )
-    return _known(table, options.target, "target")
+    return known_column(table, options.target, "target")
 
 
-def _known(table: Table, name: str, option: str) -> str:
+def known_column(table: Table, name: str, option: str) -> str:
     if name not in table.names:
         raise InvalidOptionError(
             f"{table.where} has no column '{name}' (option {option}) but {_listed(table.names)}"
@@ -208,12 +208,12 @@ def open_table(
     """Return the reader of any table: one column are labels, one may be the split."""
     import pyarrow as pa
 
-    split = _known(table, options.split, "split") if options.split else None
+    split = known_column(table, options.split, "split") if options.split else None
     labels = find_labels(table, options)
     if not labels.rows:
         raise SourceFileError(f"{table.where} has no rows")
     features = [n for n in table.names if n not in (labels.name, split)]
-    types, dtype = _feature_types(table, features)
+    types, dtype = feature_types(table, features)
     types[labels.name] = labels.type
     groups: tuple[str, ...] = ("all",)
     if split:
@@ -222,7 +222,7 @@ def open_table(
     codes = {group: code for code, group in enumerate(groups)}
 
     def stream() -> Iterator[Block]:
-        for first, batch in _counted(table, types):
+        for first, batch in counted(table, types):
             x = matrix(batch, features, dtype, table.where, first)
             y = labels.read(batch, table.where, first)
             if split is None:
@@ -242,7 +242,7 @@ def open_table(
     return StreamReader(options.apply(spec), labels.rows, stream)
 
 
-def _feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
+def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
     """Return the features' Arrow types and the common dtype."""
     import pyarrow as pa
 

@@ -1,7 +1,8 @@
 """Checkpoints of a step that takes long: the newest one that is whole, whatever was killed when.
 
-Every checkpoint is a numbered group of its own. Its arrays are written first, then what they are
-belongs to, in one piece of metadata: without that it does not count. Older ones go last.
+Every checkpoint is a group of its own, by number and writer: two that write at once, one of them
+perhaps a worker that was given up, never mix. Its arrays are written first, then what they are, in
+one piece of metadata: without that it does not count. Older ones go last.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
@@ -40,21 +42,21 @@ class Checkpoints:
     def _group(self, mode: str) -> zarr.Group:
         return writing.open_group(self.address.url, self.address.storage_options, mode)
 
-    def numbers(self) -> list[int]:
-        """Return the numbers of the checkpoints that are there, whole or not, rising."""
+    def names(self) -> list[str]:
+        """Return the names (number-writer) of all checkpoints, whole or not, rising."""
         try:
             group = self._group("r")[self.path]
             assert isinstance(group, zarr.Group)
-            return sorted(int(name) for name in group.group_keys() if name.isdigit())
+            return sorted(filter(_is_name, group.group_keys()), key=_number)
         except (KeyError, ValueError, TypeError):
             return []
 
     def save(self, facts: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None:
         """Write a checkpoint (plain facts, and arrays by any name), then drop the older ones."""
-        old = self.numbers()
-        number = old[-1] + 1 if old else 0
+        old = self.names()
+        number = _number(old[-1]) + 1 if old else 0
         parent = self._group("r+").require_group(self.path)
-        group = parent.create_group(str(number), overwrite=True)
+        group = parent.create_group(f"{number}-{uuid4().hex[:8]}")
         for k, array in enumerate(values.values()):
             flat = np.ascontiguousarray(array).reshape(-1)  # one that is scalar has one value
             chunk = max(1, CHUNK_BYTES // flat.itemsize)
@@ -69,19 +71,19 @@ class Checkpoints:
 
     def load(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """Return facts and arrays of the newest checkpoint that is whole; None without one."""
-        for number in reversed(self.numbers()):
+        for name in reversed(self.names()):
             with suppress(KeyError, ValueError, TypeError, StoreError):
-                return self._read(number)
+                return self._read(name)
         return None
 
-    def _read(self, number: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        group = self._group("r")[f"{self.path}/{number}"]
+    def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        group = self._group("r")[f"{self.path}/{name}"]
         meta: Any = group.attrs[KEY]
         found = {}
-        for k, (name, shape) in enumerate(meta["shapes"].items()):
+        for k, (key, shape) in enumerate(meta["shapes"].items()):
             array = group[str(k)]  # type: ignore[index]
             assert isinstance(array, zarr.Array)
-            found[name] = arrays.read_plain(array).reshape(shape)
+            found[key] = arrays.read_plain(array).reshape(shape)
         return dict(meta["facts"]), found
 
     def clear(self) -> None:
@@ -93,3 +95,11 @@ class Checkpoints:
             group = self._group("r+")
             if name in group:
                 del group[name]
+
+
+def _number(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def _is_name(name: str) -> bool:
+    return name.partition("-")[0].isdigit()

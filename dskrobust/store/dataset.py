@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from .. import display
 from ..errors import InvalidDataError, StaleResultsError, StoreError
 from . import arrays, writing
 from .spec import Block, StoreSpec, Summary
@@ -120,6 +121,7 @@ class Store:
     ) -> None:
         self.url, self.group = url, group
         self.options = dict(options or {})
+        self._opened: dict[str, zarr.Array[Any]] = {}
         meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if not meta:
             raise StoreError(f"{url} is a Zarr group but not a dskrobust store; use create_store")
@@ -254,6 +256,12 @@ class Store:
         }
 
     def _array(self, name: str) -> zarr.Array[Any]:
+        """Return an array, opened once: in object stores that takes two requests."""
+        if name not in self._opened:
+            self._opened[name] = self._open_array(name)
+        return self._opened[name]
+
+    def _open_array(self, name: str) -> zarr.Array[Any]:
         link = self._meta["links"].get(name)
         if link is None:
             array = self.group[name]
@@ -268,6 +276,27 @@ class Store:
         if not isinstance(array, zarr.Array):
             raise StoreError(f"{self.url}: '{name}' is not an array")
         return array
+
+    def _repr_html_(self) -> str:
+        from .results import find_results
+
+        row, counts = self.row_shape("features")[1], self.summary.groups
+        groups = (f"{name} {counts[k].rows:,}" for k, name in enumerate(self.groups) if k in counts)
+        classes = self.spec.classes
+        named = f"{len(classes)} classes: {', '.join(classes[:10])}" if classes else ""
+        row_bytes = self.columns * row.itemsize
+        held, unit = (display.size(n * row_bytes) for n in (self.rows, self.unit_rows))
+        facts: list[display.Cell] = [
+            ("features", f"{self.rows:,} × {self.columns:,} {row}", held),
+            ("labels", self.spec.label_kind, named + ", …" * bool(classes and classes[10:])),
+            ("groups", ", ".join(groups), ""),
+            ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
+        ]
+        for result in find_results(self):
+            state = "" if result.covers(self) else f", of {result.rows:,} rows of earlier data"
+            date = display.moment(result.facts.get("date"))
+            facts.append(("scores", str(result.parameters["metric"]), f"{date}{state}"))
+        return display.card(self.spec.name, self.url, display.facts(facts))
 
     def __repr__(self) -> str:
         kind = self.spec.label_kind

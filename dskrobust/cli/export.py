@@ -1,0 +1,43 @@
+"""The command `export`: results as a table for other programs."""
+
+from __future__ import annotations
+
+import click
+
+from .options import asked_result, metric_options, store_argument
+
+
+@click.command()
+@store_argument
+@click.option("--out", "-o", required=True, type=click.Path(dir_okay=False), metavar="FILE",
+              help="The new file: .parquet, .csv or .csv.gz.")  # fmt: skip
+@metric_options
+@click.option("--by-group", is_flag=True, help="Also Q, reach and witness against every group.")
+def export(
+    store: str,
+    out: str,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    by_group: bool,
+) -> None:
+    """Write the results as a table, one row per sample.
+
+    Columns: row, split, label (by name), robustness, lipschitz (Q), reach and witness.
+
+    \b
+    Examples:
+      dskrobust export mnist.zarr --out scores.parquet
+      dskrobust export news.zarr --out scores.csv --by-group
+    """
+    from .. import terminal
+    from ..export import check_path, score_frames, write_frames
+    from ..scores import read_scores
+    from ..store import open_store
+
+    path = check_path(out)
+    opened = open_store(store)
+    scores = read_scores(opened, asked_result(opened, metric, labels, label_bound))
+    with terminal.progress(f"Writing {out}", scores.rows) as job:
+        write_frames(score_frames(scores, by_group), path, progress=job.add)
+    terminal.fact("saved", f"{scores.rows:,} rows in {out}")

@@ -1,0 +1,136 @@
+"""The command `issues`: samples whose labels are probably wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import absolute, cluster_options, json_option, store_argument, where_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..cluster import ClusterOptions
+    from ..store import Store
+
+
+@click.command()
+@store_argument
+@click.option("--top", "-n", type=click.IntRange(1), default=20, show_default=True,
+              help="How many samples to list.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1), metavar="SCORE",
+              help="Largest score of an issue (0.4).")  # fmt: skip
+@click.option("--metric", "-m", metavar="METRIC", help="As of `compute`; euclidean by default.")
+@where_options
+@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+              help="Write the list of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
+@json_option
+def issues(
+    store: str,
+    top: int,
+    threshold: float | None,
+    metric: str | None,
+    out: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """List samples whose labels are probably wrong, the worst first.
+
+    A label is suspicious where the nearest neighbour of another label is much closer than that of
+    its own label (the ratio), and where the sample is the witness of many others. The score joins
+    both, from 0 (does not fit) to 1; no model is trained. What is computed is kept in the store.
+
+    \b
+    Examples:
+      dskrobust issues mnist.zarr --top 50
+      dskrobust issues mnist.zarr --out issues.csv
+    """
+    from ..export import check_path, write_frames
+    from ..label_issues import THRESHOLD, find_label_issues
+    from ..mislabelled import label_quality
+    from ..store import open_store
+
+    path = check_path(out) if out else None
+    options = cluster_options(**where)
+    opened = open_store(absolute(store))
+    chosen = metric or "euclidean"
+    label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
+    _search(opened, chosen, options)
+    found = find_label_issues(
+        opened, metric=chosen, threshold=THRESHOLD if threshold is None else threshold
+    )
+    if path:
+        write_frames([found], path)
+    if as_json:
+        click.echo(json.dumps(_plain(found.head(top)), indent=2))
+        return
+    _print(found, top)
+    if path:
+        from .. import terminal
+
+        terminal.fact("saved", str(path))
+
+
+def _search(store: Store, metric: str, options: ClusterOptions) -> None:
+    """Run what the store does not hold yet: nearest samples of another and of the same label."""
+    from ..labels import LabelMap
+    from ..mislabelled import SAME
+    from ..robustness import pair_spec
+    from ..store import matching
+    from .runs import run
+
+    for labels in (LabelMap("categorical"), SAME):
+        spec = pair_spec(store, metric, labels)
+        if not any(r.covers(store) for r in matching(store, spec.parameters())):
+            run(store, spec, options)
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain values; what is missing or infinite is None."""
+    import numpy as np
+
+    cells = table.replace([np.inf, -np.inf], np.nan).astype(object)
+    return list(cells.where(cells.notna(), None).to_dict("records"))
+
+
+def _print(found: pd.DataFrame, top: int) -> None:
+    from .. import terminal
+
+    count = int(found["is_issue"].sum())
+    terminal.say(
+        f"{count:,} of {terminal.counted(len(found), 'label')} probably wrong",
+        style=terminal.STRONG,
+    )
+    shown = terminal.table(
+        "score", "row", "label", "suggested", "witness", "at", "same", "at", "limits",
+        text=(2, 3), quiet=(5, 7),
+    )  # fmt: skip
+    for facts in _plain(found.head(top)):
+        terminal.add_row(
+            shown,
+            "–" if facts["score"] is None else f"{facts['score']:.3f}",
+            facts["row"],
+            facts["given_label"],
+            *(_shown(facts[name]) for name in ("suggested_label", "witness", "witness_distance")),
+            *(_shown(facts[name]) for name in ("nearest_same", "same_distance")),
+            f"{facts['witness_of']:,}",
+            style=None if facts["is_issue"] else terminal.QUIET,
+        )
+    terminal.show(shown)
+    terminal.say(
+        "Score: 0 where the label does not fit its surroundings, 1 where it does. Witness and "
+        "same: the nearest samples of another label and of the same, and how far they are. "
+        "Limits: how many samples have this one as witness. –: there is none in its group. "
+        "Pale: no issue.",
+        style=terminal.QUIET,
+    )
+
+
+def _shown(value: Any) -> Any:
+    from .. import terminal
+
+    if value is None:
+        return "–"
+    return terminal.number(value) if isinstance(value, float) else value

@@ -1,0 +1,133 @@
+"""HDF5 files: data sets of features, labels and groups, read by rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..store import LazyRows, StoreSpec
+from .arrays import rows_reader
+from .reader import ReaderOptions, StreamReader, provenance, source_errors
+
+MOST_NAMES = 12  # that a message lists
+
+
+def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
+    """Return the reader of an HDF5 file; shapes are those of `open_npz`.
+
+    Names of data sets may be paths, such as ``train/images``. No data set is held as a whole.
+
+    Raises
+    ------
+    SourceFileError
+        For a file that is no HDF5 file, or a missing data set.
+    InvalidDataError
+        For data sets that are neither numbers nor text, or of different lengths.
+    """
+    options.allow("an HDF5 file", "x", "y", "split")
+    names = [options.x, options.y, *([options.split] if options.split else [])]
+    arrays = [Hdf5Rows.open(path, name) for name in names]
+    spec = StoreSpec(path.stem, "categorical", provenance=provenance("hdf5", [path], arrays=names))
+    return rows_reader(arrays, spec, options)
+
+
+@dataclass(frozen=True)
+class Hdf5Rows(LazyRows):
+    """A data set of an HDF5 file, which is opened while rows are read."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"data set '{self.name}' of {self.path}"
+
+    @classmethod
+    def open(cls, path: Path, name: str) -> Hdf5Rows:
+        """Look up a data set in a file."""
+        with _opened(path) as file:
+            found = file.get(name)
+            if found is None or not hasattr(found, "dtype"):
+                raise SourceFileError(
+                    f"{path} has no data set '{name}' but {_listed(file)}; name the data sets with "
+                    "the options x, y and split"
+                )
+            return cls.of(found)
+
+    @classmethod
+    def of(cls, data_set: Any) -> Hdf5Rows:
+        """Describe a data set of an opened file."""
+        import h5py
+
+        if not isinstance(data_set, h5py.Dataset):
+            raise InvalidOptionError(
+                f"{data_set!r} is no data set; give one of those in it, such as file['X']"
+            )
+        found = cls(
+            Path(data_set.file.filename), str(data_set.name), data_set.shape, _dtype(data_set)
+        )
+        if not found.shape or not found.shape[0]:
+            raise InvalidDataError(
+                f"{found.where} has the shape {found.shape}; there are no rows in it"
+            )
+        return found
+
+    def read(self, lo: int, hi: int) -> NDArray[Any]:
+        """Return rows lo:hi."""
+        with _opened(self.path) as file:
+            data_set = file[self.name]
+            if self.dtype.kind != "U":
+                return np.asarray(data_set[lo:hi])
+            try:
+                return np.asarray(data_set.asstr()[lo:hi]).astype(str)
+            except UnicodeDecodeError as error:
+                raise InvalidDataError(
+                    f"{self.where} holds bytes that are no UTF-8 text"
+                ) from error
+
+    def slices(self, step: int) -> Generator[NDArray[Any]]:
+        """Yield runs of `step` rows, shape (step, ...); the last one is shorter."""
+        for a in range(0, self.shape[0], step):
+            yield self.read(a, min(a + step, self.shape[0]))
+
+
+def _dtype(data_set: Any) -> np.dtype[Any]:
+    """Return the dtype that rows are read in; text of any kind becomes str."""
+    import h5py
+
+    if h5py.check_string_dtype(data_set.dtype) is not None:
+        return np.dtype("U1")
+    dtype = np.dtype(data_set.dtype)
+    if dtype.kind not in "biuf":
+        raise InvalidDataError(
+            f"data set '{data_set.name}' of {data_set.file.filename} has dtype {dtype}; save it as "
+            "numbers or text"
+        )
+    return dtype
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise SourceFileError(f"{path} needs h5py: pip install 'dskrobust[formats]'") from error
+    with source_errors(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        yield file
+
+
+def _listed(file: Any) -> str:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return (", ".join(names[:MOST_NAMES]) or "none") + more

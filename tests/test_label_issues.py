@@ -1,0 +1,187 @@
+"""The ranked table of labels that are probably wrong, and the command `issues`."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
+from strategies import data_sets
+
+import dskrobust as dr
+from dskrobust import cli
+from dskrobust.errors import InvalidOptionError
+
+COLUMNS = ["row", "split", "is_issue", "score", "given_label", "suggested_label", "witness"]
+COLUMNS += ["witness_distance", "nearest_same", "same_distance", "ratio", "witness_of"]
+WRONG = 7  # a sample amid the other class
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Two distant classes, a wrong label, and a class with a single sample."""
+    rng = np.random.default_rng(5)
+    y = np.repeat(["cat", "dog"], 30)
+    X = rng.normal(size=(60, 3)) + 20 * (y == "dog")[:, None]
+    y[WRONG] = "dog"
+    return np.vstack([X, [[50.0, 50, 50]]]), np.append(y, "owl")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory, made):
+    url = str(tmp_path_factory.mktemp("labels") / "s.zarr")
+    dr.label_quality(dr.create_store(url, *made)).write()
+    return url
+
+
+@settings(max_examples=20)
+@given(made=data_sets(labels=("categorical",)))
+def test_every_row_is_there_and_agrees_with_the_search(made):
+    found = dr.label_quality(made.X, made.y, made.split, scale=made.scale).compute()
+    table = dr.find_label_issues(made.X, made.y, made.split, scale=made.scale)
+    assert list(table.columns) == COLUMNS
+    assert sorted(table["row"]) == list(range(len(made.y)))
+    rows = table["row"].to_numpy()
+    np.testing.assert_array_equal(table["score"], found.score[rows])
+    known = table["score"].dropna()
+    assert known.is_monotonic_increasing
+    assert known.between(0, 1).all()
+    assert table["score"].notna().sum() == (found.same >= 0).sum()
+    ties = table["score"].diff() == 0
+    assert (table["row"].diff()[ties] > 0).all()
+    names = np.array([str(label) for label in made.y])
+    assert table["given_label"].tolist() == names[rows].tolist()
+    asked = table.dropna(subset="witness")
+    assert asked["suggested_label"].tolist() == names[asked["witness"].astype(int)].tolist()
+    assert (asked["given_label"] != asked["suggested_label"]).all()
+    issues = table[table["is_issue"]]
+    assert (issues["score"] <= 0.4).all()
+    score = table.set_index("row")["score"]
+    assert (issues["score"].to_numpy() <= score[issues["witness"].astype(int)].to_numpy()).all()
+
+
+def test_wrong_digits_are_found_with_their_labels():
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(y), 54, replace=False)
+    noisy = y.copy()
+    noisy[wrong] = (y[wrong] + rng.integers(1, 10, 54)) % 10
+    table = dr.find_label_issues(dr.sample_robustness(X, noisy))
+    is_wrong = np.isin(table["row"], wrong)
+    assert average_precision_score(is_wrong, -table["score"]) > 0.97
+    hits = table["is_issue"] & is_wrong
+    assert hits.sum() >= 52
+    assert table["is_issue"].sum() <= 70
+    suggested = table.loc[hits, "suggested_label"].astype(int)
+    assert (suggested == y[table.loc[hits, "row"]]).mean() > 0.95
+
+
+def test_the_wrong_label_comes_first(made):
+    table = dr.find_label_issues(*made)
+    first, last = table.iloc[0], table.iloc[-1]
+    assert (first["row"], first["given_label"], first["suggested_label"]) == (WRONG, "dog", "cat")
+    assert first["is_issue"]
+    assert table["is_issue"].sum() == 1
+    assert (last["row"], last["given_label"], last["is_issue"]) == (60, "owl", False)
+    assert last[["score", "nearest_same", "same_distance", "ratio"]].isna().all()
+    assert dr.find_label_issues(*made, count=3).equals(table.head(3))
+    assert not dr.find_label_issues(*made, threshold=0)["is_issue"].any()
+
+
+def test_both_of_a_contradiction_are_issues():
+    X = np.array([[0.0], [1.0], [9.0], [9.0], [20.0], [21.0]])
+    table = dr.find_label_issues(X, [0, 0, 0, 1, 1, 1], threshold=0)
+    assert sorted(table.loc[table["is_issue"], "row"]) == [2, 3]
+
+
+def test_scores_of_anything_will_do(made, url, raise_if_dask_computes):
+    expected = dr.find_label_issues(*made)
+    store = dr.open_store(url)
+    stored = [url, store, dr.sample_robustness(store), dr.label_quality(store)]
+    lazy = dr.sample_robustness(*made)
+    for data in (*stored, lazy, lazy.compute(), dr.label_quality(*made), dr.label_quality(lazy)):
+        pd.testing.assert_frame_equal(dr.find_label_issues(data), expected)
+    with raise_if_dask_computes():
+        dr.label_quality(lazy)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"threshold": 1.5}, "threshold must lie between 0 and 1, but is 1.5"),
+        ({"threshold": float("nan")}, "threshold must lie"),
+        ({"count": -1}, "count must not be negative, but is -1"),
+    ],
+)
+def test_bad_options_are_refused(made, given, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        dr.find_label_issues(*made, **given)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(url):
+    """Run the command on a store whose results are all there; return standard output."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli.main, ["issues", url, *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        assert result.stderr == ""
+        return result.stdout
+
+    return run
+
+
+def test_the_command_lists_the_worst(call):
+    lines = call("--top", 3).splitlines()
+    assert lines[0] == "1 of 61 labels probably wrong"
+    (head,) = (k for k, line in enumerate(lines) if "suggested" in line)
+    listed = [line.split() for line in lines[head + 1 :] if line.strip()[:2] == "0."]
+    assert len(listed) == 3
+    assert listed[0][1:4] == [str(WRONG), "dog", "cat"]
+    assert "Pale: no issue." in " ".join(lines)
+    (alone,) = (x.split() for x in call("--top", 61).splitlines() if "owl" in x.split())
+    assert (alone[0], alone[1], alone[-3:-1]) == ("–", "60", ["–", "–"])
+
+
+def test_json(call, url):
+    first, *others = json.loads(call("--json", "--top", 61))
+    assert len(others) == 60
+    expected = dr.find_label_issues(url).iloc[0].to_dict()
+    assert first == expected
+    assert others[-1]["score"] is others[-1]["nearest_same"] is others[-1]["ratio"] is None
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz", "all.parquet"])
+def test_all_samples_are_written(call, url, tmp_path, name):
+    out = tmp_path / name
+    assert f"saved       {out}" in call("--out", out, "--top", 2)
+    table = pd.read_parquet(out) if name.endswith("t") else pd.read_csv(out)
+    expected = dr.find_label_issues(url)
+    pd.testing.assert_frame_equal(table.astype(expected.dtypes), expected)
+
+
+def test_a_threshold_can_be_given(call):
+    assert call("--threshold", 0.0, "--top", 1).startswith("0 of 61 labels probably wrong")
+
+
+def test_real_labels_are_refused(tmp_path):
+    X = np.arange(20.0)[:, None]
+    store = dr.create_store(str(tmp_path / "r.zarr"), X, X[:, 0] / 7)
+    result = CliRunner().invoke(cli.main, ["issues", store.url])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("has real labels; which of them are wrong can be told for categories only")
+
+
+def test_what_is_missing_is_computed_first(tmp_path, made):
+    fresh = dr.create_store(str(tmp_path / "f.zarr"), *made)
+    asked = ["issues", fresh.url, "--json", "--workers", "1", "--no-dashboard", "--top", "1"]
+    result = CliRunner().invoke(cli.main, asked)
+    assert result.exit_code == 0, result.output
+    assert '"row": 7' in result.stdout

@@ -1,0 +1,106 @@
+"""The sampler of imbalanced-learn: what it keeps, in pipelines, and its own checks."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from imblearn.pipeline import make_pipeline
+from imblearn.utils.estimator_checks import estimator_checks_generator
+from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import dskrobust as dr
+from dskrobust.errors import InvalidOptionError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    keep = np.flatnonzero((y != 8) | (np.arange(len(y)) % 3 == 0))[:600]
+    return X[keep], y[keep]
+
+
+CHECKS = list(estimator_checks_generator(dr.RobustnessSampler(), legacy=True))
+
+
+@parametrize_with_checks([dr.RobustnessSampler()])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(("sampler", "check"), CHECKS, ids=[str(k) for k in range(len(CHECKS))])
+def test_imbalanced_learn_takes_it_for_a_sampler(sampler, check):
+    check(sampler)
+
+
+@pytest.mark.parametrize("keep", ["least", "most"])
+def test_classes_become_as_small_as_the_smallest(digits, keep):
+    X, y = digits
+    sampler = dr.RobustnessSampler(keep=keep, scale=1 / 16)
+    _, kept = sampler.fit_resample(X, y)
+    smallest = np.bincount(y).min()
+    assert np.bincount(kept).tolist() == [smallest] * 10
+    robustness = dr.sample_robustness(X, y, scale=1 / 16).compute().robustness
+    np.testing.assert_array_equal(sampler.robustness_, robustness)
+    for label in range(10):
+        chosen = robustness[sampler.sample_indices_[y[sampler.sample_indices_] == label]]
+        ranked = np.sort(robustness[y == label])
+        expected = ranked[:smallest] if keep == "least" else ranked[-smallest:]
+        np.testing.assert_array_equal(np.sort(chosen), expected)
+
+
+@pytest.mark.parametrize("size", [450, 0.75])
+def test_a_size_is_of_all_classes_together(digits, size):
+    X, y = digits
+    least = dr.RobustnessSampler(keep="least", size=size)
+    X_least, y_least = least.fit_resample(X, y)
+    subset = dr.least_robust(dr.sample_robustness(X, y), 450).compute()
+    np.testing.assert_array_equal(least.sample_indices_, np.sort(subset.indices))
+    np.testing.assert_array_equal(X_least, X[least.sample_indices_])
+    np.testing.assert_array_equal(y_least, y[least.sample_indices_])
+    rest = dr.RobustnessSampler(keep="most", size=150)
+    rest.fit_resample(X, y)
+    both = np.union1d(rest.sample_indices_, least.sample_indices_)
+    np.testing.assert_array_equal(both, np.arange(600))
+
+
+def test_frames_and_text_stay_what_they_are(digits):
+    X, y = digits
+    frame = pd.DataFrame(X, columns=[f"pixel {k}" for k in range(64)])
+    names = np.array([f"digit {label}" for label in y])
+    kept, labels = dr.RobustnessSampler(sampling_strategy={"digit 1": 5}).fit_resample(frame, names)
+    assert type(kept) is type(frame)
+    assert list(kept.columns) == list(frame.columns)
+    assert (labels == "digit 1").sum() == 5
+    assert (labels == "digit 2").sum() == (y == 2).sum()
+
+
+def test_in_a_pipeline(digits):
+    X, y = digits
+    model = make_pipeline(dr.RobustnessSampler(size=0.9), KNeighborsClassifier(1))
+    assert cross_val_score(model, X, y, cv=3).mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep": "some"}, "keep must be most or least, not 'some'"),
+        ({"size": 0}, "from 1 to 600 or a share up to 1.0, not 0"),
+        ({"size": 601}, "not 601"),
+        ({"size": 1.5}, "not 1.5"),
+        ({"size": 5, "sampling_strategy": "all"}, "either size or sampling_strategy"),
+    ],
+)
+def test_bad_parameters_are_refused(digits, given, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        dr.RobustnessSampler(**given).fit_resample(*digits)
+
+
+def test_without_imbalanced_learn_the_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "dskrobust.sampler")
+    monkeypatch.setitem(sys.modules, "imblearn.under_sampling.base", None)
+    with pytest.raises(ImportError, match=r"pip install 'dskrobust\[imblearn\]'"):
+        _ = dr.RobustnessSampler
