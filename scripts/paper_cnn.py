@@ -2,7 +2,7 @@
 
     python scripts/paper_cnn.py cifar10.zarr                 # on this machine's GPUs
     python scripts/paper_cnn.py cifar10.zarr --scheduler tcp://10.0.0.1:8786
-    python scripts/paper_cnn.py cifar10.zarr --small         # a 25th of the images, on the CPU
+    python scripts/paper_cnn.py cifar10.zarr --small         # a 50th of the images, on the CPU
 
 The store needs results (`dskrobust ingest cifar10`, then `dskrobust compute`). The experiments are
 the TOML files in notebooks/experiments, which `dskrobust run` takes too. Finished steps and
@@ -43,7 +43,7 @@ from dskrobust.store import current_results
 
 PAPER = "tables-cnn.toml"
 SMALL = "cnn-small.toml"
-EVERY = {"train": 25, "test": 10}  # which images a small store has
+EVERY = {"train": 50, "test": 10}  # which images a small store has
 SHOWN = 5  # most and least robust samples of a class (Figure 5)
 
 WORD = {
@@ -56,7 +56,7 @@ to is said below.""",
     True: """\
 This is no reproduction: it has every {train}th training image of CIFAR-10 and every {test}th test
 image, with the robustness of this slice, and few trials, so that it runs on a CPU. Numbers are not
-those of the paper's tables (25 times the data); what can be looked at are its observations.""",
+those of the paper's tables ({train} times the data); what can be looked at are its observations.""",
 }
 
 
@@ -175,6 +175,8 @@ def main() -> None:
     if options.small:
         store = slice_of(store, options.slice)
     wanted = [n for n in options.tables if n in ((2, 3) if options.small else (2, 3, 4))]
+    if not wanted:
+        raise SystemExit("with --small there are Tables 2 and 3 only")
     tables = [t for t in read_paper(NOTEBOOKS / "paper" / PAPER) if t.number in wanted]
     out = options.out or NOTEBOOKS / "results" / f"tables-2-4{'-small' * options.small}.md"
     made: dict[str, Evaluation] = {}
@@ -235,7 +237,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("store", help="of CIFAR-10, with results")
     parser.add_argument("--tables", type=int, nargs="+", default=[2, 3, 4], choices=(2, 3, 4))
     parser.add_argument("--scheduler", metavar="ADDRESS")
-    parser.add_argument("--small", action="store_true", help="on the CPU, with a 25th of the data")
+    parser.add_argument("--small", action="store_true", help="on the CPU, with a 50th of the data")
     parser.add_argument("--slice", type=Path, default=Path("cifar10-small.zarr"), metavar="STORE",
                         help="where --small keeps its data")  # fmt: skip
     parser.add_argument("--out", type=Path)

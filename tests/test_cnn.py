@@ -3,6 +3,7 @@
 import shutil
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,31 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 import dskrobust as dr
 from dskrobust import cli
 from dskrobust.cli.evaluate import _swept
-from dskrobust.errors import ClusterError, InvalidOptionError, MemoryPlanError
+from dskrobust.errors import (
+    ClusterError,
+    EvaluationError,
+    InvalidDataError,
+    InvalidOptionError,
+    MemoryPlanError,
+)
 from dskrobust.evaluation import measures, running
 from dskrobust.evaluation.cnn import run as cnn_run
 from dskrobust.evaluation.cnn import sessions
 from dskrobust.evaluation.cnn.model import Network
 from dskrobust.evaluation.models import Problem
 from dskrobust.evaluation.protocol import performance_matrix, trimmed_mean
+from dskrobust.store import arrays
 
 torch = pytest.importorskip("torch")
 
+from dskrobust.evaluation.cnn import networks  # noqa: E402
 from dskrobust.evaluation.cnn.training import Training, Trials, parameter_count  # noqa: E402
 
 TINY = "torch:own_networks.Tiny"
@@ -80,6 +89,19 @@ def make(url, *models, **given):
     return dr.evaluate(url, models=models or [tiny({"epochs": [2, 5]})], **given)
 
 
+@pytest.fixture(scope="module")
+def computed(scored, here, tmp_path_factory):
+    """The digits with the experiment of `make` in them, and that one's table."""
+    url = shutil.copytree(scored, tmp_path_factory.mktemp("computed") / "d.zarr").__str__()
+    return url, make(url, client=here).table
+
+
+@pytest.fixture
+def done(computed, tmp_path):
+    """A copy of a store with the finished experiment of `make`."""
+    return shutil.copytree(computed[0], tmp_path / "done.zarr").__str__()
+
+
 # -- sessions, with made-up models -------------------------------------------------------------
 
 
@@ -126,6 +148,9 @@ class Memory:
 
     def load(self):
         return self.kept
+
+    def clear(self):
+        self.kept = None
 
     def tell(self, event):
         self.events.append((event["session"], event["epoch"]))
@@ -232,6 +257,8 @@ WAYS = {
     every=st.sampled_from([1, 2, 5]),
     curves=st.booleans(),
 )
+@example(way="best-weights", seed=0, kills=[12], every=5, curves=False)  # in the second session
+@example(way="search", seed=0, kills=[26], every=2, curves=False)
 def test_what_is_killed_comes_to_the_same(way, seed, kills, every, curves):
     table = np.random.default_rng(seed).random((6, 61))
     losses = lambda s, e: table[s, e]  # noqa: E731
@@ -253,13 +280,44 @@ def test_what_is_killed_comes_to_the_same(way, seed, kills, every, curves):
     assert redone <= len(kills) * every
 
 
+def test_a_checkpoint_of_other_models_is_dropped(monkeypatch):
+    """As where a user's module was changed: else every run would fail on it."""
+    memory = Memory()
+    memory.left = 6
+    with pytest.raises(KeyboardInterrupt):
+        WAYS["plain"](bench(valley(3), memory))
+
+    def load_state(self, state):
+        raise InvalidDataError("w of (2,) numbers are not of these models")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fake, "load_state", load_state)
+        with pytest.raises(EvaluationError, match="its checkpoint is of other models: w of"):
+            WAYS["plain"](bench(valley(3), memory))
+    memory.left = np.inf
+    assert WAYS["plain"](bench(valley(3), memory)).facts["epochs"] == 3
+    assert memory.events[-12:] == [("second", e) for e in range(1, 13)]  # from the beginning
+
+
+def test_of_models_that_are_through_a_checkpoint_has_only_what_they_said():
+    memory = Memory()
+    sessions.best_weights(bench(valley(3), memory), [0, 1], [3, 4, 5], 10)
+    names = set(memory.kept[1])
+    assert {"first/log", "second/log", "second/state/w", "second/best/w"} <= names
+    assert not [name for name in names if name.startswith(("first/state", "first/means"))]
+    again = bench(valley(3), memory)
+    sessions.best_weights(again, [0, 1], [3, 4, 5], 10)
+    assert again._arrays == {}  # not kept a second time
+    assert again._sessions["first"]._state is None
+
+
 # -- the table and the matrices ----------------------------------------------------------------
 
 
-def test_all_trials_are_one_job_and_a_row_each(url, here):
-    found = make(url, client=here).compute()
+def test_all_trials_are_one_job_and_a_row_each(computed):
+    url, table = computed
+    found = make(url)
     assert [str(job) for job in found.jobs] == ["tiny x", "tiny x_L"]
-    table = found.table
     assert list(table) == [
         "train", "test", "model", "epochs", "trial", "seed", "loss", "acc", "balanced_loss",
     ]  # fmt: skip
@@ -272,10 +330,10 @@ def test_all_trials_are_one_job_and_a_row_each(url, here):
     assert make(url, trials=4).finished() == 0
 
 
-def test_rows_are_those_of_the_models(url, here):
+def test_rows_are_those_of_the_models(computed):
     """By hand: the trials' own seeds, trained alone for two epochs."""
-    found = make(url, train={"x": "train"}, client=here)
-    table = found.table.query("epochs == 2 and test == 't_L'")
+    url, table = computed
+    table = table.query("train == 'x' and epochs == 2 and test == 't_L'")
     store = dr.open_store(url)
     train = np.flatnonzero(store.split == "train")
     least = np.sort(dr.least_robust(dr.sample_robustness(store), 20, "test"))
@@ -293,9 +351,9 @@ def test_rows_are_those_of_the_models(url, here):
         assert own != pytest.approx(row["loss"], rel=1e-3)
 
 
-def test_fewer_epochs_and_fewer_trials_are_read_off(url, here):
+def test_fewer_epochs_and_fewer_trials_are_read_off(computed, url, here):
     x = {"train": {"x": "train"}, "client": here}
-    wide = make(url, **x).table.query("epochs == 5 and trial <= 2").reset_index(drop=True)
+    wide = computed[1].query("train == 'x' and epochs == 5 and trial <= 2").reset_index(drop=True)
     narrow = make(url, tiny({"epochs": [5]}), trials=2, **x).table
     pd.testing.assert_frame_equal(wide, narrow)
     found = make(url, tiny(max_epochs=5, first=1), **x).table.query("epochs == 5 and trial <= 2")
@@ -313,8 +371,8 @@ def test_where_it_runs_is_no_part_of_what_a_record_is(url):
     assert not {j.name for j in other} & set(names)
 
 
-def test_epochs_are_chosen_by_loss(url, here):
-    found = make(url, client=here)
+def test_epochs_are_chosen_by_loss(computed):
+    found = make(computed[0])
     matrix = found.matrix()
     table = found.table
     means = table[table["test"] == "t"].groupby(["train", "epochs"])["loss"].agg(trimmed_mean)
@@ -346,14 +404,14 @@ def test_loss_may_choose_either_way(loss_high, chosen):
         performance_matrix(table, loss_high=False, loss="balanced_loss")
 
 
-def test_records_of_before_have_no_balanced_loss(url, here):
-    found = make(url, client=here).compute()
+def test_records_of_before_have_no_balanced_loss(done):
+    found = make(done).compute()
     for job in found.jobs:
         record = found.records.load(job.name)
         record["rows"] = [{k: v for k, v in r.items() if k != "balanced_loss"}
                           for r in record["rows"]]  # fmt: skip
         found.records.save(job.name, record)
-    again = make(url).compute()
+    again = make(done).compute()
     assert again.table["balanced_loss"].isna().all()
     assert again.table["balanced_loss"].dtype == np.float64
     np.testing.assert_array_equal(again.matrix().loss, found.matrix().loss)
@@ -371,7 +429,7 @@ def test_balanced_losses_are_means_of_class_means(seed, n, c):
 # -- sessions on data --------------------------------------------------------------------------
 
 
-def test_epochs_are_found(url, here):
+def test_epochs_are_found(url, computed, here):
     model = tiny(first=2, patience=1, max_epochs=10, curves=True, train_probabilities=True)
     found = make(url, model, client=here).compute()
     assert found.failures == []
@@ -400,13 +458,15 @@ def test_epochs_are_found(url, here):
     assert len(found.true_class_probability("x_L", of="train")) == 60
     with pytest.raises(InvalidOptionError, match="no model has probabilities of test samples for"):
         found.true_class_probability("y")
-    plain = make(url, client=here)
+    plain = make(computed[0])
     assert plain.curves.empty
     with pytest.raises(InvalidOptionError, match="with the option train_probabilities = true"):
         plain.true_class_probability("x", of="train")
 
 
-def test_the_papers_networks(url, here):
+def test_the_papers_networks(url, here, monkeypatch):
+    """With eight layers for 56; those are trained in test_cnn_training."""
+    monkeypatch.setitem(networks.NETWORKS, "resnet56", partial(networks.ResNet, n=1))
     rows = {"train": {"x": np.arange(16)}, "test": {"t": np.arange(100, 116)}, "trials": 1}
     small = dr.Model("cnn", {"epochs": [1, 2]}, options=CPU)
     deep = dr.Model("resnet56", options={**CPU, "max_epochs": 5, "first": 1})
@@ -562,6 +622,27 @@ def test_a_worker_that_sees_no_device_is_named(url, with_gpu, monkeypatch):
     assert "worker tcp://" in str(caught.value)
 
 
+def test_memory_that_torch_keeps_is_free(monkeypatch):
+    """It does not give back what an earlier run had, which the device then counts as taken."""
+    problem = Problem(True, 64, {"x": 9}, {"t": 9}, 10, (8, 8), 1, trials=2)
+    model = Network(dr.Model("cnn"))
+    for name, value in (("memory_reserved", 9 * 2**30), ("memory_allocated", 2**20)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**20, 80 * 2**30))
+    assert model.lacks(problem) == ""
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2**20)
+    assert "has 1 MiB free on its GPU, and training takes about" in model.lacks(problem)
+
+
+def test_a_gpu_without_memory_is_a_line():
+    with (
+        pytest.raises(EvaluationError, match=r"run fewer trials, .* \(CUDA out of memory\.\)$"),
+        cnn_run.memory_in_a_line(),
+    ):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nGPU 0 has a capacity of")
+
+
 def lacks(self, problem):
     return ""
 
@@ -609,11 +690,9 @@ def checkpoints(url):
     return [p for p in Path(url).glob("evaluations/*/checkpoints/*/*") if p.is_dir()]
 
 
-def test_a_step_that_failed_goes_on_where_it_was(url, here, monkeypatch):
+def test_a_step_that_failed_goes_on_where_it_was(computed, url, here, monkeypatch):
     model = tiny({"epochs": [2, 5]}, checkpoint_every=2)
     x = {"train": {"x": "train"}, "client": here}
-    whole = make(url, **x).table
-    shutil.rmtree(Path(url) / "evaluations")
     seen = []
 
     def stop(self, event):
@@ -627,7 +706,7 @@ def test_a_step_that_failed_goes_on_where_it_was(url, here, monkeypatch):
     assert len(checkpoints(url)) == 1
     again = make(url, model, **x).compute()
     assert seen == [1, 2, 3, 4, 3, 4, 5]
-    pd.testing.assert_frame_equal(again.table, whole)
+    pd.testing.assert_frame_equal(again.table, computed[1].query("train == 'x'"))
     assert checkpoints(url) == []
 
 
@@ -669,35 +748,60 @@ def test_checkpoints_count_once_they_are_whole(url):
     assert facts == {"epoch": 1}
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in first.items()}
     np.testing.assert_array_equal(found["a/b"], first["a/b"])
+    assert found["a/b"].flags.writeable  # best weights go on to be replaced
     folder = Path(url) / kept.path
-    shutil.copytree(folder / "0", tmp := folder.parent / "old")
+    (old,) = kept.names()
+    shutil.copytree(folder / old, tmp := folder.parent / "old")
     kept.save({"epoch": 2}, first)
-    assert kept.numbers() == [1]  # the older one is gone
-    shutil.copytree(tmp, folder / "0")  # a kill before it went
+    (new,) = kept.names()  # the older one is gone
+    shutil.copytree(tmp, folder / old)  # a kill before it went
+    assert kept.names() == [old, new]
     assert kept.load()[0] == {"epoch": 2}
-    chunk = next((folder / "1" / "0" / "c").rglob("*"))
+    chunk = next((folder / new / "0" / "c").rglob("*"))
     data = chunk.read_bytes()
     chunk.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
     assert kept.load()[0] == {"epoch": 1}
-    (folder / "0" / "1" / "c" / "0").unlink()
+    (folder / old / "1" / "c" / "0").unlink()
     assert kept.load() is None
     kept.clear()
-    assert kept.numbers() == []
+    assert kept.names() == []
 
 
-def test_a_damaged_array_is_made_again(url, here):
+def test_two_that_write_a_checkpoint_at_once_do_not_mix(url, monkeypatch):
+    """A worker that was given up may still be writing while another has the step."""
+    one, other = (make(url).records.checkpoints("step") for _ in range(2))
+    create, begun = arrays.create_array, []
+
+    def slow(*given, **how):
+        if not begun:
+            begun.append(1)
+            other.save({"epoch": 10}, {"w": np.full(3, 10)})
+        return create(*given, **how)
+
+    monkeypatch.setattr(arrays, "create_array", slow)
+    one.save({"epoch": 5}, {"w": np.full(3, 5)})
+    facts, found = one.load()
+    assert (found["w"] == facts["epoch"]).all()
+    assert len(one.names()) == 2
+    one.save({"epoch": 11}, {"w": np.full(3, 11)})
+    assert len(one.names()) == 1
+
+
+def test_a_damaged_array_is_made_again(done, here):
     x = {"train": {"x": "train"}, "client": here}
-    before = make(url, **x).true_class_probability("x")
-    (chunk,) = Path(url).glob("evaluations/*/arrays/*/true_class_test/c/*")
+    found = make(done, **x)
+    before = found.true_class_probability("x")
+    name = found.jobs[0].name
+    (chunk,) = Path(done).glob(f"evaluations/*/arrays/{name}/true_class_test/c/*")
     chunk.write_bytes(chunk.read_bytes()[:-3])
-    pd.testing.assert_frame_equal(make(url, **x).true_class_probability("x"), before)
+    pd.testing.assert_frame_equal(make(done, **x).true_class_probability("x"), before)
 
 
-def test_checkpoints_of_finished_steps_are_dropped(url, here):
-    found = make(url, client=here).compute()
+def test_checkpoints_of_finished_steps_are_dropped(done):
+    found = make(done)
     found.records.checkpoints(found.jobs[0].name).save({}, {"a": np.ones(3)})
-    make(url).compute()
-    assert checkpoints(url) == []
+    make(done).compute()
+    assert checkpoints(done) == []
 
 
 # -- the command line --------------------------------------------------------------------------

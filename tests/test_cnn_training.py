@@ -3,7 +3,7 @@
 import json
 import pickle
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -182,7 +182,12 @@ def test_gradient_is_that_of_each_models_loss(digits, network):
             torch.testing.assert_close(mine, its[0], rtol=1e-6, atol=1e-12)
 
 
-def test_own_module_trials_do_not_depend_on_each_other(digits):
+def seeds_everything(seed):
+    raise AssertionError("of every kind of device there could be, in every step")
+
+
+def test_own_module_trials_do_not_depend_on_each_other(digits, monkeypatch):
+    monkeypatch.setattr(torch, "manual_seed", seeds_everything)
     images, labels = digits[0][:70], digits[1][:70]
     together = Trials(described(own("Deep")), images, labels, SEEDS)
     alone = Trials(described(own("Deep")), images, labels, SEEDS[1:2])
@@ -343,6 +348,8 @@ def test_probabilities(digits, monkeypatch, strategy):
     monkeypatch.setitem(training._EVALUATED, "cpu", 21)  # batches of 7 or 21 images
     np.testing.assert_allclose(trials.probabilities(images), p, atol=1e-6)
     np.testing.assert_allclose(trials.probabilities(images, only=[2, 0]), p[[2, 0]], atol=1e-6)
+    monkeypatch.setattr(training, "_PIXELS", 16)  # then 8 × 8 are large: batches of 1 or 5
+    np.testing.assert_allclose(trials.probabilities(images), p, atol=1e-6)
     as_numbers = trials.probabilities(images.astype(np.float64))
     np.testing.assert_allclose(as_numbers, p, atol=1e-6)
 
@@ -377,6 +384,60 @@ def test_without_a_graph_training_goes_on(digits, monkeypatch):
         assert (warned.train_epoch() == plain.train_epoch()).all()
 
 
+class Streams:
+    """A stand-in for CUDA's streams, as torch has them; `graph` leaves its stream like torch's."""
+
+    def __init__(self, monkeypatch, capture_end=lambda: None):
+        self.now, self.ended = self.made("default"), capture_end
+        patched = {
+            "device": nullcontext,
+            "Stream": lambda device=None: self.made("capture"),
+            "current_stream": lambda device=None: self.now,
+            "stream": self.on,
+            "graph": self.graph,
+            "synchronize": lambda device=None: None,
+            "CUDAGraph": lambda: None,
+        }
+        for name, value in patched.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+
+    @staticmethod
+    def made(name):
+        return SimpleNamespace(name=name, wait_stream=lambda other: None)
+
+    @contextmanager
+    def on(self, stream):
+        before, self.now = self.now, stream
+        try:
+            yield
+        finally:
+            self.now = before
+
+    @contextmanager
+    def graph(self, graph, *, stream, capture_error_mode):
+        before, self.now = self.now, stream
+        try:
+            yield
+        finally:
+            self.ended()
+            self.now = before  # which torch does not come to either, where ending fails
+
+
+def test_a_capture_that_fails_leaves_all_as_it_was(digits, monkeypatch):
+    def fail():
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    images, labels = digits[0][:40], digits[1][:40]
+    plain, failed = (Trials(described("cnn"), images, labels, SEEDS[:1]) for _ in range(2))
+    streams = Streams(monkeypatch, fail)
+    failed._groups[0]._capturable = True
+    with pytest.warns(UserWarning, match="without a CUDA graph: operation failed due to a previo"):
+        losses = failed.train_epoch()
+    assert streams.now.name == "default"
+    assert losses == plain.train_epoch()
+    assert equal(failed.state(), plain.state())
+
+
 def test_captured_steps_do_what_plain_steps_do(digits, monkeypatch):
     """With a graph that only remembers what to run: inputs are copied, warming up is undone."""
     images, labels = digits[0][:70], digits[1][:70]
@@ -390,12 +451,8 @@ def test_captured_steps_do_what_plain_steps_do(digits, monkeypatch):
             replays.append(self)
             group.step(*group._captured.inputs)
 
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    Streams(monkeypatch)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
-    for name in ("device", "stream", "graph"):
-        monkeypatch.setattr(torch.cuda, name, nullcontext)
     for _ in range(2):
         assert (captured.train_epoch() == plain.train_epoch()).all()
     assert len(replays) == 4  # and the short batches beside them

@@ -51,7 +51,7 @@ def images(tmp_path_factory):
     spec = dr.StoreSpec("small <images>", "categorical", scale=1 / 255, **shown)
     url = str(tmp_path_factory.mktemp("images") / "images.zarr")
     store = dr.create_store(url, X, y, split, spec=spec)
-    dr.sample_robustness(store).write()
+    dr.label_quality(store).write()
     parts = {
         "train": {"x": "train", "x_L30": "train:L30"},
         "test": {"t": "test", "t_L9": "test:L9"},
@@ -146,7 +146,7 @@ def test_a_page_is_whole_accessible_and_needs_nothing(pages, name):
     assert len(ids) == len(set(ids))
     links = [link["href"][1:] for link in page.all("a")]
     assert set(links) <= set(ids)
-    assert len(links) == 7
+    assert len(links) == 8
 
 
 def test_what_the_page_of_images_says(pages, images):
@@ -165,6 +165,21 @@ def test_what_the_page_of_images_says(pages, images):
     assert "(0.88)" in page.text  # the network's probability
     least = results.samples.query("group == 'train'")["robustness"].min()
     assert f"R {least:.4f} (0.88)" in page.text
+
+
+def test_label_issues_are_shown_where_the_store_knows_them(images, pages, tmp_path):
+    issues = dr.find_label_issues(images)
+    found = issues[issues["is_issue"]]
+    page = Page(pages["images"])
+    assert f"The {min(12, len(found))} worst label issues" in page.text
+    row, same = found[["row", "nearest_same"]].iloc[0]
+    assert any(img["alt"].startswith(f"row {same},") for img in page.all("img"))
+    lacking = tmp_path / "lacking.zarr"
+    shutil.copytree(images, lacking)
+    for about in (lacking / "results").glob("*/zarr.json"):
+        if '"same"' in about.read_text():
+            shutil.rmtree(about.parent)
+    assert "Nobody has looked yet." in Page(write_report(str(lacking), tmp_path / "r.html")).text
 
 
 def test_what_the_page_of_a_plane_says(pages):

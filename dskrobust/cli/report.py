@@ -81,7 +81,7 @@ def report(
         path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
         path = write_report(
-            opened, out or "report.html", result, ReportOptions(samples, pairs, subsets)
+            opened, out or "report.html", result, ReportOptions(samples, pairs, subsets=subsets)
         )
     terminal.fact("written", f"{path}, {terminal.size(path.stat().st_size)}")
 

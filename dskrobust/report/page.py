@@ -52,12 +52,15 @@ class ReportOptions:
         Least and most robust samples of every class.
     pairs : int
         Closest pairs of different labels.
+    issues : int
+        Samples whose labels look wrong.
     subsets : tuple of str
         Selections whose labels are shown; see `StoredResults`.
     """
 
     samples: int = 4
     pairs: int = 20
+    issues: int = 12
     subsets: tuple[str, ...] = ()
 
 
@@ -142,6 +145,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "gallery": _gallery(results, options.samples),
         "close": {kind: int((kinds == kind).sum()) for kind in (CONTRADICTORY, NEARLY)},
         "pairs": _pairs(results, options.pairs),
+        "issues": _issues(results, options.issues),
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
         "evaluations": [_evaluation(found) for found in results.evaluations],
@@ -225,6 +229,26 @@ def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
 def _pairs(results: StoredResults, count: int) -> list[dict[str, Any]]:
     """The closest pairs of different labels."""
     return _sample_rows(results, closest_pairs(results.samples, count))
+
+
+def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
+    """The labels that fit least, each between its witness and its nearest of the same label."""
+    table = results.label_issues(count)
+    if table is None:
+        return None
+    numbers = table[["row", "witness", "nearest_same"]].to_numpy(np.int64)
+    pictures = results.pictures(numbers) if results.store.spec.image_shape is not None else {}
+    found = []
+    for row, own in zip(table.to_dict("records"), numbers.tolist(), strict=True):
+        labels = row["given_label"], row["suggested_label"], row["given_label"]
+        row["samples"] = [
+            {"row": k, "label": label, "picture": _photo(pictures[k], f"row {k}, {label}")}
+            if k in pictures
+            else {"row": k, "label": label}
+            for k, label in zip(own, labels, strict=True)
+        ]
+        found.append(row)
+    return found
 
 
 def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
+from ..label_issues import find_label_issues
+from ..mislabelled import label_quality
 from ..scores import read_scores
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
@@ -96,6 +98,19 @@ class StoredResults:
         found = [m.probabilities for e in self.evaluations for m in e.models]
         known = [each for each in found if each is not None]
         return known[-1] if known else None
+
+    def label_issues(self, count: int) -> pd.DataFrame | None:
+        """Return the worst rows of `find_label_issues`, None where the store does not know them."""
+        if not self.categorical:
+            return None
+        try:
+            quality = label_quality(self.store, metric=self.result.parameters["metric"])
+        except InvalidOptionError:  # a metric that only its function could compute
+            return None
+        if quality.scores.result is None or quality.same_scores.result is None:
+            return None
+        table = find_label_issues(quality)
+        return table[table["is_issue"] & table["nearest_same"].notna()].head(count)
 
     def label_texts(self, rows: ArrayLike) -> list[str]:
         """Return what the labels of rows are called, real ones in their own units."""

@@ -194,7 +194,8 @@ class _Captured:
     """The step of a full batch as a CUDA graph: its inputs are copied, then it is replayed.
 
     Before a capture, steps have to run on a stream of their own; what they change is put back, so
-    that every full batch of a training runs the same kernels, also after `load_state`.
+    that every full batch of a training runs the same kernels, also after `load_state`. Where a
+    capture fails, all is as before: torch would leave this thread on the capture's stream.
     """
 
     def __init__(self, group: Group, index: Tensor) -> None:
@@ -206,22 +207,23 @@ class _Captured:
         )
         before = [tensor.clone() for tensor in group.changing()]
         try:
-            with torch.cuda.device(device):
-                self._warm(group)
-                self.graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self.graph):
-                    group.step(*self.inputs)
+            with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+                self._capture(group, torch.cuda.Stream(device))
         finally:
+            torch.cuda.synchronize(device)  # steps of a warming-up that failed may still run
             for tensor, value in zip(group.changing(), before, strict=True):
                 tensor.copy_(value)
 
-    def _warm(self, group: Group) -> None:
-        stream = torch.cuda.Stream()
+    def _capture(self, group: Group, stream: torch.cuda.Stream) -> None:
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
                 group.step(*self.inputs)
         torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        # what other threads of a worker do on the device is none of the capture's business
+        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+            group.step(*self.inputs)
 
     def __call__(self, *inputs: Tensor) -> None:
         for mine, new in zip(self.inputs, inputs, strict=True):

@@ -16,7 +16,14 @@ from ...plan import MIB
 from ..experiment import Setting
 from ..models import GPU, TORCH, Job, Model, Outcome, Problem
 from . import sessions
-from .run import Run, parameters, saved_bytes, torch_threads, training_module
+from .run import (
+    Run,
+    memory_in_a_line,
+    parameters,
+    saved_bytes,
+    torch_threads,
+    training_module,
+)
 from .sessions import STEP, Bench, Found
 
 if TYPE_CHECKING:
@@ -266,7 +273,9 @@ class Network(Model):
             seen = os.environ.get("CUDA_VISIBLE_DEVICES")
             hint = "" if seen is None else f" (CUDA_VISIBLE_DEVICES={seen})"
             return f"has a GPU resource but sees no CUDA device{hint}; or take --option device=cpu"
-        free, needed = torch.cuda.mem_get_info()[0], 0
+        # what torch keeps for later in this process is not in use
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        free = torch.cuda.mem_get_info()[0] + kept
         needed = self._trained_bytes(max(problem.train.values()), problem)
         if needed > free:
             return (
@@ -279,7 +288,7 @@ class Network(Model):
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Outcome]:
         run = Run(self, job)
-        with torch_threads(run.bench.facts["threads"]):
+        with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
             found = self._sessions(run.bench, job)
         yield run.outcome(found)
 

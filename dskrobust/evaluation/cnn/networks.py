@@ -203,7 +203,8 @@ class Own(Network):
     """One model of a user's own module, which takes (B, C, H, W) and returns logits (B, classes).
 
     The module draws from torch's global generators, so each of its steps gets them seeded, and
-    puts them back; a lock keeps the other threads of a worker off them meanwhile.
+    puts them back; a lock keeps the other threads of a worker off them meanwhile. `manual_seed` of
+    torch would seed every kind of device there could be, which takes longer than a small step.
 
     Raises
     ------
@@ -220,7 +221,7 @@ class Own(Network):
         super().__init__()
         self.path = path
         with self._generators, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(weights_seed(seed))
+            torch.default_generator.manual_seed(weights_seed(seed))
             self.module = self._made(shape, classes).to(torch.float32)
             self._try(shape, classes)
 
@@ -228,8 +229,11 @@ class Own(Network):
         if not self.training:
             return self.module(images).unsqueeze(0)
         devices = [images.device.index] if images.device.type == "cuda" else []
+        seed = int.from_bytes(keys.cpu().numpy().tobytes())
         with self._generators, torch.random.fork_rng(devices):
-            torch.manual_seed(int.from_bytes(keys.cpu().numpy().tobytes()))
+            torch.default_generator.manual_seed(seed)
+            for index in devices:
+                torch.cuda.default_generators[index].manual_seed(seed)
             return self.module(images).unsqueeze(0)
 
     @staticmethod

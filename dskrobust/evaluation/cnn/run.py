@@ -186,6 +186,20 @@ def training_module(model: Network) -> Any:
 
 
 @contextmanager
+def memory_in_a_line() -> Iterator[None]:
+    """Say what to do where a GPU has no memory left; torch says how much of it is whose."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise EvaluationError(
+            "the GPU is out of memory; run fewer trials, take a smaller batch_size, or run other "
+            f"programs elsewhere ({str(error).strip().splitlines()[0]})"
+        ) from error
+
+
+@contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Let torch use so many threads of this task's own, and put it back."""
     import torch

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import EvaluationError, InvalidDataError
 from ..protocol import trimmed_mean
 
 STEP = 5  # the paper counts epochs in fives
@@ -43,6 +44,7 @@ class Keeper(Protocol):
 
     def save(self, facts: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None: ...
     def load(self) -> tuple[dict[str, Any], Arrays] | None: ...
+    def clear(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,16 @@ class Bench:
     def session(self, name: str, seeds: Sequence[int], *, best_weights: bool = False) -> Session:
         """Return a session, from its beginning or from where a checkpoint has it.
 
-        The models of the sessions before are let go of.
+        The models of the sessions before are let go of; a checkpoint says that they are through.
         """
         for older in self._sessions.values():
-            older.models = None
-        made = Session(self, name, seeds, best_weights=best_weights)
+            older.let_go()
+        self._sessions[name] = made = Session(self, name, seeds, best_weights=best_weights)
         if name in self._found.get("sessions", {}):
             made.restore(self._found["sessions"][name], _part(self._arrays, name))
-        self._sessions[name] = made
+            self._arrays = {k: v for k, v in self._arrays.items() if not k.startswith(f"{name}/")}
+        elif len(self._sessions) > 1:
+            self.save()
         return made
 
     def save(self) -> None:
@@ -131,7 +135,8 @@ class Session:
     log : dict of int to ndarray (trials, test subsets, 3)
         By epoch.
     means : dict of str to ndarray
-        Of `Look.means` and `Bench.more`, at the epoch whose mean loss is lowest so far.
+        Of `Look.means` and `Bench.more`, at the epoch whose mean loss is lowest so far; of the
+        second session only.
     """
 
     def __init__(
@@ -144,7 +149,8 @@ class Session:
         self._state: Arrays | None = None
         self._best: Arrays = {}  # every model's weights where its own loss was lowest
         self._keep_best = best_weights
-        self.curves = bench.curves and name == SECOND
+        self._reported = name == SECOND
+        self.curves = bench.curves and self._reported
         self._lowest = np.inf
 
     # -- training ------------------------------------------------------------------------------
@@ -169,12 +175,24 @@ class Session:
         found = self.bench.look(self.models)
         return Look(found.measures, {**found.means, **self.bench.more(self.models)})
 
+    def let_go(self) -> None:
+        """Let go of the models: this session is through."""
+        self.models = self._state = None
+
     def _awake(self) -> None:
         if self.models is None:
             self.models = self.bench.make(self.seeds)
-            if self._state is not None:
-                self.models.load_state(self._state)
-                self._state = None
+        if self._state is None:
+            return
+        try:
+            self.models.load_state(self._state)
+        except InvalidDataError as error:  # a module whose code was changed, say
+            self.bench.keeper.clear()
+            raise EvaluationError(
+                f"its checkpoint is of other models: {error}; it is dropped, so run the same "
+                "command again to begin anew"
+            ) from error
+        self._state = None
 
     def _see(self, wanted: bool) -> None:
         found = self.bench.look(self.models)
@@ -187,8 +205,10 @@ class Session:
             self._best = self._best or {k: v.copy() for k, v in weights.items()}
             for name, values in weights.items():
                 self._best[name][better] = values[better]
-        elif wanted and round(loss := trimmed_mean(losses), SAME) < self._lowest:
-            self._lowest = round(loss, SAME)
+            return
+        loss = round(trimmed_mean(losses), SAME)
+        if wanted and self._reported and loss < self._lowest:
+            self._lowest = loss
             self.means = {**found.means, **self.bench.more(self.models)}
 
     def _tell(self, until: int) -> None:
@@ -220,7 +240,8 @@ class Session:
 
     def kept(self) -> tuple[dict[str, Any], Arrays]:
         """Return what a checkpoint has of it: plain values and arrays."""
-        facts = {"epoch": self.epoch, "log": list(self.log), "lowest": self._lowest}
+        lowest = self._lowest if np.isfinite(self._lowest) else None  # JSON has no ∞
+        facts = {"epoch": self.epoch, "log": list(self.log), "lowest": lowest}
         arrays = _named("means", self.means) | _named("best", self._best)
         if self.log:
             arrays["log"] = np.stack(list(self.log.values()))
@@ -230,7 +251,8 @@ class Session:
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
         """Go back to what `kept` returned."""
-        self.epoch, self._lowest = facts["epoch"], facts["lowest"]
+        lowest = facts["lowest"]
+        self.epoch, self._lowest = facts["epoch"], np.inf if lowest is None else lowest
         self.log = dict(zip(facts["log"], arrays.get("log", ()), strict=True))
         self.means, self._best = _part(arrays, "means"), _part(arrays, "best")
         self._state = _part(arrays, "state") or None

@@ -35,9 +35,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "resnet56": {"optimizer": "adam", "learning_rate": 1e-3, "decay": 0.0},
 }
 
-# Images times models that are worked at once where nothing is trained: some 100 MiB of the small
-# CNN's activations on the CPU, 1 GiB on a GPU.
+# Images of 32 × 32 pixels times models that are worked at once where nothing is trained: some 100
+# MiB of the small CNN's activations on the CPU, 1 GiB on a GPU. Of larger images there are fewer.
 _EVALUATED = {"cpu": 512, "cuda": 8192}
+_PIXELS = 32 * 32
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,9 @@ class Trials:
         wide = len(self) // len(self._groups)
         asked = sorted({k // wide for k in chosen})
         found = np.empty((len(chosen), len(images), self.training.classes), np.float32)
-        step = max(_EVALUATED[self._data.device.type] // wide, 1)
+        _, height, width = self.training.shape
+        at_once = _EVALUATED[self._data.device.type] * _PIXELS // max(height * width, _PIXELS)
+        step = max(at_once // wide, 1)
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             pixels = self._data.pixels(images[part]).view(-1, *self.training.shape)
