@@ -18,5 +18,5 @@ check mypy dskrobust
 if ((${#failed[@]})); then
     printf 'FAILED: %s\n' "${failed[@]}"
 fi
-check pytest "$@"
+check pytest -n 2 --dist loadfile "$@"  # two processes, a file in one
 ((${#failed[@]} == 0))
