@@ -136,14 +136,17 @@ def samples(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def slice_of(store: dr.Store, path: Path) -> dr.Store:
-    """Return the small store with its own results, made unless it is there."""
-    if path.exists():
-        return dr.open_store(str(path))
+    """Return the small store with its own results; what is there already is not made again."""
     split = store.split
     rows = np.sort(np.concatenate([np.flatnonzero(split == g)[::k] for g, k in EVERY.items()]))
-    small = dr.create_store(
-        str(path), store.features[rows], store.labels[rows], split[rows], spec=store.spec
-    )
+    if path.exists():
+        small = dr.open_store(str(path))
+        if small.rows != len(rows):
+            raise SystemExit(f"{path} is another slice, of {small.rows:,} images; remove it")
+    else:
+        small = dr.create_store(
+            str(path), store.features[rows], store.labels[rows], split[rows], spec=store.spec
+        )
     dr.sample_robustness(small).write()
     return small
 

@@ -131,6 +131,11 @@ class Group:
         numbers = range(self.steps, self.steps + steps)
         return np.array([rate(learning_rate / (1 + decay * t), t) for t in numbers], np.float32)
 
+    @property
+    def captured(self) -> bool:
+        """Whether full batches run as a CUDA graph."""
+        return self._captured is not None
+
     def _step_for(self, index: Tensor) -> Any:
         """Return the captured step for full batches where there is one, otherwise the plain one."""
         if not self._capturable or index.shape[1] < self.training.batch_size:

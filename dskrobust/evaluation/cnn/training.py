@@ -252,6 +252,11 @@ class Trials:
                 found[place, part] = p[k // wide][k % wide]
         return found
 
+    @property
+    def captured(self) -> bool:
+        """Whether whole steps run as CUDA graphs; said of the epochs trained so far."""
+        return any(group.captured for group in self._groups)
+
     def penalty(self) -> NDArray[np.float64]:
         """Return the L2 penalty (T,) that Keras adds to a model's losses, on test data too."""
         return np.concatenate([group.penalty() for group in self._groups])
