@@ -56,7 +56,8 @@ to is said below.""",
     True: """\
 This is no reproduction: it has every {train}th training image of CIFAR-10 and every {test}th test
 image, with the robustness of this slice, and few trials, so that it runs on a CPU. Numbers are not
-those of the paper's tables ({train} times the data); what can be looked at are its observations.""",
+those of the paper's tables ({train} times the data); what can be looked at are its
+observations.""",
 }
 
 
