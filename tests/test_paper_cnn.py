@@ -74,7 +74,7 @@ def test_the_experiments_are_those_of_the_tables(script, paper):
         assert tuple(experiment.test) == tuple(small.test) == table.matrices[0].test
         assert [m.kind for m in experiment.models] == [table.model]
         assert experiment.trials == (15 if table.number == 4 else 25)
-        for part, share in (("train", 25), ("test", 10)):
+        for part, share in script.EVERY.items():
             for name, chosen in getattr(experiment, part).items():
                 group, _, size = chosen.partition(":")
                 wanted = f"{group}:{size[0]}{int(size[1:]) // share}" if size else group
