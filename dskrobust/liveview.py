@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REFRESH = 0.5  # seconds between two looks of a notebook
 LATE = 2.0  # seconds that events may take to arrive
-TEXT_BINS, SPARK_BINS = 10, 24
+TEXT_BINS, SPARK_BINS = 14, 24
 
 
 class Bounds:

@@ -114,7 +114,7 @@ class Chebyshev(Metric):
 
 @dataclass(frozen=True)
 class Minkowski(Metric):
-    """(Σ|x − x′|^p)^(1/p) for p ≥ 1."""
+    """``(Σ|x − x′|^p)^(1/p)`` for p ≥ 1."""
 
     p: float = 2.0
     name = "minkowski"

@@ -236,7 +236,8 @@ class Scores:
         return scores_card(self)
 
     def __repr__(self) -> str:
-        state = "lazy" if isinstance(self.robustness, da.Array) else "computed"
+        lazy = "lazy" if self.result is None else "stored"
+        state = lazy if isinstance(self.robustness, da.Array) else "computed"
         return f"<Scores of {self.rows:,} samples, groups {', '.join(self.groups)}, {state}>"
 
 

@@ -117,7 +117,9 @@ def parse_selection(text: str, groups: Sequence[str]) -> tuple[str, tuple[tuple[
     """
     group, *steps = [text] if text in groups else text.split(":")
     if group not in groups and group != ALL:
-        raise InvalidOptionError(f"there is no group {group!r}; the groups are {', '.join(groups)}")
+        hint = f" (write {groups[0]}:{text})" if _STEP.fullmatch(group) else ""
+        known = ", ".join(groups)
+        raise InvalidOptionError(f"there is no group {group!r}; the groups are {known}{hint}")
     found = []
     for step in steps:
         match = _STEP.fullmatch(step)

@@ -2,7 +2,7 @@
 
     python scripts/paper_cnn.py cifar10.zarr                 # on this machine's GPUs
     python scripts/paper_cnn.py cifar10.zarr --scheduler tcp://10.0.0.1:8786
-    python scripts/paper_cnn.py cifar10.zarr --small         # a 50th of the images, on the CPU
+    python scripts/paper_cnn.py cifar10.zarr --small         # a 100th of the images, on the CPU
 
 The store needs results (`dskrobust ingest cifar10`, then `dskrobust compute`). The experiments are
 the TOML files in notebooks/experiments, which `dskrobust run` takes too. Finished steps and
@@ -43,7 +43,7 @@ from dskrobust.store import current_results
 
 PAPER = "tables-cnn.toml"
 SMALL = "cnn-small.toml"
-EVERY = {"train": 50, "test": 10}  # which images a small store has
+EVERY = {"train": 100, "test": 10}  # which images a small store has
 SHOWN = 5  # most and least robust samples of a class (Figure 5)
 
 WORD = {
@@ -241,7 +241,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("store", help="of CIFAR-10, with results")
     parser.add_argument("--tables", type=int, nargs="+", default=[2, 3, 4], choices=(2, 3, 4))
     parser.add_argument("--scheduler", metavar="ADDRESS")
-    parser.add_argument("--small", action="store_true", help="on the CPU, with a 50th of the data")
+    parser.add_argument("--small", action="store_true", help="on the CPU, with a 100th of the data")
     parser.add_argument("--slice", type=Path, default=Path("cifar10-small.zarr"), metavar="STORE",
                         help="where --small keeps its data")  # fmt: skip
     parser.add_argument("--out", type=Path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
@@ -15,12 +16,26 @@ from . import data, evaluate, export, issues, report, runs, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Data": (data.ingest, data.link, data.append),
+    "Robustness": (runs.plan, runs.compute, show.show, subsets.subsets),
+    "Models": (evaluate.evaluate, evaluate.run_experiment),
+    "Label issues, reports, tables": (issues.issues, report.report, export.export),
+    "Checks and first steps": (data.verify, runs.demo),
+}
+
 
 class Commands(click.Group):
     """Commands whose failures are one clear line, and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of a day's work, not of the alphabet
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, members in SECTIONS.items():
+            rows = [(member.name or "", member.get_short_help_str(200)) for member in members]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
@@ -91,20 +106,5 @@ def main() -> None:
     """
 
 
-for command in (
-    data.ingest,
-    data.link,
-    runs.plan,
-    runs.compute,
-    show.show,
-    subsets.subsets,
-    evaluate.evaluate,
-    evaluate.run_experiment,
-    issues.issues,
-    report.report,
-    export.export,
-    data.append,
-    data.verify,
-    runs.demo,
-):
-    main.add_command(command)
+for _command in itertools.chain.from_iterable(SECTIONS.values()):
+    main.add_command(_command)

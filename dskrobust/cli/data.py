@@ -20,16 +20,23 @@ Command = Callable[..., Any]
 def reader_options(command: Command) -> Command:
     """Add what readers may be told."""
     for option in (
-        click.option("--target", metavar="COLUMN", help="Label column of a table."),
         click.option(
-            "--split", metavar="NAME", help="Array, file or column with the group of every row."
+            "--target",
+            metavar="COLUMN",
+            help="Label column of a table; the one called y, label, target or class by default.",
+        ),
+        click.option(
+            "--split",
+            metavar="NAME",
+            help="Array, file or column with the group of every row; as the data set has it, or "
+            "one group, by default.",
         ),
         click.option("--y", default=None, metavar="NAME", help="Label array in a file (y)."),
         click.option("--x", default=None, metavar="NAME", help="Feature array in a file (X)."),
         click.option(
             "--labels",
             type=click.Choice(["categorical", "real", "vector"]),
-            help="What labels mean, where their type tells it wrong.",
+            help="What labels mean; told by their type by default.",
         ),
         click.option(
             "--source",
@@ -54,9 +61,13 @@ def _options(**given: Any) -> ReaderOptions:
 @reader_options
 @click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
-@click.option("--scale", type=float, help="Factor on all features before any distance.")
-@click.option("--seed", type=int, help="Of random train/test splits (0).")
-@click.option("--name", help="What the data set is called in titles.")
+@click.option("--scale", type=float,
+              help="Factor on all features before any distance; 1/255 for images of bytes, 1 for "
+              "other data by default.")  # fmt: skip
+@click.option("--seed", type=int, help="Of random train/test splits; 0 by default.")
+@click.option(
+    "--name", help="What the data set is called in titles; as the file or store by default."
+)
 def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any) -> None:
     """Read a data set from its official files into a new store.
 
@@ -124,13 +135,15 @@ def describe(store: Store) -> None:
 @click.option("--features", required=True, metavar="PATH", help="Zarr array (n, d).")
 @click.option("--labels", required=True, metavar="PATH", help="Zarr array (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
-@click.option("--scale", type=float, default=1.0, help="Factor on all features.")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
     "--label-kind",
     type=click.Choice(["categorical", "real", "vector"]),
-    help="What labels mean, where their type tells it wrong.",
+    help="What labels mean; told by their type by default.",
 )
-@click.option("--name", help="What the data set is called in titles.")
+@click.option(
+    "--name", help="What the data set is called in titles; as the file or store by default."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 def link(
     store: str,
@@ -220,7 +233,8 @@ def _say_what_is_left(store: Store, address: str) -> None:
     metavar="N",
     help="Rows whose results are proven again by brute force.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the random sample (0).")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of the random sample.")  # fmt: skip
 def verify(store: str, sample: int, seed: int) -> None:
     """Read every chunk again, and prove a random sample of results by brute force.
 

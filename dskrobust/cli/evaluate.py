@@ -80,7 +80,13 @@ balanced_option = click.option(
     show_default=True,
     help="Trainings of a model that is not deterministic.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of everything random; the same seed gives the same table.",
+)
 @click.option(
     "--threshold",
     type=float,

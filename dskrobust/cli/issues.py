@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--top", "-n", type=click.IntRange(1), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1), metavar="SCORE",
-              help="Largest score of an issue (0.4).")  # fmt: skip
+              help="Largest score of an issue; 0.4 by default.")  # fmt: skip
 @click.option("--metric", "-m", metavar="METRIC", help="As of `compute`; euclidean by default.")
 @where_options
 @click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
@@ -29,12 +30,17 @@ class Bytes(click.ParamType):
             count = parse_bytes(value)
         except ValueError:
             count = 0
-        if count <= 0:
+        if count < 2**20:  # no worker is that small: the unit is missing, or a wrong one
             self.fail(f"{value!r} is no size; write 1GiB or 512MB", param, ctx)
         return int(count)
 
 
-store_argument = click.argument("store", metavar="STORE")
+def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the name of a folder, which a store is."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+store_argument = click.argument("store", metavar="STORE", shell_complete=_folders)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 
 
@@ -74,8 +80,18 @@ def local_options(command: Command) -> Command:
             metavar="SIZE",
             help="Of each worker, such as 1GiB; 80 % of the free memory over all by default.",
         ),
-        click.option("--threads", type=click.IntRange(1), metavar="T", help="Of each worker."),
-        click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes."),
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            metavar="T",
+            help="Of each worker; so many that all cores are used by default.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Worker processes; one for every core of up to four, else one for every four.",
+        ),
     ):
         command = option(command)
     return command

@@ -269,9 +269,16 @@ def summarise_run(scores: Scores, address: str) -> None:
 
 @click.command()
 @click.option("--out", "-o", metavar="STORE", help="Keep the store here; it is temporary else.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, metavar="N",
+              help="Worker processes.")  # fmt: skip
 def demo(out: str | None, workers: int) -> None:
-    """Tell the story on scikit-learn's handwritten digits, in less than half a minute."""
+    """Tell the story on scikit-learn's handwritten digits, in less than half a minute.
+
+    \b
+    Examples:
+      dskrobust demo
+      dskrobust demo --out digits.zarr
+    """
     from .. import demo as story
 
     story.tell(out, workers)

@@ -158,10 +158,15 @@ def _target(table: Table, options: ReaderOptions) -> str:
         found = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
         if len(found) == 1:
             return found[0]
+        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            raise InvalidOptionError(
+                f"{table.where}: its only column is called {names[0]!r}; save it with commas "
+                "between the columns"
+            )
         raise InvalidOptionError(
-            f"{table.where}: which column holds the labels? Name it with the option target (not "
-            f"needed where one column is called {', '.join(TARGET_NAMES)}); there are "
-            f"{_listed(names)}"
+            f"{table.where}: which column holds the labels? Name it with the option target, "
+            f"--target COLUMN (not needed where one column is called {', '.join(TARGET_NAMES)}); "
+            f"there are {_listed(names)}"
         )
     return known_column(table, options.target, "target")
 

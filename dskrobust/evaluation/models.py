@@ -304,7 +304,7 @@ def model_class(kind: str) -> type[Model]:
     """
     if kind not in KINDS and "." not in kind:
         raise InvalidOptionError(
-            f"model {kind!r} is unknown; {suggestion(kind, list(KINDS))}, or give the import path "
+            f"model {kind!r} is unknown; {suggestion(kind, list(KINDS))}; or give the import path "
             "of a scikit-learn estimator such as sklearn.svm.SVC, or torch:package.module.Class"
         )
     other = ANY_MODULE if kind.startswith(TORCH) else ANY_ESTIMATOR

@@ -157,6 +157,10 @@ def _read(
     except MemoryError:
         raise
     except Exception as error:  # codecs raise what they like: name the chunk that does
+        if _is_of_network(error):
+            raise StoreError(
+                f"array '{array.path}' of {array.store_path.store} cannot be read now: {error}"
+            ) from error
         step = array.chunks[0]
         for row in range(first - first % step, last, step):
             try:
@@ -164,3 +168,10 @@ def _read(
             except Exception as cause:
                 raise damaged(array, row, f"cannot be decoded ({cause})") from cause
         raise StoreError(f"array '{array.path}' cannot be read: {error}") from error
+
+
+def _is_of_network(error: Exception) -> bool:
+    """Tell whether a file system could not be reached, which says nothing of the data."""
+    library = type(error).__module__.partition(".")[0]
+    kinds = (ConnectionError, TimeoutError, PermissionError)
+    return isinstance(error, kinds) or library in ("aiohttp", "botocore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -331,7 +332,7 @@ def open_store(url: str | Path | Store, options: Mapping[str, Any] | None = None
     try:
         group = writing.open_group(str(url), options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}; make one with `dskrobust ingest`") from error
+        raise StoreError(f"there is no store at {url}; {_instead_of(str(url))}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
     return Store(str(url), group, options)
@@ -357,3 +358,16 @@ def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> ND
     if not (table[codes] == values).all():
         raise InvalidDataError(f"{name} has values that were not there before: expected {known}")
     return codes.astype(np.int16 if name == "split" else np.int64)
+
+
+def _instead_of(url: str) -> str:
+    """Return what to do where there is no store: a file is to be read, a name may be misspelt."""
+    path, make = Path(url), "make one with `dskrobust ingest`"
+    if "://" in url or "::" in url:
+        return make
+    if path.is_file():
+        return f"it is a file: read it with `dskrobust ingest {path.name}`"
+    names = [p.parent.name for p in path.absolute().parent.glob("*/zarr.json")]
+    stores = {name.removesuffix(".zarr"): name for name in names}
+    close = difflib.get_close_matches(path.name.removesuffix(".zarr"), stores, n=1)
+    return f"did you mean {path.with_name(stores[close[0]])}?" if close else make

@@ -97,9 +97,39 @@ class Written:
 
 
 def open_group(url: str, options: Mapping[str, Any] | None, mode: str) -> zarr.Group:
-    """Open the Zarr group at a path or fsspec URL."""
-    extra = {"storage_options": dict(options)} if options else {}
-    return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
+    """Open the Zarr group at a path or fsspec URL.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, KeyError, TypeError
+        Where there is none, or what the options say means nothing.
+    StoreError
+        Where a file system cannot be reached, or not be written to.
+    """
+    remote, given = local_path(url) is None, _storage_options(url, options)
+    extra = {"storage_options": given} if given else {}
+    try:
+        return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        if remote and mode == "w":
+            raise StoreError(f"nothing can be written to {url}: {error}") from error
+        raise
+    except ImportError as error:
+        hint = " (pip install 'dskrobust[s3]')" if url.startswith("s3://") else ""
+        raise StoreError(f"{url} cannot be opened: {error}{hint}") from error
+    except Exception as error:
+        if not remote or (mode == "r+" and isinstance(error, PermissionError)):
+            raise  # of what may only be read, callers make the best
+        raise StoreError(
+            f"{url} cannot be reached: {error}; check the address, the credentials and the storage "
+            "options (for S3 also AWS_ENDPOINT_URL)"
+        ) from error
+
+
+def _storage_options(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return options for fsspec that make it list a folder anew: other processes write there."""
+    fresh = {} if local_path(url) is not None or "::" in url else {"use_listings_cache": False}
+    return {**fresh, **(options or {})}
 
 
 def create_empty(
@@ -173,7 +203,7 @@ def _occupied(url: str, options: Mapping[str, Any] | None) -> bool:
     folder = local_path(url)
     if folder is not None:
         return folder.exists() and (folder.is_file() or any(folder.iterdir()))
-    files, path = fsspec.core.url_to_fs(url, **dict(options or {}))
+    files, path = fsspec.core.url_to_fs(url, **_storage_options(url, options))
     return bool(files.exists(path) and files.find(path))
 
 
