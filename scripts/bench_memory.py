@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_pairs import machine
 from dask.utils import parse_bytes
 
 import dskrobust as dr
@@ -129,6 +130,8 @@ def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     print(f"{size / MIB:,.0f} MiB of features", flush=True)
     small = compute(store, planted, options.workers, limit)
     figures = {
+        "machine": machine(),
+        "load average before": os.getloadavg()[0],  # of other work
         "rows": options.rows,
         "columns": options.columns,
         "features MiB": size / MIB,

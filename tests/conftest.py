@@ -81,3 +81,21 @@ def raise_if_dask_computes() -> Callable[[], AbstractContextManager[None]]:
     It also holds where a client is the default, but not for ``client.compute`` and ``.submit``.
     """
     return _raise_if_dask_computes
+
+
+@pytest.fixture
+def ranges_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[tuple[int, int]]]:
+    """Return a function that makes rows which are read when needed list the ranges asked for."""
+
+    def watch(rows: Any) -> list[tuple[int, int]]:
+        read: list[tuple[int, int]] = []
+        real = type(rows).read
+
+        def reading(self: Any, lo: int, hi: int) -> Any:
+            read.append((lo, hi))
+            return real(self, lo, hi)
+
+        monkeypatch.setattr(type(rows), "read", reading)
+        return read
+
+    return watch

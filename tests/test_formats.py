@@ -408,14 +408,11 @@ def test_hdf5_data_sets(tmp_path):
     assert store.spec.classes == ("cat", "dog", "owl")
 
 
-def test_lazy_rows_are_read_in_blocks(tmp_path, monkeypatch):
-    path, read = write_hdf5(tmp_path / "a.h5", X=X), []
+def test_lazy_rows_are_read_in_blocks(tmp_path, ranges_read):
+    path = write_hdf5(tmp_path / "a.h5", X=X)
     with h5py.File(path) as file:
         rows = take(file["X"], NAMES).X
-    real = type(rows).read
-    monkeypatch.setattr(
-        type(rows), "read", lambda self, lo, hi: read.append((lo, hi)) or real(self, lo, hi)
-    )
+    read = ranges_read(rows)
     options = dr.Options(block_rows=10)
     dr.sample_robustness(rows, NAMES, options=options).compute(scheduler="sync")
     assert read

@@ -15,6 +15,7 @@ from ..datasets import restore_labels
 from ..errors import InvalidOptionError
 from ..label_issues import find_label_issues
 from ..mislabelled import label_quality
+from ..overview import label_text
 from ..scores import read_scores
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
@@ -114,11 +115,7 @@ class StoredResults:
 
     def label_texts(self, rows: ArrayLike) -> list[str]:
         """Return what the labels of rows are called, real ones in their own units."""
-        picked = self.labels[np.asarray(rows, np.int64)]
-        if self.categorical:
-            return [class_name(self.store, label) for label in picked]
-        values = restore_labels(self.store.spec, picked).reshape(len(picked), -1)
-        return [", ".join(f"{v:,.6g}" for v in row) for row in values]
+        return [label_text(self.store, label) for label in self.labels[np.asarray(rows, np.int64)]]
 
     def pictures(self, rows: ArrayLike) -> dict[int, NDArray[np.uint8]]:
         """Return rows as pictures, (height, width) or (height, width, 3); only these are read.
