@@ -1,8 +1,9 @@
 """From the size of the work and of the workers: blocks, panels, tasks, bytes and peak memory.
 
-Pure arithmetic: no Dask, no Zarr, nothing is read. Rows are cut into *blocks*; a pair of blocks is
-a *tile*, the work of one task; inside a tile *panels* of rows are held in memory. Blocks follow
-from the time that a task should last, panels from the memory it may use.
+Pure arithmetic: no Dask, no Zarr, nothing is read; only whether xarray is installed is looked up,
+as it makes every worker larger. Rows are cut into *blocks*; a pair of blocks is a *tile*, the work
+of one task; inside a tile *panels* of rows are held in memory. Blocks follow from the time that a
+task should last, panels from the memory it may use.
 """
 
 from __future__ import annotations
