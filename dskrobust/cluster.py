@@ -28,7 +28,7 @@ from distributed.system import MEMORY_LIMIT
 from .blas import VARIABLE, faster_core
 from .errors import ClusterError
 from .evaluation.running import check_source
-from .events import watch_tiles
+from .events import peak_memory, watch_tiles
 from .plan import MIB, USABLE, Plan, Resources
 from .robustness import Options, score_store
 from .scores import Scores
@@ -455,16 +455,23 @@ def run_scores(
         check_source(client, store.address)
         start(client, plan)
         with watch_tiles(client, plan, tell, scores.run):
-            return scores.write(
-                facts={
-                    "tiles": len(plan.tiles),
-                    "pairs": plan.pairs,
-                    "workers": plan.resources.workers,
-                    "threads": plan.resources.threads,
-                    "memory_limit": plan.resources.memory_limit,
-                    "peak_projected": plan.peak_bytes,
-                }
-            )
+            return scores.write(lambda: _run_facts(client, plan, fresh=not options.is_remote))
+
+
+def _run_facts(client: Client, plan: Plan, *, fresh: bool) -> dict[str, Any]:
+    """What is kept of a run with its results; fresh: workers have done nothing else before."""
+    facts: dict[str, Any] = {
+        "tiles": len(plan.tiles),
+        "pairs": plan.pairs,
+        "workers": plan.resources.workers,
+        "threads": plan.resources.threads,
+        "memory_limit": plan.resources.memory_limit,
+        "peak_projected": plan.peak_bytes,
+    }
+    if fresh:
+        peaks = client.run(peak_memory, on_error="ignore").values()
+        facts["peak_measured"] = max(peaks, default=None)
+    return facts
 
 
 def _workers(client: Client) -> dict[str, Any]:

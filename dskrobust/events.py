@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from .kernels import Tables
@@ -92,6 +94,19 @@ def watch_tiles(
         if client is not None:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(TOPIC)
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes.
+
+    Not from getrusage: its figure survives exec, so a worker would report its parent's peak. Where
+    there is no /proc it is what the process holds now.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return int(psutil.Process().memory_info().rss)
 
 
 def current_client() -> Client | None:

@@ -177,8 +177,13 @@ class Scores:
         """
         return next(score_frames(self, by_group, rows=self.rows))
 
-    def write(self, facts: Mapping[str, Any] | None = None) -> Scores:
+    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Scores:
         """Compute and write the results into the store; return them as read from there.
+
+        Parameters
+        ----------
+        facts : callable, optional
+            Called once all is computed; what it returns is kept with the results.
 
         Raises
         ------
@@ -218,7 +223,12 @@ class Scores:
         label_norm = float(compute(self.label_norm)[0])
         result = writer.commit(
             checksums,
-            {"seconds": seconds, "label_norm": label_norm, **_versions(), **(facts or {})},
+            {
+                "seconds": seconds,
+                "label_norm": label_norm,
+                **_versions(),
+                **(facts() if facts else {}),
+            },
         )
         run_memo(self.store, self.spec).clear()
         return read_scores(self.store, result, self.spec)

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bench_memory import BLOCK, STEP, peak_memory, row_of, spilled
+from bench_memory import BLOCK, STEP, row_of, spilled
 from dask.utils import parse_bytes
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
+from dskrobust.events import peak_memory
 from dskrobust.neighbours import NearestRows
 from dskrobust.plan import MIB
 from dskrobust.store import Block, StoreSpec, write_store

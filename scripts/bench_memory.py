@@ -27,6 +27,7 @@ from dask.utils import parse_bytes
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
+from dskrobust.events import peak_memory
 from dskrobust.plan import Plan
 from dskrobust.store import Block, Store, StoreSpec, write_store
 
@@ -64,15 +65,6 @@ def plant(rows: int, columns: int, count: int) -> np.ndarray:
     even = rng.choice(rows // 2, count, replace=False) * 2
     odd = rng.choice(rows // 2, count, replace=False) * 2 + 1
     return np.stack([even, odd, rng.integers(1, min(64, columns), count)], axis=1)
-
-
-def peak_memory() -> int:
-    """Highest resident memory of this process so far, in bytes.
-
-    Not from getrusage: its figure survives exec, so a worker would report its parent's peak.
-    """
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def spilled(dask_worker: Any) -> int:

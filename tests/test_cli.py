@@ -243,7 +243,7 @@ def test_compute_tells_what_it_does_and_only_does_it_once(small):
     before = sample_robustness(small).compute()
     text = call("compute", small, "--workers", "1", "--memory-limit", "512MiB")
     for part in ("dashboard   http://127.0.0.1:", "1 worker × ", "tiles", "R in", "train",
-                 "all together", "took", "results     "):  # fmt: skip
+                 "all together", "took", "MiB at most in a worker", "results     "):  # fmt: skip
         assert part in text
     after = sample_robustness(small)
     assert after.result is not None

@@ -9,6 +9,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import dskrobust as dr
+from dskrobust.events import peak_memory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import bench_knn
@@ -68,6 +69,6 @@ def test_measured_peak_is_below_the_projection(tmp_path, dtype, labels, threads,
         scores = dr.sample_robustness(store, metric=metric, labels=labels)
         plan = scores.plan
         scores.write()
-        (peak,) = client.run(bench_memory.peak_memory).values()
+        (peak,) = client.run(peak_memory).values()
     assert plan.resources.memory_limit == limit * MIB
     assert peak <= plan.peak_bytes <= 0.7 * limit * MIB, (peak / MIB, plan.peak_bytes / MIB)

@@ -753,7 +753,7 @@ def test_results_are_read_again(tmp_path, raise_if_dask_computes):
     store = dr.create_store(str(tmp_path / "own.zarr"), X, y, split)
     first = dr.sample_robustness(store)
     assert first.result is None
-    wrote = first.write({"machine": "mine"})
+    wrote = first.write(lambda: {"machine": "mine"})
     assert wrote.result.facts["machine"] == "mine"
     assert wrote.result.facts["seconds"] > 0
     with raise_if_dask_computes():

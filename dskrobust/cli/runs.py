@@ -262,7 +262,11 @@ def summarise_run(scores: Scores, address: str) -> None:
     if line:
         terminal.say(line, style="yellow")
     assert scores.result is not None
-    terminal.fact("took", terminal.clock(float(scores.result.facts["seconds"])))
+    facts = scores.result.facts
+    terminal.fact("took", terminal.clock(float(facts["seconds"])))
+    if facts.get("peak_measured"):
+        measured, projected = (terminal.size(facts[f"peak_{k}"]) for k in ("measured", "projected"))
+        terminal.fact("memory", f"{measured} at most in a worker, {projected} projected")
     terminal.fact("results", f"{address}/results/{scores.result.name}")
     terminal.fact("next", f"dskrobust show {address}")
 

@@ -73,6 +73,7 @@ def score_costs(result: ResultTables) -> list[tuple[str, str]]:
         "threads": ("Threads of each worker", "{:,}".format),
         "memory_limit": ("Memory limit of each worker", size_text),
         "peak_projected": ("Projected peak of each worker", size_text),
+        "peak_measured": ("Highest measured peak of a worker", size_text),
     }
     return [
         (name, words(facts[key]))
