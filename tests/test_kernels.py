@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 import dskrobust as dr
-from dskrobust.kernels import NOBODY, Tables, make_panel, one_blas_thread, reduce_rows, reduce_tile
+from dskrobust.kernels import (
+    NOBODY,
+    Tables,
+    make_panel,
+    one_blas_thread,
+    reduce_rows,
+    reduce_tile,
+    sweep,
+)
 from dskrobust.kernels.distances import finish, reduced, unfinish
 from dskrobust.kernels.panel import margin
 from dskrobust.labels import LabelMap
@@ -75,8 +83,32 @@ def assert_certified(X, metric=None):
     for i in range(len(X)):
         for j in range(len(X)):
             assert Fraction(float(lows[i, j])) <= exact[i, j] * unit <= Fraction(float(highs[i, j]))
+    assert_survive(panel, exact * unit)
     norms = panel.norms[1].astype(np.float64)
     return float(((highs - lows) / (norms[:, None] + norms[None, :])).max())
+
+
+def assert_survive(panel, exact):
+    """Check that a sweep keeps every pair that is exactly as far as one of its rows has reached."""
+    n, low = len(panel), panel.norms[0]
+    product, nothing = panel.screen @ panel.screen.T, np.full(n, -np.inf, np.float32)
+    found = np.empty((n * n, 2), np.int32)
+    for step in range(1, min(n, 4)):
+        others = (np.arange(n) + step) % n
+        reach = np.array([float32_above(exact[i, j]) for i, j in enumerate(others)])
+        for sides, columns in (((reach, nothing), (0, 1)), ((nothing, reach), (1, 0))):
+            count = sweep.survivors(product, low, low, *sides, found)
+            kept = {tuple(pair) for pair in found[:count, columns].tolist()}
+            assert kept >= set(enumerate(others.tolist()))
+    assert sweep.survivors(product, low, low, nothing, nothing, found) == 0
+    assert sweep.survivors(product, low, low, -nothing, nothing, found) == n * n
+
+
+def float32_above(value):
+    """The smallest float32 that is not below an exact number."""
+    rounded = np.float32(float(value))
+    up = np.nextafter(rounded, np.float32(np.inf))
+    return rounded if Fraction(float(rounded)) >= value else up
 
 
 def adversary(kind, n, d, rng):

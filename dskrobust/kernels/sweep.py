@@ -15,7 +15,6 @@ from .distances import SCRATCH, finish, reduced, unfinish
 
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
 LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at least this
-RUN = 64  # columns counted together before any is looked at
 
 
 @njit(nogil=True, cache=True)
@@ -56,42 +55,49 @@ def label_difference(a, b, code):  # type: ignore[no-untyped-def]
     return top * np.sqrt(total) if code == L2 else top
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+@njit(nogil=True, cache=True)
+def _halves(low, reach):  # type: ignore[no-untyped-def]
+    """Return low / 2 and (low − reach) / 2 in float32, both rounded down."""
+    out = np.empty((2, low.shape[0]), np.float32)
+    for k in range(low.shape[0]):
+        half = 0.5 * np.float64(low[k])
+        for r, value in enumerate((half, half - 0.5 * np.float64(reach[k]))):
+            rounded = np.float32(value)
+            if np.float64(rounded) > value:
+                rounded = np.nextafter(rounded, np.float32(-np.inf))
+            out[r, k] = rounded
+    return out
+
+
+@njit(nogil=True, cache=True)
 def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[no-untyped-def]
     """List the pairs whose low bound is within one of the two squared reaches.
 
-    `found` (capacity, 2) int32 takes the pairs; the count is returned. Runs of columns
-    are counted first (in float32, which LLVM vectorises) and only those with hits are looked at,
-    eight at a time.
+    `found` (capacity, 2) int32 takes the pairs; the count is returned. The bound is solved for the
+    product: a pair stays where ``product ≥ (a_low − a_reach)/2 + b_low/2``, or with the other
+    reach. Halves are rounded down and added once: where the sum is rounded past the product it is
+    at most about as large, so less is lost than the margin holds (DESIGN.md, "The proof"). A row's
+    pairs are flagged first, which LLVM vectorises, and looked at eight at a time.
     """
-    count = 0
     columns = product.shape[1]
-    flags = np.empty(RUN, np.uint8)
+    mine, theirs = _halves(a_low, a_reach), _halves(b_low, b_reach)
+    b_half, b_past = theirs[0], theirs[1]
+    flags = np.zeros((columns + 7) // 8 * 8, np.uint8)
     eights = flags.view(np.uint64)
+    count = 0
     for i in range(product.shape[0]):
-        mine, reach, row = a_low[i], a_reach[i], product[i]
-        for start in range(0, columns, RUN):
-            stop = min(start + RUN, columns)
-            hits = np.float32(0.0)
-            for j in range(start, stop):
-                low = mine + b_low[j] - (row[j] + row[j])
-                within = (low <= reach) | (low <= b_reach[j])
-                hits += np.float32(1.0) if within else np.float32(0.0)
-            if hits == 0:
+        row, half, past = product[i], mine[0, i], mine[1, i]
+        for j in range(columns):
+            one, other = past + b_half[j], half + b_past[j]
+            flags[j] = row[j] >= (one if one < other else other)
+        for eight in range(eights.shape[0]):
+            if eights[eight] == 0:
                 continue
-            for k in range(RUN):
-                flags[k] = 0
-            for j in range(start, stop):
-                low = mine + b_low[j] - (row[j] + row[j])
-                flags[j - start] = (low <= reach) | (low <= b_reach[j])
-            for eight in range(RUN // 8):
-                if eights[eight] == 0:
-                    continue
-                for k in range(8 * eight, 8 * eight + 8):
-                    if flags[k]:
-                        found[count, 0] = i
-                        found[count, 1] = start + k
-                        count += 1
+            for k in range(8 * eight, 8 * eight + 8):
+                if flags[k]:
+                    found[count, 0] = i
+                    found[count, 1] = k
+                    count += 1
     return count
 
 
