@@ -218,14 +218,13 @@ class Scores:
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
-        checksums = list(compute(*writes))
+        *checksums, label_norm = compute(*writes, self.label_norm)
         seconds = time.perf_counter() - started
-        label_norm = float(compute(self.label_norm)[0])
         result = writer.commit(
             checksums,
             {
                 "seconds": seconds,
-                "label_norm": label_norm,
+                "label_norm": float(label_norm),
                 **_versions(),
                 **(facts() if facts else {}),
             },

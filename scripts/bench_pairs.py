@@ -323,7 +323,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
         made = prefixes.finish(choice, list(parts))
 
         def tile(i: int, j: int, known: list[Any]) -> Any:
-            task = tasks.TileTask(plan.blocks[i], plan.blocks[j], "")
+            task = tasks.TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
             return tasks.run_tile(task, tiles, source, context, made, known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
