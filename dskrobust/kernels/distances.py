@@ -99,13 +99,13 @@ def _sum_sizes(a, b, limit, lanes):  # type: ignore[no-untyped-def]
     return _fold(lanes, d)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
 def _top(a, b):  # type: ignore[no-untyped-def]
-    """max|a − b|, of the bits: sizes are ordered as integers are, whose largest is vectorised."""
-    top = np.int64(0)
+    """max|a − b|: the same in every order, so the vectoriser may choose one."""
+    top = 0.0
     for k in range(a.shape[0]):
-        top = max(top, np.float64(abs(np.float64(a[k]) - np.float64(b[k]))).view(np.int64))
-    return top.view(np.float64)
+        top = max(top, abs(np.float64(a[k]) - np.float64(b[k])))
+    return top
 
 
 @njit(nogil=True, cache=True)
