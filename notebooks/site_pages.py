@@ -144,8 +144,9 @@ def speed(found: Any) -> tuple[Figure, str]:
     """Seconds of dskrobust and its peers, for the works that have both."""
     works = [row for rows in found["works"].values() for row in rows]
     rows = {w["work"]: w["seconds"] for w in works if len(w["seconds"]) > 1 and _peers(w)}
-    has = found["machine"]
-    where = f"{has['cores']} cores, {' '.join(has['instructions'])}"
+    machines = [f"{w['machine']['cores']} cores, {' '.join(w['machine']['instructions'])}"
+                for w in works if w["work"] in rows]  # fmt: skip
+    where = " or ".join(dict.fromkeys(machines))
     figure, (axes,) = _figure(rows)
     _bars(axes, rows, "seconds (logarithmic)")
     axes.set_xscale("log")

@@ -9,7 +9,7 @@ the others' copies of the data. Every work is repeated in turn with its peers; m
 
 Works: digits, mnist, cifar10, metrics, news, columns8, growth, share, workers. MNIST, CIFAR-10 and
 Online News need DSKROBUST_DATA, the folder of the official files. Figures in an existing --out
-file are kept where a work is not run again.
+file are kept where a work is not run again; every row says which processor it ran on.
 """
 
 from __future__ import annotations
@@ -373,14 +373,21 @@ def line(row: dict[str, Any]) -> str:
             ratios.append(form.format(row[key]))
     wrong = [f"{k.split(':')[0]} {v}" for k, v in row.items() if "wrong neighbours" in k and v]
     remark = f"wrong neighbours: {', '.join(wrong)}" if wrong else ""
-    return f"| {row['work']} | {seconds} | {', '.join(ratios)} | {row['repeats']} | {remark} |"
+    has = row["machine"]
+    cells = (
+        row["work"],
+        seconds,
+        ", ".join(ratios),
+        row["repeats"],
+        f"{has['cores']} cores, {' '.join(has['instructions'])}",
+        remark,
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def table(figures: dict[str, Any]) -> str:
     """The README's table."""
-    has = figures["machine"]
-    head = f"{has['cores']} cores, {' '.join(has['instructions'])}"
-    lines = [f"| work ({head}) | seconds | ratio | passes | peers |", "|---|---|---|---|---|"]
+    lines = ["| work | seconds | ratio | passes | machine | peers |", "|---|---|---|---|---|---|"]
     kept = [figures["works"][name] for name in WORKS if name in figures["works"]]
     return "\n".join(lines + [line(row) for rows in kept for row in rows])
 
@@ -399,7 +406,7 @@ def main() -> None:
         return
     PASSES = options.repeats
     SKIPPED.update(options.skip)
-    figures: dict[str, Any] = {"machine": machine(), "works": {}}
+    figures: dict[str, Any] = {"works": {}}
     if options.out and options.out.exists():
         figures["works"] = json.loads(options.out.read_text())["works"]
     with tempfile.TemporaryDirectory() as folder:
@@ -407,7 +414,7 @@ def main() -> None:
         for name in options.works or WORKS:
             rows = WORKS[name]()
             for row in rows:
-                row["repeats"] = PASSES
+                row["repeats"], row["machine"] = PASSES, machine()
                 print(line(row), flush=True)
             figures["works"][name] = rows
             if options.out:
