@@ -127,7 +127,11 @@ def label_quality(
 
 def _of_scores(scores: Scores, options: Options) -> LabelQuality:
     """Add the nearest samples of the same label to scores."""
-    assert scores.spec is not None
+    if scores.spec is None:
+        raise InvalidOptionError(
+            "these scores do not say what they were computed with; use those of "
+            "dr.sample_robustness(store)"
+        )
     metric, labels = scores.spec.metric, scores.spec.labels
     if labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", labels.kind)

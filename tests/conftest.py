@@ -1,6 +1,7 @@
 """Fixtures and settings that all tests share."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -37,6 +38,16 @@ def paper_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"DSKROBUST_DATA={folder} is no folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """Return a Chromium that pages can be looked at in."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium is installed; the page is not looked at in a browser")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import click
 import pytest
 from click.testing import CliRunner
+from looking import look_at
 
 import dskrobust as dr
 from dskrobust.cli import SECTIONS, main
@@ -33,12 +34,14 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.loaded, self.links, self.anchors = [], [], set()
-        self.images_without_text = []
+        self.images, self.images_without_text = [], []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
         self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
+        if tag == "img":
+            self.images.append(given.get("src", ""))
         if tag == "img" and not given.get("alt"):
             self.images_without_text.append(given.get("src", "")[:80])
         if given.get("src"):
@@ -247,3 +250,17 @@ def newcomers_folder(tmp_path_factory):
 @pytest.fixture
 def newcomer(newcomers_folder, monkeypatch):
     monkeypatch.chdir(newcomers_folder)
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_pages_in_a_browser(browser, site, width):
+    pages, folder = site
+    shown = ["index.html", "benchmarks.html", "engine.html", "mathematics.html"]
+    shown += [f"{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")]
+    for name in shown:
+        text = text_of(site, name)
+        found = look_at(browser, text, folder / f"looked-{width}-{name}", width)
+        assert found["broken"] == found["missing"] == [], name
+        assert [part for part in found["loaded"] if not part.startswith("file:")] == [], name
+        assert found["page"] <= found["width"] + 1, (name, found["wide"])
+        assert found["images"] == len(pages[(folder / name).resolve()].images), name

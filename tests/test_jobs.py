@@ -40,6 +40,9 @@ os.environ.update(
 os.execv("/bin/bash", ["bash", *rest])
 """
 SRUN = """#!/bin/bash
+# a step gets the cores it asks for, not those of the job
+[[ "$1" == "--cpus-per-task=$SLURM_CPUS_PER_TASK" ]] || { echo "srun: $1?" >&2; exit 1; }
+shift
 for ((task = 0; task < SLURM_NTASKS; task++)); do "$@" & done
 wait
 """

@@ -184,4 +184,4 @@ def test_what_is_missing_is_computed_first(tmp_path, made):
     asked = ["issues", fresh.url, "--json", "--workers", "1", "--no-dashboard", "--top", "1"]
     result = CliRunner().invoke(cli.main, asked)
     assert result.exit_code == 0, result.output
-    assert '"row": 7' in result.stdout
+    assert [issue["row"] for issue in json.loads(result.stdout)] == [7]

@@ -1,10 +1,8 @@
 """The report: what the page shows, the paper's list, own images, the command, and a browser."""
 
-import json
 import re
 import shlex
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from looking import look_at
 from matplotlib.figure import Figure
 
 import dskrobust as dr
@@ -441,39 +440,6 @@ def test_the_command_lists_what_makes_what():
 
 # -- a browser ---------------------------------------------------------------------------------
 
-LOOK = """
-<script>
-const broken = [];
-document.addEventListener("securitypolicyviolation", e => broken.push(e.blockedURI));
-window.addEventListener("error", e => broken.push(String(e.message || e.target.alt)), true);
-window.addEventListener("load", () => {
-  const images = [...document.images];
-  const inside = e => e.closest(".wide") && !e.matches(".wide");
-  const wide = [...document.querySelectorAll("body *")].filter(
-    e => !inside(e) && e.getBoundingClientRect().right > innerWidth + 1);
-  const scrolled = [...document.querySelectorAll(".wide")].filter(
-    e => e.scrollWidth > e.clientWidth + 1);
-  const loaded = performance.getEntriesByType("resource").map(e => e.name);
-  const found = {
-    broken, width: innerWidth, page: document.documentElement.scrollWidth, images: images.length,
-    missing: images.filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
-    wide: wide.map(e => e.tagName + "." + e.className), scrolled: scrolled.length,
-    loaded: loaded.filter(name => !name.startsWith("data:")),
-  };
-  document.body.innerHTML = "<pre id=found>" + JSON.stringify(found) + "</pre>";
-});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("no Chromium is installed; the page is not looked at in a browser")
-    return found
-
 
 @pytest.mark.parametrize(("name", "width"), [("images", 1280), ("images", 800), ("plane", 800)])
 def test_in_a_browser(browser, pages, tmp_path, name, width):
@@ -481,19 +447,7 @@ def test_in_a_browser(browser, pages, tmp_path, name, width):
     strict = "default-src 'none';"
     assert strict in text
     watched = text.replace(strict, f"{strict} script-src 'unsafe-inline';")
-    page = tmp_path / "page.html"
-    page.write_text(watched.replace("</head>", f"{LOOK}</head>"), encoding="utf-8")
-    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --disable-dev-shm-usage --dump-dom"
-    flags += f" --enable-logging=stderr --window-size={width},900"
-    run = subprocess.run(
-        [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    match = re.search(r'<pre id="found">(.*?)</pre>', run.stdout, re.S)
-    assert match, run.stdout[-500:] + run.stderr[-500:]
-    found = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-    assert "CONSOLE" not in run.stderr
+    found = look_at(browser, watched, tmp_path / "page.html", width)
     assert found["broken"] == found["loaded"] == found["missing"] == found["wide"] == []
     assert found["images"] == len(Page(pages[name]).all("img"))
     assert found["page"] <= found["width"] <= width

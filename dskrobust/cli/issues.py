@@ -57,7 +57,7 @@ def issues(
     opened = open_store(absolute(store))
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
-    _search(opened, chosen, options)
+    _search(opened, chosen, options, quiet=as_json)
     found = find_label_issues(
         opened, metric=chosen, threshold=THRESHOLD if threshold is None else threshold
     )
@@ -73,7 +73,7 @@ def issues(
         terminal.fact("saved", str(path))
 
 
-def _search(store: Store, metric: str, options: ClusterOptions) -> None:
+def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
     """Run what the store does not hold yet: nearest samples of another and of the same label."""
     from ..labels import LabelMap
     from ..mislabelled import SAME
@@ -84,7 +84,7 @@ def _search(store: Store, metric: str, options: ClusterOptions) -> None:
     for labels in (LabelMap("categorical"), SAME):
         spec = pair_spec(store, metric, labels)
         if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            run(store, spec, options)
+            run(store, spec, options, quiet=quiet)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -175,8 +175,8 @@ def compute(
     summarise_run(scores, store)
 
 
-def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
-    """Compute on a cluster and show how far it is."""
+def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = False) -> Scores:
+    """Compute on a cluster and show how far it is; quiet: nothing on stdout."""
     from .. import terminal
     from ..blas import FASTER, VARIABLE
     from ..cluster import run_scores, slow_workers
@@ -190,16 +190,18 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
         work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
 
         def start(client: Any, plan: Plan) -> None:
-            if options.is_remote or options.dashboard:
-                terminal.fact("dashboard", client.dashboard_link)
-            terminal.fact("workers", workers_line(plan))
+            if not quiet:
+                if options.is_remote or options.dashboard:
+                    terminal.fact("dashboard", client.dashboard_link)
+                terminal.fact("workers", workers_line(plan))
+                terminal.fact("plan", plan_line(plan))
             if options.is_remote and slow_workers(client):
                 terminal.say(
                     f"The workers' BLAS uses half of their processors: start them with "
                     f"{VARIABLE}={FASTER} in the environment.",
                     style="yellow",
+                    stderr=quiet,
                 )
-            terminal.fact("plan", plan_line(plan))
             name = spec.metric.name.capitalize()
             made.append(plan)
             shown = terminal.progress(name, plan.pairs, unit="", below=bounds)
@@ -217,6 +219,8 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions) -> Scores:
             bar[0].add(pairs, found=bool(event["resumed"]))
 
         scores = run_scores(store, spec, options, start=start, tell=tell)
+    if quiet:
+        return scores
     if tiles["resumed"]:
         terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
     if work["pairs"]:

@@ -107,7 +107,8 @@ def _columns(results: StoredResults, wishes: Wishes) -> Figure:
 
 
 def _extremes(results: StoredResults, wishes: Wishes, count: int) -> pd.DataFrame:
-    table = extremes(results.samples, results.main_group, count)
+    there = results.samples[results.samples["witness"] >= 0]  # who has none is not robust for it
+    table = extremes(there, results.main_group, count)
     for name in wishes.classes:
         if name not in set(table["label"]):
             known = ", ".join(table["label"].unique())

@@ -18,6 +18,7 @@ from ..verify import slice_rows
 from .pictures import as_picture
 from .results import StoredResults
 
+LIKELY = 1.5, 8.0  # times what the store's largest value is; images beyond have other units
 NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
 
 
@@ -47,18 +48,17 @@ def score_own(
     Raises
     ------
     InvalidDataError
-        For features of another size, values that are no numbers, or a label whose norm exceeds
-        ‖y‖∞ of the store (paper, 3.4 asks for that).
+        For features of another size, values that are no numbers, images in other units than the
+        store's, or a label whose norm exceeds ‖y‖∞ of the store (paper, 3.4 asks for that).
     """
     store, parameters = results.store, results.result.parameters
     features = _features(np.asarray(X), store.columns)
+    if store.spec.image_shape is not None:
+        _check_units(features, store.summary.largest_feature)
     group = results.scores.group_code(within or results.main_group)
     kind = str(parameters["labels"])
     labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
-    metric = str(parameters["metric"])
-    if metric.startswith("mahalanobis"):  # its name in a result is that of the data's matrix
-        metric = "mahalanobis"
-    spec = pair_spec(store, metric, labels)
+    spec = pair_spec(store, results.metric, labels)
     names, codes = _labels(results, np.asarray(y), spec)
     if not len(features) == len(codes):
         raise InvalidDataError(f"there are {len(features)} samples, but {len(codes)} labels")
@@ -98,6 +98,17 @@ def _features(X: NDArray[Any], columns: int) -> NDArray[Any]:
     if features.dtype.kind not in "biuf" or not np.isfinite(features).all():
         raise InvalidDataError("own samples must be numbers, none of them NaN or infinite")
     return np.ascontiguousarray(features)
+
+
+def _check_units(features: NDArray[Any], largest: float) -> None:
+    """Refuse images whose largest value is nowhere near the store's: they would all look dark."""
+    own = float(np.abs(features.astype(np.float64)).max(initial=0.0))
+    above, below = LIKELY
+    if own > above * largest or 0 < own < largest / below:
+        raise InvalidDataError(
+            f"the own images have values up to {own:g}, those of the store up to {largest:g}: "
+            "bring them to the store's units, such as 0 to 255 for bytes"
+        )
 
 
 def _labels(

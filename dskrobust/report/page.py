@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "close": {kind: int((kinds == kind).sum()) for kind in (CONTRADICTORY, NEARLY)},
         "pairs": _pairs(results, options.pairs),
         "issues": _issues(results, options.issues),
+        "asked": "" if results.metric == "euclidean" else f" -m {quote(results.metric)}",
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
         "evaluations": [_evaluation(found) for found in results.evaluations],

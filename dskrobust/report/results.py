@@ -100,12 +100,18 @@ class StoredResults:
         known = [each for each in found if each is not None]
         return known[-1] if known else None
 
+    @property
+    def metric(self) -> str:
+        """The metric as commands take it; in a result Mahalanobis has the name of its matrix."""
+        name = str(self.result.parameters["metric"])
+        return "mahalanobis" if name.startswith("mahalanobis") else name
+
     def label_issues(self, count: int) -> pd.DataFrame | None:
         """Return the worst rows of `find_label_issues`, None where the store does not know them."""
         if not self.categorical:
             return None
         try:
-            quality = label_quality(self.store, metric=self.result.parameters["metric"])
+            quality = label_quality(self.store, metric=self.metric)
         except InvalidOptionError:  # a metric that only its function could compute
             return None
         if quality.scores.result is None or quality.same_scores.result is None:

@@ -93,7 +93,8 @@ def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
         row, witness, group, robustness, lipschitz, reach, kind (as of `close_kinds`).
     """
     # a pair is at most in both of its samples' rows: twice as many are enough
-    first = samples.nsmallest(2 * count, "robustness", keep="first")
+    there = samples[(samples["witness"] >= 0) | (samples["reach"] == 0)]
+    first = there.nsmallest(2 * count, "robustness", keep="first")
     other = first["nearest"].where(first["reach"] == 0, first["witness"]).to_numpy()
     rows = first.index.to_numpy()
     pair = pd.DataFrame({"a": np.minimum(rows, other), "b": np.maximum(rows, other)})

@@ -10,10 +10,12 @@ machines: `dask scheduler` on one, `dask cuda worker ADDRESS --resources GPU=1` 
 """
 
 import click
+import dask
 from dask_cuda import LocalCUDACluster
 from distributed import Client
 
 import dskrobust as dr
+from dskrobust.cluster import CONFIG
 
 
 @click.command()
@@ -21,6 +23,7 @@ import dskrobust as dr
 @click.argument("store")
 def main(experiment, store):
     with (
+        dask.config.set(CONFIG),  # for long runs; workers take it over
         LocalCUDACluster(resources={"GPU": 1}, host="127.0.0.1", threads_per_worker=1) as cluster,
         Client(cluster) as client,
     ):

@@ -10,9 +10,11 @@ known_hosts, and Python with dskrobust on every host at the same path (`--python
 import sys
 
 import click
+import dask
 from distributed import Client, SSHCluster
 
 import dskrobust as dr
+from dskrobust.cluster import CONFIG
 
 
 @click.command()
@@ -25,6 +27,7 @@ import dskrobust as dr
 @click.option("--python", default=sys.executable, show_default=True, help="On the hosts.")
 def main(store, hosts, workers, threads, memory, port, python):
     with (
+        dask.config.set(CONFIG),  # for long runs; workers take it over
         SSHCluster(
             [hosts[0], *hosts],
             connect_options={"port": port} if port else {},
