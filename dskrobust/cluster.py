@@ -455,11 +455,12 @@ def run_scores(
         check_source(client, store.address)
         start(client, plan)
         with watch_tiles(client, plan, tell, scores.run):
-            return scores.write(lambda: _run_facts(client, plan, fresh=not options.is_remote))
+            fresh = set() if options.is_remote else set(_workers(client))
+            return scores.write(lambda: _run_facts(client, plan, fresh))
 
 
-def _run_facts(client: Client, plan: Plan, *, fresh: bool) -> dict[str, Any]:
-    """What is kept of a run with its results; fresh: workers have done nothing else before."""
+def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:
+    """What is kept of a run with its results; fresh: workers that had done nothing before."""
     facts: dict[str, Any] = {
         "tiles": len(plan.tiles),
         "pairs": plan.pairs,
@@ -468,9 +469,9 @@ def _run_facts(client: Client, plan: Plan, *, fresh: bool) -> dict[str, Any]:
         "memory_limit": plan.resources.memory_limit,
         "peak_projected": plan.peak_bytes,
     }
-    if fresh:
-        peaks = client.run(peak_memory, on_error="ignore").values()
-        facts["peak_measured"] = max(peaks, default=None)
+    if fresh and fresh == set(_workers(client)):  # of one that died nobody knows the peak
+        with contextlib.suppress(Exception):  # no figure is worth the results
+            facts["peak_measured"] = max(client.run(peak_memory).values())
     return facts
 
 

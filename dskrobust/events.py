@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from .kernels import Tables
@@ -96,17 +95,16 @@ def watch_tiles(
                 client.unsubscribe_topic(TOPIC)
 
 
-def peak_memory() -> int:
-    """Return the most memory that this process has held so far, in bytes.
+def peak_memory() -> int | None:
+    """Return the most memory that this process has held so far, in bytes; None without /proc.
 
-    Not from getrusage: its figure survives exec, so a worker would report its parent's peak. Where
-    there is no /proc it is what the process holds now.
+    Not from getrusage: its figure survives exec, so a worker would report its parent's peak.
     """
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):
-        return int(psutil.Process().memory_info().rss)
+        return None
 
 
 def current_client() -> Client | None:

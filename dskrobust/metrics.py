@@ -158,6 +158,16 @@ class Hamming(Metric):
     __str__ = Metric.__str__
 
 
+def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError(f"{name} must hold numbers: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise InvalidOptionError(f"{name} must be finite; it has NaN or infinite values")
+    return numbers
+
+
 class Mahalanobis(Metric):
     """√((x − x′)ᵀ VI (x − x′)), computed as a Euclidean distance of whitened rows.
 
@@ -172,7 +182,7 @@ class Mahalanobis(Metric):
     name = "mahalanobis"
 
     def __init__(self, VI: ArrayLike, center: ArrayLike | None = None) -> None:
-        inverse = np.asarray(VI, np.float64)
+        inverse = _numbers(VI, "VI")
         if inverse.ndim != 2 or inverse.shape[0] != inverse.shape[1]:
             raise InvalidOptionError(f"VI must be a square matrix, not of shape {inverse.shape}")
         if not np.allclose(inverse, inverse.T, rtol=1e-8, atol=1e-12 * np.abs(inverse).max()):
@@ -184,7 +194,11 @@ class Mahalanobis(Metric):
                 "VI is not positive definite; drop columns that others determine"
             ) from error
         size = len(inverse)
-        self._center = np.zeros(size) if center is None else np.asarray(center, np.float64)
+        self._center = np.zeros(size) if center is None else _numbers(center, "center")
+        if self._center.shape != (size,):
+            raise InvalidOptionError(
+                f"center must have the shape ({size},) as VI has it, not {self._center.shape}"
+            )
         digest = hashlib.sha256(self._matrix.tobytes() + self._center.tobytes())
         self._token = digest.hexdigest()[:16]
 

@@ -103,7 +103,7 @@ def sample_robustness(
         return score_store(open_store(X), metric, labels, options)
     if y is None:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
-    if not (np.isfinite(scale) and scale > 0):
+    if not (isinstance(scale, (int, float, np.number)) and np.isfinite(scale) and scale > 0):
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     given = check_arrays(X, y, split)
     _refuse_same(labels)

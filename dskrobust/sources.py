@@ -174,7 +174,10 @@ def _given(value: Any, name: str) -> Any:
         return value
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
-    value = np.asarray(value)
+    try:
+        value = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise InvalidDataError(f"{name} is no array: {error}") from error
     if value.dtype.kind == "O":
         if value.ndim == 1 and all(isinstance(v, str) for v in value):
             return value.astype(str)
@@ -227,7 +230,7 @@ def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
     """Make the store, or find it: Dask runs a task again when its worker was lost."""
     if not Path(url).exists():
         create_empty(url, spec, layout)
-        grow(url, rows)
+        grow(url, 0, rows)
     return url
 
 

@@ -47,6 +47,7 @@ from .store import (
     summarise,
 )
 
+SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
 
 
@@ -186,6 +187,24 @@ def check_summary(summary: Summary, spec: PairSpec) -> float:
                 else f"all {group.rows} samples of group {name!r} have the same label"
             )
     return spec.labels.norm_bound(summary)
+
+
+def _check_sizes(largest: float, spec: PairSpec) -> None:
+    """Refuse a scale or matrix that takes float64 squares or distances of the rows away."""
+    form, size = spec.form, largest
+    if form.matrix is not None:
+        shift = 0.0 if form.center is None else float(np.abs(form.center).max())
+        with np.errstate(over="ignore"):
+            size = (largest + shift) * float(np.abs(form.matrix).sum(axis=1).max())
+    elif not form.unit_rows and spec.scale != 1.0:
+        size = largest * spec.scale
+    else:
+        return
+    if largest > 0 and not SMALLEST_SIZE < size < LARGEST_SIZE:
+        raise InvalidDataError(
+            f"features of up to {largest:g} become {size:g} by {spec.metric} with a scale of "
+            f"{spec.scale:g}; their distances would vanish or overflow. Choose another scale"
+        )
 
 
 @dataclass(frozen=True)
@@ -529,6 +548,7 @@ def merge_summaries(parts: list[Summary]) -> Summary:
 def make_context(summary: Summary, spec: PairSpec) -> Context:
     """Check the data as a whole and keep what tiles need."""
     norm = check_summary(summary, spec)
+    _check_sizes(summary.largest_feature, spec)
     return Context(summary.center, summary.largest_feature, norm)
 
 

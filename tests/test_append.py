@@ -8,7 +8,7 @@ import pytest
 from dskrobust import sample_robustness
 from dskrobust.datasets import ReaderOptions, append, ingest, online_news, restore_features
 from dskrobust.errors import InvalidDataError, InvalidOptionError, SourceFileError, StoreError
-from dskrobust.store import StoreSpec, create_store, open_array, open_store
+from dskrobust.store import Block, StoreSpec, append_rows, create_store, open_array, open_store
 
 rng = np.random.default_rng(3)
 
@@ -181,3 +181,20 @@ def test_new_articles_are_scaled_with_the_recorded_bounds(news_file, tmp_path):
     empty = table(tmp_path / "empty.csv", header, [])
     with pytest.raises(SourceFileError, match="has no rows"):
         append(grown, empty, group="test")
+
+
+def test_a_store_that_grew_meanwhile_is_not_written_over(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((75, 4)), np.arange(75) % 3
+    path = str(tmp_path / "grown.zarr")
+    create_store(path, X[:60], y[:60])
+    stale = open_store(path)
+
+    def block(rows):
+        return Block(X[rows], y[rows], np.zeros(len(X[rows]), np.int16))
+
+    append_rows(open_store(path), [block(slice(60, 65))])
+    with pytest.raises(StoreError, match="65 rows, but 60 when it was opened"):
+        append_rows(stale, [block(slice(65, 75))])
+    grown = append_rows(open_store(path), [block(slice(65, 75))])
+    np.testing.assert_array_equal(grown.features[:], X)

@@ -175,3 +175,45 @@ def test_scratch_goes_with_compute_and_comes_back(client, some):
     assert not Path(scores.scratch).exists()
     assert (scores.reach.compute() == done.reach).all()
     assert (dr.sample_robustness(X, y, options=dr.Options()).compute().reach == done.reach).all()
+
+
+# -- what would vanish, overflow or is no number -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (1e100, {"scale": 1e300}),
+        (1e-100, {"scale": 1e-300}),
+        (1.0, {"scale": 1e-320}),
+        (1e100, {"metric": dr.Mahalanobis(np.eye(3) * 1e200)}),
+    ],
+)
+def test_distances_that_no_float64_holds_are_refused(size, options):
+    X, y = size * (1 + np.random.default_rng(0).random((40, 3))), np.arange(40) % 2
+    with pytest.raises(InvalidDataError, match="vanish or overflow"):
+        dr.sample_robustness(X, y, **options).compute()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "center", "said"),
+    [
+        ("abc", None, "VI must hold numbers"),
+        (np.diag([1.0, np.nan]), None, "VI must be finite"),
+        (np.eye(2), [0.0, np.nan], "center must be finite"),
+        (np.eye(2), [0.0], "center must have the shape"),
+    ],
+)
+def test_mahalanobis_needs_numbers(matrix, center, said):
+    with pytest.raises(InvalidOptionError, match=said):
+        dr.Mahalanobis(matrix, center)
+
+
+def test_what_is_no_number_is_named():
+    X, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
+    with pytest.raises(InvalidOptionError, match="scale must be a positive number"):
+        dr.sample_robustness(X, y, scale="a")
+    with pytest.raises(InvalidDataError, match="X is no array"):
+        dr.sample_robustness([[1, 2], [3]], [0, 1])
+    with pytest.raises(InvalidDataError, match="returned 'far' for rows 0 and"):
+        dr.sample_robustness(X, y, metric=lambda a, b: "far").compute()

@@ -104,6 +104,40 @@ def assert_survive(panel, exact):
     assert sweep.survivors(product, low, low, -nothing, nothing, found) == n * n
 
 
+@given(
+    st.lists(st.tuples(*[st.floats(-(2.0**20), 2.0**20, width=32)] * 2), min_size=1, max_size=40),
+    st.integers(-149, 20),
+    st.integers(0, 2**32 - 1),
+)
+def test_no_pair_within_a_reach_is_lost(lows, exponent, seed):
+    """Where the product is exactly what the bound needs, or a float32 more or less."""
+    rng = np.random.default_rng(seed)
+    low, other = np.array(lows, np.float32).T.copy()
+    reach = np.float32(2.0**exponent) * rng.random(len(low), np.float32)
+    reach[rng.random(len(low)) < 0.2] = rng.choice([np.inf, -np.inf, 0.0])
+    nothing = np.full(len(low), -np.inf, np.float32)
+    exact = (low.astype(np.float64)[:, None] + other - reach.astype(np.float64)[:, None]) / 2
+    product = exact.astype(np.float32)
+    for _ in range(int(rng.integers(0, 3))):
+        product = np.nextafter(product, np.float32(rng.choice([-np.inf, np.inf])))
+    found = np.empty((product.size, 2), np.int32)
+    for matrix, sides, columns in (
+        (product, (low, other, reach, nothing), (0, 1)),
+        (product.T.copy(), (other, low, nothing, reach), (1, 0)),
+    ):
+        count = sweep.survivors(matrix, *sides, found)
+        kept = {tuple(pair) for pair in found[:count, columns].tolist()}
+        for i in range(len(low)):
+            for j in range(len(other)):
+                if reach[i] == np.inf:
+                    assert (i, j) in kept
+                elif reach[i] > -np.inf:
+                    needed = Fraction(float(low[i])) + Fraction(float(other[j]))
+                    needed -= Fraction(float(reach[i]))
+                    if 2 * Fraction(float(product[i, j])) >= needed:
+                        assert (i, j) in kept
+
+
 def float32_above(value):
     """The smallest float32 that is not below an exact number."""
     rounded = np.float32(float(value))

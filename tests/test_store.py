@@ -306,7 +306,7 @@ def test_a_crash_while_appending_leaves_the_store(tmp_path, small_units, rows):
     store = dr.create_store(str(tmp_path / "own.zarr"), X, y, split)
     wrote = dr.sample_robustness(store).write().compute()
     other = arrays_of(rows, seed=5)
-    writing.grow(store.url, 21 + rows)  # an append that never gets to its commit
+    writing.grow(store.url, 21, 21 + rows)  # an append that never gets to its commit
     writing.write_rows(store.url, 21, Block(other[0], other[1], np.zeros(rows, np.int16)))
     again = dr.open_store(store.url)
     assert_holds(again, X, y, split)
@@ -379,7 +379,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 40), seed=st.integers(0, 99))
     def crash(self, n, seed):
-        writing.grow(self.url, self.store.rows + n)
+        writing.grow(self.url, self.store.rows, self.store.rows + n)
         writing.write_rows(self.url, self.store.rows, Block(*self.rows(n, seed)))
 
     @rule()
@@ -661,7 +661,7 @@ def test_an_unfinished_store(tmp_path):
     path = str(tmp_path / "own.zarr")
     spec = dr.StoreSpec("own", "categorical")
     writing.create_empty(path, spec, writing.layout_of(X, y))
-    writing.grow(path, 50)
+    writing.grow(path, 0, 50)
     writing.write_rows(path, 0, Block(X, y, np.zeros(50, np.int16)))
     with pytest.raises(StoreError, match="never finished"):
         dr.open_store(path)

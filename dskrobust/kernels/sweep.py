@@ -75,9 +75,9 @@ def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[n
 
     `found` (capacity, 2) int32 takes the pairs; the count is returned. The bound is solved for the
     product: a pair stays where ``product ≥ (a_low − a_reach)/2 + b_low/2``, or with the other
-    reach. Halves are rounded down and added once: where the sum is rounded past the product it is
-    at most about as large, so less is lost than the margin holds (DESIGN.md, "The proof"). A row's
-    pairs are flagged first, which LLVM vectorises, and looked at eight at a time.
+    reach. Halves are rounded down and their sum is rounded monotonely, so no pair is lost by that
+    (DESIGN.md, "The proof"); what is not a number stays. A row's pairs are flagged first, which
+    LLVM vectorises, and looked at eight at a time.
     """
     columns = product.shape[1]
     mine, theirs = _halves(a_low, a_reach), _halves(b_low, b_reach)
@@ -89,7 +89,7 @@ def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[n
         row, half, past = product[i], mine[0, i], mine[1, i]
         for j in range(columns):
             one, other = past + b_half[j], half + b_past[j]
-            flags[j] = row[j] >= (one if one < other else other)
+            flags[j] = not row[j] < (one if one < other else other)
         for eight in range(eights.shape[0]):
             if eights[eight] == 0:
                 continue

@@ -451,7 +451,14 @@ def call_function(
 ) -> float:
     """Return the user's metric of two rows, that with the lower number first."""
     assert job.form.function is not None
-    distance = float(job.form.function(*(rows if numbers[0] <= numbers[1] else rows[::-1])))
+    found = job.form.function(*(rows if numbers[0] <= numbers[1] else rows[::-1]))
+    try:
+        distance = float(found)
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(
+            f"the metric function returned {found!r} for rows {numbers[0]} and {numbers[1]}; a "
+            "distance must be a number"
+        ) from error
     if not (np.isfinite(distance) and distance >= 0):
         raise InvalidDataError(
             f"the metric function returned {distance} for rows {numbers[0]} and {numbers[1]}; a "

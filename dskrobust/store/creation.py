@@ -82,7 +82,7 @@ def append_rows(
     InvalidDataError
         Where columns or dtypes differ from the store's.
     StoreError
-        Where the store only links to its arrays.
+        Where the store only links to its arrays, or has grown since it was opened.
     """
     if store._meta["links"]:
         raise StoreError(f"{store.url} links to arrays elsewhere and cannot grow; copy it first")
@@ -163,7 +163,7 @@ def create_store(
     step = layout.write_rows
     with writing.staged(url, options, overwrite=overwrite) as target:
         writing.create_empty(target, spec, layout, overwrite=True, options=options)
-        writing.grow(target, X.shape[0], options)
+        writing.grow(target, 0, X.shape[0], options)
         tasks = [
             delayed(_write_part)(target, a, *parts.delayed(a, a + step), classes, groups, options)
             for a in range(0, X.shape[0], step)
@@ -320,7 +320,7 @@ def _append(
     """Write blocks one after another in whole units."""
     at = start
     for block in _regroup(blocks, layout, groups):
-        writing.grow(url, at + len(block.features), options)
+        writing.grow(url, start, at + len(block.features), options)
         yield writing.write_rows(url, at, block, options)
         at += len(block.features)
 

@@ -270,9 +270,13 @@ def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: boo
         beside.rename(folder)
 
 
-def grow(url: str, rows: int, options: Mapping[str, Any] | None = None) -> None:
-    """Make room for `rows` rows in all; what lies beyond the committed rows is not read."""
+def grow(url: str, start: int, rows: int, options: Mapping[str, Any] | None = None) -> None:
+    """Make room for `rows` rows in all; what lies beyond the committed rows is not read.
+
+    start: where the segment begins that is being written.
+    """
     group = open_group(url, options, "r+")
+    _check_end(url, group.attrs[KEY], start)
     for name in ARRAYS:
         if name in group:
             array = group[name]
@@ -326,6 +330,7 @@ def commit_segment(
         raise InvalidDataError("there are no rows to store")
     group = open_group(url, options, "r+")
     meta: dict[str, Any] = dict(group.attrs[KEY])  # type: ignore[arg-type]
+    _check_end(url, meta, parts[0].start)
     summary = parts[0].summary
     for part in parts[1:]:
         summary = summary.merge(part.summary)
@@ -352,6 +357,16 @@ def commit_segment(
     if names:
         meta["spec"] = {**meta["spec"], **{k: list(v) if v else None for k, v in names.items()}}
     group.attrs[KEY] = meta
+
+
+def _check_end(url: str, meta: Any, start: int) -> None:
+    """Refuse to write a segment that does not begin where the committed rows end."""
+    rows = sum(segment["rows"] for segment in meta["segments"])
+    if rows != start:
+        raise StoreError(
+            f"{url} has {rows:,} rows, but {start:,} when it was opened: others appended to it "
+            "meanwhile. Nothing was lost; open it again and append once more"
+        )
 
 
 def spec_from_json(data: Mapping[str, Any]) -> StoreSpec:
