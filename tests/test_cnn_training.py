@@ -139,7 +139,8 @@ def test_lockstep_is_training_alone_but_for_rounding(digits, network):
 
 @pytest.mark.parametrize(
     ("network", "apart"),
-    # in 56 layers, rounding grows, and Adam's first steps do not depend on a gradient's size
+    # in 56 layers, rounding grows, and Adam's first steps do not depend on a gradient's size; how
+    # much depends on the processor (up to 1.1e-4 of a probability was seen with AVX-512)
     [("cnn", 1e-6), ("resnet56", 2e-3)],
 )
 def test_strategies_give_the_same_models(digits, network, apart):
@@ -154,7 +155,7 @@ def test_strategies_give_the_same_models(digits, network, apart):
     fresh = Trials(replace(described_, strategy="sequential"), images, labels, SEEDS)
     fresh.load_weights(together.weights())
     p = together.probabilities(images)
-    np.testing.assert_allclose(fresh.probabilities(images), p, atol=1e-5)
+    np.testing.assert_allclose(fresh.probabilities(images), p, atol=max(1e-5, apart / 4))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -542,3 +543,36 @@ def test_a_training_is_plain_values():
     assert pickle.loads(pickle.dumps(described_)) == described_
     assert defaults_of("resnet56") == {"optimizer": "adam", "learning_rate": 1e-3, "decay": 0.0}
     assert defaults_of("a.B") == {}
+
+
+# -- on a GPU, where there is one ----------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is seen here")
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("network", ["cnn", "resnet56"])
+def test_a_gpu_runs_whole_batches_as_a_graph(digits, network, precision):
+    images, labels = digits[0][:70], digits[1][:70]
+    described_ = described(network, precision=precision, strategy="lockstep")
+    plain, captured = (Trials(described_, images, labels, SEEDS[:2], device="cuda") for _ in "ab")
+    plain._groups[0]._capturable = False
+    for rate in (None, 1e-4):  # a rate that a graph had baked in would stay
+        losses = [each.train_epoch(rate) for each in (plain, captured)]
+        np.testing.assert_array_equal(*losses)
+    assert captured.captured
+    assert not plain.captured
+    assert equal(captured.state(), plain.state())
+
+
+@needs_gpu
+def test_a_gpu_trains_in_lockstep_what_it_trains_alone(digits):
+    images, labels = digits[0][:70], digits[1][:70]
+    found = []
+    for strategy in ("lockstep", "sequential"):
+        trials = Trials(
+            described("cnn", strategy=strategy), images, labels, SEEDS[:2], device="cuda"
+        )
+        found.append([trials.train_epoch() for _ in range(2)])
+    np.testing.assert_allclose(*found, rtol=1e-3)

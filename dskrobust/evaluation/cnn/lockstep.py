@@ -143,8 +143,11 @@ class Group:
         if self._captured is None:
             try:
                 self._captured = _Captured(self, index)
+            except torch.cuda.OutOfMemoryError:
+                raise  # a plain step takes as much
             except RuntimeError as error:
                 self._capturable = False
+                torch.cuda.empty_cache()
                 reason = str(error).strip().split("\n")[0]
                 warnings.warn(f"training without a CUDA graph: {reason}", stacklevel=2)
                 return self.step

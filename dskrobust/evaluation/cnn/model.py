@@ -39,6 +39,7 @@ TORCH_BYTES = 400 * MIB  # of a worker: torch itself (measured on the CPU)
 CUDA_BYTES = 2048 * MIB  # of a worker: what CUDA's libraries hold in the host's memory
 SLOTS = {"rmsprop": 1, "adam": 2}  # numbers an optimizer remembers for each weight
 GRADIENTS = 1.5  # of what the backward pass keeps: the gradients that are alive beside it
+EVALUATED_BYTES = 2560 * MIB  # of a GPU: widest activations of what `training` evaluates at once
 
 Option = tuple[Callable[[Any], bool], str]
 
@@ -260,6 +261,10 @@ class Network(Model):
         at_once = problem.trials if lockstep else 1
         step = at_once * training.batch_size * saved_bytes(training) * GRADIENTS
         gradients = at_once * self._parameters(training) * 4
+        if self.on_gpu:
+            # a graph keeps its step's memory while the last, short batch takes its own; gradients
+            # lie apart and in a row, with two numbers of the optimizer's beside each
+            step, gradients = 2 * step + EVALUATED_BYTES, 4 * gradients
         return int(images + self._state_bytes(problem) + gradients + step)
 
     def lacks(self, problem: Problem) -> str:
@@ -273,9 +278,8 @@ class Network(Model):
             seen = os.environ.get("CUDA_VISIBLE_DEVICES")
             hint = "" if seen is None else f" (CUDA_VISIBLE_DEVICES={seen})"
             return f"has a GPU resource but sees no CUDA device{hint}; or take --option device=cpu"
-        # what torch keeps for later in this process is not in use
-        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        free = torch.cuda.mem_get_info()[0] + kept
+        # what torch has in this process is kept for later, or a job's that is through by then
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
         needed = self._trained_bytes(max(problem.train.values()), problem)
         if needed > free:
             return (
@@ -288,9 +292,13 @@ class Network(Model):
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Outcome]:
         run = Run(self, job)
-        with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
-            found = self._sessions(run.bench, job)
-        yield run.outcome(found)
+        try:
+            with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
+                found = self._sessions(run.bench, job)
+            outcome = run.outcome(found)
+        finally:  # not when garbage is collected: the next job needs the device
+            run.let_go()
+        yield outcome
 
     def _sessions(self, bench: Bench, job: Job) -> Found:
         if self._epochs:

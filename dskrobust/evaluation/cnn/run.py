@@ -86,6 +86,12 @@ class Run:
             class_weights=weights,
         )
 
+    def let_go(self) -> None:
+        """Let go of models and images."""
+        self.bench.let_go()
+        for name in ("_data", "_test_images"):
+            self.__dict__.pop(name, None)
+
     @property
     def device(self) -> str:
         """Where torch computes: the first GPU that the worker sees, or the CPU."""

@@ -105,8 +105,7 @@ class Bench:
 
         The models of the sessions before are let go of; a checkpoint says that they are through.
         """
-        for older in self._sessions.values():
-            older.let_go()
+        self.let_go()
         self._sessions[name] = made = Session(self, name, seeds, best_weights=best_weights)
         if name in self._found.get("sessions", {}):
             made.restore(self._found["sessions"][name], _part(self._arrays, name))
@@ -114,6 +113,11 @@ class Bench:
         elif len(self._sessions) > 1:
             self.save()
         return made
+
+    def let_go(self) -> None:
+        """Let go of all models, which a device holds."""
+        for session in self._sessions.values():
+            session.let_go()
 
     def save(self) -> None:
         """Keep all sessions as they are."""
