@@ -77,7 +77,8 @@ class Catalogue(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         lines = ["| in the paper | what | command | Python |", "|---|---|---|---|"]
         for entry in catalogue:
-            cells = [entry.name, f"{entry.what} ({entry.section})", f"`{entry.command}`",
+            commands = ", then ".join(f"`{c}`" for c in (entry.needs, entry.command) if c)
+            cells = [entry.name, f"{entry.what} ({entry.section})", commands,
                      f"{{py:obj}}`~{entry.function}`"]  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
         return self.parse_text_to_nodes("\n".join(lines))

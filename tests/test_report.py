@@ -321,12 +321,13 @@ def test_the_list_has_every_table_and_figure_once():
 @pytest.mark.parametrize("entry", catalogue, ids=lambda entry: entry.name)
 def test_an_entry_names_what_is_there(entry):
     assert callable(entry.resolve())
-    program, name, *arguments = shlex.split(entry.command)
-    assert program == "dskrobust"
-    command = cli.main.commands[name]
-    command.make_context(name, arguments)  # refuses options that are not there
-    for path in arguments:
-        assert not path.endswith(".toml") or (ROOT / path).is_file()
+    for line in filter(None, (entry.needs, entry.command)):
+        program, name, *arguments = shlex.split(line)
+        assert program == "dskrobust"
+        command = cli.main.commands[name]
+        command.make_context(name, arguments)  # refuses options that are not there
+        for path in arguments:
+            assert not path.endswith(".toml") or (ROOT / path).is_file()
 
 
 @pytest.mark.parametrize("number", range(1, 14))

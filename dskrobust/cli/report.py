@@ -120,6 +120,7 @@ def _list() -> None:
 
     for entry in catalogue:
         terminal.say(f"{entry.name}: {entry.what} ({entry.section})")
-        terminal.say(f"  {entry.command}", style=terminal.QUIET)
+        before = f"{entry.needs}, then " if entry.needs else ""
+        terminal.say(f"  {before}{entry.command}", style=terminal.QUIET)
     terminal.say("The Python function behind each is in dskrobust.report.catalogue.",
                  style=terminal.QUIET)  # fmt: skip

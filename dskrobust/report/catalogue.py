@@ -24,6 +24,8 @@ class Entry:
         The command that makes it, given a store with results.
     function : str
         The Python function or method that does, by its full name.
+    needs : str
+        The command that has to run before, where results of the store are not enough.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Entry:
     section: str
     command: str
     function: str
+    needs: str = ""
 
     def resolve(self) -> Callable[..., Any]:
         """Return the function.
@@ -68,18 +71,27 @@ def _matrix(
 
 
 def _figure(
-    number: int, what: str, section: str, store: str, function: str, options: str = ""
+    number: int,
+    what: str,
+    section: str,
+    store: str,
+    function: str,
+    options: str = "",
+    *,
+    experiment: str = "",
 ) -> Entry:
     asked = f"--figure {number} {options}".strip()
     command = f"dskrobust report {store}.zarr {asked} --out figure{number}.svg"
-    return Entry(f"Figure {number}", what, section, command, f"dskrobust.report.{function}")
+    made_by = f"dskrobust.report.{function}"
+    needs = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
+    return Entry(f"Figure {number}", what, section, command, made_by, needs if experiment else "")
 
 
 def _computed(name: str, what: str, section: str, command: str) -> Entry:
     return Entry(name, what, section, f"dskrobust {command}", "dskrobust.sample_robustness")
 
 
-_CNN = "cnn-table-2"
+_CNN, _IMAGES_KNN = "cnn-table-2", "table5-cifar10-knn"
 _NEWS_KNN, _NEWS_FOREST = "tables6-7-online-news-knn", "tables8-9-online-news-forest"
 _CURVES, _EXTREMES = "figures.hyperparameter_curves", "figures.extreme_columns"
 
@@ -88,7 +100,7 @@ catalogue: tuple[Entry, ...] = (
     _matrix(2, "small CNN, epochs with the lowest LOSS on t", "4.2.1", _CNN, "cifar10"),
     _matrix(3, "the same, LOSS re-weighted by class", "4.2.1", _CNN, "cifar10", " --balanced"),
     _matrix(4, "ResNet-56, epochs with the lowest LOSS on t", "4.2.1", "cnn-table-4", "cifar10"),
-    _matrix(5, "nearest neighbours, K = 1", "4.2.2", "table5-cifar10-knn", "cifar10"),
+    _matrix(5, "nearest neighbours, K = 1", "4.2.2", _IMAGES_KNN, "cifar10"),
     _matrix(6, "nearest neighbours, K best on t", "4.3.1", _NEWS_KNN, "online-news"),
     _matrix(7, "nearest neighbours, K best on each test subset", "4.3.1", _NEWS_KNN, "online-news"),
     _matrix(8, "random forests, trees best on t", "4.3.2", _NEWS_FOREST, "online-news"),
@@ -101,13 +113,18 @@ catalogue: tuple[Entry, ...] = (
             "figures.label_histograms", "--threshold 10000"),
     _figure(4, "R of every class", "D.1", "cifar10", "figures.robustness_by_class"),
     _figure(5, "most and least robust sample of every class", "D.2", "cifar10", _EXTREMES),
-    _figure(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves"),
-    _figure(7, "ACC of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves"),
-    _figure(8, "ACC of nearest neighbours over K", "D.4", "cifar10", _CURVES),
+    _figure(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves",
+            experiment=_CNN),
+    _figure(7, "ACC of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves",
+            experiment=_CNN),
+    _figure(8, "ACC of nearest neighbours over K", "D.4", "cifar10", _CURVES,
+            experiment=_IMAGES_KNN),
     _figure(9, "R of training and test set", "E.1", "online-news", "figures.robustness_by_group",
             "--threshold 0.65"),
-    _figure(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news", _CURVES),
-    _figure(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news", _CURVES),
+    _figure(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news", _CURVES,
+            experiment=_NEWS_KNN),
+    _figure(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news", _CURVES,
+            experiment=_NEWS_FOREST),
     _figure(12, "most and least robust image of every digit", "F", "mnist", _EXTREMES),
     _figure(13, "R of one's own digits in MNIST", "F", "mnist", "figures.own_images",
             "--images own.npz"),
