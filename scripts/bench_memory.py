@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_pairs import machine
 from dask.utils import parse_bytes
 
 import dskrobust as dr
@@ -112,6 +111,8 @@ def compute(store: Store, planted: np.ndarray, workers: int, limit: int) -> Run:
 
 def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Make the store, compute it on a cluster that cannot hold it, and perhaps on one that can."""
+    from bench_pairs import machine  # here: workers import this script, and scikit-learn with it
+
     limit = parse_bytes(options.memory_limit)
     planted = plant(options.rows, options.columns, options.planted)
     spec = StoreSpec("planted", "categorical")
