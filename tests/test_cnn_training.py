@@ -154,6 +154,7 @@ def test_strategies_give_the_same_models(digits, network, apart):
     assert together.weights().keys() == apart_.weights().keys()
     fresh = Trials(replace(described_, strategy="sequential"), images, labels, SEEDS)
     fresh.load_weights(together.weights())
+    assert equal(fresh.weights(), together.weights())
     p = together.probabilities(images)
     np.testing.assert_allclose(fresh.probabilities(images), p, atol=max(1e-5, apart / 4))
 
