@@ -15,6 +15,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from .blocks import BlockCache
 from .kernels import sample_pieces
 from .plan import SPLIT_EVERY, Plan
 from .prefixes import cut_parts, finish
@@ -101,12 +102,17 @@ def build(
         elif (k, k) in tiles:
             known[k] = (f"tile-{pairs.token}", k, k)
     prefixes = _add_prefixes(pairs, shared, spec, plan)
+    kept = None
+    if plan.kept_bytes:
+        kept = f"blocks-{pairs.token}"
+        graph[kept] = (BlockCache, plan.kept_bytes)
     for i, j in plan.tiles:
         key = (f"tile-{pairs.token}", i, j)
         name = memo_names[i, j] if memo_names else ""
         task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments))
         start = [] if i == j else [known.get(i), known.get(j)]
-        graph[key] = (run_tile, task, shared, pairs.source, pairs.context, prefixes, start)
+        needs = shared, pairs.source, pairs.context, prefixes, kept
+        graph[key] = (run_tile, task, *needs, start)
         pairs.tiles.append(key)
         parts[i].append((key, 0))
         if i != j:

@@ -36,6 +36,7 @@ BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes 
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
 BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
+KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -71,6 +72,8 @@ class Workload:
         Bytes of a row's bounds, for metrics that no product bounds; 0 without.
     leaves : bool
         Whether rows of few columns are searched by leaves, which rule most pairs out.
+    stored : bool
+        Whether rows are read from a store, so that a worker had better keep what it has read.
     """
 
     segments: tuple[int, ...]
@@ -87,6 +90,7 @@ class Workload:
     prefixed: bool = False
     coarse_bytes: int = 0
     leaves: bool = True
+    stored: bool = False
 
     @property
     def rows(self) -> int:
@@ -99,6 +103,12 @@ class Workload:
         screen = 4 if self.screened else 0
         leaves = 24 * self.columns + 64 if self.boxed_rows else 0
         return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes + leaves
+
+    @property
+    def kept_row_bytes(self) -> int:
+        """Bytes of a row that a worker keeps: as it is stored, its prefix, its label and group."""
+        prefix = 4 * self.columns if self.prefixed else 0  # no longer than the row
+        return self.columns * self.stored_bytes + prefix + LABEL_BYTES
 
     @property
     def boxed_rows(self) -> int:
@@ -146,6 +156,8 @@ class Plan:
         As in the workload.
     panel_bytes : int
         What the panels of one tile take of the peak.
+    kept_bytes : int
+        What blocks that a worker keeps from tile to tile take of it; 0 where there is no room.
     seconds : float
         Run time, roughly, at the pace of the cores that the constants above were measured on.
     """
@@ -161,6 +173,7 @@ class Plan:
     segments: tuple[int, ...]
     unit_rows: int
     panel_bytes: int
+    kept_bytes: int
     seconds: float
 
     @property
@@ -239,6 +252,8 @@ def make_plan(
     )
     panels = min(panels[0], largest), min(panels[1], largest)
     peak = fixed + resources.threads * panel_bytes(work, *panels)
+    kept = _kept_bytes(work, resources, blocks, panels, peak)
+    peak += kept
     least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
     if panels[0] < least or not _fits(peak, resources):
         raise _refusal(work, resources, smallest_peak(work, resources, largest))
@@ -257,6 +272,7 @@ def make_plan(
         work.segments,
         work.unit_rows,
         panel_bytes(work, *panels),
+        kept,
         _run_seconds(work, resources, blocks, tiles),
     )
 
@@ -343,6 +359,23 @@ def _choose_panels(
     together = max(2, left // panel_bytes(work, 1, 0))
     columns = _panel_columns(together, work.unit_rows)
     return min(together - columns, largest), min(columns, largest)
+
+
+def _kept_bytes(
+    work: Workload,
+    resources: Resources,
+    blocks: tuple[tuple[int, int], ...],
+    panels: tuple[int, int],
+    peak: int,
+) -> int:
+    """Return what a worker may keep of the blocks it has read: what is left, of whole blocks."""
+    largest = max(hi - lo for lo, hi in blocks)
+    if not work.stored or len(blocks) == 1 or min(panels) < largest:
+        return 0  # a block that is read in panels does not fit as a whole
+    kept = min(KEPT_BYTES, work.rows * work.kept_row_bytes)
+    if resources.memory_limit is not None:
+        kept = min(kept, int(resources.memory_limit * USABLE) - peak)
+    return kept if kept >= largest * work.kept_row_bytes else 0
 
 
 def _panel_columns(together: int, unit: int) -> int:

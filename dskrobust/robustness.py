@@ -139,9 +139,11 @@ def score_arrays(
         np.dtype(given.X.dtype),
     )
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
-    plan = _plan(spec, (given.shape[0],), np.dtype(given.X.dtype), options)
+    written = given.lazy or not shares_process()
+    work = make_workload(spec, (given.shape[0],), np.dtype(given.X.dtype))
+    plan = _plan(replace(work, stored=written), options)
     kind = "categorical" if label_map.is_categorical else label_map.kind
-    if given.lazy or not shares_process():
+    if written:
         made, key, needed, url = scratch_graph(
             given, scratch_spec(given.groups, scale, kind), options.scratch
         )
@@ -204,7 +206,8 @@ def plan_store(
     """
     dtype = store.row_shape("features")[1]
     segments = tuple(rows for rows, _ in store.segments)
-    return _plan(spec, segments, dtype, options or Options(), store.unit_rows, done_segments)
+    work = make_workload(spec, segments, dtype, store.unit_rows, done_segments)
+    return _plan(replace(work, stored=True), options or Options())
 
 
 def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
@@ -255,15 +258,7 @@ def _memo_names(store: Store, plan: Plan) -> dict[tuple[int, int], str]:
     return {(i, j): f"{mark(i)}.{mark(j)}" for i, j in plan.tiles}
 
 
-def _plan(
-    spec: PairSpec,
-    segments: tuple[int, ...],
-    dtype: np.dtype[Any],
-    options: Options,
-    unit_rows: int = 1,
-    done_segments: int = 0,
-) -> Plan:
-    work = make_workload(spec, segments, dtype, unit_rows, done_segments)
+def _plan(work: Workload, options: Options) -> Plan:
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
 
@@ -330,7 +325,7 @@ def score_against(
     new = replace(new, split=np.ones(new.shape[0], np.int16))
     rows = fitted.shape[0]
     dtype = np.result_type(fitted.X.dtype, new.X.dtype)
-    plan = _plan(both, (rows, new.shape[0]), dtype, options)
+    plan = _plan(make_workload(both, (rows, new.shape[0]), dtype), options)
     crossing = tuple(
         (i, j) for i, j in plan.tiles if plan.blocks[i][1] <= rows <= plan.blocks[j][0]
     )

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import BlockCache
 from .errors import InvalidDataError
 from .events import announce, bounds_of
 from .kernels import (
@@ -265,7 +266,10 @@ def make_prefixes(
 
 
 class _TileReader:
-    """What a tile reads: rows into one buffer a side, labels, prefixes."""
+    """What a tile reads: rows, labels and prefixes; of whole blocks what its worker has kept.
+
+    Rows in pieces go to one buffer a side.
+    """
 
     def __init__(
         self,
@@ -273,12 +277,14 @@ class _TileReader:
         spec: TileSpec,
         source: Source | SourceAddress,
         prefixes: RunPrefixes | None,
+        kept: BlockCache | None,
     ) -> None:
         self._task, self._spec, self._prefixes = task, spec, prefixes
-        self._source = open_source(source)
+        self._source, self._kept = open_source(source), kept or BlockCache(0)
         self._buffers: dict[int, NDArray[Any]] = {}
-        self._labels: dict[tuple[int, int], tuple[NDArray[np.float64], NDArray[np.int16]]] = {}
+        self._targets: dict[tuple[int, int], tuple[NDArray[np.float64], NDArray[np.int16]]] = {}
         self._splits: dict[tuple[int, int], NDArray[np.int16]] = {}
+        self.bytes_read = 0
 
     @property
     def depths(self) -> Depths:
@@ -289,39 +295,60 @@ class _TileReader:
         self, lo: int, hi: int, side: int
     ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.int16]]:
         """Features, labels and split of rows lo:hi."""
-        source, spec = self._source, self._spec
+        source = self._source
         if not isinstance(source, Store):
             block = self._read_block(source, lo, hi)
-            return block.features, spec.pairs.labels.encode(block.labels), block.split
-        if side not in self._buffers:  # one a side: fresh pages cost more than reading
-            shape = spec.panel_rows[side], spec.pairs.columns
-            self._buffers[side] = np.empty(shape, spec.pairs.dtype)
-        features = source.read("features", lo, hi, self._buffers[side][: hi - lo])
-        return features, *self._targets(source, lo, hi)
+            self.bytes_read += block.features.nbytes
+            return block.features, self._spec.pairs.labels.encode(block.labels), block.split
 
-    def count(self, counters: Counters) -> None:
-        """Turn rows read into bytes."""
-        pairs = self._spec.pairs
-        counters.bytes_read = counters.rows_read * pairs.columns * pairs.dtype.itemsize
-        if self._prefixes is not None:
-            counters.bytes_read += counters.prefixes_read * self.depths.width * 4
+        def read(out: NDArray[Any] | None = None) -> NDArray[Any]:
+            return self._counted(source.read("features", lo, hi, out))
+
+        if self._keeps(lo, hi):
+            features = self._kept.get(("features", lo, hi), read)
+        else:
+            features = read(self._buffer(side)[: hi - lo])
+        return features, *self._targets_of(source, lo, hi)
 
     def read(
         self, lo: int, hi: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
         """Prefixes, labels and split of rows lo:hi."""
         assert self._prefixes is not None
-        prefix, source = self._prefixes.read(lo, hi), self._source
-        if isinstance(source, Store):
-            return prefix, *self._targets(source, lo, hi)
-        block = self._read_block(source, lo, hi)
-        return prefix, self._spec.pairs.labels.encode(block.labels), block.split
+        prefixes, source = self._prefixes, self._source
+        if not isinstance(source, Store):
+            block = self._read_block(source, lo, hi)
+            prefix = self._counted(prefixes.read(lo, hi))
+            return prefix, self._spec.pairs.labels.encode(block.labels), block.split
+
+        def read() -> NDArray[np.float32]:
+            return self._counted(prefixes.read(lo, hi))
+
+        kept = self._keeps(lo, hi)
+        prefix = self._kept.get(("prefixes", lo, hi), read) if kept else read()
+        return prefix, *self._targets_of(source, lo, hi)
 
     def split(self, lo: int, hi: int) -> NDArray[np.int16]:
         """Return the groups of a whole side, lo:hi, once it was read."""
         if isinstance(self._source, Store):
-            return self._targets(self._source, lo, hi)[1]
+            return self._targets_of(self._source, lo, hi)[1]
         return self._splits[lo, hi]
+
+    def _keeps(self, lo: int, hi: int) -> bool:
+        return bool(self._kept.budget) and (lo, hi) in (self._task.rows, self._task.columns)
+
+    def _counted(self, values: NDArray[Any]) -> NDArray[Any]:
+        self.bytes_read += values.nbytes
+        return values
+
+    def _buffer(self, side: int) -> NDArray[Any]:
+        """Return a side's buffer: fresh pages cost more than reading."""
+        if side not in self._buffers:
+            pairs = self._spec.pairs
+            self._buffers[side] = np.empty(
+                (self._spec.panel_rows[side], pairs.columns), pairs.dtype
+            )
+        return self._buffers[side]
 
     def _read_block(self, source: Source, lo: int, hi: int) -> Block:
         block, side = source.read_block(lo, hi), self._side(lo)
@@ -333,15 +360,17 @@ class _TileReader:
         rows, columns = self._task.rows, self._task.columns
         return rows if rows[0] <= lo < rows[1] else columns
 
-    def _targets(
+    def _targets_of(
         self, source: Store, lo: int, hi: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int16]]:
         """Labels and split of rows lo:hi; a side's are read once, as small reads cost most."""
-        side = self._side(lo)
-        if side not in self._labels:
-            labels = self._spec.pairs.labels.encode(source.read("labels", *side))
-            self._labels[side] = labels, source.read("split", *side)
-        labels, split = self._labels[side]
+        side, encode = self._side(lo), self._spec.pairs.labels.encode
+        if side not in self._targets:
+            self._targets[side] = (
+                self._kept.get(("labels", *side), lambda: encode(source.read("labels", *side))),
+                self._kept.get(("split", *side), lambda: source.read("split", *side)),
+            )
+        labels, split = self._targets[side]
         part = slice(lo - side[0], hi - side[0])
         return labels[part], split[part]
 
@@ -352,11 +381,13 @@ def run_tile(
     source: Source | SourceAddress,
     context: Context,
     prefixes: RunPrefixes | None,
+    kept: BlockCache | None,
     known: list[TileResult | Tables | None],
 ) -> TileResult:
     """Reduce all pairs between two ranges of rows, or find them in the memo.
 
-    known: for tiles off the diagonal what is known of either side already.
+    kept: what this worker keeps of the run's blocks; known: for tiles off the diagonal what is
+    known of either side already.
     """
     started = time.perf_counter()
     rows, columns = task.rows, task.columns
@@ -368,7 +399,7 @@ def run_tile(
             seconds = time.perf_counter() - started
             _announce(task, Counters(), seconds, resumed=True, bounds=bounds)
             return result
-    reader = _TileReader(task, spec, source, prefixes)
+    reader = _TileReader(task, spec, source, prefixes, kept)
     start = [t.left if isinstance(t, TileResult) else t for t in known]
     left, right, counters = reduce_tile(
         reader.rows,
@@ -383,7 +414,7 @@ def run_tile(
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
             spec.memo.save(task.memo_name, _pack(result))
-    reader.count(counters)
+    counters.bytes_read = reader.bytes_read
     bounds = _bounds(result, task, context, reader.split)
     _announce(task, counters, time.perf_counter() - started, resumed=False, bounds=bounds)
     return result

@@ -324,7 +324,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
 
         def tile(i: int, j: int, known: list[Any]) -> Any:
             task = tasks.TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
-            return tasks.run_tile(task, tiles, source, context, made, known)
+            return tasks.run_tile(task, tiles, source, context, made, None, known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
         others = [(i, j) for i, j in plan.tiles if i != j]

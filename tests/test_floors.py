@@ -24,6 +24,7 @@ FLOORS = (
     "kernels",
     "prefixes",
     "events",
+    "blocks",
     "tiles",
     "pairwise",
     "sources",

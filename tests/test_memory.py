@@ -41,15 +41,17 @@ def test_neighbours_in_training_data_larger_than_the_workers_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "labels", "threads", "metric", "limit"),
+    ("dtype", "labels", "threads", "metric", "limit", "keeps"),
     [
-        ("uint8", "categorical", 2, "euclidean", 700),
-        ("float64", "real", 1, "euclidean", 600),
-        ("float32", "categorical", 1, "angular", 500),
-        ("uint8", "categorical", 1, "cityblock", 450),
+        ("uint8", "categorical", 2, "euclidean", 700, True),
+        ("float64", "real", 1, "euclidean", 600, True),
+        ("float32", "categorical", 1, "angular", 500, False),
+        ("uint8", "categorical", 1, "cityblock", 450, True),
     ],
 )
-def test_measured_peak_is_below_the_projection(tmp_path, dtype, labels, threads, metric, limit):
+def test_measured_peak_is_below_the_projection(
+    tmp_path, dtype, labels, threads, metric, limit, keeps
+):
     rng = np.random.default_rng(0)
     rows = 3_000 if metric == "cityblock" else 12_000
     X = rng.integers(0, 255, (rows, 784)).astype(dtype)
@@ -71,4 +73,5 @@ def test_measured_peak_is_below_the_projection(tmp_path, dtype, labels, threads,
         scores.write()
         (peak,) = client.run(peak_memory).values()
     assert plan.resources.memory_limit == limit * MIB
+    assert bool(plan.kept_bytes) == keeps  # blocks from tile to tile, where there is room
     assert peak <= plan.peak_bytes <= 0.7 * limit * MIB, (peak / MIB, plan.peak_bytes / MIB)

@@ -15,6 +15,7 @@ from dskrobust.labels import LabelMap
 from dskrobust.plan import (
     BASE_BYTES,
     BOXED_BLOCK,
+    KEPT_BYTES,
     MIB,
     USABLE,
     WHOLE_UNITS,
@@ -45,6 +46,8 @@ def workloads(draw, rows=100_000, segments=4):
         draw(st.integers(1, 2)),
         draw(st.sampled_from([1, 16, 1024, 65_536])),
         done,
+        prefixed=draw(st.booleans()),
+        stored=draw(st.booleans()),
     )
 
 
@@ -106,6 +109,7 @@ def test_every_pair_is_in_exactly_one_tile(work, block):
 )
 def test_peak_grows_with_blocks_and_panels(work, have, blocks, panels):
     have = replace(have, memory_limit=None)
+    work = replace(work, stored=False)  # what is kept is what there is room for
     small, large = (make_plan(work, have, block_rows=b, panel_rows=panels[0]) for b in blocks)
     assert small.peak_bytes <= large.peak_bytes
     small, large = (make_plan(work, have, block_rows=blocks[0], panel_rows=p) for p in panels)
@@ -131,7 +135,14 @@ def test_peak_is_within_the_limit_or_refused(work, have, block, panel):
     if have.memory_limit is not None:
         assert plan.peak_bytes <= have.memory_limit * USABLE
     # What a worker must hold at least: its panels, as they are computed from.
-    assert plan.peak_bytes >= have.threads * sum(plan.panel_rows) * work.panel_row_bytes
+    panels = have.threads * sum(plan.panel_rows) * work.panel_row_bytes
+    assert plan.peak_bytes >= panels + plan.kept_bytes
+    if plan.kept_bytes:  # only what is read as a whole, and again
+        largest = max(hi - lo for lo, hi in plan.blocks)
+        assert work.stored
+        assert len(plan.blocks) > 1
+        assert min(plan.panel_rows) == largest
+        assert largest * work.columns * work.stored_bytes <= plan.kept_bytes <= KEPT_BYTES
 
 
 @given(work=workloads(), have=resources)
