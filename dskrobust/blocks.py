@@ -1,4 +1,4 @@
-"""What a worker keeps of the blocks it has read, from one tile of a run to the next.
+"""What a worker keeps of the blocks it has met, from one tile of a run to the next.
 
 The cache is the result of a task like any other. Dask hands every worker a copy, empty as it
 comes, gives the same one to all its tiles and drops it with the run: nothing outlives a
@@ -10,42 +10,62 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from numpy.typing import NDArray
+
+class Sized(Protocol):
+    """Anything that says how many bytes it takes."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=Sized)
 
 
 class BlockCache:
-    """Arrays by key, the last used of them, within a budget.
+    """Values by key, the last used of them, within a budget. Nobody may write into a value.
 
     Parameters
     ----------
     budget : int
-        Bytes that all arrays together may take.
+        Bytes that all values together may take.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget, self.held = budget, 0
-        self._arrays: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[BlockCache], tuple[int]]:
         return BlockCache, (self.budget,)
 
-    def get(self, key: Hashable, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what is kept under a key, or make it and keep it where it fits.
 
-        Nobody may write into it. Threads that miss at the same moment each make their own.
+        Threads that miss at the same moment each make their own.
         """
-        with self._lock:
-            if key in self._arrays:
-                self._arrays.move_to_end(key)
-                return self._arrays[key]
+        found: T | None = self.find(key)
+        if found is not None:
+            return found
         made = make()
-        with self._lock:
-            if key not in self._arrays and made.nbytes <= self.budget:
-                self._arrays[key] = made
-                self.held += made.nbytes
-                while self.held > self.budget:
-                    self.held -= self._arrays.popitem(last=False)[1].nbytes
+        self.put(key, made)
         return made
+
+    def find(self, key: Hashable) -> Any:
+        """Return what is kept under a key, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: Sized) -> None:
+        """Keep a value in place of what the key had, where it fits."""
+        with self._lock:
+            if key in self._values:
+                self.held -= self._values.pop(key).nbytes
+            if value.nbytes <= self.budget:
+                self._values[key] = value
+                self.held += value.nbytes
+            while self.held > self.budget:
+                self.held -= self._values.popitem(last=False)[1].nbytes

@@ -106,9 +106,9 @@ class Workload:
 
     @property
     def kept_row_bytes(self) -> int:
-        """Bytes of a row that a worker keeps: as it is stored, its prefix, its label and group."""
+        """Bytes of a row that a worker keeps: as it is stored, prefix, label, group, results."""
         prefix = 4 * self.columns if self.prefixed else 0  # no longer than the row
-        return self.columns * self.stored_bytes + prefix + LABEL_BYTES
+        return self.columns * self.stored_bytes + prefix + LABEL_BYTES + self.table_row_bytes
 
     @property
     def boxed_rows(self) -> int:

@@ -386,8 +386,8 @@ def run_tile(
 ) -> TileResult:
     """Reduce all pairs between two ranges of rows, or find them in the memo.
 
-    kept: what this worker keeps of the run's blocks; known: for tiles off the diagonal what is
-    known of either side already.
+    kept: what this worker keeps of the run's blocks, and knows of them; known: for tiles off the
+    diagonal what other tiles know of either side.
     """
     started = time.perf_counter()
     rows, columns = task.rows, task.columns
@@ -400,7 +400,6 @@ def run_tile(
             _announce(task, Counters(), seconds, resumed=True, bounds=bounds)
             return result
     reader = _TileReader(task, spec, source, prefixes, kept)
-    start = [t.left if isinstance(t, TileResult) else t for t in known]
     left, right, counters = reduce_tile(
         reader.rows,
         rows,
@@ -408,9 +407,12 @@ def run_tile(
         spec.panel_rows,
         context.job(spec.pairs),
         prefixes=None if prefixes is None else reader,
-        known=(start[0], start[1]) if start else (None, None),
+        known=_known(task, kept, known),
     )
     result = TileResult(left, None if rows == columns else right)
+    if kept is not None:
+        for side, tables in ((rows, left), (columns, right)):
+            kept.put(("tables", *side), tables)
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
             spec.memo.save(task.memo_name, _pack(result))
@@ -418,6 +420,18 @@ def run_tile(
     bounds = _bounds(result, task, context, reader.split)
     _announce(task, counters, time.perf_counter() - started, resumed=False, bounds=bounds)
     return result
+
+
+def _known(
+    task: TileTask, kept: BlockCache | None, known: list[TileResult | Tables | None]
+) -> tuple[Tables | None, Tables | None]:
+    """Return what is known of either side: by the tiles given, and by all that ran here."""
+    found: list[Tables | None] = []
+    for side, given in zip((task.rows, task.columns), known or (None, None), strict=True):
+        start = given.left if isinstance(given, TileResult) else given
+        here: Tables | None = None if kept is None else kept.find(("tables", *side))
+        found.append(here.merge(start) if here is not None and start is not None else here or start)
+    return found[0], found[1]
 
 
 def _bounds(

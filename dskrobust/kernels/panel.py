@@ -109,6 +109,10 @@ class Tables:
     def rows(self) -> int:
         return len(self.reach)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(values.nbytes for values in self.arrays().values())
+
     def part(self, lo: int, hi: int) -> Tables:
         """Views of rows lo:hi (row numbers)."""
         a, b = lo - self.first, hi - self.first
