@@ -320,13 +320,7 @@ class _TileReader:
             block = self._read_block(source, lo, hi)
             prefix = self._counted(prefixes.read(lo, hi))
             return prefix, self._spec.pairs.labels.encode(block.labels), block.split
-
-        def read() -> NDArray[np.float32]:
-            return self._counted(prefixes.read(lo, hi))
-
-        kept = self._keeps(lo, hi)
-        prefix = self._kept.get(("prefixes", lo, hi), read) if kept else read()
-        return prefix, *self._targets_of(source, lo, hi)
+        return self._counted(prefixes.read(lo, hi)), *self._targets_of(source, lo, hi)
 
     def split(self, lo: int, hi: int) -> NDArray[np.int16]:
         """Return the groups of a whole side, lo:hi, once it was read."""
@@ -408,6 +402,7 @@ def run_tile(
         context.job(spec.pairs),
         prefixes=None if prefixes is None else reader,
         known=_known(task, kept, known),
+        kept=kept,
     )
     result = TileResult(left, None if rows == columns else right)
     if kept is not None:

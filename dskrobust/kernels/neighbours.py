@@ -25,6 +25,7 @@ from .panel import (
     make_panel,
     make_prefix_panel,
     margin,
+    with_rows,
     zero_row,
 )
 from .prefix import Depths, refine
@@ -168,7 +169,7 @@ def reduce_neighbours(
         counters.prefixes_read += len(numbers)
         buffer = _buffer(buffers, side, panel_rows[side], reader.depths.short + 1, job)
         prefixes = _Given(reader.depths, reader.prefixes(numbers), alike, rows.codes)
-        return make_prefix_panel((0, len(numbers)), prefixes, features, job, buffer)
+        return with_rows(make_prefix_panel((0, len(numbers)), prefixes, job, buffer), features, job)
 
     def strip(mine: Selected) -> None:
         """One panel of queries against all references."""
@@ -274,8 +275,7 @@ class _PanelPair:
         count = sweep.survivors(product, *lows, reach, nothing, self.found)
         if a.prefix is not None and b.prefix is not None:
             self.counters.screened += count
-            mine = a.prefix, a.order[i], a.norms[1, i], reach
-            theirs = b.prefix, b.order[j], b.norms[1, j], nothing
+            mine, theirs = a.refinable(i, reach), b.refinable(j, nothing)
             count = int(refine(self.found, count, mine, theirs, margin(a.prefix.shape[1])))
         if count:
             self._prove(count, a.order[i], b.order[j], i, part)

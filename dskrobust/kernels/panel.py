@@ -205,7 +205,7 @@ class Panel:
     unit : float
         Screen length of one unit of the rows.
     prefix : ndarray (n, k + 2) float32, optional
-        In row order.
+        In positions, so that a block's lie together.
     coarse : Coarse, optional
         The rows in few bytes, for metrics that no product bounds.
     forest : Forest, optional
@@ -235,6 +235,17 @@ class Panel:
         """Relative margin of squared reaches, for the rounding of float64 distances."""
         product = (self.columns + 32) * 2.0**-51 + 2.0**-22
         return product if self.prefix is None else product + 2.02 * THETA
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all but the rows."""
+        arrays = (self.order, self.labels, self.screen, self.norms, self.prefix)
+        return sum(values.nbytes for values in arrays if values is not None)
+
+    def refinable(self, part: slice, reach: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        """Long prefixes, errors and squared reaches of some positions, as `refine` takes them."""
+        assert self.prefix is not None
+        return self.prefix[part], self.norms[1, part], reach
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -294,33 +305,38 @@ def make_panel(
 def make_prefix_panel(
     bounds: tuple[int, int],
     prefixes: Prefixes,
-    features: Callable[[], NDArray[Any]],
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
 ) -> Panel:
-    """Prepare rows of which only prefixes are read until a pair has to be proven.
+    """Prepare rows of which only prefixes are read; `with_rows` says where the rows come from.
 
     Parameters
     ----------
     bounds : (int, int)
         Row numbers [lo, hi).
-    features : callable
-        Reads the rows' features.
+    prefixes : Prefixes
+    job : PairJob
     buffer : ndarray (n or more, short + 1) float32, optional
         Where to keep the short prefixes.
     """
     lo, hi = bounds
     prefix, labels, split = prefixes.read(lo, hi)
     order, labels, runs = _sort(labels, split, job)
-    columns, shape = prefixes.depths.columns, (len(order), prefixes.depths.short + 1)
+    prefix, depths = prefix[order], prefixes.depths
+    shape = len(order), depths.short + 1
     screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
-    norms = screen_prefixes(prefix, order, prefixes.depths, margin(shape[1]), screen)
+    norms = screen_prefixes(prefix, depths, margin(shape[1]), screen)
+    columns, unit = depths.columns, depths.unit
+    return Panel(lo, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix)
 
-    def load() -> NDArray[Any]:
-        return kernel_rows(features(), lo, job)
 
-    unit = prefixes.depths.unit
-    return Panel(lo, order, labels, runs, screen, norms, columns, load, unit, prefix)
+def with_rows(panel: Panel, features: Callable[[], NDArray[Any]], job: PairJob) -> Panel:
+    """Return a panel whose rows are read by `features`, once a pair has to be proven."""
+    return replace(panel, load=lambda: kernel_rows(features(), panel.first, job))
+
+
+def _no_rows() -> NDArray[Any]:
+    raise AssertionError("a panel of prefixes has no rows before with_rows")
 
 
 def _sort(

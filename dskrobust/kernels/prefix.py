@@ -123,7 +123,6 @@ class Projector:
 
 def screen_prefixes(
     prefix: NDArray[np.float32],
-    order: NDArray[np.int64],
     depths: Depths,
     kappa: float,
     screen: NDArray[np.float32],
@@ -131,19 +130,19 @@ def screen_prefixes(
     """Fill `screen` (n, short + 1) with (a₁ … a_short, ρ) and return norms (2, n) float32.
 
     The first row is ‖ŝ‖²(1 − κ) − (2/θ)ε²‖x‖² − tiny, of which a low bound is made, the second
-    the error (2/θ)ε²‖x‖²; both in positions. κ is the margin of the product (`panel.margin`).
+    the error (2/θ)ε²‖x‖². κ is the margin of the product (`panel.margin`).
     """
-    norms = np.empty((2, len(order)))
+    norms = np.empty((2, len(prefix)))
     extra, tiny = 2.02 * depths.epsilon**2 / THETA, (depths.width + 8) * 2.0**-126
-    _split_prefixes(prefix, order, depths.short, kappa, extra, tiny, screen, norms)
+    _split_prefixes(prefix, depths.short, kappa, extra, tiny, screen, norms)
     return norms.astype(np.float32)
 
 
 @njit(nogil=True, cache=True)
-def _split_prefixes(prefix, order, short, kappa, extra, tiny, screen, norms):  # type: ignore[no-untyped-def]
+def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):  # type: ignore[no-untyped-def]
     long = prefix.shape[1] - 2
-    for i in range(order.shape[0]):
-        row = prefix[order[i]]
+    for i in range(prefix.shape[0]):
+        row = prefix[i]
         total = 0.0
         for k in range(short):
             value = row[k]
@@ -170,16 +169,15 @@ def _squares(a, b, columns):  # type: ignore[no-untyped-def]
 def refine(found, count, a, b, gamma):  # type: ignore[no-untyped-def]
     """Bound the listed pairs by their long prefixes; keep those that still matter, in place.
 
-    found (count, 2): positions in this block; a, b: (prefix, order, error, squared reach) of the
-    sides, the last three in positions of the block.
+    found (count, 2): positions in this block; a, b: (prefix, error, squared reach) of its sides.
     """
-    a_prefix, a_order, a_error, a_reach = a
-    b_prefix, b_order, b_error, b_reach = b
+    a_prefix, a_error, a_reach = a
+    b_prefix, b_error, b_reach = b
     last = a_prefix.shape[1] - 1
     kept = 0
     for s in range(count):
         i, j = found[s, 0], found[s, 1]
-        p, q = a_prefix[a_order[i]], b_prefix[b_order[j]]
+        p, q = a_prefix[i], b_prefix[j]
         limit = max(a_reach[i], b_reach[j])
         near = np.float64(p[last]) - np.float64(q[last])
         low = near * near + np.float64(_squares(p, q, last - 1)) * (1.0 - gamma)

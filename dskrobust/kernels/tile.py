@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blocks import BlockCache
 from ..errors import InvalidDataError
 from ..labels import CATEGORICAL, SAME
 from ..metrics import FUNCTION
@@ -25,6 +26,7 @@ from .panel import (
     make_panel,
     make_prefix_panel,
     margin,
+    with_rows,
 )
 from .prefix import Depths, refine
 from .threads import one_blas_thread
@@ -96,6 +98,7 @@ def reduce_tile(
     *,
     prefixes: Prefixes | None = None,
     known: tuple[Tables | None, Tables | None] = (None, None),
+    kept: BlockCache | None = None,
 ) -> tuple[Tables, Tables, Counters]:
     """Reduce all pairs between two ranges of rows, both sides at once.
 
@@ -114,6 +117,8 @@ def reduce_tile(
     known : (Tables, Tables)
         What is known of either side already, or None: real pairs, which the results then
         include. The more is known, the less is looked at.
+    kept : BlockCache, optional
+        Keeps the panels of whole sides for other tiles.
 
     Returns
     -------
@@ -140,8 +145,12 @@ def reduce_tile(
             return read(lo, hi, side)[0]
 
         counters.prefixes_read += hi - lo
-        buffer = scratch.screen(side, panel_rows[side], prefixes.depths.short + 1, job)
-        return make_prefix_panel((lo, hi), prefixes, features, job, buffer)
+        if kept is not None and (lo, hi) in (rows, columns):
+            made = kept.get(("panel", lo, hi), lambda: make_prefix_panel((lo, hi), prefixes, job))
+        else:
+            buffer = scratch.screen(side, panel_rows[side], prefixes.depths.short + 1, job)
+            made = make_prefix_panel((lo, hi), prefixes, job, buffer)
+        return with_rows(made, features, job)
 
     def strip(lo: int, hi: int) -> None:
         """One panel of rows against all columns; panels are only held by the call they serve."""
@@ -366,10 +375,8 @@ class _PanelPair:
     ) -> int:
         """Drop the listed pairs that their long prefixes rule out; return how many are left."""
         assert self.a.prefix is not None
-        assert self.b.prefix is not None
         self.counters.screened += count
-        a = self.a.prefix, self.a.order[i], self.a.norms[1, i], reaches[0]
-        b = self.b.prefix, self.b.order[j], self.b.norms[1, j], reaches[1]
+        a, b = self.a.refinable(i, reaches[0]), self.b.refinable(j, reaches[1])
         return int(refine(found, count, a, b, margin(self.a.prefix.shape[1])))
 
     def _reduce_labelled(self, i: slice, j: slice, groups: tuple[int, int], triangle: bool) -> None:
