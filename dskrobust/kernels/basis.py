@@ -26,8 +26,8 @@ DEPTHS = (8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224
 
 # nanoseconds on a core of 2024, roughly; only their ratios matter
 PRODUCT, SWEEP = 0.022, 0.25  # a column of a pair; a pair
-LOOK, LOOK_COLUMN = 30.0, 0.15  # a second screening and each of its columns
-PROOF, PROOF_COLUMN = 60.0, 0.3  # a proof and each of its columns
+LOOK, LOOK_COLUMN = 10.0, 0.155  # a second screening and each of its columns
+PROOF, PROOF_COLUMN = 200.0, 0.175  # a proof and each of its columns
 PROJECTION = 0.05  # a column of a row in one direction
 
 
