@@ -37,7 +37,10 @@ from .tiles import (
     run_tile,
     store_context,
     summarise_rows,
+    take_sample,
 )
+
+MOST_SAMPLES = 4  # parts of a sample; one worker puts them together
 
 Key = Hashable
 Graph = dict[Key, Any]
@@ -130,13 +133,20 @@ def _add_prefixes(pairs: PairGraph, shared: Key, spec: TileSpec, plan: Plan) -> 
     if not sample_pieces(rows, spec.pairs.columns, spec.budget):
         return None
     graph, token = pairs.graph, pairs.token
-    graph[f"basis-{token}"] = (choose_prefixes, shared, pairs.source, pairs.context, rows)
     workers = plan.resources.workers * plan.resources.threads
+    given, count = (shared, pairs.source, pairs.context), min(workers, MOST_SAMPLES)
+    samples: list[Key] = [(f"sample-{token}", k) for k in range(count)]
+    own: tuple[Any, ...] = given
+    if isinstance(source := graph.get(pairs.source), SourceAddress):
+        # Dask runs tasks where what they need is; such that need nothing go to all workers
+        own = spec, source, (store_context, source, spec.pairs)
+    for k, sample in enumerate(samples):
+        graph[sample] = (take_sample, *own, rows, (k, count))
+    graph[f"basis-{token}"] = (choose_prefixes, *given, rows, samples)
     parts: list[Key] = []
     for k, (lo, hi) in enumerate(cut_parts(plan.segments, plan.unit_rows, 4 * workers)):
         parts.append((f"prefix-{token}", k))
-        needs = shared, pairs.source, pairs.context, f"basis-{token}"
-        graph[parts[-1]] = (make_prefixes, *needs, lo, hi)
+        graph[parts[-1]] = (make_prefixes, *given, f"basis-{token}", lo, hi)
     graph[f"prefixes-{token}"] = (finish, f"basis-{token}", parts)
     return f"prefixes-{token}"
 

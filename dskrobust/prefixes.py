@@ -7,7 +7,9 @@ what is not keeps them as the graph's own arrays.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +20,12 @@ from .kernels import (
     Depths,
     PairJob,
     Projector,
+    Sample,
     choose_basis,
     kernel_rows,
     one_blas_thread,
     sample_pieces,
+    sketch_rows,
 )
 from .labels import LabelMap
 from .store import (
@@ -104,14 +108,42 @@ def cut_parts(segments: tuple[int, ...], unit_rows: int, parts: int) -> list[tup
     return found
 
 
+def take(
+    source: Reader,
+    address: SourceAddress | None,
+    job: PairJob,
+    labels: LabelMap,
+    plan: SamplePlan,
+    part: tuple[int, int],
+) -> Sample | None:
+    """Take one of some parts of a run's sample; None where a store keeps a basis already.
+
+    part: its number, and how many there are.
+    """
+    if address is not None and _kept(address.open(), plan, job) is not None:
+        return None
+    return _sample(source, job, labels, plan, part)
+
+
 def choose(
-    source: Reader, address: SourceAddress | None, job: PairJob, labels: LabelMap, plan: SamplePlan
+    source: Reader,
+    address: SourceAddress | None,
+    job: PairJob,
+    labels: LabelMap,
+    plan: SamplePlan,
+    parts: Sequence[Sample | None],
 ) -> Choice | None:
-    """Find the basis of a run: the one its store keeps, or a new one, or None if none pays."""
+    """Find the basis of a run: the one its store keeps, or a new one, or None if none pays.
+
+    parts: what `take` took.
+    """
     kept = _kept(address.open(), plan, job) if address is not None else None
     if kept is not None:
         return _prepare(kept)
-    basis = _trial(source, job, labels, plan)
+    taken = [part for part in parts if part is not None]
+    if len(taken) < len(parts):  # what was kept then is gone
+        taken = [_sample(source, job, labels, plan)]
+    basis = _find(taken, job, plan)
     if basis is None or address is None:
         return None if basis is None else Choice(basis)
     try:
@@ -125,18 +157,39 @@ def choose(
 def foresee(store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Depths | None:
     """Return the depths that a run on a store would choose; nothing is written."""
     kept = _kept(store, plan, job)
-    basis = kept.basis if kept is not None else _trial(store, job, labels, plan)
+    if kept is not None:
+        return kept.basis.depths
+    if not plan.pieces:
+        return None
+    basis = _find([_sample(store, job, labels, plan)], job, plan)
     return None if basis is None else basis.depths
 
 
-def _trial(source: Reader, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Basis | None:
-    """Choose a basis from a sample of the rows."""
-    pieces = sample_pieces(plan.rows, plan.columns, plan.budget)
-    if not pieces:
-        return None
-    rows, codes = _read_sample(source, pieces, job, labels)
+def _sample(
+    source: Reader,
+    job: PairJob,
+    labels: LabelMap,
+    plan: SamplePlan,
+    part: tuple[int, int] = (0, 1),
+) -> Sample:
+    """Read and sketch a part of the sample."""
+    number, count = part
+    pieces = plan.pieces[
+        len(plan.pieces) * number // count : len(plan.pieces) * (number + 1) // count
+    ]
+    rows, codes = [], []
+    for lo, hi in pieces:
+        features, given = _features_and_labels(source, lo, hi)
+        rows.append(kernel_rows(features, lo, job))
+        codes.append(labels.encode(given)[:, 0])
+    total = sum(hi - lo for lo, hi in plan.pieces)
     with one_blas_thread():
-        return choose_basis(rows, codes, job.screen, plan.rows)
+        return sketch_rows(np.concatenate(rows), np.concatenate(codes), job.screen, total)
+
+
+def _find(parts: Sequence[Sample], job: PairJob, plan: SamplePlan) -> Basis | None:
+    with one_blas_thread():
+        return choose_basis(parts, job.screen, plan.rows)
 
 
 @dataclass(frozen=True)
@@ -162,16 +215,10 @@ class SamplePlan:
         """Short name of the kind."""
         return hashlib.sha256(self.kind.encode()).hexdigest()[:16]
 
-
-def _read_sample(
-    source: Reader, pieces: list[tuple[int, int]], job: PairJob, labels: LabelMap
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    rows, codes = [], []
-    for lo, hi in pieces:
-        features, given = _features_and_labels(source, lo, hi)
-        rows.append(kernel_rows(features, lo, job))
-        codes.append(labels.encode(given)[:, 0])
-    return np.concatenate(rows), np.concatenate(codes)
+    @cached_property
+    def pieces(self) -> list[tuple[int, int]]:
+        """Runs of rows that make the sample."""
+        return sample_pieces(self.rows, self.columns, self.budget)
 
 
 def _features_and_labels(source: Reader, lo: int, hi: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -26,6 +26,7 @@ from .kernels import (
     Depths,
     Neighbours,
     PairJob,
+    Sample,
     Screen,
     Selected,
     Tables,
@@ -36,7 +37,7 @@ from .kernels import (
 )
 from .labels import LabelMap
 from .metrics import KernelForm, Metric
-from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part
+from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
 from .store import (
     PREFIX_ROWS,
     Block,
@@ -237,14 +238,35 @@ class TileTask:
     total: int
 
 
+def take_sample(
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    rows: int,
+    part: tuple[int, int],
+) -> Sample | None:
+    """Take a part (its number, of how many) of the sample that a basis is chosen from."""
+    return take(*_sampling(spec, source, context, rows), part)
+
+
 def choose_prefixes(
-    spec: TileSpec, source: Source | SourceAddress, context: Context, rows: int
+    spec: TileSpec,
+    source: Source | SourceAddress,
+    context: Context,
+    rows: int,
+    samples: list[Sample | None],
 ) -> Choice | None:
-    """Choose the basis of a run."""
+    """Choose the basis of a run from all parts of a sample."""
+    return choose(*_sampling(spec, source, context, rows), samples)
+
+
+def _sampling(
+    spec: TileSpec, source: Source | SourceAddress, context: Context, rows: int
+) -> tuple[Source, SourceAddress | None, PairJob, LabelMap, SamplePlan]:
     job = context.job(spec.pairs)
     plan = sample_plan(spec.pairs, job, rows, spec.budget)
     address = source if isinstance(source, SourceAddress) else None
-    return choose(open_source(source), address, job, spec.pairs.labels, plan)
+    return open_source(source), address, job, spec.pairs.labels, plan
 
 
 def sample_plan(pairs: PairSpec, job: PairJob, rows: int, budget: int | None) -> SamplePlan:

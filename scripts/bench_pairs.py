@@ -315,7 +315,9 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
 
     started = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        choice = tasks.choose_prefixes(tiles, source, context, len(X))
+        shared = tiles, source, context, len(X)
+        samples = pool.map(lambda k: tasks.take_sample(*shared, (k, 2)), range(2))
+        choice = tasks.choose_prefixes(*shared, list(samples))
         cuts = prefixes.cut_parts((len(X),), 1, 8)
         parts = pool.map(
             lambda cut: tasks.make_prefixes(tiles, source, context, choice, *cut), cuts

@@ -15,7 +15,15 @@ from test_kernels import job_for
 import dskrobust as dr
 from dskrobust import store as stores
 from dskrobust.errors import DamagedStoreError
-from dskrobust.kernels import Basis, Depths, Projector, Screen, choose_basis, reduce_tile
+from dskrobust.kernels import (
+    Basis,
+    Depths,
+    Projector,
+    Screen,
+    choose_basis,
+    reduce_tile,
+    sketch_rows,
+)
 from dskrobust.kernels.panel import margin
 from dskrobust.kernels.prefix import THETA, refine, screen_prefixes, stretch_of
 from dskrobust.robustness import Options
@@ -194,19 +202,56 @@ def low_rank(rng, n=4500, d=120, classes=4):
     return X.astype(np.float32), (np.abs(inside[:, 0]) * 2).astype(int) % classes
 
 
-def test_depths_follow_the_spectrum():
+def chosen_from(X, y, screen, parts=1):
+    """The basis chosen from a sample that was taken in parts."""
+    cuts = np.array_split(np.arange(len(X)), parts)
+    taken = [sketch_rows(X[cut], y[cut].astype(float), screen, len(X)) for cut in cuts]
+    return choose_basis(taken, screen, 100_000)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_depths_follow_the_spectrum(parts):
     rng = np.random.default_rng(0)
     X, y = low_rank(rng)
     screen = Screen(X.mean(axis=0).astype(np.float64), 2.0**-6)
-    basis = choose_basis(X, y.astype(float), screen, 100_000)
+    basis = chosen_from(X, y, screen, parts)
     assert basis is not None
     assert basis.depths.short < basis.depths.long <= 60
     assert 1 - 1e-5 < basis.stretch < 1 + 1e-3
     flat = rng.standard_normal((4500, 120))
-    assert choose_basis(flat, y.astype(float), Screen(None, 2.0**-3), 100_000) is None
-    assert choose_basis(X[:, :60], y.astype(float), Screen(None, 2.0**-6), 100_000) is None
-    one_label = np.zeros(len(X))
-    assert choose_basis(X, one_label, screen, 100_000) is None
+    assert chosen_from(flat, y, Screen(None, 2.0**-3), parts) is None
+    assert chosen_from(X[:, :60], y, Screen(None, 2.0**-6), parts) is None
+    assert chosen_from(X, np.zeros(len(X)), screen, parts) is None
+
+
+def test_directions_do_not_depend_on_the_parts_of_a_sample():
+    rng = np.random.default_rng(0)
+    X, y = low_rank(rng)
+    X[:1500] *= 1e-3  # a part of far smaller rows must not count for more than it is
+    screen = Screen(X.mean(axis=0).astype(np.float64), 2.0**-6)
+    one, three = (chosen_from(X, y, screen, parts) for parts in (1, 3))
+    assert one.depths == three.depths
+    leading = one.matrix[:20].astype(float) @ three.matrix[:20].T.astype(float)
+    assert np.linalg.svd(leading)[1].min() > 0.999  # they span the same
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e140])
+def test_rows_of_any_size_have_a_basis(size):
+    rng = np.random.default_rng(0)
+    X, y = low_rank(rng)
+    X = X.astype(np.float64) * size
+    X[0] *= 1e3
+    screen = Screen(X.mean(axis=0), 2.0 ** -np.ceil(np.log2(2 * np.abs(X).max())))
+    assert chosen_from(X, y, screen, 2) is not None
+
+
+def test_parts_without_rows_that_vary_count_for_nothing():
+    rng = np.random.default_rng(0)
+    X, y = low_rank(rng)
+    X[:1500] = 0
+    screen = Screen(np.zeros(120), 2.0**-6)
+    assert chosen_from(X, y, screen, 3) is not None
+    assert chosen_from(np.zeros_like(X), y, screen, 3) is None
 
 
 # -- in a store --------------------------------------------------------------------------------

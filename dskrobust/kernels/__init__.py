@@ -1,6 +1,6 @@
 """Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
-from .basis import choose_basis, sample_pieces
+from .basis import Sample, choose_basis, sample_pieces, sketch_rows
 from .coarse import row_bytes
 from .neighbours import Neighbours, Selected, reduce_neighbours, warm_up_neighbours
 from .panel import NOBODY, PairJob, Screen, Tables, kernel_dtype, kernel_rows, make_panel
@@ -17,6 +17,7 @@ __all__ = [
     "Neighbours",
     "PairJob",
     "Projector",
+    "Sample",
     "Screen",
     "Selected",
     "Tables",
@@ -30,6 +31,7 @@ __all__ = [
     "reduce_tile",
     "row_bytes",
     "sample_pieces",
+    "sketch_rows",
     "warm_up",
     "warm_up_neighbours",
 ]

@@ -6,6 +6,7 @@ that means in nanoseconds. Depths only decide how fast a run is, never what come
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,7 +22,8 @@ LEAST_ROWS = 4_000  # below, all is done before a basis would be found
 SAMPLE = 4_096  # rows
 SAMPLE_BYTES = 24 * 2**20  # of a sample in float32
 PIECES = 8  # of consecutive rows that make a sample
-PROBES = 128
+PROBES = 64
+OVERSAMPLED = 16  # directions looked for beyond those wanted
 DEPTHS = (8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 
 # nanoseconds on a core of 2024, roughly; only their ratios matter
@@ -64,59 +66,114 @@ def sample_pieces(rows: int, columns: int, budget: int | None = None) -> list[tu
     return [(int(a), int(a) + size) for a in starts]
 
 
-def choose_basis(
-    rows: NDArray[Any],
-    labels: NDArray[np.float64],
-    screen: Screen,
-    total: int,
-) -> Basis | None:
-    """Find directions and depths, or None where a product over all columns is cheaper.
+@dataclass(frozen=True)
+class Sample:
+    """A part of a sample.
+
+    Attributes
+    ----------
+    rows : ndarray (m, d) float32
+        Centred, multiplied by the screen's unit.
+    labels : ndarray (m,)
+    sketch : ndarray (d, k) float32
+        Xᵀ X Ω of the rows over `size`, with the random Ω of all parts.
+    size : float
+        Largest value of the rows, or the squares of tiny ones would vanish.
+    """
+
+    rows: NDArray[np.float32]
+    labels: NDArray[np.float64]
+    sketch: NDArray[np.float32]
+    size: float
+
+
+def sketch_rows(
+    rows: NDArray[Any], labels: NDArray[np.float64], screen: Screen, total: int
+) -> Sample:
+    """Make a part of a sample of `total` rows.
 
     Parameters
     ----------
     rows : ndarray (m, d)
-        A sample, as distances are computed from it.
+        As distances are computed from them.
     labels : ndarray (m,)
+    screen : Screen
+        Centre and unit of the run.
+    total : int
+        Rows of the sample.
+    """
+    center = np.zeros(rows.shape[1]) if screen.center is None else screen.center
+    x = ((rows - center) * screen.unit).astype(np.float32)
+    size = float(np.abs(x).max(initial=0.0))
+    count = _most_columns(total, x.shape[1])
+    if count < DEPTHS[0] or not np.isfinite(size) or size == 0:
+        return Sample(x, labels, np.zeros((x.shape[1], 0), np.float32), size)
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((x.shape[1], count + OVERSAMPLED), dtype=np.float32)
+    scaled = x / np.float32(size)
+    sketch = np.asarray(scaled.T @ (scaled @ start), np.float32)
+    return Sample(x, labels, sketch, size)
+
+
+def _most_columns(sample: int, columns: int) -> int:
+    """Return how deep the prefixes may be that a sample of so many rows says something of."""
+    return min(DEPTHS[-1], columns // 3, sample // 4)
+
+
+def choose_basis(parts: Sequence[Sample], screen: Screen, total: int) -> Basis | None:
+    """Find directions and depths, or None where a product over all columns is cheaper.
+
+    Parameters
+    ----------
+    parts : sequence of Sample
+        All of a sample.
     screen : Screen
         Centre and unit of the run.
     total : int
         Rows of the whole data set.
     """
-    m, d = rows.shape
-    most = min(DEPTHS[-1], d // 3, m // 4)
+    x = np.concatenate([part.rows for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    (m, d), size = x.shape, max(part.size for part in parts)
+    most = _most_columns(m, d)
     if d < LEAST_COLUMNS or total < LEAST_ROWS or most < DEPTHS[0]:
         return None
-    center = np.zeros(d) if screen.center is None else screen.center
-    x = ((rows - center) * screen.unit).astype(np.float32)
-    if not np.isfinite(x).all() or not x.any():
+    if not np.isfinite(size) or size == 0:
         return None
-    directions = _leading(x, most)
-    trial = _try(x, labels, directions, total)
+    directions, inside = _leading(x, parts, size, most)
+    trial = _try(x, labels, inside, total)
     chosen = _cheapest(trial, d, total) if trial is not None else None
     if chosen is None:
         return None
     short, long = chosen
     matrix = np.ascontiguousarray(directions[:long])
     depths = Depths(d, short, long, screen.unit)
+    center = np.zeros(d) if screen.center is None else screen.center
     return Basis(center, matrix, stretch_of(matrix), depths)
 
 
-def _leading(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Leading directions (count, d) of the rows: a randomised range finder, fixed seed."""
-    rng = np.random.default_rng(0)
-    size = float(np.abs(x).max())
-    x = x / np.float32(size)  # or squares of tiny data would vanish
-    start = rng.standard_normal((x.shape[1], count + 16), dtype=np.float32)
-    basis, _ = np.linalg.qr(x.T @ (x @ start))
+def _leading(
+    x: NDArray[np.float32], parts: Sequence[Sample], size: float, count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Leading directions (count, d) of the rows, and the rows in these (m, count).
+
+    A randomised range finder with a fixed seed: the parts' sketches, added, span nearly what the
+    rows vary in.
+    """
+    weights = [np.float32((part.size / size) ** 2) for part in parts]
+    sketches = (weight * p.sketch for weight, p in zip(weights, parts, strict=True) if p.size)
+    basis, _ = np.linalg.qr(sum(sketches))
     inside = x @ basis
-    _, vectors = np.linalg.eigh(inside.T @ inside)
-    return np.ascontiguousarray((basis @ vectors[:, ::-1]).T[:count], np.float32)
+    scaled = inside / np.float32(size)
+    _, vectors = np.linalg.eigh(scaled.T @ scaled)
+    turn = vectors[:, : -count - 1 : -1]
+    return np.ascontiguousarray((basis @ turn).T, np.float32), inside @ turn
 
 
 def _try(
-    x: NDArray[np.float32], labels: NDArray[np.float64], directions: NDArray[np.float32], total: int
+    x: NDArray[np.float32], labels: NDArray[np.float64], a: NDArray[np.float32], total: int
 ) -> Trial | None:
-    """Screen some rows of the sample against all of it at every depth."""
+    """Screen some rows of the sample against all of it at every depth; `a`: x in directions."""
     probes = np.unique(np.linspace(0, len(x) - 1, PROBES).astype(int))
     square = np.einsum("ij,ij->i", x, x)
     differ = labels[probes][:, None] != labels[None, :]
@@ -133,8 +190,7 @@ def _try(
     steps = max(0.0, np.log(total / len(x)) / np.log(4)) / 2
     limit = (reach * shrink**steps)[seen][:, None]
     probes, differ = probes[seen], differ[seen]
-    a = x @ directions.T
-    depths = tuple(k for k in DEPTHS if k <= len(directions))
+    depths = tuple(k for k in DEPTHS if k <= a.shape[1])
     left = np.empty(len(depths))
     sums, inside = square[probes][:, None] + square[None, :], np.zeros(len(x), np.float32)
     for s, (start, k) in enumerate(pairwise((0, *depths))):
