@@ -1,8 +1,8 @@
 """What a worker keeps of the blocks it has met, from one tile of a run to the next.
 
-The cache is the result of a task like any other. Dask hands every worker a copy, empty as it
-comes, gives the same one to all its tiles and drops it with the run: nothing outlives a
-computation, and nothing has to be tidied up.
+The cache is the result of a task like any other. Dask hands every worker process a copy, empty as
+it comes, gives the same one to all its tiles and drops it with the run: nothing outlives a
+computation, and nothing has to be tidied up. Caches of runs that share a process share a budget.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
+from weakref import WeakSet
 
 
 class Sized(Protocol):
@@ -29,13 +30,17 @@ class BlockCache:
     Parameters
     ----------
     budget : int
-        Bytes that all values together may take.
+        Bytes that all values together may take, those of other caches in this process included.
     """
+
+    _all: ClassVar[WeakSet[BlockCache]] = WeakSet()
+    _lock: ClassVar[Lock] = Lock()
 
     def __init__(self, budget: int) -> None:
         self.budget, self.held = budget, 0
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = Lock()
+        with self._lock:
+            self._all.add(self)
 
     def __reduce__(self) -> tuple[type[BlockCache], tuple[int]]:
         return BlockCache, (self.budget,)
@@ -67,5 +72,10 @@ class BlockCache:
             if value.nbytes <= self.budget:
                 self._values[key] = value
                 self.held += value.nbytes
-            while self.held > self.budget:
-                self.held -= self._values.popitem(last=False)[1].nbytes
+            while sum(cache.held for cache in self._all) > self.budget:
+                others = (cache for cache in self._all if cache is not self and cache.held)
+                next(others, self)._drop()
+
+    def _drop(self) -> None:
+        """Drop what was not used for longest."""
+        self.held -= self._values.popitem(last=False)[1].nbytes

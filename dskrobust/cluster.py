@@ -49,7 +49,7 @@ CONFIG = {
     # Dask's one second, a long run would need 250 MiB more than any plan says.
     "distributed.worker.profile.cycle": "60s",
     "distributed.worker.profile.interval": "100ms",  # every 10 ms costs 7 % of a run
-    # Dask's own heartbeat takes 4 % of two cores as it comes: ticks of 20 ms, figures every 500
+    # Dask's own upkeep takes 4 % of two cores as it comes: ticks of 20 ms, figures every 500
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "1s",
 }

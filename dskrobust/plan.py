@@ -37,6 +37,7 @@ BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half 
 BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
+KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 
@@ -186,6 +187,7 @@ class Plan:
         has, limit = self.resources, self.resources.memory_limit
         largest = max(hi - lo for lo, hi in self.blocks)
         panels = " and ".join(f"{rows:,}" for rows in self.panel_rows)
+        kept = f", {display.size(self.kept_bytes)} of it kept blocks" if self.kept_bytes else ""
         usable = f"of each worker; {USABLE:.0%} of it is usable"
         return [
             ("workers", f"{has.workers}", f"of {display.counted(has.threads, 'thread')} each"),
@@ -197,7 +199,7 @@ class Plan:
             ("read", display.size(self.bytes_read), "from the store at most, by all workers"),
             ("operations", display.big(self.operations), "floating-point operations at most"),
             ("time", display.clock(self.seconds), "very roughly, once the workers are up"),
-            ("peak", display.size(self.peak_bytes), "projected for each worker"),
+            ("peak", display.size(self.peak_bytes), f"projected for each worker{kept}"),
             *([] if limit is None else [("limit", display.size(limit), usable)]),
         ]
 
@@ -374,7 +376,7 @@ def _kept_bytes(
         return 0  # a block that is read in panels does not fit as a whole
     kept = min(KEPT_BYTES, work.rows * work.kept_row_bytes)
     if resources.memory_limit is not None:
-        kept = min(kept, int(resources.memory_limit * USABLE) - peak)
+        kept = min(kept, int(resources.memory_limit * KEEPING) - peak)
     return kept if kept >= largest * work.kept_row_bytes else 0
 
 

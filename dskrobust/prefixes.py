@@ -155,7 +155,10 @@ def choose(
 
 
 def foresee(store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Depths | None:
-    """Return the depths that a run on a store would choose; nothing is written."""
+    """Return the depths that a run on a store would choose, about; nothing is written.
+
+    A run may take the sample in other parts, whose sketches are rounded differently.
+    """
     kept = _kept(store, plan, job)
     if kept is not None:
         return kept.basis.depths

@@ -226,6 +226,17 @@ class TileResult:
     left: Tables
     right: Tables | None
 
+    def is_within(self, rows: int) -> bool:
+        """Whether no pair is with a row that comes later than so many.
+
+        Tiles know pairs with any row of their run, and a memo may be of a run over more rows, those
+        of a store that has grown since. Without a trace of these the result is what it would be:
+        what they let drop is farther than what took their place.
+        """
+        sides = [self.left] if self.right is None else [self.left, self.right]
+        indices = [index for tables in sides for index in (tables.nearest, tables.witness)]
+        return all(((index < rows) | (index == NOBODY)).all() for index in indices)
+
 
 @dataclass(frozen=True)
 class TileTask:
@@ -348,7 +359,8 @@ class _TileReader:
         """Return the groups of a whole side, lo:hi, once it was read."""
         if isinstance(self._source, Store):
             return self._targets_of(self._source, lo, hi)[1]
-        return self._splits[lo, hi]
+        found = self._splits.get((lo, hi))  # none where all of the side was kept
+        return split_of(self._source, lo, hi) if found is None else found
 
     def _keeps(self, lo: int, hi: int) -> bool:
         return bool(self._kept.budget) and (lo, hi) in (self._task.rows, self._task.columns)
@@ -409,8 +421,9 @@ def run_tile(
     rows, columns = task.rows, task.columns
     if spec.memo is not None:
         found = spec.memo.load(task.memo_name)
-        if found is not None:
-            result, opened = _unpack(found, rows, columns), open_source(source)
+        result = None if found is None else _unpack(found, rows, columns)
+        if result is not None and result.is_within(task.total):
+            opened = open_source(source)
             bounds = _bounds(result, task, context, partial(split_of, opened))
             seconds = time.perf_counter() - started
             _announce(task, Counters(), seconds, resumed=True, bounds=bounds)

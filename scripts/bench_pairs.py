@@ -21,6 +21,7 @@ import platform
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -314,7 +315,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     assert spec is not None
     context = tasks.make_context(tasks.summarise_rows(source, 0, len(X)), spec)
     tiles = tasks.TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
-    kept = BlockCache(2**29)
+    kept: dict[int, BlockCache] = {}  # one a thread, as workers have one each
 
     started = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
@@ -329,7 +330,8 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
 
         def tile(i: int, j: int, known: list[Any]) -> Any:
             task = tasks.TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
-            return tasks.run_tile(task, tiles, source, context, made, kept, known)
+            mine = kept.setdefault(threading.get_ident(), BlockCache(2**29))
+            return tasks.run_tile(task, tiles, source, context, made, mine, known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
         others = [(i, j) for i, j in plan.tiles if i != j]

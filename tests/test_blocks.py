@@ -1,8 +1,10 @@
 """What a worker keeps of its blocks: within its budget, never what is stale, gone with the run."""
 
 import pickle
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +14,13 @@ from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust.blocks import BlockCache
-from dskrobust.events import listening
+from dskrobust.events import TOPIC, listening
 from dskrobust.pairwise import build, start_graph
 from dskrobust.plan import Resources
 from dskrobust.prefixes import RunPrefixes
 from dskrobust.robustness import Options
 from dskrobust.scores import lazy_scores
-from dskrobust.store import Store
+from dskrobust.store import Block, Store
 from dskrobust.tiles import TileSpec
 
 
@@ -46,6 +48,19 @@ def test_the_last_used_are_kept_within_the_budget(budget, wanted):
         while sum(expected.values()) > budget:
             del expected[next(iter(expected))]
         assert cache.held == sum(expected.values()) <= budget
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60)), max_size=40))
+def test_values_are_replaced_and_caches_of_a_process_share_the_budget(puts):
+    caches = [BlockCache(400), BlockCache(400)]
+    for number, (key, size) in enumerate(puts):
+        cache = caches[number % 2]
+        cache.put(key, np.full(size, number, np.int64))
+        assert sum(c.held for c in caches) <= 400
+        for c in caches:
+            assert c.held == sum(c.find(k).nbytes for k in range(4) if c.find(k) is not None)
+        found = cache.find(key)
+        assert found is None if 8 * size > 400 else (found == number).all()
 
 
 def test_a_copy_starts_empty():
@@ -128,3 +143,73 @@ def test_a_run_reads_every_block_once_and_says_what_it_read(tmp_path, metric, mo
     assert max(often.values()) >= 4  # four blocks: every one is part of four tiles
     assert read_once < read_often / 2
     assert read_once == 6_000 * 128 * 4 + sum(prefixes)
+
+
+def test_tiles_start_from_all_that_their_worker_knows(tmp_path):
+    store, proven = _store(tmp_path), {}
+    options = Options(Resources(1, 1), block_rows=1_000)
+    for kept in (False, True):
+        scores = dr.sample_robustness(store, options=options)
+        plan = scores.plan if kept else replace(scores.plan, kept_bytes=0)
+        start = start_graph(store.address, scores.spec, plan.blocks, salt=kept)
+        graph, events = build(start, TileSpec(scores.spec, plan.panel_rows), plan), []
+        with listening(events.append):
+            lazy_scores(graph, scores.spec, plan).compute(scheduler="synchronous")
+        proven[kept] = sum(event["proven"] for event in events)
+    assert proven[True] < proven[False]
+
+
+def test_tiles_of_a_grown_store_say_nothing_of_the_rows_before(tmp_path):
+    """A handle opened before an append must not meet witnesses that came later."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((400, 30)).astype(np.float32), np.arange(400) % 3
+    url, options = str(tmp_path / "some.zarr"), Options(Resources(1, 1), block_rows=50)
+    before = dr.create_store(url, X[:200], y[:200])
+    more = Block(X[200:], y[200:], np.zeros(200, np.int16))
+    grown = dr.append_rows(dr.open_store(url), [more])
+    for store, rows in ((grown, 400), (before, 200), (grown, 400)):
+        found = dr.sample_robustness(store, options=options).compute(scheduler="synchronous")
+        reach, witness = brute_force(X[:rows], y[:rows])
+        assert np.array_equal(np.asarray(found.witness), witness)
+        assert np.allclose(np.asarray(found.reach), reach, rtol=1e-12)
+
+
+def brute_force(X, y):
+    wide = X.astype(np.float64)
+    distance = np.sqrt(((wide[:, None] - wide[None]) ** 2).sum(axis=2))
+    distance[y[:, None] == y[None, :]] = np.inf
+    return distance.min(axis=1), distance.argmin(axis=1)
+
+
+@pytest.mark.cluster
+def test_a_worker_keeps_one_cache_for_a_run_and_drops_it_with_it(tmp_path, client):
+    store = _store(tmp_path)
+    count = len(client.scheduler_info()["workers"])
+    with watched(client) as events:
+        options = Options(Resources(count, 1), block_rows=1_000)
+        dr.sample_robustness(store, metric="hamming", options=options).write()
+    # every worker reads every block at most once
+    assert (
+        6_000 * 128 * 4 <= sum(event["bytes_read"] for event in events) <= count * 6_000 * 128 * 4
+    )
+    assert set(client.run(_held).values()) == {0}
+
+
+def _held():
+    import gc
+
+    from dskrobust.blocks import BlockCache
+
+    gc.collect()
+    return sum(cache.held for cache in BlockCache._all)
+
+
+@contextmanager
+def watched(client):
+    events = []
+    client.subscribe_topic(TOPIC, lambda event: events.append(event[1]))
+    try:
+        yield events
+        time.sleep(0.5)  # events follow the results
+    finally:
+        client.unsubscribe_topic(TOPIC)

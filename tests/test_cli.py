@@ -312,9 +312,12 @@ def test_an_interrupted_run_goes_on(tmp_path):
         "--no-dashboard",
     ]  # fmt: skip  (nothing bounds it: tiles last)
     tiles = Path(url) / "tiles"
+    # a shell's background jobs ignore SIGINT, and what they start inherits that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not list(tiles.glob("*/*/c")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -44,9 +44,9 @@ def test_neighbours_in_training_data_larger_than_the_workers_memory(tmp_path):
     ("dtype", "labels", "threads", "metric", "limit", "keeps"),
     [
         ("uint8", "categorical", 2, "euclidean", 700, True),
-        ("float64", "real", 1, "euclidean", 600, True),
+        ("float64", "real", 1, "euclidean", 750, True),
         ("float32", "categorical", 1, "angular", 500, False),
-        ("uint8", "categorical", 1, "cityblock", 450, True),
+        ("uint8", "categorical", 1, "cityblock", 500, True),
     ],
 )
 def test_measured_peak_is_below_the_projection(

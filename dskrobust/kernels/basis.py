@@ -138,7 +138,7 @@ def choose_basis(parts: Sequence[Sample], screen: Screen, total: int) -> Basis |
     most = _most_columns(m, d)
     if d < LEAST_COLUMNS or total < LEAST_ROWS or most < DEPTHS[0]:
         return None
-    if not np.isfinite(size) or size == 0:
+    if size == 0 or not all(np.isfinite(part.size) for part in parts):
         return None
     directions, inside = _leading(x, parts, size, most)
     trial = _try(x, labels, inside, total)

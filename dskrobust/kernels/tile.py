@@ -53,8 +53,9 @@ class Counters:
     proven : int
         Pairs computed in float64.
     rows_read, prefixes_read : int
+        Rows whose features, whose prefixes were asked for.
     bytes_read : int
-        Of both, decoded; for the caller to fill in.
+        Of both, decoded, where they were not kept; for the caller to fill in.
     leaves : int
         Leaves compared.
     """
