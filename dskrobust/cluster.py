@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -290,6 +291,7 @@ def _remote(options: ClusterOptions) -> Iterator[Client]:
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
+        _close_failed_client(error)
         raise ClusterError(
             f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "
             "is the address right, and is it running?"
@@ -301,6 +303,19 @@ def _remote(options: ClusterOptions) -> Iterator[Client]:
             _await_workers(client, options.wait_for, QUEUE_SECONDS)
         check_installed(client)
         yield client
+
+
+def _close_failed_client(error: BaseException) -> None:
+    """Close a client that could not connect, now; only the traceback knows it.
+
+    Left to the garbage collection it would stop its loop at any moment, and where another client is
+    just starting one, both wait for the same lock for ever.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        client = frame.f_locals.get("self")
+        if isinstance(client, Client):
+            client.close(timeout=1)
+            return
 
 
 def _security(address: str, options: ClusterOptions) -> Security:

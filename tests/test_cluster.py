@@ -160,6 +160,27 @@ def test_wrong_scheduler_file(text, message, tmp_path):
         pass
 
 
+def test_a_client_that_could_not_connect_is_closed_at_once(monkeypatch):
+    """Collected later it may stop its loop while another client starts one: a deadlock."""
+    monkeypatch.setattr(c, "CONNECT_SECONDS", 1)
+    made = []
+    monkeypatch.setattr(c, "Client", type("Noted", (Client,), {"__init__": _noting(made)}))
+    with (
+        pytest.raises(ClusterError, match="no scheduler can be reached"),
+        connect(ClusterOptions(scheduler="tcp://127.0.0.1:9")),
+    ):
+        pass
+    assert [client.status for client in made] == ["closed"]
+
+
+def _noting(made):
+    def start(self, *given, **named):
+        made.append(self)
+        Client.__init__(self, *given, **named)
+
+    return start
+
+
 def test_scheduler_without_workers(monkeypatch):
     monkeypatch.setattr(c, "WORKER_SECONDS", 1)
     with LocalCluster(
