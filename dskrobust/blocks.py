@@ -69,9 +69,10 @@ class BlockCache:
         with self._lock:
             if key in self._values:
                 self.held -= self._values.pop(key).nbytes
-            if value.nbytes <= self.budget:
-                self._values[key] = value
-                self.held += value.nbytes
+            if value.nbytes > self.budget:
+                return
+            self._values[key] = value
+            self.held += value.nbytes
             while sum(cache.held for cache in self._all) > self.budget:
                 others = (cache for cache in self._all if cache is not self and cache.held)
                 next(others, self)._drop()

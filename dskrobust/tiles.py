@@ -313,7 +313,7 @@ class _TileReader:
         kept: BlockCache | None,
     ) -> None:
         self._task, self._spec, self._prefixes = task, spec, prefixes
-        self._source, self._kept = open_source(source), kept or BlockCache(0)
+        self._source, self._kept = open_source(source), kept
         self._buffers: dict[int, NDArray[Any]] = {}
         self._targets: dict[tuple[int, int], tuple[NDArray[np.float64], NDArray[np.int16]]] = {}
         self._splits: dict[tuple[int, int], NDArray[np.int16]] = {}
@@ -337,7 +337,7 @@ class _TileReader:
         def read(out: NDArray[Any] | None = None) -> NDArray[Any]:
             return self._counted(source.read("features", lo, hi, out))
 
-        if self._keeps(lo, hi):
+        if self._kept is not None and (lo, hi) in (self._task.rows, self._task.columns):
             features = self._kept.get(("features", lo, hi), read)
         else:
             features = read(self._buffer(side)[: hi - lo])
@@ -348,12 +348,11 @@ class _TileReader:
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
         """Prefixes, labels and split of rows lo:hi."""
         assert self._prefixes is not None
-        prefixes, source = self._prefixes, self._source
-        if not isinstance(source, Store):
-            block = self._read_block(source, lo, hi)
-            prefix = self._counted(prefixes.read(lo, hi))
-            return prefix, self._spec.pairs.labels.encode(block.labels), block.split
-        return self._counted(prefixes.read(lo, hi)), *self._targets_of(source, lo, hi)
+        prefix, source = self._counted(self._prefixes.read(lo, hi)), self._source
+        if isinstance(source, Store):
+            return prefix, *self._targets_of(source, lo, hi)
+        block = self._read_block(source, lo, hi)
+        return prefix, self._spec.pairs.labels.encode(block.labels), block.split
 
     def split(self, lo: int, hi: int) -> NDArray[np.int16]:
         """Return the groups of a whole side, lo:hi, once it was read."""
@@ -362,9 +361,6 @@ class _TileReader:
         found = self._splits.get((lo, hi))  # none where all of the side was kept
         return split_of(self._source, lo, hi) if found is None else found
 
-    def _keeps(self, lo: int, hi: int) -> bool:
-        return bool(self._kept.budget) and (lo, hi) in (self._task.rows, self._task.columns)
-
     def _counted(self, values: NDArray[Any]) -> NDArray[Any]:
         self.bytes_read += values.nbytes
         return values
@@ -372,10 +368,8 @@ class _TileReader:
     def _buffer(self, side: int) -> NDArray[Any]:
         """Return a side's buffer: fresh pages cost more than reading."""
         if side not in self._buffers:
-            pairs = self._spec.pairs
-            self._buffers[side] = np.empty(
-                (self._spec.panel_rows[side], pairs.columns), pairs.dtype
-            )
+            shape = self._spec.panel_rows[side], self._spec.pairs.columns
+            self._buffers[side] = np.empty(shape, self._spec.pairs.dtype)
         return self._buffers[side]
 
     def _read_block(self, source: Source, lo: int, hi: int) -> Block:
@@ -394,9 +388,10 @@ class _TileReader:
         """Labels and split of rows lo:hi; a side's are read once, as small reads cost most."""
         side, encode = self._side(lo), self._spec.pairs.labels.encode
         if side not in self._targets:
+            cache = self._kept or BlockCache(0)
             self._targets[side] = (
-                self._kept.get(("labels", *side), lambda: encode(source.read("labels", *side))),
-                self._kept.get(("split", *side), lambda: source.read("split", *side)),
+                cache.get(("labels", *side), lambda: encode(source.read("labels", *side))),
+                cache.get(("split", *side), lambda: source.read("split", *side)),
             )
         labels, split = self._targets[side]
         part = slice(lo - side[0], hi - side[0])

@@ -63,6 +63,14 @@ def test_values_are_replaced_and_caches_of_a_process_share_the_budget(puts):
         assert found is None if 8 * size > 400 else (found == number).all()
 
 
+def test_what_does_not_fit_drives_nothing_out():
+    roomy, none = BlockCache(1_000), BlockCache(0)
+    roomy.put("a", np.zeros(100))
+    assert none.get("b", lambda: np.ones(3)).sum() == 3
+    assert none.held == 0
+    assert roomy.held == 800
+
+
 def test_a_copy_starts_empty():
     cache = BlockCache(1_000)
     cache.get("a", lambda: np.zeros(100))
@@ -187,12 +195,14 @@ def test_a_worker_keeps_one_cache_for_a_run_and_drops_it_with_it(tmp_path, clien
     count = len(client.scheduler_info()["workers"])
     with watched(client) as events:
         options = Options(Resources(count, 1), block_rows=1_000)
-        dr.sample_robustness(store, metric="hamming", options=options).write()
+        scores = dr.sample_robustness(store, metric="hamming", options=options)
+        scores.write()
+        wait_until(lambda: len(events) >= len(scores.plan.tiles))  # events follow the results
     # every worker reads every block at most once
     assert (
         6_000 * 128 * 4 <= sum(event["bytes_read"] for event in events) <= count * 6_000 * 128 * 4
     )
-    assert set(client.run(_held).values()) == {0}
+    wait_until(lambda: set(client.run(_held).values()) == {0})  # Dask tells workers a little later
 
 
 def _held():
@@ -210,6 +220,12 @@ def watched(client):
     client.subscribe_topic(TOPIC, lambda event: events.append(event[1]))
     try:
         yield events
-        time.sleep(0.5)  # events follow the results
     finally:
         client.unsubscribe_topic(TOPIC)
+
+
+def wait_until(reached):
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
