@@ -196,7 +196,7 @@ class Plan:
             ("tiles", f"{len(self.tiles):,}", "pairs of blocks"),
             ("tasks", f"{self.tasks:,}", "in Dask's graph"),
             ("pairs", display.big(self.pairs), "of samples"),
-            ("read", display.size(self.bytes_read), "from the store at most, by all workers"),
+            ("read", display.size(self.bytes_read), "of features at most, by all workers"),
             ("operations", display.big(self.operations), "floating-point operations at most"),
             ("time", display.clock(self.seconds), "very roughly, once the workers are up"),
             ("peak", display.size(self.peak_bytes), f"projected for each worker{kept}"),
