@@ -22,8 +22,8 @@ _WHERE = {
     "Minkowski": "metrics",
     "Model": "evaluation",
     "Options": "robustness",
-    "Plan": "plan",
-    "Resources": "plan",
+    "Plan": "engine.plan",
+    "Resources": "engine.plan",
     "RobustnessSampler": "sampler",
     "SampleRobustness": "estimator",
     "Scores": "scores",
@@ -37,10 +37,10 @@ _WHERE = {
     "export_scores": "export",
     "find_label_issues": "label_issues",
     "ingest": "datasets",
-    "label_quality": "mislabelled",
+    "label_quality": "label_issues",
     "least_robust": "subsets",
-    "live": "liveview",
-    "make_plan": "plan",
+    "live": "show.live",
+    "make_plan": "engine.plan",
     "most_robust": "subsets",
     "nearest_neighbours": "neighbours",
     "open_store": "store",
@@ -53,12 +53,12 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from .datasets import create_store, ingest
+    from .engine.plan import Plan, Resources, make_plan
     from .estimator import SampleRobustness
     from .evaluation import Evaluation, Experiment, Model, evaluate, read_experiment
     from .export import export_scores
-    from .label_issues import find_label_issues
+    from .label_issues import find_label_issues, label_quality
     from .labels import LabelMap
-    from .liveview import live
     from .metrics import (
         Angular,
         Chebyshev,
@@ -69,13 +69,12 @@ if TYPE_CHECKING:
         Metric,
         Minkowski,
     )
-    from .mislabelled import label_quality
     from .neighbours import nearest_neighbours
-    from .plan import Plan, Resources, make_plan
     from .report import write_report
     from .robustness import Options, plan_store, sample_robustness
     from .sampler import RobustnessSampler
     from .scores import Scores
+    from .show.live import live
     from .store import Store, StoreSpec, append_rows, open_store
     from .subsets import Subset, class_counts, least_robust, most_robust
     from .verify import verify_store

@@ -11,11 +11,11 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
+from .engine.scratch import check_arrays
+from .engine.spec import PairSpec
 from .errors import InvalidDataError
 from .labels import LabelMap, resolve_labels
 from .robustness import sample_robustness, score_against
-from .sources import check_arrays
-from .tiles import PairSpec
 
 
 class SampleRobustness(BaseEstimator):
@@ -133,7 +133,7 @@ class SampleRobustness(BaseEstimator):
 
     def _label_map(self, y: NDArray[Any]) -> LabelMap:
         if self.labels is not None:
-            return resolve_labels(self.labels, None, y.dtype, y.ndim)
+            return resolve_labels(self.labels, y.dtype, y.ndim)
         if y.ndim == 2:
             return LabelMap("vector")
         return LabelMap("real" if type_of_target(y) == "continuous" else "categorical")

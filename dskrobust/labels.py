@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidDataError, InvalidOptionError
-from .store import StoreSpec, Summary, infer_label_kind
 
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
 SAME = 4  # pairs of equal labels count, as 1, and no others
@@ -75,19 +75,17 @@ class LabelMap:
             )
         return np.ascontiguousarray(labels.reshape(len(labels), -1), dtype=np.float64)
 
-    def norm_bound(self, summary: Summary) -> float:
+    def norm_bound(self, bounds: Mapping[str, float]) -> float:
         """Return ‖y‖∞: the given bound, 1 for categories, else the largest norm in the data.
+
+        bounds: the largest l1, l2 and linf norm of a label in the data.
 
         Raises
         ------
         InvalidOptionError
             Where the given bound is smaller than a label's norm (paper, 3.4 asks ‖y(x)‖ ≤ ‖y‖∞).
         """
-        found = (
-            1.0
-            if self.is_categorical
-            else summary.label_bounds["linf" if self.kind == "real" else self.norm]
-        )
+        found = 1.0 if self.is_categorical else bounds["linf" if self.kind == "real" else self.norm]
         if self.bound is None:
             return found
         if self.bound < found:
@@ -115,10 +113,22 @@ def label_names(labels: NDArray[Any], classes: tuple[str, ...] | None) -> NDArra
     return np.array([label_name(label, classes) for label in known], dtype=object)[codes]
 
 
+def infer_label_kind(dtype: np.dtype[Any], ndim: int) -> str:
+    """Return the label kind that labels of this dtype and dimension most likely are."""
+    if ndim == 2:
+        return "vector"
+    return "real" if np.dtype(dtype).kind == "f" else "categorical"
+
+
 def resolve_labels(
-    labels: str | LabelMap | None, spec: StoreSpec | None, dtype: np.dtype[Any], ndim: int
+    labels: str | LabelMap | None,
+    dtype: np.dtype[Any],
+    ndim: int,
+    stored: tuple[str, str] | None = None,
 ) -> LabelMap:
     """Return the label map that a caller asks for, or the one that the data suggest.
+
+    stored: label kind and norm of a store, if the labels lie in one.
 
     Raises
     ------
@@ -128,9 +138,7 @@ def resolve_labels(
     if isinstance(labels, LabelMap):
         return labels
     if labels is None:
-        if spec is not None:
-            return LabelMap(spec.label_kind, spec.label_norm)
-        return LabelMap(infer_label_kind(dtype, ndim))
+        return LabelMap(*stored) if stored else LabelMap(infer_label_kind(dtype, ndim))
     if isinstance(labels, str):
         kind, _, norm = labels.partition("-")
         return LabelMap(kind, norm or "l2")

@@ -21,23 +21,16 @@ from dask.base import compute
 from dask.delayed import Delayed
 from numpy.typing import ArrayLike, NDArray
 
+from .cluster.workers import found_resources
+from .engine.graph import PairGraph, build_neighbours, start_graph
+from .engine.plan import MIB, USABLE, Plan, Resources, choose_block_rows, make_plan, tile_bytes
+from .engine.spec import NeighbourSpec, PairSpec, TileSpec
 from .errors import InvalidOptionError
 from .kernels import NOBODY
 from .labels import LabelMap
 from .metrics import Metric
-from .pairwise import PairGraph, build_neighbours, start_graph
-from .plan import (
-    MIB,
-    USABLE,
-    Plan,
-    Resources,
-    choose_block_rows,
-    make_plan,
-    tile_bytes,
-)
-from .robustness import Options, found_resources, make_workload, pair_spec
+from .robustness import Options, make_workload, pair_spec
 from .store import Store, TileMemo, open_store
-from .tiles import NeighbourSpec, PairSpec, TileSpec
 
 LISTS_SHARE = 4  # lists may take this part of a worker's usable memory
 

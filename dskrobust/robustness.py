@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
-import psutil
 from numpy.typing import ArrayLike, NDArray
 
+from .cluster.workers import found_resources, shares_process
+from .engine.graph import build, start_graph
+from .engine.plan import Plan, Resources, Workload, make_plan
+from .engine.prefixes import foresee
+from .engine.scratch import GivenArrays, check_arrays, scratch_graph, scratch_spec
+from .engine.sources import StackedSource
+from .engine.spec import PairSpec, TileSpec, check_summary, store_context
+from .engine.tasks import sample_plan
 from .errors import InvalidOptionError
 from .kernels import Depths, kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
-from .pairwise import build, start_graph
-from .plan import Plan, Resources, Workload, make_plan
-from .prefixes import foresee
 from .scores import Scores, lazy_scores, read_scores, run_memo
-from .sources import (
-    GivenArrays,
-    StackedSource,
-    check_arrays,
-    scratch_graph,
-    scratch_spec,
-    shares_process,
-)
 from .store import Store, matching, open_store
-from .tiles import PairSpec, TileSpec, check_summary, sample_plan, store_context
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,7 @@ def score_arrays(
     options: Options,
 ) -> Scores:
     """Score arrays; see `sample_robustness`."""
-    label_map = resolve_labels(labels, None, given.y.dtype, len(given.y.shape))
+    label_map = resolve_labels(labels, given.y.dtype, len(given.y.shape))
     if given.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
     spec = PairSpec(
@@ -170,7 +163,7 @@ def pair_spec(
         For an unknown metric or label map, or one that does not fit the store.
     """
     row, dtype = store.row_shape("labels")
-    label_map = resolve_labels(labels, store.spec, dtype, 1 + len(row))
+    label_map = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
     if store.spec.classes is not None and not label_map.is_categorical:
         raise InvalidOptionError(
             f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
@@ -289,23 +282,6 @@ def make_workload(
         prefixed=spec.prefixed,
         coarse_bytes=row_bytes(spec.columns, form, kernel),
         leaves=form.boxed(spec.columns) and spec.labels.kind != "same",
-    )
-
-
-def found_resources() -> Resources:
-    """Return the connected cluster's workers, or this machine's cores and half its free memory."""
-    if not shares_process():
-        with contextlib.suppress(ImportError, ValueError):
-            from distributed import default_client
-
-            workers = default_client().scheduler_info(n_workers=-1)["workers"].values()
-            limits = [w["memory_limit"] for w in workers if w["memory_limit"]]
-            if workers:
-                threads = max(w["nthreads"] for w in workers)
-                return Resources(len(workers), threads, min(limits, default=None))
-    threads = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
-    return Resources(
-        1, threads, psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss
     )
 
 

@@ -20,16 +20,16 @@ from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from .definitions import robustness_of
+from .engine.graph import PairGraph
+from .engine.lazy import _below, _label_norm, _take
+from .engine.plan import Plan
+from .engine.scratch import GivenArrays
+from .engine.spec import PairSpec
 from .errors import ContradictionWarning, InvalidOptionError
-from .events import lipschitz_by_group, robustness_of
 from .export import score_frames
-from .kernels import NOBODY, Tables
-from .overview import scores_card
-from .pairwise import PairGraph
-from .plan import Plan
-from .sources import GivenArrays
+from .show.overview import scores_card
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
-from .tiles import Context, PairSpec, Source, open_source, split_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -308,52 +308,6 @@ def lazy_scores(graph: PairGraph, spec: PairSpec, plan: Plan) -> Scores:
         plan=plan,
         spec=spec,
     )
-
-
-def _below(needs: Mapping[str, set[str]], layer: str) -> list[str]:
-    """Layers that a layer depends on, however far."""
-    found: list[str] = []
-    waiting = list(needs[layer])
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.append(name)
-            waiting += needs[name]
-    return found
-
-
-def _take(
-    tables: Tables,
-    context: Context,
-    source: Source | SourceAddress,
-    rows: tuple[int, int],
-    name: str,
-) -> NDArray[Any]:
-    """Return one attribute of the scores for a block of rows."""
-    values = _by_group(tables, name)
-    if name.endswith("_by_group"):
-        return values
-    split = split_of(open_source(source), *rows)
-    if name == "split":
-        return split
-    own = values[np.arange(len(split)), split]
-    return robustness_of(own, context.label_norm) if name == "robustness" else own
-
-
-def _by_group(tables: Tables, name: str) -> NDArray[Any]:
-    """Return a table (rows, groups): distances and quotients, or row numbers with -1 for none."""
-    categorical = not tables.quotient.size
-    if name.startswith("reach"):
-        return tables.reach
-    if name.startswith("nearest") or (name.startswith("witness") and categorical):
-        return np.where(tables.nearest == NOBODY, -1, tables.nearest)
-    if name.startswith("witness"):
-        return np.where(tables.witness == NOBODY, -1, tables.witness)
-    return lipschitz_by_group(tables)
-
-
-def _label_norm(context: Context) -> NDArray[np.float64]:
-    return np.asarray(context.label_norm)
 
 
 # -- results in a store ----------------------------------------------------------------------

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from .display import card, table
 from .errors import InvalidOptionError
 from .labels import label_name
-from .overview import subset_card
 from .scores import Scores
+from .show.overview import subset_card
 from .store import Store
 
 _NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine.spec import Context
 from .errors import VerificationError
 from .kernels import NOBODY, Tables, reduce_rows
 from .metrics import Mahalanobis, resolve_metric
 from .robustness import pair_spec
 from .store import ResultTables, Store, find_results
-from .tiles import Context
 
 SLICE_BYTES = 32 * 2**20
 

@@ -9,12 +9,7 @@ import zarr
 from scipy.spatial.distance import cdist
 
 import dskrobust as dr
-from dskrobust.errors import (
-    InvalidDataError,
-    InvalidOptionError,
-    StaleResultsError,
-    StoreError,
-)
+from dskrobust.errors import InvalidDataError, InvalidOptionError, StaleResultsError, StoreError
 
 
 @pytest.fixture

@@ -451,7 +451,7 @@ def test_two_scores_of_the_same_arrays_do_not_share_scratch(scratch_home):
 
 def test_scratch_tasks_may_run_again():
     # A lost worker's finished tasks run again, in any order: what others wrote must survive it.
-    from dskrobust import sources
+    from dskrobust.engine import scratch as sources
 
     data = sample(groups=1)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,8 @@ import click
 
 from .. import __version__
 from ..errors import DskrobustError
-from . import data, evaluate, export, issues, report, runs, show, subsets
+from . import compute as runs
+from . import data, evaluate, export, issues, report, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
@@ -79,7 +80,7 @@ def _show_warning(
 
 
 def _tell(line: str) -> None:
-    from ..terminal import say
+    from ..show.terminal import say
 
     style = "red" if line.startswith("Error") else "yellow"
     say(line, style=style, stderr=True)

@@ -85,8 +85,8 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
-    from .. import terminal
     from ..datasets import open_reader
+    from ..show import terminal
     from ..store import write_store
 
     out = out or _default_name(what)
@@ -110,7 +110,7 @@ def _default_name(what: str) -> str:
 
 def describe(store: Store) -> None:
     """Say in two or three lines what data a store holds."""
-    from .. import terminal
+    from ..show import terminal
 
     dtype = store.row_shape("features")[1]
     terminal.say(store.spec.name, style=terminal.STRONG)
@@ -165,8 +165,9 @@ def link(
     """
     import numpy as np
 
-    from .. import terminal
-    from ..store import StoreSpec, create_store, infer_label_kind, open_array
+    from ..labels import infer_label_kind
+    from ..show import terminal
+    from ..store import StoreSpec, create_store, open_array
 
     X, y = open_array(absolute(features)), open_array(absolute(labels))
     groups = open_array(absolute(split)) if split else None
@@ -195,8 +196,8 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
       dskrobust append own.zarr monday.npz --group train
       dskrobust append news.zarr online-news --source monday.csv --group test
     """
-    from .. import terminal
     from ..datasets import append as append_to
+    from ..show import terminal
     from ..store import open_store
 
     opened = open_store(store)
@@ -209,7 +210,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
 
 
 def _say_what_is_left(store: Store, address: str) -> None:
-    from .. import terminal
+    from ..show import terminal
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
@@ -242,7 +243,7 @@ def verify(store: str, sample: int, seed: int) -> None:
     Example:
       dskrobust verify mnist.zarr --sample 500
     """
-    from .. import terminal
+    from ..show import terminal
     from ..store import find_results, open_store
     from ..verify import verify_store
 

@@ -15,7 +15,7 @@ from .options import absolute, cluster_options, json_option, store_argument, whe
 from .outcome import report, write
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterOptions
+    from ..cluster.options import ClusterOptions
     from ..evaluation import Evaluation, Experiment
     from ..store import Store
 
@@ -327,9 +327,9 @@ def _run(
     store: Store, experiment: Experiment, options: ClusterOptions, *, quiet: bool
 ) -> Evaluation:
     """Run what is missing on a cluster and show how far it is."""
-    from .. import terminal
-    from ..cluster import connect
+    from ..cluster.connection import connect
     from ..evaluation import Evaluation, Failure
+    from ..show import terminal
 
     made = Evaluation(store, experiment)
     total, found = len(made.jobs), made.finished()
@@ -370,7 +370,8 @@ def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> Cl
     """Give a local cluster this machine's GPU, where a model needs it: then it is one worker."""
     import dask
 
-    from ..evaluation.running import gpu_here, needs_gpu
+    from ..cluster.workers import gpu_here
+    from ..evaluation.checks import needs_gpu
 
     if options.is_remote or not needs_gpu(made.models) or not gpu_here():
         return options

@@ -30,9 +30,9 @@ def export(
       dskrobust export mnist.zarr --out scores.parquet
       dskrobust export news.zarr --out scores.csv --by-group
     """
-    from .. import terminal
     from ..export import check_path, score_frames, write_frames
     from ..scores import read_scores
+    from ..show import terminal
     from ..store import open_store
 
     path = check_path(out)

@@ -12,7 +12,7 @@ from .options import absolute, cluster_options, json_option, store_argument, whe
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..cluster import ClusterOptions
+    from ..cluster.options import ClusterOptions
     from ..store import Store
 
 
@@ -48,8 +48,7 @@ def issues(
       dskrobust issues mnist.zarr --out issues.csv
     """
     from ..export import check_path, write_frames
-    from ..label_issues import THRESHOLD, find_label_issues
-    from ..mislabelled import label_quality
+    from ..label_issues import THRESHOLD, find_label_issues, label_quality
     from ..store import open_store
 
     path = check_path(out) if out else None
@@ -68,18 +67,18 @@ def issues(
         return
     _print(found, top)
     if path:
-        from .. import terminal
+        from ..show import terminal
 
         terminal.fact("saved", str(path))
 
 
 def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
     """Run what the store does not hold yet: nearest samples of another and of the same label."""
+    from ..label_issues import SAME
     from ..labels import LabelMap
-    from ..mislabelled import SAME
     from ..robustness import pair_spec
     from ..store import matching
-    from .runs import run
+    from .compute import run
 
     for labels in (LabelMap("categorical"), SAME):
         spec = pair_spec(store, metric, labels)
@@ -96,7 +95,7 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _print(found: pd.DataFrame, top: int) -> None:
-    from .. import terminal
+    from ..show import terminal
 
     count = int(found["is_issue"].sum())
     terminal.say(
@@ -129,7 +128,7 @@ def _print(found: pd.DataFrame, top: int) -> None:
 
 
 def _shown(value: Any) -> Any:
-    from .. import terminal
+    from ..show import terminal
 
     if value is None:
         return "–"

@@ -10,10 +10,10 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from ..cluster import ClusterOptions
+    from ..cluster.options import ClusterOptions
+    from ..engine.spec import PairSpec
     from ..labels import LabelMap
     from ..store import ResultTables, Store
-    from ..tiles import PairSpec
 
 Command = Callable[..., Any]
 
@@ -129,7 +129,7 @@ def where_options(command: Command) -> Command:
 
 def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptions:
     """Return what `where_options` ask for, or a usage error where they exclude each other."""
-    from ..cluster import ClusterOptions
+    from ..cluster.options import ClusterOptions
     from ..errors import ClusterError
 
     try:
@@ -152,7 +152,7 @@ def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap
     from ..labels import resolve_labels
 
     row, dtype = store.row_shape("labels")
-    found = resolve_labels(labels, store.spec, dtype, 1 + len(row))
+    found = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
     return found if bound is None else replace(found, bound=bound)
 
 

@@ -18,7 +18,7 @@ def report(
     found: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
 ) -> None:
     """Print what came out; fail where steps failed, with a line for each."""
-    from .. import terminal
+    from ..show import terminal
 
     if as_json:
         click.echo(json.dumps(evaluation_facts(found), indent=2))
@@ -52,7 +52,7 @@ def evaluation_facts(found: Evaluation) -> dict[str, Any]:
 
 
 def _print(found: Evaluation, written: Sequence[tuple[str, Any]], balanced: bool) -> None:
-    from .. import terminal
+    from ..show import terminal
 
     for matrix in _matrices(found, balanced):
         terminal.say()

@@ -65,8 +65,8 @@ def report(
       dskrobust report mnist.zarr --figure 12 --out figure12.svg
       dskrobust report --list
     """
-    from .. import terminal
     from ..report import ReportOptions, StoredResults, Wishes, write_report
+    from ..show import terminal
     from ..store import open_store
 
     if listing:
@@ -115,8 +115,8 @@ def _own(path: str | None) -> tuple[Any, Any] | None:
 
 
 def _list() -> None:
-    from .. import terminal
     from ..report import catalogue
+    from ..show import terminal
 
     for entry in catalogue:
         terminal.say(f"{entry.name}: {entry.what} ({entry.section})")

@@ -13,8 +13,8 @@ from .options import asked_result, json_option, metric_options, store_argument
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..overview import Overview
     from ..scores import Scores
+    from ..show.overview import Overview
     from ..store import ResultTables, Store
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -22,7 +22,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 def group_table(found: Overview) -> Table:
     """Return R's least, median and largest value for every group and for their union."""
-    from .. import terminal
+    from ..show import terminal
 
     shown = terminal.table("R in", "samples", "least", "median", "largest")
     for row in found.group_rows():
@@ -57,8 +57,8 @@ def show(
       dskrobust show mnist.zarr 31251 34917
       dskrobust show mnist.zarr --json | jq .robustness.train.median
     """
-    from ..overview import Overview
     from ..scores import read_scores
+    from ..show.overview import Overview
     from ..store import find_results, open_store
 
     opened = open_store(store)
@@ -90,7 +90,7 @@ def store_facts(
     found: Overview | None,
 ) -> dict[str, Any]:
     """Return what a store holds as plain values."""
-    from ..overview import least_facts
+    from ..show.overview import least_facts
 
     counts = store.summary.groups
     facts: dict[str, Any] = {
@@ -125,7 +125,7 @@ def store_facts(
 def _distribution(found: Overview) -> dict[str, Any]:
     import numpy as np
 
-    from ..terminal import bin_edges
+    from ..show.terminal import bin_edges
 
     distributions = found.with_union
     edges = bin_edges(list(distributions.values()))
@@ -158,7 +158,7 @@ def row_facts(store: Store, scores: Scores, rows: Sequence[int]) -> list[dict[st
 def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     from dask.base import compute
 
-    from ..overview import finite, label_text
+    from ..show.overview import finite, label_text
 
     names = ("lipschitz", "reach", "witness", "nearest")
     tables = [getattr(scores, f"{name}_by_group") for name in names]
@@ -191,8 +191,8 @@ def _print_store(
     scores: Scores | None,
     found: Overview | None,
 ) -> None:
-    from .. import terminal
-    from ..overview import asked_words, least_facts, least_table
+    from ..show import terminal
+    from ..show.overview import asked_words, least_facts, least_table
     from .data import describe
 
     describe(store)
@@ -223,8 +223,8 @@ def _print_store(
 
 
 def _print_rows(store: Store, result: ResultTables, facts: Sequence[dict[str, Any]]) -> None:
-    from .. import terminal
-    from ..overview import asked_words, finite_text
+    from ..show import terminal
+    from ..show.overview import asked_words, finite_text
 
     terminal.say(f"{store.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
     columns = ("row", "label", "against", "R", "Q", "reach", "nearest", "witness", "its label")

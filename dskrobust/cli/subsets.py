@@ -98,8 +98,8 @@ def subsets(
         facts = subset_facts(opened, columns)
         click.echo(json.dumps({"result": result.name, "subsets": facts}, indent=2))
         return
-    from .. import terminal
-    from ..overview import asked_words
+    from ..show import terminal
+    from ..show.overview import asked_words
 
     terminal.say(f"{opened.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
     _print(opened, columns)
@@ -199,8 +199,8 @@ def _subset_facts(store: Store, columns: Columns, k: int) -> dict[str, Any]:
 
 
 def _print(store: Store, columns: Columns) -> None:
-    from .. import terminal
     from ..datasets import restore_labels
+    from ..show import terminal
 
     labels, values = columns.labels, columns.labels.values
     if labels.shares is None:

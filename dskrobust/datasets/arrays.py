@@ -15,7 +15,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
-from ..store import Block, StoreSpec, infer_label_kind
+from ..labels import infer_label_kind
+from ..store import Block, StoreSpec
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,

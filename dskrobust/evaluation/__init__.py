@@ -1,9 +1,9 @@
 """Experiments: models trained on subsets of the data and tested on others (paper, 4.1)."""
 
+from .evaluation import Evaluation, evaluate, summary_of
 from .experiment import Experiment, read_experiment
 from .experiment import ModelSpec as Model
-from .runner import Evaluation, evaluate, summary_of
-from .running import Failure
+from .scheduling import Failure
 
 __all__ = [
     "Evaluation",

@@ -13,7 +13,7 @@ from ..errors import InvalidOptionError
 from .rows import read_labels, test_side
 
 if TYPE_CHECKING:
-    from .models import Job
+    from .models.base import Job
     from .results import Results
 
 CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")

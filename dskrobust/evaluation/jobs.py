@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
-from .models import Job, Model, Outcome, model_class
+from .measures import scored
+from .models.base import Job, Model, Outcome, model_class
 from .rows import test_side
-from .scoring import scored
 
 if TYPE_CHECKING:
     from distributed import Client

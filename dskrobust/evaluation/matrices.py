@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
+from ..show.sheets import NOTHING, Cell, Sheet, Shown
 from .experiment import BALANCED
-from .sheets import NOTHING, Cell, Sheet, Shown
 
 EACH = "each"
 DECIMALS = 4  # of LOSS and ACC, as the paper prints them

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..store import EvaluationRecords, Store
 from .experiment import BALANCED, Experiment, Setting
-from .models import Job, Model, Problem
+from .models.base import Job, Model, Problem
 
 if TYPE_CHECKING:
     import pandas as pd

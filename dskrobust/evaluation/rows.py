@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..store import EvaluationRecords, Store
 
 if TYPE_CHECKING:
-    from .models import Job
+    from .models.base import Job
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ of parts are merged from the lists of the parts, so one pass serves any number o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,22 +14,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ..metrics import FUNCTION
-from . import sweep
+from .bounds import product as sweep
+from .bounds.prefix import Depths, refine
 from .distances import SCRATCH, finish, reduced, unfinish
-from .panel import (
-    NOBODY,
-    PairJob,
-    Panel,
-    Run,
-    make_panel,
-    make_prefix_panel,
-    margin,
-    with_rows,
-    zero_row,
-)
-from .prefix import Depths, refine
+from .job import PairJob, cut, zero_row
+from .lists import Neighbours, Selected, _insert
+from .loop import SEED_BYTES, SEEDS, SIDE, Counters, call_function
+from .panel import Panel, Run, make_panel, make_prefix_panel, margin, with_rows
 from .threads import one_blas_thread
-from .tile import SEED_BYTES, SEEDS, SIDE, Counters, call_function, cut
 
 NOTHING = np.float32(-np.inf)  # squared reach of a side that wants no pair
 
@@ -50,78 +41,6 @@ class RowReader(Protocol):
     def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Prefixes (n, k + 2)."""
         ...
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The rows of a block that take part.
-
-    Attributes
-    ----------
-    numbers : ndarray (n,) int64
-        Row numbers, ascending.
-    codes : ndarray (n,) int16
-        The part that each of them lies in.
-    """
-
-    numbers: NDArray[np.int64]
-    codes: NDArray[np.int16]
-
-    @classmethod
-    def of(cls, first: int, codes: NDArray[np.int16]) -> Selected:
-        """From the codes of all rows of a block, -1 for those that take no part."""
-        inside = np.flatnonzero(codes >= 0)
-        return cls(first + inside, codes[inside])
-
-    def panels(self, step: int) -> Iterator[Selected]:
-        """Cut into panels of at most `step` rows."""
-        for lo, hi in cut(0, len(self.numbers), step):
-            yield Selected(self.numbers[lo:hi], self.codes[lo:hi])
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest rows found so far.
-
-    Attributes
-    ----------
-    rows : ndarray (n,) int64
-        Row numbers of the queries, ascending.
-    distance, index : ndarray (n, parts, k) float64, int64
-        Ascending by distance, then by row number; infinity and NOBODY where there are fewer.
-    """
-
-    rows: NDArray[np.int64]
-    distance: NDArray[np.float64]
-    index: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, rows: NDArray[np.int64], parts: int, k: int) -> Neighbours:
-        """Lists in which no pair was seen yet."""
-        shape = (len(rows), parts, k)
-        return cls(rows, np.full(shape, np.inf), np.full(shape, NOBODY))
-
-    def copy(self) -> Neighbours:
-        """Lists that may be written to."""
-        return Neighbours(self.rows, self.distance.copy(), self.index.copy())
-
-    def merge(self, other: Neighbours) -> Neighbours:
-        """Keep the k nearest of both: associative, commutative, idempotent."""
-        distance, index = self.distance.copy(), self.index.copy()
-        _merge(distance, index, other.distance, other.index)
-        return Neighbours(self.rows, distance, index)
-
-    def union(self, parts: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances and row numbers (n, k) of the nearest in several parts together."""
-        distance = np.ascontiguousarray(self.distance[:, parts[:1]])
-        index = np.ascontiguousarray(self.index[:, parts[:1]])
-        for part in parts[1:]:
-            _merge(distance, index, self.distance[:, [part]], self.index[:, [part]])
-        return distance[:, 0], index[:, 0]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        return {"rows": self.rows, "distance": self.distance, "index": self.index}
 
 
 def reduce_neighbours(
@@ -306,36 +225,6 @@ class _PanelPair:
                 self.counters.proven += 1
 
 
-@njit(nogil=True, cache=True)
-def _insert(distance, index, value, row):  # type: ignore[no-untyped-def]
-    """Put (value, row) into an ascending list (k,), once."""
-    last = distance.shape[0] - 1
-    if not sweep.better(value, row, distance[last], index[last]):
-        return
-    at = 0
-    while sweep.better(distance[at], index[at], value, row):
-        at += 1
-    if index[at] == row:
-        return
-    for k in range(last, at, -1):
-        distance[k] = distance[k - 1]
-        index[k] = index[k - 1]
-    distance[at] = value
-    index[at] = row
-
-
-@njit(nogil=True, cache=True)
-def _merge(distance, index, others, indices):  # type: ignore[no-untyped-def]
-    """Put lists (n, parts, k) into the lists of the first two, in place."""
-    n, parts, k = others.shape
-    for i in range(n):
-        for part in range(parts):
-            for m in range(k):
-                if indices[i, part, m] == NOBODY:
-                    break
-                _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
-
-
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
 def _lowest(product, b_low, k, found):  # type: ignore[no-untyped-def]
     """List for every row the k columns with the smallest low bounds."""
@@ -379,29 +268,3 @@ def _prove(found, count, a, b, metric, lists):  # type: ignore[no-untyped-def]
         value = reduced(code, p, rows_a[order_a[u]], rows_b[row], limit, lanes)
         if value < np.inf:
             _insert(distance[slot], index[slot], finish(code, factor, value), numbers[row])
-
-
-@dataclass(frozen=True)
-class _MadeUp:
-    """Some rows, with prefixes that rule nothing out or none."""
-
-    rows: NDArray[Any]
-    depths: Depths | None
-
-    def features(self, numbers: NDArray[np.int64], side: int) -> NDArray[Any]:
-        return self.rows[numbers]
-
-    def prefixes(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.zeros((len(numbers), 4), np.float32)
-
-
-def warm_up_neighbours(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
-    """Run every kernel of a search once, on a few made-up rows of this dtype."""
-    if job.form.function is not None:
-        return
-    rows = (np.arange(4 * columns).reshape(4, columns) % 7 + 1).astype(dtype)
-    some = Selected(np.arange(4), np.zeros(4, np.int16))
-    start = Neighbours.empty(some.numbers, 1, 2)
-    for depths in (None, Depths(columns, 1, 2, 1.0))[: 1 + job.form.screened]:
-        found, _ = reduce_neighbours(_MadeUp(rows, depths), some, some, (4, 4), job, start)
-        found.merge(found)

@@ -11,151 +11,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError
 from ..labels import CATEGORICAL, SAME
-from ..metrics import KernelForm
-from .coarse import Coarse, Grid
-from .distances import center_rows, linear_rows, unit_rows
-from .forest import Forest, plant
-from .prefix import THETA, Depths, screen_prefixes
+from .bounds.byte_grid import Coarse, Grid
+from .bounds.prefix import THETA, Depths, screen_prefixes
+from .bounds.trees import Forest, plant
+from .distances import center_rows
+from .job import PairJob, Screen, kernel_rows
 
-NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SHORT_RUN = 32  # shorter runs of one label are put together
-
-
-@dataclass(frozen=True)
-class Screen:
-    """How rows are centred and scaled before they are rounded to float32.
-
-    Attributes
-    ----------
-    center : ndarray (d,) float64, optional
-        Any fixed row; results do not depend on it.
-    unit : float
-        A power of two that brings |row − center| to about 1, so that float32 neither overflows
-        nor, where it matters, underflows.
-    """
-
-    center: NDArray[np.float64] | None
-    unit: float
-
-
-@dataclass(frozen=True)
-class PairJob:
-    """Everything that is the same for all tiles of a run.
-
-    Attributes
-    ----------
-    form : KernelForm
-    label_code : int
-        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF), or SAME: pairs of equal labels
-        count instead.
-    quotients : bool
-        Whether largest quotients are wanted besides the smallest distances.
-    groups : int
-        Number of reference groups.
-    lift : float
-        A power of two that rows are multiplied by where their squares would underflow.
-    """
-
-    form: KernelForm
-    label_code: int
-    quotients: bool
-    groups: int
-    screen: Screen
-    lift: float = 1.0
-
-    @property
-    def metric(self) -> tuple[int, float, float]:
-        """Code, exponent and factor, as the kernels take them."""
-        lift = 1.0 if self.form.code in (1, 5) else self.lift
-        return self.form.code, self.form.p, self.form.factor / lift
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Partial results of consecutive rows: per row and reference group the best pair so far.
-
-    Attributes
-    ----------
-    first : int
-        Row number of the first row.
-    reach, nearest : ndarray (n, groups) float64, int64
-        Smallest distance to a differently labelled row and the lowest row number that has it.
-    quotient, witness : ndarray (n, groups) float64, int64, or (0, 0)
-        Largest quotient and the lowest row number that has it; empty for categories.
-    """
-
-    first: int
-    reach: NDArray[np.float64]
-    nearest: NDArray[np.int64]
-    quotient: NDArray[np.float64]
-    witness: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, first: int, rows: int, groups: int, quotients: bool) -> Tables:
-        """Tables in which no pair was seen yet."""
-        shape = (rows, groups)
-        other = shape if quotients else (0, 0)
-        return cls(
-            first,
-            np.full(shape, np.inf),
-            np.full(shape, NOBODY),
-            np.zeros(other),
-            np.full(other, NOBODY),
-        )
-
-    @property
-    def rows(self) -> int:
-        return len(self.reach)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(values.nbytes for values in self.arrays().values())
-
-    def part(self, lo: int, hi: int) -> Tables:
-        """Views of rows lo:hi (row numbers)."""
-        a, b = lo - self.first, hi - self.first
-        quotients = (self.quotient, self.witness)
-        if self.quotient.size:
-            quotients = (self.quotient[a:b], self.witness[a:b])
-        return Tables(lo, self.reach[a:b], self.nearest[a:b], *quotients)
-
-    def copy(self) -> Tables:
-        """Tables that may be written to."""
-        reach, nearest = self.reach.copy(), self.nearest.copy()
-        return Tables(self.first, reach, nearest, self.quotient.copy(), self.witness.copy())
-
-    def side(self) -> tuple[Any, ...]:
-        """The tuple that kernels take."""
-        return self.first, self.reach, self.nearest, self.quotient, self.witness
-
-    def merge(self, other: Tables) -> Tables:
-        """Keep the better of two partial results of the same rows.
-
-        Associative, commutative and idempotent: smaller distance (larger quotient), then the
-        lower row number.
-        """
-        reach, nearest = _merge(self.reach, self.nearest, other.reach, other.nearest)
-        quotient, witness = _merge(-self.quotient, self.witness, -other.quotient, other.witness)
-        return Tables(self.first, reach, nearest, -quotient + 0.0, witness)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        named = {"reach": self.reach, "nearest": self.nearest}
-        if self.quotient.size:
-            named |= {"quotient": self.quotient, "witness": self.witness}
-        return named
-
-
-def _merge(
-    value: NDArray[np.float64],
-    index: NDArray[np.int64],
-    other_value: NDArray[np.float64],
-    other_index: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    take = (other_value < value) | ((other_value == value) & (other_index < index))
-    return np.where(take, other_value, value), np.where(take, other_index, index)
 
 
 class Run(NamedTuple):
@@ -365,47 +228,6 @@ def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
         part[:] = part[np.argsort(near[:, widest], kind="stable")]
         middle = -(-len(part) // (2 * SHORT_RUN)) * SHORT_RUN
         pending += [part[:middle], part[middle:]]
-
-
-def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:
-    """Return rows as distances are computed from: uint8, float32 or float64.
-
-    Raises
-    ------
-    InvalidDataError
-        For a zero row under the angular metric; the row is named.
-    """
-    form = job.form
-    if form.unit_rows or form.matrix is not None:
-        plain = np.ascontiguousarray(features, kernel_dtype(features.dtype))
-        out = np.empty(plain.shape)
-        if form.matrix is not None:
-            center = form.center if form.center is not None else np.zeros(plain.shape[1])
-            linear_rows(plain, center, np.ascontiguousarray(form.matrix.T), out)
-        else:
-            zero = unit_rows(plain, out)
-            if zero >= 0:
-                raise zero_row(first + zero)
-        return out
-    if form.function is not None:
-        return np.ascontiguousarray(features, np.float64) * form.factor
-    rows = np.ascontiguousarray(features, kernel_dtype(features.dtype))
-    return rows if job.lift == 1.0 else rows * job.lift
-
-
-def zero_row(number: int) -> InvalidDataError:
-    """Return the error of a row that has no angle."""
-    return InvalidDataError(
-        f"row {number} is all zeros, which has no angle to anything; drop it or choose another "
-        "metric"
-    )
-
-
-def kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The narrowest of the three dtypes the kernels are compiled for that holds every value."""
-    if dtype == np.uint8:
-        return np.dtype(np.uint8)
-    return np.dtype(np.float32 if np.can_cast(dtype, np.float32, "safe") else np.float64)
 
 
 def margin(columns: int) -> float:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import sweep
-from .panel import PairJob, Tables, kernel_rows
+from . import label_distances, proof
+from .job import PairJob, kernel_rows
+from .tables import Tables
 
 
 def reduce_rows(
@@ -32,12 +33,12 @@ def reduce_rows(
     rows = kernel_rows(features, 0, job)
     columns = kernel_rows(others, first, job)
     dy = np.empty((len(rows), len(columns)))
-    sweep.label_differences(labels, their_labels, job.label_code, dy)
+    label_distances.label_differences(labels, their_labels, job.label_code, dy)
     function = job.form.function
     for k in range(len(rows)):
         distance = np.empty(len(columns))
         if function is None:
-            sweep.all_distances(rows[k], columns, job.metric, distance)
+            proof.all_distances(rows[k], columns, job.metric, distance)
         else:
             for j in range(len(columns)):
                 pair = (rows[k], columns[j])

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..engine.spec import Context, PairSpec
 from ..errors import InvalidDataError
 from ..kernels import NOBODY, Tables
 from ..kernels.reference import reduce_rows
 from ..robustness import pair_spec
 from ..subsets import class_name
-from ..tiles import Context, PairSpec
 from ..verify import slice_rows
 from .pictures import as_picture
 from .results import StoredResults

@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
-from ..label_issues import find_label_issues
-from ..mislabelled import label_quality
-from ..overview import label_text
+from ..label_issues import find_label_issues, label_quality
 from ..scores import read_scores
+from ..show.overview import label_text
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
 from .pictures import as_picture

@@ -1,26 +1,12 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
-from .creation import (
-    append_rows,
-    check_names,
-    create_store,
-    default_spec,
-    open_array,
-    write_store,
-)
+from .creation import append_rows, check_names, create_store, default_spec, open_array, write_store
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
+from .memo import TileMemo
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
-from .results import ResultTables, ResultWriter, TileMemo, current_results, find_results, matching
-from .spec import (
-    Block,
-    GroupSummary,
-    LazyRows,
-    StoreSpec,
-    Summary,
-    infer_label_kind,
-    summarise,
-)
+from .results import ResultTables, ResultWriter, current_results, find_results, matching
+from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
 from .writing import (
     ARRAYS,
     Layout,
@@ -61,7 +47,6 @@ __all__ = [
     "find_evaluations",
     "find_results",
     "grow",
-    "infer_label_kind",
     "is_zarr",
     "layout_of",
     "load_basis",

@@ -15,9 +15,10 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidDataError, StoreError
+from ..labels import infer_label_kind
 from . import writing
 from .dataset import Store, encode, open_store
-from .spec import Block, LazyRows, StoreSpec, infer_label_kind
+from .spec import Block, LazyRows, StoreSpec
 from .writing import Layout, Written
 
 Progress = Callable[[int], None]

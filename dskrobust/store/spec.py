@@ -55,6 +55,11 @@ class StoreSpec:
     scaling: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def label_map(self) -> tuple[str, str]:
+        """Kind and norm, as `labels.resolve_labels` takes them."""
+        return self.label_kind, self.label_norm
+
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
             raise InvalidOptionError(
@@ -171,13 +176,6 @@ def feature_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise InvalidDataError(
         f"features of dtype {dtype} are not real numbers; convert them to an integer or float dtype"
     )
-
-
-def infer_label_kind(dtype: np.dtype[Any], ndim: int) -> str:
-    """Return the label kind that labels of this dtype and dimension most likely are."""
-    if ndim == 2:
-        return "vector"
-    return "real" if np.dtype(dtype).kind == "f" else "categorical"
 
 
 def summarise(block: Block, first_row: int = 0) -> Summary:

@@ -15,7 +15,7 @@ from dask_cuda import LocalCUDACluster
 from distributed import Client
 
 import dskrobust as dr
-from dskrobust.cluster import CONFIG
+from dskrobust.cluster.local import CONFIG
 
 
 @click.command()

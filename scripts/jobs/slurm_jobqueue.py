@@ -14,7 +14,7 @@ from dask_jobqueue import SLURMCluster
 from distributed import Client
 
 import dskrobust as dr
-from dskrobust.cluster import CONFIG
+from dskrobust.cluster.local import CONFIG
 
 
 @click.command()

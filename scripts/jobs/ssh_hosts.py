@@ -14,7 +14,7 @@ import dask
 from distributed import Client, SSHCluster
 
 import dskrobust as dr
-from dskrobust.cluster import CONFIG
+from dskrobust.cluster.local import CONFIG
 
 
 @click.command()

@@ -1,0 +1,293 @@
+"""Commands that compute: plan, compute, demo."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    absolute,
+    asked_spec,
+    cluster_options,
+    done_segments,
+    json_option,
+    local_options,
+    metric_options,
+    store_argument,
+    where_options,
+)
+
+if TYPE_CHECKING:
+    from ..cluster.options import ClusterOptions
+    from ..engine.plan import Plan
+    from ..engine.spec import PairSpec
+    from ..scores import Scores
+    from ..store import Store
+
+
+@click.command()
+@store_argument
+@metric_options
+@local_options
+@json_option
+def plan(
+    store: str,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    as_json: bool,
+    **local: Any,
+) -> None:
+    """Show what `compute` would do, and how much memory it needs; nothing runs.
+
+    A plan that does not fit is refused with the numbers, and a non-zero exit code.
+
+    \b
+    Example:
+      dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
+    """
+    from ..cluster.local import local_resources
+    from ..robustness import Options, plan_depths, plan_store
+    from ..scores import run_memo
+    from ..store import open_store
+
+    opened = open_store(store)
+    spec = asked_spec(opened, metric, labels, label_bound)
+    resources = local_resources(cluster_options(**local))
+    done = done_segments(opened, spec)
+    if done == len(opened.segments):  # the plan of all of it; `compute` has nothing to do
+        made = plan_store(opened, spec, Options(resources))
+    else:
+        made = plan_store(opened, spec, Options(resources), done_segments=done)
+    facts = plan_facts(made, spec)
+    facts["computed"] = done == len(opened.segments)
+    facts["finished_tiles"] = run_memo(opened, spec).count()
+    depths = plan_depths(opened, spec, made)
+    facts["prefixes"] = None if depths is None else [depths.short, depths.long]
+    facts["columns"] = opened.columns
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print_plan(opened, made, facts)
+
+
+def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
+    """Return a plan as plain values."""
+    return {
+        "metric": str(spec.metric),
+        "labels": spec.labels.kind,
+        "blocks": len(made.blocks),
+        "block_rows": max(hi - lo for lo, hi in made.blocks),
+        "panel_rows": list(made.panel_rows),
+        "tiles": len(made.tiles),
+        "tasks": made.tasks,
+        "pairs": made.pairs,
+        "bytes_read": made.bytes_read,
+        "operations": made.operations,
+        "seconds": made.seconds,
+        "peak_bytes": made.peak_bytes,
+        "workers": made.resources.workers,
+        "threads": made.resources.threads,
+        "memory_limit": made.resources.memory_limit,
+    }
+
+
+def _print_plan(store: Store, made: Plan, facts: dict[str, Any]) -> None:
+    from ..show import terminal
+
+    terminal.say(f"{store.spec.name}: {facts['metric']}, {facts['labels']} labels", style="bold")
+    shown = terminal.table("", "", "", text=(0, 2), quiet=(0, 2))
+    shown.show_header = False
+    for name, value, remark in made.described():
+        if name == "tiles" and facts["finished_tiles"]:
+            remark += f", {facts['finished_tiles']:,} of them finished earlier"
+        if name == "read":
+            terminal.add_row(shown, "prefixes", *_prefix_remark(facts))
+        terminal.add_row(shown, name, value, remark)
+    terminal.show(shown)
+    if facts["computed"]:
+        terminal.say("The store has these results already; `compute` has nothing to do.")
+
+
+def _prefix_remark(facts: dict[str, Any]) -> tuple[str, str]:
+    columns = f"{facts['columns']:,} columns"
+    if facts["prefixes"] is None:
+        return "none", f"pairs are bounded by all {columns}"
+    short, long = facts["prefixes"]
+    return f"{short}, {long}", f"of {columns} bound a pair first; whole rows only prove"
+
+
+# -- compute ---------------------------------------------------------------------------------
+
+
+@click.command()
+@store_argument
+@metric_options
+@where_options
+def compute(
+    store: str,
+    metric: str | None,
+    labels: str | None,
+    label_bound: float | None,
+    **where: Any,
+) -> None:
+    """Score every sample, on a local cluster or a running scheduler; results go into the store.
+
+    Finished tiles are kept in the store: a run that was interrupted goes on where it stopped, and
+    after `append` only what is new is computed.
+
+    \b
+    Examples:
+      dskrobust compute mnist.zarr
+      dskrobust compute mnist.zarr --workers 2 --memory-limit 1GiB
+      dskrobust compute news.zarr -m cityblock --scheduler tcp://10.0.0.1:8786
+    """
+    from ..errors import StaleResultsError
+    from ..show import terminal
+    from ..store import current_results, open_store
+
+    options = cluster_options(**where)
+    opened = open_store(absolute(store))
+    spec = asked_spec(opened, metric, labels, label_bound)
+    try:
+        result = current_results(opened, spec.parameters())
+    except StaleResultsError:
+        result = None
+    if result is not None:
+        terminal.say(
+            f"{store} has these results already, computed "
+            f"{terminal.moment(result.facts.get('date'))} ({result.name})."
+        )
+        terminal.fact("next", f"dskrobust show {store}")
+        return
+    try:
+        scores = run(opened, spec, options)
+    except KeyboardInterrupt:
+        terminal.say(
+            "Stopped. Finished tiles are kept in the store: run the same command again to go on.",
+            style="yellow",
+            stderr=True,
+        )
+        raise click.exceptions.Exit(130) from None
+    summarise_run(scores, store)
+
+
+def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = False) -> Scores:
+    """Compute on a cluster and show how far it is; quiet: nothing on stdout."""
+    from ..cluster.blas import FASTER, VARIABLE
+    from ..cluster.workers import slow_workers
+    from ..compute import run_scores
+    from ..show import terminal
+    from ..show.live import Bounds
+
+    with ExitStack() as stack:
+        bar: list[Any] = []
+        made: list[Plan] = []
+        bounds = Bounds()
+        tiles = {"done": 0, "resumed": 0}
+        work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
+
+        def start(client: Any, plan: Plan) -> None:
+            if not quiet:
+                if options.is_remote or options.dashboard:
+                    terminal.fact("dashboard", client.dashboard_link)
+                terminal.fact("workers", workers_line(plan))
+                terminal.fact("plan", plan_line(plan))
+            if options.is_remote and slow_workers(client):
+                terminal.say(
+                    f"The workers' BLAS uses half of their processors: start them with "
+                    f"{VARIABLE}={FASTER} in the environment.",
+                    style="yellow",
+                    stderr=quiet,
+                )
+            name = spec.metric.name.capitalize()
+            made.append(plan)
+            shown = terminal.progress(name, plan.pairs, unit="", below=bounds)
+            bar.append(stack.enter_context(shown))
+
+        def tell(pairs: int, event: dict[str, Any]) -> None:
+            bounds.take(event)
+            tiles["done"] += 1
+            tiles["resumed"] += bool(event["resumed"])
+            for name in work:
+                work[name] += event[name]
+            bar[0].note = f"{tiles['done']:,} of {len(made[0].tiles):,} tiles"
+            if tiles["resumed"]:
+                bar[0].note += f" ({tiles['resumed']:,} resumed)"
+            bar[0].add(pairs, found=bool(event["resumed"]))
+
+        scores = run_scores(store, spec, options, start=start, tell=tell)
+    if quiet:
+        return scores
+    if tiles["resumed"]:
+        terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
+    if work["pairs"]:
+        share = work["proven"] / work["pairs"]
+        terminal.fact(
+            "work", f"{share:.2%} of the pairs proven, {terminal.size(work['bytes_read'])} read"
+        )
+    return scores
+
+
+def workers_line(plan: Plan) -> str:
+    """Return in a line what a plan runs on."""
+    from ..show import terminal
+
+    has = plan.resources
+    limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
+    workers, threads = (
+        terminal.counted(has.workers, "worker"),
+        terminal.counted(has.threads, "thread"),
+    )
+    return f"{workers} × {threads}{limit}"
+
+
+def plan_line(plan: Plan) -> str:
+    """Return a plan in a line."""
+    from ..show import terminal
+
+    return (
+        f"{terminal.counted(len(plan.tiles), 'tile')}, {terminal.big(plan.pairs)} pairs, "
+        f"{terminal.size(plan.bytes_read)} to read, peak {terminal.size(plan.peak_bytes)} a worker"
+    )
+
+
+def summarise_run(scores: Scores, address: str) -> None:
+    """Say what came out of a run."""
+    from ..show import terminal
+    from ..show.overview import Overview
+    from .show import group_table
+
+    found = Overview.of(scores)
+    terminal.show(group_table(found))
+    line = found.contradiction_line()
+    if line:
+        terminal.say(line, style="yellow")
+    assert scores.result is not None
+    facts = scores.result.facts
+    terminal.fact("took", terminal.clock(float(facts["seconds"])))
+    if facts.get("peak_measured"):
+        measured, projected = (terminal.size(facts[f"peak_{k}"]) for k in ("measured", "projected"))
+        terminal.fact("memory", f"{measured} at most in a worker, {projected} projected")
+    terminal.fact("results", f"{address}/results/{scores.result.name}")
+    terminal.fact("next", f"dskrobust show {address}")
+
+
+@click.command()
+@click.option("--out", "-o", metavar="STORE", help="Keep the store here; it is temporary else.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, metavar="N",
+              help="Worker processes.")  # fmt: skip
+def demo(out: str | None, workers: int) -> None:
+    """Tell the story on scikit-learn's handwritten digits, in less than half a minute.
+
+    \b
+    Examples:
+      dskrobust demo
+      dskrobust demo --out digits.zarr
+    """
+    from . import story
+
+    story.tell(out, workers)

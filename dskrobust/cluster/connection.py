@@ -1,0 +1,152 @@
+"""Connect to a Dask scheduler, or start a local cluster, and check its workers against a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client, Security
+from distributed.client import AllExit, FutureCancelledError
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker, NoWorkerError
+
+from ..errors import ClusterError
+from .local import _local, local_resources
+from .options import HOST, ClusterOptions
+from .workers import QUEUE_SECONDS, _await_workers, check_installed
+
+CONNECT_SECONDS = 10
+
+
+@contextmanager
+def connect(options: ClusterOptions) -> Iterator[Client]:
+    """Yield a client of the scheduler that the options name, or of a new local cluster.
+
+    What goes wrong with the cluster inside the block becomes a `ClusterError`.
+
+    Raises
+    ------
+    ClusterError
+        Where the scheduler cannot be reached, has no workers, or they lack this package.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_reports())
+        if options.is_remote:
+            client = stack.enter_context(_remote(options))
+        else:
+            client = stack.enter_context(_local(local_resources(options), options.dashboard))
+        # Not `set_as_default`: a client that fails to connect would stay the default, and whatever
+        # is computed later would wait for it without end.
+        with client.as_current(), cluster_errors():
+            yield client
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep Dask from logging tracebacks of what is told in a line: a lost scheduler, Ctrl-C."""
+    logging.getLogger("asyncio").addFilter(_was_wanted)  # stays: futures are dropped later on
+    client = logging.getLogger("distributed.client")
+    level = client.level
+    client.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        client.setLevel(level)
+
+
+def _was_wanted(record: logging.LogRecord) -> bool:
+    """Tell whether a log record is not just of a result that nobody waits for any more."""
+    return not (record.exc_info and isinstance(record.exc_info[1], AllExit))
+
+
+@contextmanager
+def _remote(options: ClusterOptions) -> Iterator[Client]:
+    address = options.scheduler or _address_in(options.scheduler_file or "")
+    security = _security(address, options)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+    except (OSError, ValueError, TypeError) as error:
+        _close_failed_client(error)
+        raise ClusterError(
+            f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "
+            "is the address right, and is it running?"
+        ) from error
+    with client:
+        if options.wait_for is None:
+            _await_workers(client, 1)
+        else:
+            _await_workers(client, options.wait_for, QUEUE_SECONDS)
+        check_installed(client)
+        yield client
+
+
+def _close_failed_client(error: BaseException) -> None:
+    """Close a client that could not connect, now; only the traceback knows it.
+
+    Left to the garbage collection it would stop its loop at any moment, and where another client is
+    just starting one, both wait for the same lock for ever.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        client = frame.f_locals.get("self")
+        if isinstance(client, Client):
+            client.close(timeout=1)
+            return
+
+
+def _security(address: str, options: ClusterOptions) -> Security:
+    """Return the TLS files to connect with: the options', else those of Dask's configuration."""
+    given = {name: path for name, path in options.tls.items() if path is not None}
+    security = Security(**given)
+    if not address.startswith("tls://"):
+        return security
+    for name in options.tls:
+        path = getattr(security, name)
+        if path is None:
+            raise ClusterError(
+                f"{address} wants TLS: give --tls-ca, --tls-cert and --tls-key, or set "
+                "distributed.comm.tls in Dask's configuration"
+            )
+        if not ("\n" in path or Path(path).is_file()):
+            raise ClusterError(f"there is no TLS file {path}")
+    return security
+
+
+def _address_in(path: str) -> str:
+    """Return the address in a scheduler's file."""
+    try:
+        return str(json.loads(Path(path).read_text())["address"])
+    except FileNotFoundError as error:
+        raise ClusterError(
+            f"there is no scheduler file {path}; start one with "
+            f"`dask scheduler --host {HOST} --scheduler-file {path}`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClusterError(f"{path} is no scheduler file: {error!r}") from error
+
+
+# -- checks ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Turn what Dask raises for lost workers and schedulers into one clear error."""
+    again = "what is finished is kept: run the same command again to go on from there"
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            f"workers died again and again while they ran {error.task}, the last one at "
+            f"{error.last_worker.address}; often that is too little memory. {again.capitalize()}"
+        ) from error
+    except NoWorkerError as error:
+        raise ClusterError(f"all workers are gone; {again}") from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise ClusterError(f"the connection to the scheduler was lost; {again}") from error
+
+
+# -- running ----------------------------------------------------------------------------------

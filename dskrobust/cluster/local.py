@@ -1,0 +1,144 @@
+"""A local cluster: its processes, their environment, their memory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
+
+import dask
+import psutil
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
+
+from ..engine.plan import MIB, Resources
+from .blas import VARIABLE, faster_core
+from .options import HOST, ClusterOptions
+from .workers import _await_workers
+
+DASHBOARD_PORT = 8787
+SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
+CONFIG = {
+    "distributed.scheduler.allowed-failures": 20,  # a killed worker blames all its tasks
+    "distributed.scheduler.no-workers-timeout": "120s",
+    # The profile a worker keeps grows by 50 to 70 KiB every cycle, of which it keeps 3,600: with
+    # Dask's one second, a long run would need 250 MiB more than any plan says.
+    "distributed.worker.profile.cycle": "60s",
+    "distributed.worker.profile.interval": "100ms",  # every 10 ms costs 7 % of a run
+    # Dask's own upkeep takes 4 % of two cores as it comes: ticks of 20 ms, figures every 500
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "1s",
+}
+
+
+# Dask has malloc give every larger array back to the system at once, so that each read and product
+# pays for fresh pages: up to half of the time of reading. So one arena keeps at most KEPT for the
+# next one (each of several would keep as much), and arrays as large as a unit of the store, 4 MiB
+# at most, come from there.
+KEPT = 16 * MIB
+MALLOC = {
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_MMAP_THRESHOLD_": 5 * MIB,
+    "MALLOC_TRIM_THRESHOLD_": KEPT,
+}
+
+
+def local_resources(options: ClusterOptions) -> Resources:
+    """Return what a local cluster of these options will have, before it is started."""
+    workers, threads = options.workers, options.threads
+    if workers is None:
+        cores = max(1, CPU_COUNT // (threads or 1))
+        workers = cores if threads or cores <= 4 else -(-cores // 4)
+    threads = threads or max(1, CPU_COUNT // workers)
+    limit = options.memory_limit
+    if limit is None:
+        free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
+        limit = int(SHARE_OF_FREE * free) // workers
+    return Resources(workers, threads, limit)
+
+
+@contextmanager
+def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
+    with dask.config.set(CONFIG), _environment(), contextlib.ExitStack() as stack:
+        with _interrupt_later():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=resources.workers,
+                    threads_per_worker=resources.threads,
+                    memory_limit=resources.memory_limit or 0,
+                    processes=True,
+                    host=HOST,
+                    dashboard_address=_dashboard_address() if dashboard else f"{HOST}:0",
+                    scheduler_kwargs={"dashboard": dashboard},
+                    silence_logs=logging.CRITICAL,
+                    preload=[__name__],
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+            _await_workers(client, resources.workers)
+            # brings back workers that die, also while they start (a nanny alone does not)
+            cluster.adapt(minimum=resources.workers, maximum=resources.workers)
+        try:
+            yield client
+        finally:
+            with _interrupt_later():
+                stack.close()
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Keep Ctrl-C until the block is done: a cluster that is half started cannot be closed.
+
+    Pressed twice it interrupts at once. Processes started meanwhile never get it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+
+    def remember(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    resource_tracker.ensure_running()  # once it runs, starting a process leaves the mask alone
+    before = signal.signal(signal.SIGINT, remember)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _environment() -> Any:
+    """Start workers with MALLOC and the BLAS kernels that the processor has (`faster_core`)."""
+    core, setting = faster_core(), "distributed.nanny.pre-spawn-environ"
+    blas = {} if core is None else {VARIABLE: core}
+    return dask.config.set({setting: {**dask.config.get(setting, {}), **MALLOC, **blas}})
+
+
+def _dashboard_address() -> str:
+    """Return Dask's usual port where it is free, else any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, DASHBOARD_PORT))
+        except OSError:
+            return f"{HOST}:0"
+    return f"{HOST}:{DASHBOARD_PORT}"
+
+
+def dask_setup(worker: Any) -> None:
+    """Let a local worker ignore the Ctrl-C that a terminal sends it too; called by Dask."""
+    with contextlib.suppress(ValueError):  # not in the main thread: nothing to be done
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,76 @@
+"""Which cluster a command uses, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ClusterError
+
+PACKAGE = "dskrobust"
+HOST = "127.0.0.1"  # nothing of ours listens to the network
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Which scheduler to use, or which local cluster to start.
+
+    Attributes
+    ----------
+    scheduler : str, optional
+        Address of a running scheduler, such as ``tcp://10.0.0.1:8786``.
+    scheduler_file : str, optional
+        The file that a scheduler wrote its address to.
+    workers, threads : int, optional
+        Of a local cluster: processes, and threads of each.
+    memory_limit : int, optional
+        Bytes of each local worker; 80 % of the free memory over all of them by default.
+    dashboard : bool
+        Whether a local cluster has a dashboard.
+    wait_for : int, optional
+        Of a running scheduler: how many workers must be there before a plan is made for them.
+    tls_ca, tls_cert, tls_key : str, optional
+        Files of a running scheduler's TLS; what Dask's configuration says by default.
+    """
+
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    memory_limit: int | None = None
+    dashboard: bool = True
+    wait_for: int | None = None
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def __post_init__(self) -> None:
+        local = (self.workers, self.threads, self.memory_limit)
+        remote = (self.wait_for, *self.tls.values())
+        if self.scheduler and self.scheduler_file:
+            raise ClusterError("give either the address of a scheduler or its file, not both")
+        if self.is_remote and any(value is not None for value in local):
+            raise ClusterError(
+                "workers, threads and memory limit are those of a local cluster; a running "
+                "scheduler has its own: leave either out"
+            )
+        if not self.is_remote and any(value is not None for value in remote):
+            raise ClusterError(
+                "TLS files and a number of workers to wait for are for a running scheduler; name "
+                "it by --scheduler or --scheduler-file"
+            )
+        if any(self.tls.values()) and not all(self.tls.values()):
+            raise ClusterError("TLS needs all three of --tls-ca, --tls-cert and --tls-key")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a scheduler is running already."""
+        return bool(self.scheduler or self.scheduler_file)
+
+    @property
+    def tls(self) -> dict[str, str | None]:
+        """TLS files by the names that Dask's `Security` gives them."""
+        return {
+            "tls_ca_file": self.tls_ca,
+            "tls_client_cert": self.tls_cert,
+            "tls_client_key": self.tls_key,
+        }

@@ -1,0 +1,19 @@
+"""The paper's definitions in one place: Q of a reach, and R of Q and ‖y‖∞ (3.3, 3.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def lipschitz_of(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Q = 1 / reach of categories (paper, A.3): infinite at 0, and 0 where nothing is reached."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.asarray(1.0 / reach)
+
+
+def robustness_of(lipschitz: Any, label_norm: Any) -> Any:
+    """R = ‖y‖∞ / (Q + ‖y‖∞) (paper, 3.4)."""
+    return label_norm / (lipschitz + label_norm)

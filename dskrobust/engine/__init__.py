@@ -1,0 +1,1 @@
+"""A run over pairs of rows on Dask: sources, plan, tasks, graph, lazy arrays."""

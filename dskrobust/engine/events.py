@@ -1,0 +1,132 @@
+"""What is told of a tile that is done: how much work it was, and R so far of its rows.
+
+Q of some pairs is at most Q of all, so R so far is an upper bound of R; of several tiles the least
+one is what all of them prove together. Events hold it as 16-bit steps, rounded up, and of a large
+data set only for a sample of rows: all events of a run together stay below some 15 MB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..definitions import robustness_of
+from ..kernels import Tables
+from .plan import Plan, pairs_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+TOPIC = "dskrobust-tile"
+BOUND_ROWS = 50_000  # of a run, about, of which events tell R so far
+BOUND_STEPS = 2**16 - 1  # of R in an event
+
+Event = dict[str, Any]
+_listeners: list[Callable[[Event], None]] = []
+
+
+@contextlib.contextmanager
+def listening(hear: Callable[[Event], None]) -> Iterator[None]:
+    """Call hear(event) for every tile that threads of this process are through with.
+
+    Workers tell their scheduler instead; subscribe to TOPIC there.
+    """
+    _listeners.append(hear)
+    try:
+        yield
+    finally:
+        _listeners.remove(hear)
+
+
+def announce(event: Event) -> None:
+    """Tell whoever listens, on the scheduler or in this process."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:  # not on a distributed worker
+        for hear in tuple(_listeners):
+            hear(event)
+    else:
+        worker.log_event(TOPIC, event)
+
+
+@contextlib.contextmanager
+def watch_tiles(
+    client: Client | None,
+    plan: Plan,
+    tell: Callable[[int, Event], None],
+    run: str | None = None,
+) -> Iterator[None]:
+    """Call tell(pairs, event) once for every tile of a plan that is done.
+
+    A tile that runs twice, because its worker died, is told of once; tiles of other runs on the
+    same scheduler never. Without a client only tiles that this process runs are told of.
+
+    Parameters
+    ----------
+    run : str, optional
+        `Scores.run`; without it tiles are known by their rows alone.
+    """
+    waiting = {(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles}
+    lock = threading.Lock()  # threads of this process tell themselves
+
+    def hear(event: Event) -> None:
+        tile = tuple(event["rows"]), tuple(event["columns"])
+        with lock:
+            if run not in (None, event.get("run")) or tile not in waiting:
+                return
+            waiting.remove(tile)
+            tell(pairs_of(*tile), event)
+
+    if client is not None:
+        client.subscribe_topic(TOPIC, lambda event: hear(event[1]))
+    try:
+        with listening(hear):
+            yield
+    finally:
+        if client is not None:
+            with contextlib.suppress(Exception):  # the scheduler may be gone
+                client.unsubscribe_topic(TOPIC)
+
+
+def bounds_of(
+    tables: Tables, split: NDArray[np.int16] | None, label_norm: float, total: int
+) -> bytes:
+    """Return R so far of a block's rows in their own groups, as events hold it.
+
+    Parameters
+    ----------
+    tables : Tables
+    split : ndarray (n,) int16, optional
+        The rows' groups, where there are several.
+    total : int
+        Rows of the whole data set.
+    """
+    lipschitz = tables.lipschitz
+    rows = _told_of(tables.first, tables.first + len(lipschitz), total)
+    own = lipschitz[rows, 0 if split is None else split[rows]]
+    steps = np.ceil(robustness_of(own, label_norm) * BOUND_STEPS)
+    return bytes(steps.astype("<u2").tobytes())
+
+
+def read_bounds(told: bytes) -> NDArray[np.uint16]:
+    """Return what `bounds_of` wrote: R in BOUND_STEPS."""
+    return np.frombuffer(told, "<u2").astype(np.uint16)
+
+
+def _told_of(lo: int, hi: int, total: int) -> NDArray[np.int64]:
+    """Positions in lo:hi of the rows that events tell of: all, or a sample that is spread evenly.
+
+    Multiples of the golden ratio fall everywhere alike, so the order of rows does not matter.
+    """
+    if total <= BOUND_ROWS:
+        return np.arange(hi - lo)
+    spread = np.arange(lo, hi, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    share = np.uint64(2**32 * BOUND_ROWS // total)
+    return np.flatnonzero((spread >> np.uint64(32)) < share)

@@ -1,0 +1,428 @@
+"""From the size of the work and of the workers: blocks, panels, tasks, bytes and peak memory.
+
+Pure arithmetic: no Dask, no Zarr, nothing is read; only whether xarray is installed is looked up,
+as it makes every worker larger. Rows are cut into *blocks*; a pair of blocks is a *tile*, the work
+of one task; inside a tile *panels* of rows are held in memory. Blocks follow from the time that a
+task should last, panels from the memory it may use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from math import ceil, sqrt
+
+from .. import display
+from ..errors import InvalidDataError, InvalidOptionError, MemoryPlanError
+
+MIB = 2**20
+BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
+XARRAY_BYTES = 75 * MIB  # Dask imports it, with pandas and pyarrow, wherever it is installed
+USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
+TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
+PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
+FLOPS = 5e10  # multiply-adds of a core in float32, times two
+PREPARE = 4e-9  # seconds to read, check and round a value (measured)
+NARROW = 20  # a product of so few columns takes twice its time (measured)
+PREFIX_COLUMNS = 80  # of rows that are screened by prefixes, about
+MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
+TILES_PER_THREAD = 4
+SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
+READ_BYTES = 8 * MIB  # decoded at once while a panel is read
+LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
+SPLIT_EVERY = 8  # partial results merged by one task
+BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
+BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
+WHOLE_UNITS = 32  # a block of so many units is made of whole ones
+KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
+KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
+LEAST_PANEL = 16  # rows; smaller panels would read everything too often
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    segments : tuple of int
+        Rows written at once; blocks never cross from one into the next.
+    columns : int
+    stored_bytes : int
+        Bytes of a stored value.
+    kernel_bytes : int
+        Bytes of a value as distances are computed from it.
+    screened : bool
+        Whether a float32 copy of a panel is kept for matrix products.
+    groups : int
+    tables : int
+        Tables per group: 1 (distances) or 2 (and quotients), 16 bytes a row and group each.
+    unit_rows : int
+        Rows that are read together at least (a chunk).
+    done_segments : int
+        Leading segments whose pairs among themselves are known already.
+    copied : bool
+        Whether rows are converted or transformed, so that they are held twice.
+    matrix : bool
+        Whether rows are multiplied by a (columns, columns) float64 matrix.
+    prefixed : bool
+        Whether pairs may be screened by prefixes of their rows.
+    coarse_bytes : int
+        Bytes of a row's bounds, for metrics that no product bounds; 0 without.
+    leaves : bool
+        Whether rows of few columns are searched by leaves, which rule most pairs out.
+    stored : bool
+        Whether rows are read from a store, so that a worker had better keep what it has read.
+    """
+
+    segments: tuple[int, ...]
+    columns: int
+    stored_bytes: int
+    kernel_bytes: int
+    screened: bool
+    groups: int
+    tables: int = 1
+    unit_rows: int = 1
+    done_segments: int = 0
+    copied: bool = False
+    matrix: bool = False
+    prefixed: bool = False
+    coarse_bytes: int = 0
+    leaves: bool = True
+    stored: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(self.segments)
+
+    @property
+    def panel_row_bytes(self) -> int:
+        """Bytes of a row in a panel."""
+        copy = self.stored_bytes if self.copied else 0
+        screen = 4 if self.screened else 0
+        leaves = 24 * self.columns + 64 if self.boxed_rows else 0
+        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes + leaves
+
+    @property
+    def kept_row_bytes(self) -> int:
+        """Bytes of a row that a worker keeps: as it is stored, prefix, label, group, results."""
+        prefix = 4 * self.columns if self.prefixed else 0  # no longer than the row
+        return self.columns * self.stored_bytes + prefix + LABEL_BYTES + self.table_row_bytes
+
+    @property
+    def boxed_rows(self) -> int:
+        """Rows of a block where leaves rule most pairs out, 0 where they don't."""
+        fits = (rows for columns, rows in BOXED_BLOCK.items() if self.columns <= columns)
+        return next(fits, 0) if self.leaves else 0
+
+    @property
+    def table_row_bytes(self) -> int:
+        """Bytes of a row's partial results."""
+        return 16 * self.tables * self.groups
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What there is to compute with; `memory_limit` in bytes per worker, None without one."""
+
+    workers: int = 1
+    threads: int = 1
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a workload will run.
+
+    Attributes
+    ----------
+    blocks : tuple of (first row, last row + 1)
+    panel_rows : (int, int)
+        Rows held at once of either side of a tile.
+    tiles : tuple of (block, block)
+        Pairs of blocks, first ≤ second.
+    tasks : int
+        Tasks of the graph, about.
+    bytes_read : int
+        Decoded bytes of features read from the store by all tiles.
+    operations : float
+        Floating-point operations of the products (or distances).
+    peak_bytes : int
+        Projected peak memory of a worker process.
+    resources : Resources
+    segments : tuple of int
+    unit_rows : int
+        As in the workload.
+    panel_bytes : int
+        What the panels of one tile take of the peak.
+    kept_bytes : int
+        What blocks that a worker keeps from tile to tile take of it; 0 where there is no room.
+    seconds : float
+        Run time, roughly, at the pace of the cores that the constants above were measured on.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    panel_rows: tuple[int, int]
+    tiles: tuple[tuple[int, int], ...]
+    tasks: int
+    bytes_read: int
+    operations: float
+    peak_bytes: int
+    resources: Resources
+    segments: tuple[int, ...]
+    unit_rows: int
+    panel_bytes: int
+    kept_bytes: int
+    seconds: float
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of rows that all tiles look at together."""
+        return sum(pairs_of(self.blocks[i], self.blocks[j]) for i, j in self.tiles)
+
+    def described(self) -> list[display.Cell]:
+        """Return the plan in words: name, value, remark."""
+        has, limit = self.resources, self.resources.memory_limit
+        largest = max(hi - lo for lo, hi in self.blocks)
+        panels = " and ".join(f"{rows:,}" for rows in self.panel_rows)
+        kept = f", {display.size(self.kept_bytes)} of it kept blocks" if self.kept_bytes else ""
+        usable = f"of each worker; {USABLE:.0%} of it is usable"
+        return [
+            ("workers", f"{has.workers}", f"of {display.counted(has.threads, 'thread')} each"),
+            ("blocks", f"{len(self.blocks):,}", f"of up to {largest:,} rows"),
+            ("panels", panels, "rows of either side in memory at once"),
+            ("tiles", f"{len(self.tiles):,}", "pairs of blocks"),
+            ("tasks", f"{self.tasks:,}", "in Dask's graph"),
+            ("pairs", display.big(self.pairs), "of samples"),
+            ("read", display.size(self.bytes_read), "of features at most, by all workers"),
+            ("operations", display.big(self.operations), "floating-point operations at most"),
+            ("time", display.clock(self.seconds), "very roughly, once the workers are up"),
+            ("peak", display.size(self.peak_bytes), f"projected for each worker{kept}"),
+            *([] if limit is None else [("limit", display.size(limit), usable)]),
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = sum(self.segments)
+        return display.card(
+            "Plan", f"of {rows:,} rows; nothing runs yet", display.facts(self.described())
+        )
+
+
+def pairs_of(a: tuple[int, int], b: tuple[int, int]) -> int:
+    """Return how many pairs two ranges of rows have, each pair once."""
+    rows, columns = a[1] - a[0], b[1] - b[0]
+    return rows * (rows - 1) // 2 if a == b else rows * columns
+
+
+def make_plan(
+    work: Workload,
+    resources: Resources | None = None,
+    *,
+    block_rows: int | None = None,
+    panel_rows: int | None = None,
+) -> Plan:
+    """Choose blocks and panels, and project what the run will take.
+
+    Parameters
+    ----------
+    work : Workload
+    resources : Resources, optional
+    block_rows, panel_rows : int, optional
+        Fixed sizes in rows instead of chosen ones (results do not depend on them).
+
+    Raises
+    ------
+    MemoryPlanError
+        Where not even the smallest panels fit the memory limit.
+    """
+    resources = resources or Resources()
+    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
+    if work.rows < 1:
+        raise InvalidDataError("there are no rows to plan for")
+    size = block_rows or choose_block_rows(work, resources)
+    blocks = cut_blocks(work.segments, size, work.unit_rows)
+    done = sum(work.segments[: work.done_segments])
+    tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
+    largest = max(b - a for a, b in blocks)
+    fixed = base_bytes() + resources.threads * tile_bytes(work, largest)
+    panels = (
+        (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
+    )
+    panels = min(panels[0], largest), min(panels[1], largest)
+    peak = fixed + resources.threads * panel_bytes(work, *panels)
+    kept = _kept_bytes(work, resources, blocks, panels, peak)
+    peak += kept
+    least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
+    if panels[0] < least or not _fits(peak, resources):
+        raise _refusal(work, resources, smallest_peak(work, resources, largest))
+    merges = sum(ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)) for _ in blocks)
+    return Plan(
+        blocks,
+        panels,
+        tiles,
+        len(tiles) + merges + 6 * len(blocks),
+        sum(_rows_read(blocks[i], blocks[j], panels[0]) for i, j in tiles)
+        * work.columns
+        * work.stored_bytes,
+        2.0 * work.columns * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles),
+        peak,
+        resources,
+        work.segments,
+        work.unit_rows,
+        panel_bytes(work, *panels),
+        kept,
+        _run_seconds(work, resources, blocks, tiles),
+    )
+
+
+@cache
+def base_bytes() -> int:
+    """Return the bytes of an idle worker that has the libraries installed here."""
+    return BASE_BYTES + (XARRAY_BYTES if find_spec("xarray") else 0)
+
+
+def pair_seconds(work: Workload) -> float:
+    """Return the seconds that a core takes for a pair of rows, about."""
+    columns = min(work.columns, PREFIX_COLUMNS) if work.prefixed else work.columns
+    slower = 1 if work.screened or work.coarse_bytes else 8
+    return 2.0 * columns / FLOPS * slower + PAIRS_OVERHEAD
+
+
+def _run_seconds(
+    work: Workload,
+    resources: Resources,
+    blocks: tuple[tuple[int, int], ...],
+    tiles: tuple[tuple[int, int], ...],
+) -> float:
+    """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows."""
+    seconds = pair_seconds(work) * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles)
+    if work.boxed_rows:
+        rows = sum(blocks[k][1] - blocks[k][0] for tile in tiles for k in tile)
+        seconds = min(seconds, BOXED_ROW_SECONDS * work.columns**2 * rows)
+    return seconds / min(resources.workers * resources.threads, max(1, len(tiles)))
+
+
+def choose_block_rows(work: Workload, resources: Resources) -> int:
+    """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+    size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
+    if work.boxed_rows > size:
+        size, tiles = work.boxed_rows, BOXED_TILES_PER_THREAD
+    least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
+    size = min(size, max(256, ceil(work.rows / least_blocks)))
+    size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
+    return size
+
+
+def cut_blocks(
+    segments: tuple[int, ...], size: int, unit_rows: int = 1
+) -> tuple[tuple[int, int], ...]:
+    """Cut every segment into blocks of equal size, at most about `size` rows.
+
+    Equal blocks keep all workers busy to the end. Where a block is many units long, it is made of
+    whole ones; else reading the units at its ends twice costs less than a smaller last block.
+    """
+    blocks, start = [], 0
+    for rows in segments:
+        step = ceil(rows / ceil(rows / size))
+        if step >= WHOLE_UNITS * unit_rows:
+            step = ceil(step / unit_rows) * unit_rows
+        blocks += [(a, min(a + step, start + rows)) for a in range(start, start + rows, step)]
+        start += rows
+    return tuple(blocks)
+
+
+def panel_bytes(work: Workload, rows: int, columns: int) -> int:
+    """Bytes of the two panels of a tile, reading and preparing included."""
+    return (rows + columns) * (work.panel_row_bytes + 64)
+
+
+def tile_bytes(work: Workload, block_rows: int) -> int:
+    """Bytes of a tile beside its panels: buffers, chunks being decoded, partial results."""
+    unit = work.unit_rows * work.columns * work.stored_bytes
+    reading = 2 * max(READ_BYTES, unit) + 2 * unit
+    tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
+    matrix = 4 * 8 * work.columns**2 if work.matrix else 0
+    return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
+
+
+def _choose_panels(
+    work: Workload, resources: Resources, largest: int, fixed: int
+) -> tuple[int, int]:
+    """Hold the whole tile where it fits; else most rows of one side and fewer of the other."""
+    if resources.memory_limit is None:
+        return largest, largest
+    left = (int(resources.memory_limit * USABLE) - fixed) // resources.threads
+    if panel_bytes(work, largest, largest) <= left:
+        return largest, largest
+    together = max(2, left // panel_bytes(work, 1, 0))
+    columns = _panel_columns(together, work.unit_rows)
+    return min(together - columns, largest), min(columns, largest)
+
+
+def _kept_bytes(
+    work: Workload,
+    resources: Resources,
+    blocks: tuple[tuple[int, int], ...],
+    panels: tuple[int, int],
+    peak: int,
+) -> int:
+    """Return what a worker may keep of the blocks it has read: what is left, of whole blocks."""
+    largest = max(hi - lo for lo, hi in blocks)
+    if not work.stored or len(blocks) == 1 or min(panels) < largest:
+        return 0  # a block that is read in panels does not fit as a whole
+    kept = min(KEPT_BYTES, work.rows * work.kept_row_bytes)
+    if resources.memory_limit is not None:
+        kept = min(kept, int(resources.memory_limit * KEEPING) - peak)
+    return kept if kept >= largest * work.kept_row_bytes else 0
+
+
+def _panel_columns(together: int, unit: int) -> int:
+    """Return how many of the rows that are held together are columns: a fifth, or whole units.
+
+    Columns are read again for every panel of rows, and whole units of them: other pieces decode
+    more than they use. Few columns make slow products.
+    """
+
+    def cost(columns: int) -> float:
+        decoded = 1.0 if columns % unit == 0 else (columns + unit - 1) / columns
+        product = 2 / FLOPS * (1 + NARROW / columns)
+        return product + PREPARE * decoded / (together - columns)
+
+    fifth = max(1, together // 5)
+    whole = fifth // unit * unit, (fifth // unit + 1) * unit
+    sizes = (c for c in (fifth, *whole) if 0 < c <= together - LEAST_PANEL)
+    return min(sizes, key=cost, default=fifth)
+
+
+def _rows_read(a: tuple[int, int], b: tuple[int, int], panel: int) -> int:
+    """Rows that a tile reads: its rows once, its columns once for every panel of rows."""
+    rows, columns = a[1] - a[0], b[1] - b[0]
+    panels = ceil(rows / panel)
+    if a != b:
+        return rows + panels * columns
+    return rows + sum(max(0, rows - (k + 1) * panel) for k in range(panels))
+
+
+def _fits(peak: int, resources: Resources) -> bool:
+    return resources.memory_limit is None or peak <= resources.memory_limit * USABLE
+
+
+def _refusal(work: Workload, resources: Resources, smallest: int) -> MemoryPlanError:
+    limit = resources.memory_limit or 0
+    return MemoryPlanError(
+        f"{work.rows:,} × {work.columns:,} does not fit {resources.threads} thread(s) in a memory "
+        f"limit of {limit / MIB:,.0f} MiB a worker: the smallest panels need "
+        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable). "
+        "Raise --memory-limit, or use fewer threads per worker"
+    )
+
+
+def smallest_peak(work: Workload, resources: Resources, block_rows: int) -> int:
+    """Return the peak of a worker with the smallest panels."""
+    rows = min(LEAST_PANEL, block_rows)
+    tile = tile_bytes(work, block_rows) + panel_bytes(work, rows, max(1, rows // 4))
+    return base_bytes() + resources.threads * tile

@@ -1,0 +1,214 @@
+"""What a run and its tiles are, as frozen values; what is asked of the data as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError
+from ..kernels import (
+    PairJob,
+    Screen,
+    warm_up,
+    warm_up_neighbours,
+)
+from ..labels import LabelMap
+from ..metrics import KernelForm, Metric
+from ..store import (
+    SourceAddress,
+    Summary,
+    TileMemo,
+)
+
+SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
+
+
+TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What all tiles of a run share.
+
+    Attributes
+    ----------
+    metric : Metric
+    labels : LabelMap
+    groups : tuple of str
+        Reference groups: the columns of every table.
+    columns : int
+        Columns of the features.
+    scale : float
+    require_labels : tuple of int
+        Codes of the groups that must hold two labels at least (paper, 3.1).
+    dtype : numpy.dtype
+        Of the features.
+    """
+
+    metric: Metric
+    labels: LabelMap
+    groups: tuple[str, ...]
+    columns: int
+    scale: float
+    require_labels: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def form(self) -> KernelForm:
+        """The metric as kernels take it."""
+        return self.metric.form(self.columns, self.scale)
+
+    @property
+    def quotients(self) -> bool:
+        """Whether Q is more than the reach's reciprocal."""
+        return not self.labels.is_categorical
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether pairs can be screened by prefixes of their rows."""
+        return self.form.screened and self.labels.is_categorical
+
+    def warm_up(self) -> None:
+        """Compile the kernels (or load them from Numba's cache) before workers ask for them.
+
+        Compiling takes seconds and more memory than a tile; workers on this machine then only
+        load what one process compiled.
+        """
+        context = Context(np.zeros(self.columns), 1.0, 1.0)
+        warm_up(context.job(self), self.dtype, self.columns)
+
+    def warm_up_neighbours(self) -> None:
+        """The same for the kernels of a search for nearest rows."""
+        context = Context(np.zeros(self.columns), 1.0, 1.0)
+        warm_up_neighbours(context.job(self), self.dtype, self.columns)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what results depend on, beside the data, as plain values."""
+        return {"metric": str(self.metric), "scale": self.scale, **self.labels.parameters()}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What tiles need to know of all rows: how to centre them, and ‖y‖∞."""
+
+    center: NDArray[np.float64]
+    largest_feature: float
+    label_norm: float
+
+    def job(self, spec: PairSpec) -> PairJob:
+        """Return the kernels' view of the run."""
+        form = spec.form
+        lift = 1.0
+        if 0 < self.largest_feature < TINY and not form.widened:
+            lift = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
+        return PairJob(
+            form,
+            spec.labels.code,
+            spec.quotients,
+            len(spec.groups),
+            self._screen(form, lift),
+            lift,
+        )
+
+    def _screen(self, form: KernelForm, lift: float) -> Screen:
+        if form.unit_rows:
+            return Screen(None, 0.5)
+        if form.matrix is not None:
+            shift = 0.0 if form.center is None else float(np.abs(form.center).max())
+            reach = (self.largest_feature + shift) * float(np.abs(form.matrix).sum(axis=1).max())
+            return Screen(None, _power_below(reach))
+        return Screen(self.center * lift, _power_below(2 * self.largest_feature * lift))
+
+
+def _power_below(size: float) -> float:
+    """Return the power of two that brings `size` to at most 1."""
+    return float(2.0 ** min(-np.ceil(np.log2(size)), 1000.0)) if size > 0 else 1.0
+
+
+def check_summary(summary: Summary, spec: PairSpec) -> float:
+    """Check what the definitions ask of the data (paper, 3.1) and return ‖y‖∞.
+
+    Raises
+    ------
+    InvalidDataError
+        For fewer than two rows, or a group with one label.
+    """
+    if summary.rows < 2:
+        raise InvalidDataError(f"robustness needs two samples at least, not {summary.rows}")
+    for code in spec.require_labels:
+        name = spec.groups[code]
+        group = summary.groups.get(code)
+        if group is None:
+            raise InvalidDataError(f"group {name!r} has no rows; drop it from the split")
+        if not group.varied:
+            label = group.label[0] if len(group.label) == 1 else group.label
+            raise InvalidDataError(
+                f"all {group.rows} samples of group {name!r} have the label {label:g}; robustness "
+                "needs two different labels in every group (paper, 3.1)"
+                if isinstance(label, float)
+                else f"all {group.rows} samples of group {name!r} have the same label"
+            )
+    return spec.labels.norm_bound(summary.label_bounds)
+
+
+def _check_sizes(largest: float, spec: PairSpec) -> None:
+    """Refuse a scale or matrix that takes float64 squares or distances of the rows away."""
+    form, size = spec.form, largest
+    if form.matrix is not None:
+        shift = 0.0 if form.center is None else float(np.abs(form.center).max())
+        with np.errstate(over="ignore"):
+            size = (largest + shift) * float(np.abs(form.matrix).sum(axis=1).max())
+    elif not form.unit_rows and spec.scale != 1.0:
+        size = largest * spec.scale
+    else:
+        return
+    if largest > 0 and not SMALLEST_SIZE < size < LARGEST_SIZE:
+        raise InvalidDataError(
+            f"features of up to {largest:g} become {size:g} by {spec.metric} with a scale of "
+            f"{spec.scale:g}; their distances would vanish or overflow. Choose another scale"
+        )
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """A `PairSpec` with how its tiles run; `budget` is what their panels may take, in bytes."""
+
+    pairs: PairSpec
+    panel_rows: tuple[int, int]
+    memo: TileMemo | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    memo_name: str
+    run: str
+    total: int
+
+
+@dataclass(frozen=True)
+class NeighbourSpec:
+    """A `TileSpec` of a search for the k nearest rows in each of some parts."""
+
+    tiles: TileSpec
+    k: int
+    parts: int
+
+
+def make_context(summary: Summary, spec: PairSpec) -> Context:
+    """Check the data as a whole and keep what tiles need."""
+    norm = check_summary(summary, spec)
+    _check_sizes(summary.largest_feature, spec)
+    return Context(summary.center, summary.largest_feature, norm)
+
+
+def store_context(address: SourceAddress, spec: PairSpec) -> Context:
+    """Like `make_context`, from the summary that the store keeps."""
+    return make_context(address.open().summary, spec)

@@ -1,0 +1,1 @@
+"""The kinds of models that an experiment can name."""

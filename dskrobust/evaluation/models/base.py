@@ -1,0 +1,313 @@
+"""What a model is to an experiment, and which models there are.
+
+A model turns jobs into predictions. Most jobs are one Dask task each; the model of a job that uses
+the whole cluster itself says so (`Model.distributed`) and is called where the client is. A job is
+one trial, or all of them where a model trains them at once (`Model.lockstep`).
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidOptionError
+from ...store import EvaluationRecords
+from ..experiment import ModelSpec, Setting, suggestion
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+KINDS = {
+    "knn": ".knn:NearestNeighbours",
+    "forest": ".forest:Forest",
+    "xgboost": ".boosting:BoostedTrees",
+    "xgboost-forest": ".boosting:ParallelTrees",
+    "cnn": ".networks.model:Network",
+    "resnet56": ".networks.model:ResNet56",
+}
+ANY_ESTIMATOR = ".estimators:AnyEstimator"
+GPU = "GPU"  # the resource of a worker that has one
+TOPIC = "dskrobust-epoch"  # events of epochs that jobs are through with, for progress displays
+TORCH, ANY_MODULE = "torch:", ".networks.model:Network"  # torch:package.module.Class
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is known of the data and the subsets before anything is read.
+
+    Attributes
+    ----------
+    categorical : bool
+        Whether labels are classes; real numbers otherwise.
+    columns : int
+    train, test : mapping of str to int
+        Rows of every subset.
+    classes : int
+        How many classes there are; 0 for real labels, and before the labels are read.
+    image_shape : tuple of int, optional
+        How a row is seen as a picture, where the store says so.
+    itemsize : int
+        Bytes of a stored feature.
+    trials : int
+        How often a model is trained that is not deterministic.
+    """
+
+    categorical: bool
+    columns: int
+    train: Mapping[str, int]
+    test: Mapping[str, int]
+    classes: int = 0
+    image_shape: tuple[int, ...] | None = None
+    itemsize: int = 8
+    trials: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step of an experiment: what is trained and tested at once, and kept as one record.
+
+    Attributes
+    ----------
+    records : EvaluationRecords
+        Where the store is, where the subsets' row numbers lie and the record goes.
+    name : str
+        Of the record.
+    model : ModelSpec
+    train, test : tuples of (name, key)
+        Subsets, and the keys of their row numbers among the records.
+    settings : tuple of Setting
+        Hyper-parameters that are swept, one table row each (and per subset).
+    trial : int
+        From 1 on; 0 where the job is all trials at once.
+    seed : int
+        Below 2³².
+    seeds : tuple of int
+        Of the trials 1, 2, …, where the job is all of them.
+    threads : int
+        That a library of its own threads may use.
+    classes : tuple
+        Labels in the order of the columns of probabilities; empty for real labels.
+    threshold : float, optional
+        Of the pseudo-classification (paper, 4.1), in the stored labels' units.
+    """
+
+    records: EvaluationRecords
+    name: str
+    model: ModelSpec
+    train: tuple[tuple[str, str], ...]
+    test: tuple[tuple[str, str], ...]
+    settings: tuple[Setting, ...]
+    trial: int
+    seed: int
+    classes: tuple[Any, ...]
+    threshold: float | None = None
+    seeds: tuple[int, ...] = ()
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {' '.join(name for name, _ in self.train)}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model trained on one subset with one setting says of all test rows.
+
+    Attributes
+    ----------
+    train : str
+    setting : Setting
+    values : ndarray (n,)
+        Labels, for the rows of `rows.test_side` in their order.
+    probabilities : ndarray (n, classes), optional
+        Columns in the order of `Job.classes`; without them a classifier has no LOSS.
+    """
+
+    train: str
+    setting: Setting
+    values: NDArray[Any]
+    probabilities: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model found that measures its predictions itself.
+
+    Attributes
+    ----------
+    rows : list of dict
+        As a record has them: train, test, setting, loss, acc; where the job is all trials, trial
+        and seed too.
+    facts : mapping
+        Plain values that the record keeps beside its rows.
+    arrays : mapping of str to ndarray
+        Kept beside the record.
+    """
+
+    rows: list[dict[str, Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Model(ABC):
+    """A kind of model in an experiment; made of a `ModelSpec` once per job.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    distributed : bool
+        Whether `predict` uses the whole cluster itself and needs the client; otherwise it is
+        called inside one Dask task, with None for the client.
+    lockstep : bool
+        Whether all trials are one job.
+    chosen_by : {"acc", "loss"}
+        What chooses the swept hyper-parameter in the paper's tables.
+    instead : str
+        What to do where the training data does not fit a worker, after "raise the limit".
+    own_parameters : tuple of str
+        Hyper-parameters that are ours and not the library's.
+    known_options : tuple of str
+    """
+
+    distributed: ClassVar[bool] = False
+    lockstep: ClassVar[bool] = False
+    chosen_by: ClassVar[str] = "acc"
+    instead: ClassVar[str] = ""
+    own_parameters: ClassVar[tuple[str, ...]] = ()
+    known_options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    @property
+    def sweep(self) -> str:
+        """The hyper-parameter that is chosen in the paper's tables; "" for none."""
+        return next(iter((*self.own_parameters, *self.spec.grid)), "")
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Hyper-parameters that are not in the grid as the model finds their values itself."""
+        return ()
+
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """What a worker must have to run a job, such as ``{"GPU": 1}``, and how much of it."""
+        return {}
+
+    def lacks(self, problem: Problem) -> str:
+        """Return what this process lacks to run a job; asked on every worker that may run one."""
+        return ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a record depends on besides the setting, as plain values."""
+        return self.spec.identity()
+
+    def seed_identity(self) -> dict[str, Any]:
+        """Return what seeds depend on besides the setting, as plain values."""
+        return self.identity()
+
+    @staticmethod
+    def default_grid(categorical: bool) -> Mapping[str, Sequence[Any]]:
+        """Return what is swept where an experiment gives no grid."""
+        return {}
+
+    @abstractmethod
+    def check(self, problem: Problem) -> None:
+        """Check hyper-parameters and options against the data; nothing is read or trained.
+
+        Raises
+        ------
+        InvalidOptionError
+            Naming the model and the hyper-parameter.
+        """
+
+    def steps(self, trains: Sequence[str]) -> Iterable[tuple[tuple[str, ...], tuple[Setting, ...]]]:
+        """Return which training subsets and settings are done in one job.
+
+        Here one subset, and the settings that have the same seed (`seeded_by`).
+        """
+        together: dict[str, list[Setting]] = {}
+        for setting in self.spec.settings:
+            together.setdefault(json.dumps(self.seeded_by([setting])), []).append(setting)
+        for train in trains:
+            for settings in together.values():
+                yield (train,), tuple(settings)
+
+    def trials(self, wanted: int) -> int:
+        """Return how often a job is repeated: once where every trial would be the same."""
+        return wanted
+
+    def seeded_by(self, settings: Sequence[Setting]) -> Setting:
+        """Return the hyper-parameters that a job's seed depends on: what its settings share."""
+        first = settings[0].items()
+        return {k: v for k, v in first if all(s[k] == v for s in settings)}
+
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Return bytes of the training data, kept once a worker, and of each training beside it.
+
+        Of a model that uses the whole cluster: what all its workers together have to hold.
+        """
+        return 0, 0
+
+    @abstractmethod
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction | Outcome]:
+        """Yield one prediction per training subset and setting of a job, in any order.
+
+        Or what came of them, measured (`Outcome`).
+        """
+
+    # -- for the checks of subclasses ------------------------------------------------------
+
+    def refuse(self, what: str) -> InvalidOptionError:
+        """Return the error that names this model."""
+        return InvalidOptionError(f"model {self.spec.name}: {what}")
+
+    def check_options(self) -> None:
+        """Refuse options that mean nothing to this model."""
+        for key in self.spec.options:
+            if key not in self.known_options:
+                known = ", ".join(self.known_options)
+                hint = f"it has {known}" if known else "it has none"
+                raise self.refuse(f"option {key!r} is unknown; {hint}")
+
+    def check_names(self, known: Iterable[str]) -> None:
+        """Refuse hyper-parameters that are neither ours nor among the library's."""
+        names = sorted({*self.own_parameters, *known})
+        for key in (*self.spec.grid, *self.spec.parameters):
+            if key not in names:
+                raise self.refuse(f"hyper-parameter {key!r} is unknown; {suggestion(key, names)}")
+
+    def check_whole(self, name: str, least: int = 1, most: float = np.inf) -> None:
+        """Refuse values of a hyper-parameter that are no whole numbers in a range."""
+        given = self.spec.grid.get(name, ())
+        if name in self.spec.parameters:
+            given = (self.spec.parameters[name],)
+        for value in given:
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                limit = f"from {least} on" if most == np.inf else f"from {least} to {most:,}"
+                raise self.refuse(f"{name} must be a whole number {limit}, not {value!r}")
+
+
+def model_class(kind: str) -> type[Model]:
+    """Return the class of a kind of model.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown kind.
+    """
+    if kind not in KINDS and "." not in kind:
+        raise InvalidOptionError(
+            f"model {kind!r} is unknown; {suggestion(kind, list(KINDS))}; or give the import path "
+            "of a scikit-learn estimator such as sklearn.svm.SVC, or torch:package.module.Class"
+        )
+    other = ANY_MODULE if kind.startswith(TORCH) else ANY_ESTIMATOR
+    module, name = KINDS.get(kind, other).split(":")
+    found: type[Model] = getattr(import_module(module, __package__), name)
+    return found

@@ -1,0 +1,261 @@
+"""Boosted trees, and forests larger than a worker's memory, with xgboost on the whole cluster."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import dask.array as da
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from ...store import EvaluationRecords
+from ..experiment import Setting
+from ..rows import feature_blocks, read_labels, test_side
+from .base import Job, Model, Prediction, Problem
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+PART_BYTES = 64 * 2**20  # of features in one piece
+OURS = (  # of scikit-learn's wrapper, or set here
+    "callbacks",
+    "device",
+    "early_stopping_rounds",
+    "enable_categorical",
+    "eval_metric",
+    "feature_types",
+    "importance_type",
+    "missing",
+    "n_estimators",
+    "n_jobs",
+    "num_class",
+    "num_parallel_tree",
+    "objective",
+    "random_state",
+    "validate_parameters",
+    "verbosity",
+)
+SAMPLED = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
+OBJECTIVES = {"squared_error": "reg:squarederror", "absolute_error": "reg:absoluteerror"}
+
+
+class _Boosted(Model):
+    """What both kinds of xgboost's models share: data as Dask arrays, one training a job."""
+
+    distributed = True
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def check(self, problem: Problem) -> None:
+        self.check_options()
+        known = _parameters(self)
+        self.check_names(name for name in known if name not in OURS)
+        self.check_whole(self.sweep)
+        for criterion in self._values("criterion"):
+            if problem.categorical:
+                raise self.refuse("criterion is for real labels; classes have the cross-entropy")
+            if criterion not in OBJECTIVES:
+                raise self.refuse(
+                    f"criterion {criterion!r} is unknown; choose {' or '.join(OBJECTIVES)}"
+                )
+        for setting in self.spec.settings:
+            self._check_values(setting, problem)
+
+    def _check_values(self, setting: Setting, problem: Problem) -> None:
+        """Let xgboost check its hyper-parameters, on a handful of made-up rows."""
+        xgboost = _import(self)
+        parameters, _ = self._asked(setting, ("0", "1") if problem.categorical else ())
+        X = np.random.default_rng(0).normal(size=(8, min(problem.columns, 8)))
+        try:
+            with xgboost.config_context(verbosity=0):
+                data = xgboost.DMatrix(X, np.arange(8) % 2)
+                xgboost.train({**parameters, "nthread": 1}, data, num_boost_round=1)
+        except xgboost.core.XGBoostError as error:
+            raise self.refuse(without_stack(str(error))) from error
+
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Features and labels as float32, and xgboost's own copy of them."""
+        return 2 * rows * (problem.columns + 1) * 4, 0
+
+    def _values(self, name: str) -> tuple[Any, ...]:
+        fixed = self.spec.parameters
+        return (fixed[name],) if name in fixed else tuple(self.spec.grid.get(name, ()))
+
+    def trials(self, wanted: int) -> int:
+        drawn = any(
+            value != 1 for n in SAMPLED for value in self._values(n) or (self.defaults.get(n, 1),)
+        )
+        return wanted if drawn else 1
+
+    def _asked(self, setting: Setting, classes: Sequence[Any]) -> tuple[dict[str, Any], int]:
+        """Return xgboost's parameters and the number of rounds."""
+        given = {**self.defaults, **self.spec.parameters, **setting}
+        criterion = given.pop("criterion", "squared_error")
+        rounds, own = self._rounds(given)
+        if classes:
+            own |= {"objective": "multi:softprob", "num_class": max(2, len(classes))}
+        else:
+            own["objective"] = OBJECTIVES[criterion]
+        return {**given, **own}, rounds
+
+    def _train(self, job: Job, client: Client, setting: Setting) -> Future:
+        """Train on the cluster with a setting (of the most rounds); the booster, on all workers."""
+        xgboost = _import(self)
+        parameters, rounds = self._asked(setting, job.classes)
+        parameters["seed"] = job.seed % 2**31
+        ((_, subset),) = job.train
+        X, y = _as_arrays(job, job.records.rows(subset))
+        with xgboost.config_context(verbosity=0):
+            data = xgboost.dask.DaskDMatrix(client, X, y)
+            found = xgboost.dask.train(client, parameters, data, num_boost_round=rounds)
+        # hash=False: were it scattered again, the first copy's release would take the second
+        return client.scatter(found["booster"], broadcast=True, hash=False)
+
+    @abstractmethod
+    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Take our hyper-parameters out and return rounds and what xgboost calls the rest."""
+
+    def _prediction(
+        self, job: Job, client: Client, booster: Future, setting: Setting, rounds: int
+    ) -> Prediction:
+        """Predict the test rows with the first rounds of a booster, a task for every part."""
+        ((train, _),) = job.train
+        rows = test_side(job).rows
+        parts = [
+            client.submit(_predict_part, job.records, rows[a:b], booster, rounds, pure=False)
+            for a, b in _cuts(job, rows)
+        ]
+        found = np.concatenate(client.gather(parts))
+        if not job.classes:
+            return Prediction(train, setting, found.astype(np.float64))
+        p = found[:, : len(job.classes)]
+        return Prediction(train, setting, np.array(job.classes)[p.argmax(axis=1)], p)
+
+
+class BoostedTrees(_Boosted):
+    """Gradient-boosted trees (``xgboost.dask``).
+
+    Hyper-parameters: ``rounds`` (of boosting; one training of the most serves all, as its first k
+    rounds are the model of k rounds), ``criterion`` for real labels, and xgboost's own. One trial
+    is made where nothing is sampled. xgboost merges partial sums in the order in which its workers
+    have the rows, so another number of workers may change the last digits.
+    """
+
+    own_parameters = ("rounds", "criterion")
+
+    @staticmethod
+    def default_grid(categorical: bool) -> Mapping[str, Sequence[Any]]:
+        return {"rounds": (10, 30, 100)}
+
+    def seeded_by(self, settings: Sequence[Setting]) -> Setting:
+        return {k: v for k, v in super().seeded_by(settings).items() if k != "rounds"}
+
+    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return given.pop("rounds", 100), {}
+
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+        assert client is not None
+        fixed = self.spec.parameters.get("rounds", 100)
+        by_rounds = {setting.get("rounds", fixed): setting for setting in job.settings}
+        booster = self._train(job, client, by_rounds[max(by_rounds)])
+        for rounds, setting in by_rounds.items():
+            yield self._prediction(job, client, booster, setting, rounds)
+
+
+class ParallelTrees(_Boosted):
+    """One boosting round of many trees at once: not scikit-learn's forest, but larger than memory.
+
+    Rows are drawn without replacement and leaves are second-order steps, as in xgboost's own
+    forests. Hyper-parameters: ``trees`` (``num_parallel_tree``), ``criterion`` for real labels,
+    and xgboost's own.
+    """
+
+    own_parameters = ("trees", "criterion")
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "learning_rate": 1.0,
+        "subsample": 0.8,
+        "colsample_bynode": 0.8,
+        "reg_lambda": 1e-5,
+    }  # those of XGBRFRegressor
+
+    @staticmethod
+    def default_grid(categorical: bool) -> Mapping[str, Sequence[Any]]:
+        trees = {"trees": range(1, 10)}
+        return trees if categorical else {**trees, "criterion": tuple(OBJECTIVES)}
+
+    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 1, {"num_parallel_tree": given.pop("trees", 100)}
+
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+        assert client is not None
+        (setting,) = job.settings
+        booster = self._train(job, client, setting)
+        yield self._prediction(job, client, booster, setting, 1)
+
+
+def without_stack(text: str) -> str:
+    """Return the sentence of an error of xgboost without where in its sources it came about."""
+    return re.sub(r"^\[[^\]]*\] \S+: ", "", text.split("Stack trace:")[0].strip())
+
+
+def _import(model: Model) -> Any:
+    try:
+        import xgboost
+        import xgboost.dask
+    except ImportError as error:
+        raise model.refuse(
+            f"xgboost is not installed; install dskrobust[forest] or another model ({error})"
+        ) from error
+    return xgboost
+
+
+def _parameters(model: Model) -> list[str]:
+    """Return the names that xgboost knows."""
+    return list(_import(model).XGBRegressor().get_params())
+
+
+def _cuts(job: Job, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Cut rows into parts of about PART_BYTES of features."""
+    step = max(1, PART_BYTES // (4 * job.records.address.open().columns))
+    return [(a, min(a + step, len(rows))) for a in range(0, len(rows), step)]
+
+
+def _as_arrays(job: Job, rows: NDArray[np.int64]) -> tuple[da.Array, da.Array]:
+    """Return features (k, d) float32 and labels (k,) of rows as Dask arrays, read by the workers.
+
+    Classes become their positions among the job's classes.
+    """
+    columns = job.records.address.open().columns
+    X, y = [], []
+    for a, b in _cuts(job, rows):
+        part = delayed(_read_part, nout=2, pure=True)(job.records, rows[a:b], job.classes)
+        X.append(da.from_delayed(part[0], (b - a, columns), np.float32))
+        y.append(da.from_delayed(part[1], (b - a,), np.float32))
+    return da.concatenate(X), da.concatenate(y)
+
+
+def _read_part(
+    records: EvaluationRecords, rows: NDArray[np.int64], classes: tuple[Any, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    store = records.address.open()
+    features = np.empty((len(rows), store.columns), np.float32)
+    for part, values in feature_blocks(store, rows, np.float32):
+        features[part] = values
+    labels = read_labels(store, rows)
+    if classes:
+        labels = np.searchsorted(np.array(classes), labels)
+    return features, labels.astype(np.float32)
+
+
+def _predict_part(
+    records: EvaluationRecords, rows: NDArray[np.int64], booster: Any, rounds: int
+) -> NDArray[np.float32]:
+    """Predict rows with the first rounds: values (k,), or probabilities (k, c)."""
+    found = [
+        booster.inplace_predict(X, iteration_range=(0, rounds))
+        for _, X in feature_blocks(records.address.open(), rows, np.float32)
+    ]
+    return np.concatenate(found)

@@ -1,0 +1,171 @@
+"""Any scikit-learn estimator by its import path, one Dask task each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from importlib import import_module
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..experiment import Setting
+from ..rows import feature_blocks, test_side, training_data
+from .base import Job, Model, Prediction, Problem
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SEED = "random_state"
+
+
+class _Quiet:
+    """Silences warnings while any thread is inside; the filters are those of the whole process.
+
+    `warnings.catch_warnings` in threads that overlap would leave one's filters to the others.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.close()
+
+
+_QUIET = _Quiet()
+
+
+class AnyEstimator(Model):
+    """An estimator with fit and predict, such as ``sklearn.svm.SVC``.
+
+    The import path names a class, or a function that returns an estimator (a pipeline of your
+    own). Features are float64. An estimator that has ``random_state`` gets the trial's seed, and
+    every part of it (of a pipeline, say) whose ``random_state`` is None one that follows from it;
+    where nothing is random, a single trial is made. A classifier without ``predict_proba`` has no
+    LOSS.
+    """
+
+    def make(self, setting: Setting) -> Any:
+        """Return a new estimator with a setting.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the path leads to nothing, or to no estimator.
+        """
+        module, _, name = self.spec.kind.rpartition(".")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise self.refuse(f"{self.spec.kind!r} cannot be imported: {error}") from error
+        try:
+            estimator = found()
+        except Exception as error:
+            raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
+        for needed in ("fit", "predict", "get_params", "set_params"):
+            if not hasattr(estimator, needed):
+                raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
+        self.check_names(estimator.get_params())
+        return estimator.set_params(**self.spec.parameters, **setting)
+
+    def check(self, problem: Problem) -> None:
+        from sklearn.base import is_classifier, is_regressor
+
+        self.check_options()
+        for setting in self.spec.settings:
+            estimator = self.make(setting)
+            wanted, is_wanted = "regressor", is_regressor
+            if problem.categorical:
+                wanted, is_wanted = "classifier", is_classifier
+            if not is_wanted(estimator):
+                kind = "categorical" if problem.categorical else "real"
+                raise self.refuse(f"{kind} labels need a {wanted}, {self.spec.kind} is none")
+            check_values(self, estimator, problem)
+
+    def trials(self, wanted: int) -> int:
+        estimator = self.make(self.spec.settings[0])
+        return wanted if self._seeds(estimator, (*self.spec.grid,), 0) else 1
+
+    def _seeds(self, estimator: Any, swept: Collection[str], seed: int) -> dict[str, int]:
+        """Return the seeds of an estimator and its parts; what the experiment fixes has none."""
+        seeds = {}
+        for name, value in estimator.get_params().items():
+            if name in swept or name in self.spec.parameters:
+                continue
+            if name == SEED:
+                seeds[name] = seed
+            elif name.endswith(f"__{SEED}") and value is None:
+                words = np.random.SeedSequence([seed, int.from_bytes(name.encode())])
+                seeds[name] = int(words.generate_state(1)[0])
+        return seeds
+
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Features as float64; what fitting needs beside them is the estimator's own affair."""
+        return rows * problem.columns * 8, rows * 16
+
+    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+        (setting,), ((train, _),) = job.settings, job.train
+        estimator = self.make(setting)
+        estimator.set_params(**self._seeds(estimator, setting, job.seed))
+        X, y = training_data(job, np.float64)
+        with _QUIET:  # of convergence and the like: not the experiment's
+            estimator.fit(X, y)
+            values, p = _predict(estimator, job, y.dtype)
+        yield Prediction(train, setting, values, p)
+
+
+def _predict(
+    estimator: Any, job: Job, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return predictions (n,) of the test rows and, where there are any, probabilities (n, c)."""
+    rows, store = test_side(job).rows, job.records.address.open()
+    values = np.empty(len(rows), dtype if job.classes else np.float64)
+    p = None
+    if job.classes and hasattr(estimator, "predict_proba"):
+        p = np.zeros((len(rows), len(job.classes)))
+    for part, X in feature_blocks(store, rows, np.float64):
+        values[part] = estimator.predict(X)
+        if p is not None:
+            p[part] = spread_columns(estimator.predict_proba(X), estimator.classes_, job.classes)
+    return values, p
+
+
+def spread_columns(p: NDArray[Any], known: NDArray[Any], classes: tuple[Any, ...]) -> NDArray[Any]:
+    """Return probabilities (n, all classes) from those of the classes that were trained on."""
+    spread = np.zeros((len(p), len(classes)), p.dtype)
+    spread[:, np.searchsorted(np.array(classes), known)] = p
+    return spread
+
+
+def check_values(model: Model, estimator: Any, problem: Problem) -> None:
+    """Let a scikit-learn estimator check its hyper-parameters, on a handful of made-up rows.
+
+    Only its refusal of a value counts, as other failures may come from the made-up rows.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if not type(estimator).__module__.startswith("sklearn."):
+        return
+    X = np.random.default_rng(0).normal(size=(8, problem.columns if problem.columns < 8 else 8))
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            estimator.fit(X, np.arange(8) % 2 if problem.categorical else np.arange(8.0))
+    except Exception as error:
+        if type(error).__name__ == "InvalidParameterError":
+            raise model.refuse(" ".join(str(error).split())) from error

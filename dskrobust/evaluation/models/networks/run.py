@@ -1,0 +1,184 @@
+"""A job of a network under way: its data, its models, and what comes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import EvaluationError
+from ...measures import classified, codes_of
+from ...rows import TestSide, read_features, test_side, training_data
+from ..base import TOPIC, Job, Outcome, Problem
+from .measuring import training_module
+from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Found, Look
+
+if TYPE_CHECKING:
+    from ...experiment import Setting
+    from .model import Network
+    from .trials import Trials
+
+ROWS = 8192  # training images whose probabilities are asked for at once
+
+
+class Run:
+    """A job under way.
+
+    Attributes
+    ----------
+    bench : Bench
+    """
+
+    def __init__(self, model: Network, job: Job) -> None:
+        self.model, self.job = model, job
+        self.side: TestSide = test_side(job)
+        self.codes = codes_of(job, self.side.labels)
+        self._started, self._graph = time.monotonic(), False
+        option = model.option
+        self.bench = Bench(
+            make=self._make,
+            look=self._look,
+            more=self._more,
+            keeper=job.records.checkpoints(job.name),
+            every=option("checkpoint_every", STEP),
+            curves=option("curves", False),
+            facts={"threads": option("torch_threads", job.threads)},
+            tell=self._tell,
+        )
+
+    @property
+    def _setting(self) -> Setting:
+        """The hyper-parameters of all models but epochs."""
+        return {k: v for k, v in self.job.settings[0].items() if k != "epochs"}
+
+    @cached_property
+    def _data(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        images, labels = training_data(self.job, None)
+        return images, codes_of(self.job, labels)
+
+    @cached_property
+    def _test_images(self) -> NDArray[Any]:
+        return read_features(self.job.records.address.open(), self.side.rows, None)
+
+    def _make(self, seeds: Sequence[int]) -> Trials:
+        """Return fresh models on the device."""
+        store = self.job.records.address.open()
+        problem = Problem(
+            True, store.columns, {}, {}, len(self.job.classes), store.spec.image_shape
+        )
+        given = self.model.given(self._setting)
+        images, codes = self._data
+        weights = None
+        if given["class_weight"] == "balanced":
+            counts = np.bincount(codes, minlength=len(self.job.classes))
+            weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return training_module(self.model).Trials(
+            self.model.training(given, problem, store.spec.scale),
+            images,
+            codes,
+            seeds,
+            device=self.device,
+            class_weights=weights,
+        )
+
+    def let_go(self) -> None:
+        """Let go of models and images."""
+        self.bench.let_go()
+        for name in ("_data", "_test_images"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def device(self) -> str:
+        """Where torch computes: the first GPU that the worker sees, or the CPU."""
+        return "cuda" if self.model.on_gpu else "cpu"
+
+    def _look(self, models: Trials) -> Look:
+        """Return LOSS, LOSS re-weighted and ACC of every model on every test subset."""
+        p = models.probabilities(self._test_images)
+        self._graph = models.captured
+        lost = [k + 1 for k, own in enumerate(p) if not np.isfinite(own).all()]
+        if lost:
+            raise EvaluationError(
+                f"model {lost[0]} of {len(p)} has diverged, its probabilities are NaN; take a "
+                "lower learning_rate"
+            )
+        found = np.empty((len(p), len(self.side.places), 3))
+        for k, places in enumerate(self.side.places.values()):
+            codes = self.codes[places]
+            for trial, own in enumerate(p[:, places]):
+                made = classified(codes, own.argmax(axis=1), codes, own)
+                for at, name in ((LOSS, "loss"), (BALANCED, "balanced_loss"), (ACC, "acc")):
+                    found[trial, k, at] = made[name]
+        return Look(found, {"true_class_test": _mean_of(p, self.codes)})
+
+    def _more(self, models: Trials) -> dict[str, NDArray[Any]]:
+        """Return the L2 penalties, and the mean probability of training samples' true class.
+
+        The former where a network has some, the latter where they are asked for.
+        """
+        penalty = models.penalty()
+        found: dict[str, NDArray[Any]] = {"penalty": penalty} if penalty.any() else {}
+        if not self.model.option("train_probabilities", False):
+            return found
+        images, codes = self._data
+        parts = [slice(k, k + ROWS) for k in range(0, len(codes), ROWS)]
+        means = [_mean_of(models.probabilities(images[part]), codes[part]) for part in parts]
+        return {**found, "true_class_train": np.concatenate(means)}
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        from distributed import get_worker
+
+        seconds = round(time.monotonic() - self._started, 1)
+        try:
+            get_worker().log_event(TOPIC, {"step": self.job.name, "seconds": seconds, **event})
+        except ValueError:
+            return  # not on a distributed worker
+
+    def outcome(self, found: Found) -> Outcome:
+        """Return the rows of all trials, test subsets and epochs, and what is kept beside them."""
+        rows = [
+            {
+                "train": self.job.train[0][0],
+                "test": test,
+                "setting": self._at(epoch),
+                "trial": k + 1,
+                "seed": self.job.seeds[k],
+                "loss": float(measured[k, t, LOSS]),
+                "acc": float(measured[k, t, ACC]),
+                "balanced_loss": float(measured[k, t, BALANCED]),
+            }
+            for epoch, measured in found.log.items()
+            for k in range(len(self.job.seeds))
+            for t, test in enumerate(self.side.places)
+        ]
+        facts = {"session": found.facts, "device": self._device_name(), **self.bench.facts}
+        if self.device == "cuda":  # without one a run is several times slower: to be seen
+            facts["cuda_graph"] = self._graph
+        arrays = dict(found.means)
+        if self.bench.curves:
+            epochs = sorted(found.curves)
+            facts |= {"curve_epochs": epochs, "curve_tests": list(self.side.places)}
+            arrays["curves"] = np.stack([found.curves[e][:, :, [LOSS, ACC]] for e in epochs])
+        return Outcome(rows, facts, arrays)
+
+    def _at(self, epoch: int) -> Setting:
+        fixed = "epochs" in self.model.spec.parameters
+        return self._setting if fixed else {**self._setting, "epochs": epoch}
+
+    def _device_name(self) -> str:
+        import torch
+
+        return str(torch.cuda.get_device_name()) if self.device == "cuda" else "cpu"
+
+
+def _mean_of(p: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the mean over trials of the probabilities (T, n, c) of the true classes (n,)."""
+    chosen = p[:, np.arange(len(codes)), codes]
+    return chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+# -- torch -----------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Bounds: from a row's limit to the few pairs that may matter."""

@@ -1,0 +1,587 @@
+"""Few columns: the rows of a leaf look for their nearest among boxes, nearest boxes first.
+
+A box gives every row outside it a least distance. It is summed up like a distance, and rounding
+never turns an order around, so it is a bound but for the order of summation (`Rules.slack`).
+Pairs that no box rules out are compared in float64, in the order of `distances.reduced`; what can
+change a table is computed by `reduced` itself and merged by `sweep.record`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ...labels import CATEGORICAL, L2, LINF
+from ...metrics import CHEBYSHEV, CHORD, CITYBLOCK, MINKOWSKI
+from ..distances import SCRATCH, finish, reduced, unfinish
+from ..label_distances import label_difference
+from ..reductions import better, record
+from .trees import CHILD, GROUP, LOWEST, PLACE, START, STOP, WIDTH, Forest, padded
+
+TINY = 1e-290  # squares below have lost digits: they rule nothing out
+STEEP = 1e308  # larger quotients count as infinite
+STACK = 4096  # nodes waiting; trees are halved, but for regions parted by label
+PAYS = 0.2  # share of pairs up to which leaves beat matrix products of categories (measured)
+TRIAL = 32  # every 32nd leaf goes first, to see whether boxes rule pairs out
+FEW_LEAVES = 8  # not worth a trial
+LIMIT, WEIGHT, BOUND, BOX_DY = range(4)  # rows of `Work.need`
+NOBODY = np.iinfo(np.int64).max
+
+# Nothing is allocated in these kernels, so they need not count who holds an array. Counting every
+# array of every tuple at every call took longer than the pairs (125,000 × 8: 12.9 s, not 7.7 s).
+kernel = partial(njit, nogil=True, cache=True, _nrt=False)
+# A call also passes every array as some seven words, so what runs per box is inlined (2.4 → 1.6 s).
+inlined = partial(kernel, forceinline=True)
+
+
+class Rules(NamedTuple):
+    """What a pair is measured by.
+
+    Attributes
+    ----------
+    metric : (int, float, float)
+        Code, exponent, factor.
+    label_code : int
+    quotients : bool
+    stretch : float
+        Σt² is at most this times the square of what the metric accumulates (Minkowski only).
+    slack : float
+        Relative, for sums in different orders: (d + 8)·2⁻⁵⁰, where they differ by 2d·2⁻⁵³.
+    """
+
+    metric: tuple[int, float, float]
+    label_code: int
+    quotients: bool
+    stretch: float
+    slack: float
+
+
+class Work(NamedTuple):
+    """Scratch of one search.
+
+    Attributes
+    ----------
+    need : ndarray (4, w) float64
+        For every row of the leaf that searches: LIMIT, what a pair that lowers the reach may
+        accumulate at most; WEIGHT, label differences times this beat the quotient (0 without
+        quotients); BOUND and BOX_DY, the bounds for the box at hand.
+    last : ndarray (w,) int64
+        Rows from this number on change nothing any more.
+    chosen : ndarray (w,) int64
+        Rows that are near enough to the box at hand.
+    value, dy : ndarray (w,) float64
+        What one row and the rows of a leaf accumulate, and their label differences, rounded up.
+    parts, rows, lanes : scratch
+    stack, bounds : ndarray (STACK,), (STACK, 2)
+        Nodes waiting, each with the least distance and the largest ‖Δy‖ of its box.
+    """
+
+    need: NDArray[np.float64]
+    last: NDArray[np.int64]
+    chosen: NDArray[np.int64]
+    value: NDArray[np.float64]
+    dy: NDArray[np.float64]
+    parts: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    lanes: NDArray[np.float64]
+    stack: NDArray[np.int64]
+    bounds: NDArray[np.float64]
+
+
+def make_rules(
+    metric: tuple[int, float, float], columns: int, label_code: int, quotients: bool
+) -> Rules:
+    """Return the rules for a metric with box bounds."""
+    code, p, _ = metric
+    stretch = 1.0
+    if code == MINKOWSKI:  # ‖t‖₂ ≤ d^(1/2 − 1/p)·‖t‖ₚ, and ‖t‖₂ ≤ ‖t‖ₚ for p ≤ 2
+        stretch = columns ** max(0.0, 1 - 2 / p) * (1 + 1e-12)
+    return Rules(metric, label_code, quotients, stretch, (columns + 8) * 2.0**-50)
+
+
+def make_work(width: int, columns: int) -> Work:
+    """Return scratch for leaves of at most `width` rows."""
+    return Work(
+        np.zeros((4, width)),
+        np.empty(width, np.int64),
+        np.empty(width, np.int64),
+        np.empty(width),
+        np.empty(width),
+        np.empty((padded(columns), width)),
+        np.empty((2, columns)),
+        np.empty(SCRATCH),
+        np.empty(STACK, np.int64),
+        np.empty((STACK, 2)),
+    )
+
+
+def reduce_forests(
+    mine: Forest, theirs: Forest, rules: Rules, sides: tuple[Any, Any], products: bool
+) -> tuple[bool, NDArray[np.int64]]:
+    """Reduce all pairs between two forests, or find that boxes rule out too few of them.
+
+    What was merged by then is right and stays; the caller goes through all pairs another way.
+
+    Parameters
+    ----------
+    mine, theirs : Forest
+        May be the same.
+    rules : Rules
+    sides : tuple
+        `Tables.side()` of both panels; merged into.
+    products : bool
+        Whether the other way is matrix products of categories. Any other is slower than leaves
+        even where boxes rule nothing out (measured).
+
+    Returns
+    -------
+    bool
+        Whether all pairs were reduced.
+    ndarray (3,) int64
+        Pairs of rows compared, pairs proven, and pairs of leaves between which any was compared.
+    """
+    counts = np.zeros(3, np.int64)
+    ways = [(mine, theirs, sides)]
+    if mine is not theirs:
+        ways.append((theirs, mine, sides[::-1]))
+    for one, two, tables in ways:
+        places = np.arange(len(one.leaves))
+        first = places % TRIAL == 0
+        before = counts[0]
+        search_leaves(one, two, places[first], rules, tables, counts)
+        everything = first.sum() * len(one.order) / len(places) * len(two.order)
+        if products and len(places) > FEW_LEAVES and counts[0] - before > PAYS * everything:
+            return False, counts
+        search_leaves(one, two, places[~first], rules, tables, counts)
+    return True, counts
+
+
+def search_leaves(
+    mine: Forest,
+    theirs: Forest,
+    places: NDArray[np.int64],
+    rules: Rules,
+    sides: tuple[Any, Any],
+    counts: NDArray[np.int64],
+) -> None:
+    """Let the rows of some leaves look for the pairs that matter to them in another forest.
+
+    places: the leaves, as indices of `mine.leaves`. The others are as in `reduce_forests`.
+    """
+    width = max(mine.blocks.shape[2], theirs.blocks.shape[2])
+    work = make_work(width, mine.low.shape[1])
+    _search(mine, theirs, places, rules, work, *sides, counts)
+
+
+@kernel()
+def _search(mine, theirs, some, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+    for s in some:
+        for root in range(theirs.roots):
+            _load(mine, s, theirs.nodes[root, GROUP], rules, work, a)
+            _descend(mine, s, theirs, root, rules, work, a, b, counts)
+
+
+@kernel()
+def _load(mine, place, group, rules, work, a):  # type: ignore[no-untyped-def]
+    """Fetch what a leaf's rows have reached already."""
+    leaf = mine.leaves[place]
+    start = mine.nodes[leaf, START]
+    need, last, order = work.need, work.last, mine.order
+    for i in range(mine.nodes[leaf, STOP] - start):
+        _refresh(need, last, i, order[start + i], group, rules, a)
+
+
+@kernel()
+def _refresh(need, last, i, row, group, rules, a):  # type: ignore[no-untyped-def]
+    """Note what row i of the leaf has reached."""
+    code, _, factor = rules.metric
+    _, reach, nearest, quotient, witness = a
+    value = unfinish(code, factor, reach[row, group])
+    if code == MINKOWSKI:
+        value = value * value * rules.stretch + TINY
+    need[LIMIT, i] = value * (1.0 + rules.slack)
+    # At distance 0 only a lower row number is better, and at an infinite quotient.
+    last[i] = nearest[row, group] if reach[row, group] == 0.0 else NOBODY
+    if rules.quotients:
+        q = quotient[row, group]
+        scale = 1.0 if code == CHORD else factor  # an angle is no shorter than its chord
+        weight = 1.0 / min(q, STEEP) / scale if q > 0.0 else np.inf
+        need[WEIGHT, i] = weight * np.sqrt(rules.stretch) * (1.0 + 1e-12)
+        last[i] = max(last[i], witness[row, group]) if q == np.inf else NOBODY
+
+
+@inlined()
+def _weakest(need, last, size):  # type: ignore[no-untyped-def]
+    """Return the leaf's largest limit, largest weight and last row number that matters."""
+    limit, weight, until = 0.0, 0.0, last[0]
+    for i in range(size):
+        limit, weight = max(limit, need[LIMIT, i]), max(weight, need[WEIGHT, i])
+        until = max(until, last[i])
+    return limit, weight, until
+
+
+@kernel()
+def _descend(mine, place, theirs, root, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+    """Walk down a tree, the nearer child first, passing over boxes that are too far."""
+    code, steep, size = rules.metric[0], rules.quotients, _rows(mine, place)
+    leaf, nodes, need, last = mine.leaves[place], theirs.nodes, work.need, work.last
+    low, high, their_low, their_high = mine.low, mine.high, theirs.low, theirs.high
+    labels = mine.label_low, mine.label_high, theirs.label_low, theirs.label_high
+    stack, bounds = work.stack, work.bounds
+    most, weight, until = _weakest(need, last, size)
+    stack[0], bounds[0, 0] = root, 0.0
+    bounds[0, 1] = _label_gap(*labels, leaf, root, rules.label_code)
+    top = 1
+    while top > 0:
+        top -= 1
+        node = stack[top]
+        bound, dy = bounds[top]
+        if bound > most and not (steep and bound <= _steep(dy, weight, code)):
+            continue
+        if dy == 0.0 or b[0] + nodes[node, LOWEST] >= until:
+            continue
+        number = _active(mine, place, theirs, node, b[0], rules, work)
+        if number == 0:
+            continue
+        near = nodes[node, CHILD]
+        if near < 0:
+            if _meet(number, mine, place, theirs, node, rules, work, a, b, counts):
+                most, weight, until = _weakest(need, last, size)
+            continue
+        far = near + 1
+        near_bound, off = _between(low, high, leaf, their_low, their_high, near, code)
+        far_bound, far_off = _between(low, high, leaf, their_low, their_high, far, code)
+        if far_off < off:
+            near, near_bound, far, far_bound = far, far_bound, near, near_bound
+        for child, value in ((far, far_bound), (near, near_bound)):
+            stack[top], bounds[top, 0] = child, value
+            bounds[top, 1] = _label_gap(*labels, leaf, child, rules.label_code)
+            top += 1
+
+
+@kernel(inline="always")
+def _rows(forest, place):  # type: ignore[no-untyped-def]
+    leaf = forest.leaves[place]
+    return forest.nodes[leaf, STOP] - forest.nodes[leaf, START]
+
+
+@kernel(inline="always")
+def _steep(dy, weight, code):  # type: ignore[no-untyped-def]
+    """What may be accumulated at most where ‖Δy‖ = dy beats a quotient."""
+    t = dy * weight
+    return (t if code in (CITYBLOCK, CHEBYSHEV) else t * t) + TINY
+
+
+@inlined()
+def _between(low, high, leaf, their_low, their_high, node, code):  # type: ignore[no-untyped-def]
+    """Return the least that is accumulated between two boxes, and how far apart they lie."""
+    bound, off = 0.0, 0.0
+    for k in range(low.shape[1]):
+        gap = their_low[node, k] - high[leaf, k]
+        back = low[leaf, k] - their_high[node, k]
+        off += (gap - back) * (gap - back)
+        gap = gap if gap > back else back
+        gap = gap if gap > 0.0 else 0.0
+        if code == CITYBLOCK:
+            bound += gap
+        elif code == CHEBYSHEV:
+            bound = gap if gap > bound else bound
+        else:
+            bound += gap * gap
+    return bound, off
+
+
+@inlined()
+def _label_gap(low, high, their_low, their_high, leaf, node, code):  # type: ignore[no-untyped-def]
+    """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no labels differ."""
+    top, total, square = 0.0, 0.0, 0.0
+    for k in range(low.shape[1]):
+        t = max(high[leaf, k] - their_low[node, k], their_high[node, k] - low[leaf, k])
+        top, total, square = max(top, t), total + t, square + t * t
+    return _norm(top, total, square, low.shape[1], code)
+
+
+@kernel(inline="always")
+def _norm(top, total, square, columns, code):  # type: ignore[no-untyped-def]
+    """A label norm, rounded up, and 0 for equal labels only."""
+    if columns == 1 or code == LINF:
+        return top
+    if code == L2 and square > TINY:
+        return np.sqrt(square) * (1.0 + 1e-12)
+    return total
+
+
+@inlined()
+def _active(mine, place, theirs, node, first, rules, work):  # type: ignore[no-untyped-def]
+    """Count the rows of a leaf that are near enough to a box, and list them for a leaf."""
+    code, steep, need, size = rules.metric[0], rules.quotients, work.need, _rows(mine, place)
+    box, lowest = (theirs.low[node], theirs.high[node]), first + theirs.nodes[node, LOWEST]
+    _to_box(mine.blocks[place], size, *box, code, need[BOUND])
+    if steep:
+        box = theirs.label_low[node], theirs.label_high[node]
+        _label_bounds(mine.labels[place], size, *box, rules.label_code, need[BOX_DY])
+    number = _count(need, size, steep, code)
+    if number > 0 and theirs.nodes[node, CHILD] < 0:
+        return _choose(need, work.last, size, lowest, steep, code, work.chosen)
+    return number
+
+
+@kernel(inline="always")
+def _is_near(need, i, steep, code):  # type: ignore[no-untyped-def]
+    within = need[BOUND, i] <= need[LIMIT, i]
+    if steep:
+        within |= need[BOUND, i] <= _steep(need[BOX_DY, i], need[WEIGHT, i], code)
+    return within
+
+
+@inlined()
+def _count(need, size, steep, code):  # type: ignore[no-untyped-def]
+    """Count the rows that are near enough; without a branch, so in vector code."""
+    number = 0
+    for i in range(size):
+        number += _is_near(need, i, steep, code)
+    return number
+
+
+@inlined()
+def _choose(need, last, size, lowest, steep, code, chosen):  # type: ignore[no-untyped-def]
+    """List the rows that are near enough and not done with, and return how many."""
+    number = 0
+    for i in range(size):
+        chosen[number] = i
+        number += _is_near(need, i, steep, code) & (lowest < last[i])
+    return number
+
+
+@inlined()
+def _meet(number, mine, place, theirs, node, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+    """Compare the chosen rows of a leaf with the rows of another; whether anything changed."""
+    code, leaf, other = rules.metric[0], mine.leaves[place], theirs.nodes[node, PLACE]
+    width = -(-_rows(theirs, other) // WIDTH) * WIDTH
+    need, value, dy = work.need, work.value, work.dy
+    labels, their_labels = mine.labels[place], theirs.labels[other]
+    mixed = rules.quotients or not (_pure(mine, leaf) and _pure(theirs, node))
+    blocks, their_blocks, parts, chosen = mine.blocks, theirs.blocks, work.parts, work.chosen
+    changed = False
+    for c in range(number):
+        i = chosen[c]
+        limit, weight = need[LIMIT, i], need[WEIGHT, i]
+        hits = _accumulate(blocks, place, i, their_blocks, other, width, limit, code, value, parts)
+        if mixed:
+            one = labels[:, i]
+            _label_bounds(their_labels, width, one, one, rules.label_code, dy)
+            hits = _mixed_hits(value, dy, width, limit, weight, rules.quotients, code)
+        if hits > 0:
+            pair = place, i, other
+            changed |= _settle(mine, theirs, pair, mixed, rules, work, a, b, counts)
+    counts[0] += number * width
+    counts[2] += 1
+    return changed
+
+
+@inlined()
+def _pure(forest, node):  # type: ignore[no-untyped-def]
+    """Whether all rows below a node have one label."""
+    for k in range(forest.label_low.shape[1]):
+        if forest.label_low[node, k] != forest.label_high[node, k]:
+            return False
+    return True
+
+
+@inlined()
+def _to_box(block, size, low, high, code, out):  # type: ignore[no-untyped-def]
+    """out[i] = what is accumulated at least between row i of a block and a box."""
+    for i in range(size):
+        out[i] = 0.0
+    for k in range(low.shape[0]):
+        line, lo, hi = block[k], low[k], high[k]
+        for i in range(size):
+            gap, back = lo - line[i], line[i] - hi
+            gap = gap if gap > back else back
+            gap = gap if gap > 0.0 else 0.0
+            if code == CITYBLOCK:
+                out[i] += gap
+            elif code == CHEBYSHEV:
+                out[i] = gap if gap > out[i] else out[i]
+            else:
+                out[i] += gap * gap
+
+
+@kernel()
+def _label_bounds(block, size, low, high, code, out):  # type: ignore[no-untyped-def]
+    """out[i] = the largest ‖Δy‖ between label i of a block and a box, rounded up."""
+    m = block.shape[0]
+    for i in range(size):
+        top, total, square = 0.0, 0.0, 0.0
+        for k in range(m):
+            t = max(block[k, i] - low[k], high[k] - block[k, i])
+            top, total, square = max(top, t), total + t, square + t * t
+        out[i] = _norm(top, total, square, m, code)
+
+
+@kernel()
+def _mixed_hits(value, dy, width, limit, weight, steep, code):  # type: ignore[no-untyped-def]
+    """How many rows differ in label and are near enough for the reach or the quotient."""
+    hits = 0
+    for j in range(width):
+        within = value[j] <= limit
+        if steep:
+            within |= value[j] <= _steep(dy[j], weight, code)
+        hits += within & (dy[j] > 0.0)
+    return hits
+
+
+@kernel()
+def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+    """Prove the pairs of one row and a leaf that can change results; return whether any did."""
+    code, _, factor = rules.metric
+    place, i, other = pair
+    start = theirs.nodes[theirs.leaves[other], START]
+    row = mine.order[mine.nodes[mine.leaves[place], START] + i]
+    groups = mine.nodes[mine.leaves[place], GROUP], theirs.nodes[theirs.leaves[other], GROUP]
+    need, value, order, changed = work.need, work.value, theirs.order, False
+    for j in range(_rows(theirs, other)):
+        dy = work.dy[j] if mixed else 1.0
+        within = value[j] <= need[LIMIT, i]
+        if rules.quotients and not within:
+            within = value[j] <= _steep(dy, need[WEIGHT, i], code)
+        if not within or dy == 0.0:
+            continue
+        found = order[start + j]
+        # The value is `reduced`'s, bit by bit; ties with higher row numbers are common.
+        if code != MINKOWSKI and not _better(
+            finish(code, factor, value[j]), dy, b[0] + found, row, groups[1], a
+        ):
+            continue
+        exact = _prove(mine.blocks[place, :, i], theirs.blocks[other, :, j], rules, work)
+        if exact < np.inf:
+            if rules.label_code != CATEGORICAL:
+                one, two = mine.labels[place, :, i], theirs.labels[other, :, j]
+                dy = label_difference(one, two, rules.label_code) if len(one) > 1 else dy
+            record(finish(code, factor, exact), dy, row, found, *groups, a, b)
+            _refresh(need, work.last, i, row, groups[1], rules, a)
+            counts[1] += 1
+            changed = True
+    return changed
+
+
+@kernel()
+def _better(distance, dy, index, row, group, a):  # type: ignore[no-untyped-def]
+    """Whether a pair comes before the best of its row; dy may be rounded up."""
+    _, reach, nearest, quotient, witness = a
+    if better(distance, index, reach[row, group], nearest[row, group]):
+        return True
+    if quotient.shape[0] == 0:
+        return False
+    q = dy / distance if distance > 0.0 else np.inf
+    return better(-q, index, -quotient[row, group], witness[row, group])
+
+
+@kernel()
+def _prove(one, two, rules, work):  # type: ignore[no-untyped-def]
+    """What `reduced` accumulates for two rows, given as columns of blocks."""
+    code, p, _ = rules.metric
+    for k in range(work.rows.shape[1]):
+        work.rows[0, k], work.rows[1, k] = one[k], two[k]
+    return reduced(code, p, work.rows[0], work.rows[1], np.inf, work.lanes)
+
+
+@inlined()
+def _accumulate(blocks, s, i, theirs, t, width, limit, code, out, parts):  # type: ignore[no-untyped-def]
+    """out[j] = what row i of leaf s and row j of leaf t accumulate, as `reduced` has it.
+
+    Returns how many are within the limit.
+    """
+    columns, one, two = blocks.shape[1], blocks[s], theirs[t]
+    if code in (CITYBLOCK, CHEBYSHEV) or columns > 16:
+        return _accumulate_any(one, i, two, width, limit, code, out, parts)
+    if columns == 4:
+        return _squares4(one, i, two, width, limit, out)
+    if columns == 8:
+        return _squares8(one, i, two, width, limit, out)
+    return _squares16(one, i, two, width, limit, out)
+
+
+@kernel(inline="always")
+def _square(a, b):  # type: ignore[no-untyped-def]
+    return (a - b) * (a - b)
+
+
+@kernel()
+def _squares4(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+    a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
+    hits = 0
+    for j in range(width):
+        left = _square(a0, two[0, j]) + _square(a2, two[2, j])
+        value = left + (_square(a1, two[1, j]) + _square(a3, two[3, j]))
+        out[j] = value
+        hits += value <= limit
+    return hits
+
+
+@kernel()
+def _squares8(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+    a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
+    a4, a5, a6, a7 = one[4, i], one[5, i], one[6, i], one[7, i]
+    hits = 0
+    for j in range(width):
+        s0 = _square(a0, two[0, j]) + _square(a4, two[4, j])
+        s1 = _square(a1, two[1, j]) + _square(a5, two[5, j])
+        s2 = _square(a2, two[2, j]) + _square(a6, two[6, j])
+        s3 = _square(a3, two[3, j]) + _square(a7, two[7, j])
+        value = (s0 + s2) + (s1 + s3)
+        out[j] = value
+        hits += value <= limit
+    return hits
+
+
+@kernel()
+def _squares16(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+    """In two sweeps, the even and the odd lanes: sixteen columns are more than registers."""
+    a0, a2, a4, a6 = one[0, i], one[2, i], one[4, i], one[6, i]
+    a8, aa, ac, ae = one[8, i], one[10, i], one[12, i], one[14, i]
+    for j in range(width):
+        s0 = _square(a0, two[0, j]) + _square(a8, two[8, j])
+        s4 = _square(a4, two[4, j]) + _square(ac, two[12, j])
+        s2 = _square(a2, two[2, j]) + _square(aa, two[10, j])
+        s6 = _square(a6, two[6, j]) + _square(ae, two[14, j])
+        out[j] = (s0 + s4) + (s2 + s6)
+    a1, a3, a5, a7 = one[1, i], one[3, i], one[5, i], one[7, i]
+    a9, ab, ad, af = one[9, i], one[11, i], one[13, i], one[15, i]
+    hits = 0
+    for j in range(width):
+        s1 = _square(a1, two[1, j]) + _square(a9, two[9, j])
+        s5 = _square(a5, two[5, j]) + _square(ad, two[13, j])
+        s3 = _square(a3, two[3, j]) + _square(ab, two[11, j])
+        s7 = _square(a7, two[7, j]) + _square(af, two[15, j])
+        value = out[j] + ((s1 + s5) + (s3 + s7))
+        out[j] = value
+        hits += value <= limit
+    return hits
+
+
+@kernel()
+def _accumulate_any(one, i, two, width, limit, code, out, parts):  # type: ignore[no-untyped-def]
+    """Any accumulation over any power of two of columns, by halves."""
+    half, plain = two.shape[0], code in (CITYBLOCK, CHEBYSHEV)
+    for k in range(half):
+        a = one[k, i]
+        for j in range(width):
+            t = abs(a - two[k, j])
+            parts[k, j] = t if plain else t * t
+    while half > 1:
+        half //= 2
+        for k in range(half):
+            left, right = parts[k], parts[k + half]
+            for j in range(width):
+                more = right[j] if right[j] > left[j] else left[j]
+                left[j] = more if code == CHEBYSHEV else left[j] + right[j]
+    hits = 0
+    for j in range(width):
+        out[j] = parts[0, j]
+        hits += parts[0, j] <= limit
+    return hits

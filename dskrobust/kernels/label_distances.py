@@ -1,0 +1,46 @@
+"""‖Δy‖ of two labels, and which pairs count."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..labels import CATEGORICAL, L1, L2, SAME
+
+
+@njit(nogil=True, cache=True)
+def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
+    """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
+    for i in range(ya.shape[0]):
+        for j in range(yb.shape[0]):
+            out[i, j] = label_difference(ya[i], yb[j], code)
+
+
+@njit(nogil=True, cache=True)
+def label_difference(a, b, code):  # type: ignore[no-untyped-def]
+    """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
+    if a.shape[0] == 1:
+        t = abs(a[0] - b[0])
+        if code == SAME:
+            return 1.0 if t == 0.0 else 0.0
+        return (1.0 if t > 0.0 else 0.0) if code == CATEGORICAL else t
+    top = 0.0
+    for k in range(a.shape[0]):
+        t = abs(a[k] - b[k])
+        top = t if t > top else top
+    if code == SAME:
+        return 1.0 if top == 0.0 else 0.0
+    if top == 0.0:
+        return 0.0
+    if code == CATEGORICAL:
+        return 1.0
+    total = 0.0
+    for k in range(a.shape[0]):
+        t = abs(a[k] - b[k])
+        if code == L1:
+            total += t
+        elif code == L2:  # scaled, so that a difference never vanishes by underflow
+            total += (t / top) * (t / top)
+    if code == L1:
+        return total
+    return top * np.sqrt(total) if code == L2 else top

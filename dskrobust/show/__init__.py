@@ -1,0 +1,1 @@
+"""What objects, terminals and notebooks display."""

@@ -1,0 +1,243 @@
+"""A live view of a computation: tiles done, time left, and how the bounds of R narrow.
+
+Tiles tell R so far of their rows (`events`): an upper bound that only falls, until it is R.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group
+from rich.text import Text
+
+from .. import display
+from ..cluster.workers import current_client
+from ..engine.events import BOUND_STEPS, Event, read_bounds, watch_tiles
+from ..scores import Scores
+from . import terminal
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+REFRESH = 0.5  # seconds between two looks of a notebook
+LATE = 2.0  # seconds that events may take to arrive
+TEXT_BINS, SPARK_BINS = 14, 24
+
+
+class Bounds:
+    """R so far of the samples that events tell of; in a terminal a line of its distribution."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, NDArray[np.uint16]] = {}  # by the first row of a block
+        self._first: dict[int, NDArray[np.uint16]] = {}
+        self._lock = threading.Lock()  # events arrive in another thread than they are shown in
+
+    def take(self, event: Event) -> None:
+        """Take in what a tile tells."""
+        with self._lock:
+            sides = (event["rows"], event["columns"])  # on the diagonal only the first counts
+            for (first, _), told in zip(sides, event["bounds"], strict=False):
+                new = read_bounds(told)
+                self._first.setdefault(first, new)
+                self._now[first] = np.minimum(self._now.get(first, new), new)
+
+    def _values(self, parts: dict[int, NDArray[np.uint16]]) -> NDArray[np.float64]:
+        with self._lock:
+            told = np.concatenate([np.zeros(0, np.uint16), *parts.values()])
+        return told[told < BOUND_STEPS] / BOUND_STEPS  # R ≤ 1 says nothing
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """R so far, shape (k,), of all samples with a bound; upper bounds of R."""
+        return self._values(self._now)
+
+    @property
+    def first(self) -> NDArray[np.float64]:
+        """The same when their first tile was done."""
+        return self._values(self._first)
+
+    def counts(
+        self, most: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return edges of at most `most` bins and the counts now and at first; None without any."""
+        now, first = self.values, self.first
+        if not len(now) or not len(first):
+            return None
+        edges = display.round_edges(float(now.min()), float(first.max()), most)
+        return edges, np.histogram(now, edges)[0], np.histogram(first, edges)[0]
+
+    def words(self) -> str:
+        """Return the least, the median and the largest R so far."""
+        values = self.values
+        if not len(values):
+            return ""
+        least, median, largest = values.min(), np.median(values), values.max()
+        return f"R at most {least:.4f} (least), {median:.4f} (median), {largest:.4f} (largest)"
+
+    def __rich__(self) -> Text:
+        found = self.counts(SPARK_BINS)
+        if found is None:
+            return Text("")
+        edges, now, _ = found
+        digits = display.digits_of(edges)
+        line = Text.assemble(
+            ("R so far  ", terminal.STRONG),
+            (f"{edges[0]:.{digits}f} ", terminal.QUIET),
+            (terminal.spark(now), terminal.ACCENT),
+            (f" {edges[-1]:.{digits}f}", terminal.QUIET),
+            (f"  at most {np.median(self.values):.4f} for half of them", terminal.QUIET),
+        )
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+    def __str__(self) -> str:
+        return self.words()
+
+
+class LiveView:
+    """What `live` shows: in a notebook as HTML, in a terminal as bars, elsewhere as lines.
+
+    Attributes
+    ----------
+    bounds : Bounds
+    """
+
+    def __init__(self, scores: Scores, dashboard: str = "") -> None:
+        name = scores.spec.metric.name.capitalize() if scores.spec else ""
+        self.title = f"{name} robustness of {scores.name}"
+        self.bounds, self._dashboard = Bounds(), dashboard
+        self._rows = scores.rows
+        self._tiles = len(scores.plan.tiles) if scores.plan else 0
+        pairs = scores.plan.pairs if scores.plan else None
+        self.progress = terminal.Progress(name, pairs, unit="")
+        self._done, self.state = 0, "computing"
+
+    def tell(self, pairs: int, event: Event) -> None:
+        """Take in that a tile is done."""
+        self.bounds.take(event)
+        self._done += 1
+        self.progress.note = f"{self._done:,} of {display.counted(self._tiles, 'tile')}"
+        self.progress.add(pairs, found=bool(event["resumed"]))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all tiles are done."""
+        return self._done == self._tiles
+
+    def await_events(self) -> None:
+        """Wait for what was done, but not told of yet; not if nothing was done at all."""
+        until = time.monotonic() + LATE
+        while self._done and not self.complete and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def __rich__(self) -> Group:
+        found = self.bounds.counts(TEXT_BINS)
+        if found is None:
+            return Group()
+        edges, now, first = found
+        most, digits, width = max(1, now.max(), first.max()), display.digits_of(edges), 40
+        shown = terminal.table("R so far", "samples", text=(0, 1))
+        for k in range(len(now)):
+            full = terminal.bar(now[k] / most, width) if now[k] else ""
+            gone = max(0, round(first[k] / most * width) - len(full))
+            cells = ((full, terminal.ACCENT), ("░" * gone, terminal.QUIET))
+            share = (f" {now[k] / now.sum():.1%}" if now[k] else "", terminal.QUIET)
+            terminal.add_row(shown, f"{edges[k]:.{digits}f}", Text.assemble(*cells, share))
+        return Group(shown, Text(f"{self.bounds.words()}; ░ before it narrowed", terminal.QUIET))
+
+    def __str__(self) -> str:
+        return str(self.bounds)
+
+    def _repr_html_(self) -> str:
+        job, words = self.progress, self.bounds.words()
+        share = job.done / job.total if job.total else 1.0
+        parts: list[display.Html | str] = [display.meter(share), " · ".join(job.words())]
+        found = self.bounds.counts(display.BINS)
+        if found is not None:
+            edges, now, first = found
+            parts.append(display.histograms({"R so far": now}, edges, before=first))
+            told = f"{now.sum():,} of {display.counted(self._rows, 'sample')}"
+            parts.append(f"{words}. Bounds only fall; the line is where they started. {told}.")
+        if self._dashboard:
+            parts.append(display.link("Dashboard", self._dashboard))
+        return display.card(self.title, f"{self.state} · {job.percent().strip()}", *parts)
+
+
+@contextmanager
+def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
+    """Show how far a computation is, and the distribution of R so far, while the block runs.
+
+    In a notebook that is a picture, in a terminal bars, elsewhere a line every tenth. Nothing is
+    computed for it, and results are the same without it.
+
+    Parameters
+    ----------
+    scores : Scores
+        Lazy ones. Those that the store has already show nothing.
+    client : distributed.Client, optional
+        Where the block computes them; the current client by default, threads without one.
+
+    Examples
+    --------
+    >>> with dr.live(scores):  # doctest: +SKIP
+    ...     scores = scores.write()
+    """
+    client = client or current_client()
+    view = LiveView(scores, client.dashboard_link if client else "")
+    if scores.plan is None or scores.run is None:
+        yield view
+        return
+    with _shown(view), watch_tiles(client, scores.plan, view.tell, scores.run):
+        try:
+            yield view
+            view.await_events()
+            view.state = "done"
+        except BaseException:
+            view.state = "stopped"
+            raise
+
+
+@contextmanager
+def _shown(view: LiveView) -> Iterator[None]:
+    if _in_notebook():
+        with _shown_in_notebook(view):
+            yield
+        return
+    with terminal.progress(view.progress.what, view.progress.total, "", below=view) as job:
+        view.progress = job
+        yield
+
+
+def _in_notebook() -> bool:
+    """Tell whether a Jupyter kernel runs us; a terminal's IPython is a terminal."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+@contextmanager
+def _shown_in_notebook(view: LiveView) -> Iterator[None]:
+    """Show a view as one output that is replaced while a block runs; it stays in the notebook."""
+    from IPython.display import display as show
+
+    handle, over = show(view, display_id=True), threading.Event()
+
+    def refresh() -> None:
+        while not over.wait(REFRESH):
+            handle.update(view)
+
+    thread = threading.Thread(target=refresh, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        handle.update(view)

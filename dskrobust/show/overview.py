@@ -1,0 +1,243 @@
+"""What scores come to: R per group, contradictions, the least robust samples; as HTML too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.base import compute
+from numpy.typing import NDArray
+
+from .. import display
+from ..cluster.workers import current_client
+from ..datasets import restore_labels
+from ..labels import label_name
+
+if TYPE_CHECKING:
+    from ..store import Store, StoreSpec
+
+FIRST = 10  # least robust rows, and contradictions, that are shown
+TOGETHER = "all together"  # R in the union of the groups
+MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The scores of every sample as NumPy arrays (n,), and R in the union of the groups."""
+
+    robustness: NDArray[np.float64]
+    lipschitz: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    witness: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    split: NDArray[np.int16]
+    groups: tuple[str, ...]
+    together: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: Any) -> Overview:
+        """Read the scores that a store holds, or those that are computed."""
+        names = [f.name for f in fields(cls) if f.name not in ("groups", "together")]
+        wanted = *(getattr(scores, name) for name in names), scores.robustness_within()
+        *values, together = map(np.asarray, compute(*wanted, scheduler="threads"))
+        named = dict(zip(names, values, strict=True))
+        return cls(**named, groups=scores.groups, together=together)
+
+    def of_group(self, group: str) -> NDArray[np.float64]:
+        """R of the samples of a group."""
+        return self.robustness[self.split == self.groups.index(group)]
+
+    @property
+    def by_group(self) -> dict[str, NDArray[np.float64]]:
+        """R of every group that has samples."""
+        found = {group: self.of_group(group) for group in self.groups}
+        return {group: values for group, values in found.items() if len(values)}
+
+    @property
+    def with_union(self) -> dict[str, NDArray[np.float64]]:
+        """R of every group, and of all samples in the union of several groups (paper, 3.5)."""
+        own = self.by_group
+        return own | {TOGETHER: self.together} if len(own) > 1 else own
+
+    def group_rows(self) -> Iterator[tuple[str, ...]]:
+        """Name, samples, and R's least, median and largest value of every group and the union."""
+        for group, values in self.with_union.items():
+            cells = (f"{v:.4f}" for v in (values.min(), np.median(values), values.max()))
+            yield (group, f"{len(values):,}", *cells)
+
+    def least(self, count: int) -> NDArray[np.int64]:
+        """Row numbers of the least robust samples, ties by row number."""
+        return np.argsort(self.robustness, kind="stable")[:count]
+
+    @property
+    def contradictions(self) -> NDArray[np.int64]:
+        """Rows with a differently labelled twin at distance 0."""
+        return np.flatnonzero(self.reach == 0)
+
+    def contradiction_line(self) -> str | None:
+        """Return a line on contradictory samples, where there are any."""
+        rows = self.contradictions
+        if not len(rows):
+            return None
+        pairs = ", ".join(f"{row} and {self.nearest[row]}" for row in rows[:5])
+        return (
+            f"{len(rows):,} samples have a twin at distance 0 with another label: Q is infinite "
+            f"and R is 0 (rows {pairs}{', …' if len(rows) > 5 else ''})"
+        )
+
+
+def least_facts(scores: Any, found: Overview, count: int = FIRST) -> list[dict[str, Any]]:
+    """Return the least robust samples with their witnesses as plain values."""
+    rows = found.least(count)
+    labels, others = (label_texts(scores, at) for at in (rows, found.witness[rows]))
+    return [
+        {
+            "row": int(row),
+            "group": found.groups[found.split[row]],
+            "label": labels[k],
+            "robustness": float(found.robustness[row]),
+            "lipschitz": finite(found.lipschitz[row]),
+            "reach": finite(found.reach[row]),
+            "witness": int(found.witness[row]),
+            "witness_label": others[k],
+        }
+        for k, row in enumerate(rows)
+    ]
+
+
+def finite(value: Any) -> float | None:
+    """Return a number that JSON can hold; None stands for infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
+def finite_text(value: float | None) -> str:
+    """Return what `finite` returned in words."""
+    return display.number(np.inf if value is None else value)
+
+
+# -- labels and parameters in words ----------------------------------------------------------
+
+
+def label_texts(scores: Any, rows: NDArray[np.int64]) -> list[str]:
+    """Return how the labels of rows are called; nothing where they are not at hand."""
+    if scores.store is not None:
+        return [label_text(scores.store, label) for label in scores.store.labels[rows]]
+    given = scores.given
+    if given is None or given.lazy:
+        return [""] * len(rows)
+    labels = (given.y[int(row)] for row in rows)
+    if scores.categorical:
+        return [label_name(label, given.classes) for label in labels]
+    return [_number_text(label, None) for label in labels]
+
+
+def label_text(store: Store, label: Any) -> str:
+    """Return how a label is called, in the units it had before it was scaled."""
+    if store.spec.label_kind == "categorical":
+        return label_name(label, store.spec.classes)
+    return _number_text(label, store.spec)
+
+
+def _number_text(label: Any, spec: StoreSpec | None) -> str:
+    values = np.atleast_1d(label if spec is None else restore_labels(spec, label))
+    text = ", ".join(f"{v:.6g}" for v in values[:4]) + (", …" if len(values) > 4 else "")
+    return text if len(values) == 1 else f"({text})"
+
+
+def asked_words(parameters: Mapping[str, Any]) -> str:
+    """Return a result's metric and label map in words."""
+    norm = f"-{parameters['norm']}" if "norm" in parameters else ""
+    bound = f", ‖y‖∞ ≤ {parameters['bound']:g}" if parameters.get("bound") else ""
+    return f"{parameters['metric']}, {parameters['labels']}{norm} labels{bound}"
+
+
+# -- HTML ------------------------------------------------------------------------------------
+
+
+def scores_card(scores: Any) -> str:
+    """Return what scores show in a notebook: the plan before, what came out after."""
+    parameters = scores.spec.parameters() if scores.spec else scores.result.parameters
+    state = "not computed yet" if scores.run else "computed"
+    samples = f"{display.counted(scores.rows, 'sample')} in {', '.join(scores.groups)}"
+    title = f"Robustness of {scores.name}"
+    subtitle = " · ".join((samples, asked_words(parameters), state))
+    parts = _planned(scores) if scores.run else _found(scores)
+    return display.card(title, subtitle, *parts)
+
+
+def _planned(scores: Any) -> Iterator[display.Html | str]:
+    if scores.plan is not None:
+        yield display.facts(scores.plan.described())
+    if scores.store is None:
+        yield display.code("Nothing runs until it is asked for: ", "scores.compute()")
+    else:
+        yield display.code("Nothing runs until it is asked for: ", "scores.write()",
+                           " computes and keeps the results in the store")  # fmt: skip
+    client = current_client()
+    if client is not None:
+        yield display.link("Dashboard", client.dashboard_link)
+
+
+def _found(scores: Any) -> Iterator[display.Html | str]:
+    if scores.rows > MOST_ROWS:
+        yield f"{scores.rows:,} rows are too many to read for a glance; least_robust(scores, k)"
+        return
+    found = Overview.of(scores)
+    low, high = float(found.robustness.min()), float(found.robustness.max())
+    edges = display.round_edges(low, high, display.BINS)
+    counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in found.by_group.items()}
+    yield display.histograms(counts, edges)
+    yield display.table(("R in", "samples", "least", "median", "largest"), found.group_rows())
+    line = found.contradiction_line()
+    if line:
+        yield display.warning(line)
+    yield display.caption("Least robust samples and their witnesses")
+    yield display.table(*least_table(least_facts(scores, found, FIRST // 2)))
+    if scores.result is not None:
+        facts = scores.result.facts
+        took = display.clock(float(facts.get("seconds", 0)))
+        yield f"Computed {display.moment(facts.get('date'))} in {took}; {scores.result.name}"
+
+
+def subset_card(subset: Any) -> str:
+    """Return what a subset shows in a notebook: how its R lies in that of all samples."""
+    scores, size = subset.scores, display.counted(subset.size, "sample")
+    if scores is None or scores.run or scores.rows > MOST_ROWS:
+        lazy = "" if isinstance(subset.indices, np.ndarray) else ", row numbers not computed yet"
+        return display.card(subset.name, size + lazy)
+    rows, robustness, split = map(
+        np.asarray,
+        compute(subset.indices, scores.robustness, scores.split, scheduler="threads"),
+    )
+    picked = robustness[rows]
+    there = robustness[np.isin(split, np.unique(split[rows]))]  # of the groups that it is from
+    edges = display.round_edges(float(there.min()), float(there.max()), display.BINS)
+    counts = {f"R in {subset.name}": np.histogram(picked, edges)[0]}
+    least, largest = float(picked.min()), float(picked.max())
+    return display.card(
+        subset.name,
+        f"{size} of {len(there):,}, R from {least:.4f} to {largest:.4f}",
+        display.histograms(counts, edges, before=np.histogram(there, edges)[0]),
+        f"The line is all of {scores.name}'s {', '.join(_groups_in(scores, split[rows]))}.",
+    )
+
+
+def _groups_in(scores: Any, codes: NDArray[np.int16]) -> list[str]:
+    return [scores.groups[code] for code in np.unique(codes)]
+
+
+def least_table(
+    facts: list[dict[str, Any]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[int, ...]]:
+    """Return head, rows and the columns of text of a table of the least robust samples."""
+    head = ("row", "group", "label", "R", "Q", "reach", "witness", "its label")
+    rows: list[tuple[str, ...]] = [
+        (str(f["row"]), f["group"], f["label"], f"{f['robustness']:.4f}",
+         finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f["witness"]),
+         f["witness_label"])
+        for f in facts
+    ]  # fmt: skip
+    return head, rows, (1, 2, 7)

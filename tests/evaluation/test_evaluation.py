@@ -1,0 +1,697 @@
+"""Evaluations: lazy, checked at once, repeatable to the digit, resumed step by step."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from helpers import TESTS
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, Ridge
+
+import dskrobust as dr
+from dskrobust.errors import (
+    ClusterError,
+    IncompleteEvaluationWarning,
+    InvalidOptionError,
+    OverlapWarning,
+    StaleResultsError,
+)
+from dskrobust.evaluation import measures, rows
+from dskrobust.evaluation.models import boosting, estimators
+from dskrobust.evaluation.models.base import model_class
+from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
+from dskrobust.store import find_evaluations
+
+FOREST = dr.Model("forest", {"trees": [1, 3]})
+TRAIN = {"x": "train", "x_L": "train:L80", "x_M": "train:M80"}
+TEST = {"t": "test", "t_L": "test:L20"}
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A store with results, to be copied."""
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(200, 5))
+    y = np.round(100 + 30 * X[:, 0] + 10 * rng.normal(size=200))
+    split = np.where(np.arange(200) % 4 == 0, "test", "train")
+    folder = tmp_path_factory.mktemp("scored")
+    store = dr.create_store(
+        str(folder / "s.zarr"), X, y, split, spec=dr.StoreSpec("shares", "real")
+    )
+    dr.sample_robustness(store).write()
+    return store.url
+
+
+@pytest.fixture
+def url(scored, tmp_path):
+    shutil.copytree(scored, tmp_path / "s.zarr")
+    return str(tmp_path / "s.zarr")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The first digits, without results."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    url = str(tmp_path_factory.mktemp("digits") / "d.zarr")
+    split = np.where(np.arange(300) < 200, "train", "test")
+    spec = dr.StoreSpec("digits", "categorical", scale=1 / 16)
+    return dr.create_store(url, X[:300], y[:300], split, spec=spec)
+
+
+def make(url, *models, **given):
+    given = {"train": TRAIN, "test": TEST, "trials": 2, "threshold": 100, **given}
+    return dr.evaluate(url, models=models or [FOREST], **given)
+
+
+def records(url):
+    """Return the files of finished steps and when they were written."""
+    found = Path(url).glob("evaluations/*/steps/*/c/*")
+    return {f.parts[-3]: f.stat().st_mtime_ns for f in found}
+
+
+# -- laziness and the table --------------------------------------------------------------------
+
+
+def test_nothing_is_done_until_asked(url, raise_if_dask_computes):
+    before = sorted(Path(url).rglob("*"))
+    with raise_if_dask_computes():
+        found = make(url)
+        assert "0 of 12 steps finished" in repr(found)
+        assert "0 of 12 steps finished" in found._repr_html_()
+        assert "compute()" in found._repr_html_()
+    assert sorted(Path(url).rglob("*")) == before
+    assert not found.is_computed
+
+
+def test_the_table_is_tidy(url):
+    table = make(url).table
+    assert list(table) == ["train", "test", "model", "trees", "trial", "seed", "loss", "acc"]
+    assert len(table) == 3 * 2 * 2 * 2
+    assert table["trees"].dtype.kind == table["trial"].dtype.kind == "i"
+    assert table[["train", "trees", "trial", "test"]].values.tolist() == [
+        [x, trees, trial, t] for x in TRAIN for trees in (1, 3) for trial in (1, 2) for t in TEST
+    ]
+    assert (table["loss"] <= 1).all()
+    assert table["acc"].between(0, 1).all()
+
+
+def test_models_have_their_own_columns(url):
+    table = make(url, FOREST, dr.Model("sklearn.linear_model.Ridge", {"alpha": [1.0]})).table
+    assert list(table)[3:5] == ["trees", "alpha"]
+    forest = table[table["model"] == "forest"]
+    assert forest["alpha"].isna().all()
+    assert [type(v) for v in forest["trees"]] == [int] * len(forest)
+
+
+def test_matrices(url):
+    found = make(url, FOREST, dr.Model("sklearn.linear_model.Ridge", name="ridge"))
+    on_t = found.matrix("forest")
+    assert on_t.best == "t"
+    assert on_t.sweep == "trees"
+    assert on_t.loss_high
+    assert found.matrix("ridge").sweep is None
+    assert found.matrix("forest", best="each").best == "each"
+    assert len(found.matrices()) == 2
+    assert "computed" in repr(found)
+    assert found._repr_html_().count("<table") == 2
+    with pytest.raises(InvalidOptionError, match="several models"):
+        found.matrix()
+
+
+def test_side_by_side_by_criterion(url):
+    grid = {"trees": [1, 2], "criterion": ["squared_error", "absolute_error"]}
+    (both,) = make(url, dr.Model("forest", grid), trials=1).matrices()
+    assert [m.parameters["criterion"] for m in both.matrices] == grid["criterion"]
+
+
+def test_hyper_parameters_may_be_none(url):
+    deep = dr.Model("forest", {"trees": [1, 2], "max_depth": [None]})
+    tree = dr.Model("sklearn.tree.DecisionTreeRegressor", {"max_depth": [None]}, name="tree")
+    forest, single = make(url, deep, tree, trials=1).matrices()
+    assert forest.parameters == {"max_depth": None}
+    assert single.sweep == "max_depth"
+    assert "max_depth = None" in str(forest)
+
+
+def test_settings_that_fail_are_left_out(digits):
+    grid = {"C": [1.0, 2.0], "penalty": ["l1", "l2"]}  # its solver has no l1
+    model = dr.Model("sklearn.linear_model.LogisticRegression", grid, {"max_iter": 9}, name="lr")
+    found = dr.evaluate(digits, train={"x": "train"}, test={"t": "test"}, models=[model], trials=1)
+    with pytest.warns(IncompleteEvaluationWarning, match="2 of 4 steps failed"):
+        found.compute()
+    (matrix,) = found.matrices()
+    assert matrix.parameters == {"penalty": "l2"}
+    assert "penalty = l2" in found._repr_html_()
+    assert repr(found.failures[0]).startswith("<Failure of lr on x (C=1.0, penalty=l1), trial 1: ")
+
+
+# -- selections --------------------------------------------------------------------------------
+
+
+def test_texts_subsets_and_rows_are_the_same(url):
+    store = dr.open_store(url)
+    scores = dr.sample_robustness(store)
+    least = dr.least_robust(scores, 80, "train")  # lazy
+    texts = make(url).table
+    given = {
+        "x": np.flatnonzero(store.split == "train"),
+        "x_L": least,
+        "x_M": dr.most_robust(scores, 80, "train").compute(),
+    }
+    assert make(url, train=given).table.equals(texts)
+    shuffled = {**given, "x": np.random.default_rng(0).permutation(given["x"])}
+    assert make(url, train=shuffled).table.equals(texts)
+
+
+def test_whole_groups_need_no_results(digits):
+    found = dr.evaluate(digits, train={"x": "train"}, test={"t": "all"}, models=[FOREST], trials=1)
+    assert found.problem.test == {"t": 300}
+    with pytest.raises(StaleResultsError, match="has no results yet; run `dskrobust compute"):
+        dr.evaluate(digits, train={"x": "train:L9"}, test={"t": "test"}, models=[FOREST])
+
+
+def test_another_metrics_robustness_selects(url):
+    with pytest.raises(StaleResultsError, match="has no results for the metric cityblock"):
+        make(url, metric="cityblock")
+    dr.sample_robustness(url, metric="cityblock").write()
+    other, own = make(url, metric="cityblock"), make(url, metric="euclidean")
+    shared = {j.name for j in other.jobs} & {j.name for j in own.jobs}
+    assert shared == {j.name for j in own.jobs if j.train[0][0] == "x"}
+    store = dr.open_store(url)
+    least = np.sort(dr.least_robust(dr.sample_robustness(url, metric="cityblock"), 80, "train"))
+    by_rows = make(store, train={"x_L": least}).table
+    table = other.table
+    assert by_rows["loss"].tolist() == table[table["train"] == "x_L"]["loss"].tolist()
+
+
+def test_tests_on_training_samples_are_warned_of_once(url):
+    found = make(url, train={"x": "train", "all": "all"}, test={"t": "test", "h": "train:L40"})
+    with pytest.warns(OverlapWarning) as caught:
+        found.compute()
+    (told,) = (str(warning.message) for warning in caught)
+    assert told.startswith("100% of the samples of h are in x too: LOSS and ACC on samples that")
+    assert "\n" not in told
+    make(url).compute()  # without a word
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"train": {"x": "trian"}}, "training subset 'x': there is no group 'trian'"),
+        ({"test": {"t": "test:L51"}}, "test subset 't': cannot choose 51 of the 50 samples in te"),
+        ({"test": {"t": "test:X5"}}, "test subset 't': 'test:X5': 'X5' is no selection"),
+        ({"train": {"x": [3, 200]}}, "there is no row 200; rows go from 0 to 199"),
+        ({"train": {"x": [3, -1]}}, "there is no row -1; rows go from 0 to 199"),
+        ({"train": {"x": [3, 4, 3]}}, "row 3 is there twice"),
+        ({"threshold": 1400}, "the threshold 1400 is out of range: labels go from"),
+        ({"threshold": -1400}, "the threshold -1400 is out of range: labels go from"),
+        ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from knn, forest"),
+        ({"models": [dr.Model("sklearn.svm.SVR", {"D": [1]})]}, "hyper-parameter 'D' is unknown;"),
+        ({"models": [dr.Model("sklearn.svm.SVR", {"C": [-1.0]})]}, "The 'C' parameter of SVR mus"),
+        ({"models": [dr.Model("sklearn.svm.SVC")]}, "real labels need a regressor, sklearn.svm.S"),
+        ({"models": [dr.Model("sklearn.svm.No")]}, "'sklearn.svm.No' cannot be imported"),
+        ({"models": [dr.Model("no.module.No")]}, "'no.module.No' cannot be imported"),
+        ({"models": [dr.Model("odd_estimators.NoEstimator")]}, "is no scikit-learn estimator"),
+        ({"models": [dr.Model("sklearn.svm.SVR", options={"a": 1})]}, "option 'a' is unknown; it"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(url, given, message):
+    before = sorted(Path(url).rglob("*"))
+    with pytest.raises(InvalidOptionError) as caught:
+        dr.evaluate(
+            url, **{"train": TRAIN, "test": TEST, "models": [FOREST], "threshold": 100, **given}
+        )
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(Path(url).rglob("*")) == before
+
+
+def test_thresholds_are_for_real_labels(digits):
+    with pytest.raises(InvalidOptionError, match="a threshold is for real labels"):
+        make(digits.url, train={"x": "train"}, test={"t": "test"}, threshold=3)
+
+
+def test_vector_labels_are_refused(tmp_path):
+    y = np.arange(20.0).reshape(10, 2)
+    store = dr.create_store(str(tmp_path / "v.zarr"), y, y, spec=dr.StoreSpec("v", "vector"))
+    with pytest.raises(InvalidOptionError, match="has vector labels"):
+        dr.evaluate(store, train={"x": "all"}, test={"t": "all"}, models=[FOREST])
+
+
+def test_either_an_experiment_or_its_parts(url):
+    with pytest.raises(InvalidOptionError, match="needs an experiment, or train, test and models"):
+        dr.evaluate(url, train=TRAIN)
+    with pytest.raises(InvalidOptionError, match="not both"):
+        dr.evaluate(url, make(url).experiment, seed=3)
+
+
+# -- thresholds --------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::dskrobust.errors.OverlapWarning")
+def test_a_label_at_the_threshold_is_popular_whatever_its_scale(tmp_path):
+    """Labels were scaled to [0, 1]; their threshold, 1,400 shares, is not a round number there."""
+    shares = np.repeat([1.0, 1399.0, 1400.0, 1401.0, 843_300.0], 4)
+    low, high = 1.0, 843_300.0
+    scaling = {"labels": {"min": low, "max": high}}
+    spec = dr.StoreSpec("news", "real", scaling=scaling)
+    # as scikit-learn's MinMaxScaler does it: the last bit is another than ours
+    y = np.clip(shares * (1 / (high - low)) + (0 - low * (1 / (high - low))), 0, 1)
+    store = dr.create_store(str(tmp_path / "n.zarr"), shares[:, None], y, spec=spec)
+    tree = dr.Model("sklearn.tree.DecisionTreeRegressor")
+    found = dr.evaluate(
+        store,
+        train={"x": "all"},
+        test={"t": "all", "at": np.flatnonzero(shares == 1400)},
+        models=[tree, dr.Model("odd_estimators.Mean", name="mean")],
+        threshold=1400,
+        trials=1,
+    )
+    table = found.table.set_index(["model", "test"])
+    assert table.loc[(tree.kind, "t"), "acc"] == 1
+    assert table.loc[("mean", "t"), "acc"] == 0.6  # the mean is popular, three of five are
+    assert table.loc[("mean", "at"), "acc"] == 1
+
+
+def test_the_median_is_the_threshold_where_none_is_given(url):
+    y = dr.open_store(url).labels[:]
+    model = dr.Model("sklearn.linear_model.Ridge")
+    assert make(url, model, threshold=None).table["acc"].tolist() == (
+        make(url, model, threshold=float(np.median(y))).table["acc"].tolist()
+    )
+
+
+# -- rows --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A store of three segments, and what it holds."""
+    X, y = np.arange(120, dtype=np.uint8).reshape(40, 3), np.arange(40)
+    split = np.zeros(40, np.int16)
+    url = str(tmp_path_factory.mktemp("pieces") / "p.zarr")
+    store = dr.create_store(url, X[:9], y[:9], spec=dr.StoreSpec("p", "categorical", scale=0.1))
+    for a, b in ((9, 10), (10, 40)):
+        store = dr.append_rows(store, [dr.store.Block(X[a:b], y[a:b], split[a:b])])
+    return store, X * 0.1, y
+
+
+@given(picked=st.sets(st.integers(0, 39)), dtype=st.sampled_from(["float32", "float64"]))
+def test_rows_are_read_in_blocks(pieces, picked, dtype):
+    store, X, y = pieces
+    asked = np.array(sorted(picked), np.int64)
+    found = np.full((len(asked), 3), np.nan, dtype)
+    for part, values in feature_blocks(store, asked, dtype):
+        assert values.dtype == dtype
+        found[part] = values
+    np.testing.assert_array_equal(found, X[asked].astype(dtype))
+    np.testing.assert_array_equal(read_labels(store, asked), y[asked])
+
+
+def test_training_data_is_read_once(url, monkeypatch):
+    seen = []
+
+    def count(records, subset, dtype):
+        seen.append(subset)
+        return read_rows(records, subset, dtype)
+
+    monkeypatch.setattr(rows, "read_rows", count)
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+    ) as client:
+        make(url, dr.Model("sklearn.tree.DecisionTreeRegressor"), trials=6, client=client).compute()
+    assert 3 <= len(seen) <= 5  # two threads change from one subset to the next
+    assert len(set(seen)) == 3
+    assert rows.training_data._kept is None  # nothing is held once a run is over
+
+
+# -- estimators --------------------------------------------------------------------------------
+
+
+def test_any_regressor_equals_scikit_learns(url):
+    store = dr.open_store(url)
+    X, y = store.features[:], store.labels[:]
+    train, test = (np.flatnonzero(store.split == name) for name in ("train", "test"))
+    model = dr.Model("sklearn.linear_model.Ridge", {"alpha": [0.5, 5.0]}, {"tol": 1e-5})
+    table = make(url, model, train={"x": "train"}, test={"t": "test"}).table
+    for row in table.to_dict("records"):
+        values = Ridge(alpha=row["alpha"], tol=1e-5, random_state=0).fit(X[train], y[train])
+        loss = measures.regression_loss(y[test], values.predict(X[test]))
+        assert row["loss"] == pytest.approx(loss, rel=1e-12)
+
+
+def test_any_classifier_equals_scikit_learns(digits):
+    X, y = digits.features[:] / 16, digits.labels[:]
+    model = dr.Model(
+        "sklearn.linear_model.LogisticRegression", {"C": [0.1]}, {"max_iter": 20}, name="lr"
+    )
+    table = make(
+        digits.url, model, train={"x": "train"}, test={"t": "test"}, threshold=None, trials=1
+    ).table
+    with warnings.catch_warnings(action="ignore"):
+        by_hand = LogisticRegression(C=0.1, max_iter=20).fit(X[:200], y[:200])
+    assert table["acc"][0] == by_hand.score(X[200:], y[200:])
+    p = by_hand.predict_proba(X[200:])
+    assert table["loss"][0] == pytest.approx(measures.cross_entropy(y[200:], p), rel=1e-9)
+
+
+def test_what_is_not_random_is_tried_once(url):
+    lasting = dr.Model("sklearn.neighbors.KNeighborsRegressor", {"n_neighbors": [3]})
+    assert len(make(url, lasting, trials=5).jobs) == 3
+    tree = dr.Model("sklearn.tree.DecisionTreeRegressor", name="tree")
+    fixed = dr.Model(tree.kind, parameters={"random_state": 3}, name="fixed")
+    found = make(url, tree, fixed, trials=5)
+    assert [job.model.name for job in found.jobs].count("tree") == 15
+    assert [job.model.name for job in found.jobs].count("fixed") == 3
+
+
+def test_the_parts_of_an_estimator_have_seeds_of_their_own(url, tmp_path):
+    shutil.copytree(url, tmp_path / "other.zarr")
+    tree = dr.Model("odd_estimators.scaled_tree", name="tree")
+    table = make(url, tree, trials=3).table
+    assert len(table) == 3 * 3 * 2
+    assert table["loss"].nunique() == 18
+    assert make(str(tmp_path / "other.zarr"), tree, trials=3).table.equals(table)
+    fixed = dr.Model(tree.kind, {}, {"decisiontreeregressor__random_state": 3}, name="fixed")
+    assert len(make(url, fixed, trials=3).jobs) == 3
+    bagged = model_class("sklearn.ensemble.BaggingRegressor")(
+        dr.Model("sklearn.ensemble.BaggingRegressor")
+    )
+    assert bagged._seeds(bagged.make({}), (), 5) == {"random_state": 5}
+
+
+def test_warnings_are_back_once_the_last_thread_is_out(recwarn):
+    quiet = estimators._Quiet()
+    quiet.__enter__()
+    quiet.__enter__()
+    quiet.__exit__()  # of the thread that came first
+    warnings.warn("unheard", UserWarning, stacklevel=1)
+    quiet.__exit__()
+    warnings.warn("heard", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in recwarn] == ["heard"]
+
+
+def test_a_classifier_without_probabilities_has_no_loss(digits):
+    model = dr.Model("sklearn.linear_model.RidgeClassifier", name="ridge")
+    found = make(
+        digits.url, model, train={"x": "train"}, test={"t": "test"}, threshold=None, trials=1
+    )
+    assert found.table["loss"].isna().all()
+    assert found.table["acc"][0] > 0.8
+    assert "–" in str(found.matrix())
+
+
+# -- xgboost -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", ["real", "classes"])
+def test_fewer_rounds_are_read_off_the_most(url, digits, store):
+    pytest.importorskip("xgboost")
+    where = {"train": {"x": "train"}, "test": {"t": "test"}, "trials": 1}
+    given = {**where, "threshold": 100} if store == "real" else {**where, "threshold": None}
+    address = url if store == "real" else digits.url
+    together = make(address, dr.Model("xgboost", {"rounds": [1, 4]}), **given)
+    assert len(together.jobs) == 1
+    for rounds in (1, 4):
+        alone = make(address, dr.Model("xgboost", {"rounds": [rounds]}), seed=1, **given)
+        wanted = together.table[together.table["rounds"] == rounds]
+        assert alone.table[["loss", "acc"]].values.tolist() == (
+            wanted[["loss", "acc"]].values.tolist()
+        )
+    assert together.table["acc"].iloc[1] > 0.6
+
+
+def test_forests_of_xgboost(url):
+    pytest.importorskip("xgboost")
+    grid = {"trees": [3], "criterion": ["squared_error", "absolute_error"]}
+    found = make(url, dr.Model("xgboost-forest", grid), train={"x": "train"})
+    assert len(found.table) == 2 * 2 * 2
+    assert found.table["loss"].between(-1, 1).all()
+    assert found.table["loss"].nunique() == 8  # trials and criteria differ
+
+
+def test_xgboost_trains_on_several_workers(url, monkeypatch, client):
+    pytest.importorskip("xgboost")
+    model = dr.Model("xgboost", {"rounds": [5]})
+    one = make(url, model, client=client).table
+    monkeypatch.setattr(boosting, "PART_BYTES", 4 * 5 * 40)  # 40 rows
+    parts = make(url, model, client=client, seed=1).table  # nothing is sampled: the seed is nothing
+    np.testing.assert_allclose(parts["loss"], one["loss"], atol=0.05)
+    np.testing.assert_allclose(parts["acc"], one["acc"], atol=0.1)
+
+
+def test_xgboost_is_an_extra(url, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(
+        InvalidOptionError, match=r"xgboost is not installed; .*dskrobust\[forest\]"
+    ):
+        make(url, dr.Model("xgboost"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"grid": {"rounds": [0]}}, "rounds must be a whole number from 1 on, not 0"),
+        ({"grid": {"criterion": ["mae"]}}, "criterion 'mae' is unknown; choose squared_error or"),
+        ({"parameters": {"booster": "train"}}, "Unknown gbm type train"),
+        ({"parameters": {"max_dept": 3}}, "hyper-parameter 'max_dept' is unknown; did you mean 'm"),
+    ],
+)
+def test_what_xgboost_has_not(url, model, message):
+    pytest.importorskip("xgboost")
+    with pytest.raises(InvalidOptionError, match="model xgboost: ") as caught:
+        make(url, dr.Model("xgboost", **model))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# -- records -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_only_what_is_missing(url):
+    first = make(url).compute()
+    before = records(url)
+    assert len(before) == 12
+    seen = []
+    again = make(url).compute(tell=lambda job, record, found: seen.append(found))
+    assert again.table.equals(first.table)
+    assert seen == [True] * 12
+    assert records(url) == before
+    gone = sorted(before)[3]
+    shutil.rmtree(next(Path(url).glob(f"evaluations/*/steps/{gone}")))
+    assert make(url).finished() == 11
+    assert make(url).table.equals(first.table)
+    after = records(url)
+    assert {name for name in after if after[name] != before[name]} == {gone}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "chunk missing", "metadata"])
+def test_a_damaged_record_is_made_again(url, damage):
+    first = make(url).table
+    before = records(url)
+    step = next(Path(url).glob("evaluations/*/steps/*"))
+    file = step / "zarr.json" if damage == "metadata" else step / "c" / "0"
+    good = file.read_bytes()
+    if damage == "flipped":
+        file.write_bytes(good[:30] + bytes([good[30] ^ 4]) + good[31:])
+    elif damage == "chunk missing":
+        file.unlink()
+    else:
+        file.write_bytes(good[: len(good) // 2])
+    assert make(url).table.equals(first)
+    after = records(url)
+    assert {name for name in after if after[name] != before.get(name)} == {step.name}
+
+
+def test_a_larger_experiment_keeps_what_is_done(url):
+    make(url).compute()
+    before = records(url)
+    ridge = dr.Model("sklearn.linear_model.Ridge")
+    larger = make(url, FOREST, ridge, trials=3, train={**TRAIN, "x_L9": "train:L90"})
+    assert larger.finished() == 12
+    larger.compute()
+    after = records(url)
+    assert before.items() <= after.items()
+    assert len(after) == 4 * 2 * 3 + 4 * 3
+    for change in ({"seed": 1}, {"threshold": 101}, {"test": {"t": "test"}}):
+        assert make(url, **change).finished() == 0
+
+
+def test_appended_rows_make_new_records(url):
+    make(url).compute()
+    block = dr.store.Block(np.ones((2, 5)), np.array([7.0, 9.0]), np.ones(2, np.int16))
+    dr.append_rows(dr.open_store(url), [block])
+    found = make(url, train={"x": "train"}, test={"t": "test"})
+    assert found.problem.train == {"x": 152}
+    assert found.finished() == 0
+    assert find_evaluations(dr.open_store(url)) == []
+
+
+def test_provenance(url):
+    found = make(url).compute()
+    (kept,) = find_evaluations(dr.open_store(url))
+    facts = kept.facts()
+    assert facts["segments"] == [digest for _, digest in dr.open_store(url).segments]
+    assert facts["experiment"]["train"] == TRAIN
+    assert {"dskrobust", "numpy", "scikit-learn", "python"} <= set(facts["versions"])
+    job = found.jobs[0]
+    record = kept.load(job.name)
+    assert record["facts"]["seed"] == job.seed
+    assert {"seconds", "date", "versions", "trial"} <= set(record["facts"])
+    found = kept.rows(dict(job.train)["x"])
+    np.testing.assert_array_equal(found, np.flatnonzero(dr.open_store(url).split == "train"))
+
+
+def test_two_runs_at_once_keep_each_others_rows(url):
+    kept = make(url).records
+    rows = np.arange(7)
+    kept.save_rows("some", rows)
+    folder = Path(url) / kept.path / "rows" / "some"
+    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+    kept.save_rows("some", rows)
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+    chunk = folder / "c" / "0"
+    chunk.unlink()  # the other run has not written it yet
+    kept.save_rows("some", rows)
+    assert {f for f in before if f.stat().st_mtime_ns != before[f]} == {chunk}
+    (folder / "zarr.json").write_text("{")
+    kept.save_rows("some", rows)
+    np.testing.assert_array_equal(kept.rows("some"), rows)
+
+
+def test_rows_that_come_up_meanwhile_are_not_taken_away(url, monkeypatch):
+    kept = make(url).records
+    kept.save_rows("some", np.arange(7))
+    marker = Path(url) / kept.path / "rows" / "some" / "marker"
+    marker.touch()
+    read, early = type(kept)._read, iter([True])
+    monkeypatch.setattr(
+        type(kept), "_read", lambda self, name: None if next(early, False) else read(self, name)
+    )
+    kept.save_rows("some", np.arange(7))
+    assert next(early, None) is None  # it was not there when first looked for
+    assert marker.exists()
+    np.testing.assert_array_equal(kept.rows("some"), np.arange(7))
+
+
+# -- workers -----------------------------------------------------------------------------------
+
+
+def test_tables_do_not_depend_on_the_workers(url, tmp_path, client):
+    shutil.copytree(url, tmp_path / "other.zarr")
+    models = FOREST, dr.Model("sklearn.tree.DecisionTreeRegressor", {"max_depth": [2, 3]})
+    two = make(url, *models, client=client).table
+    with LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster, Client(cluster, set_as_default=False) as single:  # fmt: skip
+        one = make(str(tmp_path / "other.zarr"), *models, client=single).table
+    assert one.equals(two)
+
+
+def test_a_failure_costs_its_step_only(url):
+    model = dr.Model("odd_estimators.Mean", {"fail": [False, True]}, {"random_state": 1})
+    found = make(url, model)
+    with pytest.warns(IncompleteEvaluationWarning, match=r"3 of 6 steps failed, the first was odd"):
+        found.compute()
+    (first, *_) = found.failures
+    assert str(first) == (
+        "odd_estimators.Mean on x (fail=True), trial 1: ArithmeticError: it does not add up"
+    )
+    assert found.table["fail"].tolist() == [False] * 6
+    assert "3 failed" in repr(found)
+    assert len(found.matrices()) == 1
+    seen = []
+    make(url, model).compute(tell=lambda job, record, known: seen.append(known))
+    assert seen.count(False) == 3  # the failed ones are tried again
+
+
+def test_a_killed_worker_costs_nothing(url, tmp_path):
+    flag = tmp_path / "killed"
+    model = dr.Model("odd_estimators.Mean", {"random_state": [1, 2, 3]}, {"flag": str(flag)})
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(tmp_path / "workers"),
+        silence_logs=50,
+    ) as cluster, Client(cluster) as client:  # fmt: skip
+        found = make(url, model, client=client).compute()
+    assert flag.exists()
+    assert found.failures == []
+    assert len(records(url)) == 9
+    assert len(found.table) == 18
+
+
+def test_a_killed_run_goes_on(url, tmp_path):
+    """One of four steps kills the run; what was finished before stays."""
+    flag = tmp_path / "killed"
+    script = f"""
+        import dskrobust as dr
+        if __name__ == "__main__":
+            model = dr.Model(
+                "odd_estimators.Mean", {{"flag": ["", {str(flag)!r}]}}, {{"random_state": 1}}
+            )
+            dr.evaluate(
+                {url!r}, train={{"x": "train", "x_L": "train:L80"}}, test={{"t": "test"}},
+                models=[model], threshold=100, trials=1,
+            ).compute()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    run = subprocess.run(command, capture_output=True, timeout=120, cwd=TESTS, text=True)
+    assert run.returncode == -9, run.stderr
+    assert flag.exists()
+    before = records(url)
+    assert len(before) < 4
+    again = subprocess.run(command, capture_output=True, timeout=120, cwd=TESTS, text=True)
+    assert again.returncode == 0, again.stderr
+    after = records(url)
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def test_relative_addresses_hold_on_workers_elsewhere(url, monkeypatch, client):
+    monkeypatch.chdir(Path(url).parent)
+    found = make("s.zarr", client=client).compute()
+    assert found.failures == []
+    assert found.store.url == "s.zarr"
+    assert found.records.address.url == url
+
+
+def test_workers_that_see_another_store_are_told_of(url, client, tmp_path):
+    found = make(url, client=client)
+    assert found.finished() == 0
+    block = dr.store.Block(np.ones((2, 5)), np.array([7.0, 9.0]), np.ones(2, np.int16))
+    other = dr.create_store(str(tmp_path / "o.zarr"), block.features, block.labels)
+    shutil.rmtree(url)
+    shutil.copytree(other.url, url)
+    with pytest.raises(ClusterError, match=r"worker \S+ cannot use the store .*s\.zarr: "):
+        found.compute()
+
+
+def test_failures_in_this_process_leave_no_traceback(url):
+    script = f"""
+        import dskrobust as dr
+        import warnings
+        warnings.simplefilter("ignore")
+        model = dr.Model("odd_estimators.Mean", {{"fail": [True]}})
+        found = dr.evaluate(
+            {url!r}, train={{"x": "train"}}, test={{"t": "test"}}, models=[model], trials=1
+        ).compute()
+        print(found.failures)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True, timeout=120, cwd=TESTS, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.startswith("[<Failure of odd_estimators.Mean on x (fail=True), trial 1: Ar")
+    assert run.stderr == ""

@@ -1,0 +1,29 @@
+"""Where things lie, and what several tests do alike."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def load_script(name: str) -> ModuleType:
+    """Return a script of the repository, such as "benchmarks/pairs", as a module of its own name.
+
+    Its folder comes first in the module search path, as when the script is run; workers that are
+    started later find it there too.
+    """
+    path = ROOT / "scripts" / f"{name}.py"
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if path.stem in sys.modules and sys.modules[path.stem].__spec__.origin == str(path):
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look up what their annotations mean
+    spec.loader.exec_module(module)
+    return module
