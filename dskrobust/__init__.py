@@ -21,7 +21,7 @@ _WHERE = {
     "Metric": "metrics",
     "Minkowski": "metrics",
     "Model": "evaluation",
-    "Options": "robustness",
+    "RunOptions": "robustness",
     "Plan": "engine.plan",
     "Resources": "engine.plan",
     "RobustnessSampler": "sampler",
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     )
     from .neighbours import nearest_neighbours
     from .report import write_report
-    from .robustness import Options, plan_store, sample_robustness
+    from .robustness import RunOptions, plan_store, sample_robustness
     from .sampler import RobustnessSampler
     from .scores import Scores
     from .show.live import live
@@ -92,7 +92,7 @@ __all__ = [
     "Metric",
     "Minkowski",
     "Model",
-    "Options",
+    "RunOptions",
     "Plan",
     "Resources",
     "RobustnessSampler",

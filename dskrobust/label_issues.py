@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InvalidOptionError
 from .labels import LabelMap, label_names
 from .metrics import Metric
-from .robustness import Options, sample_robustness, score_arrays, score_store
+from .robustness import RunOptions, sample_robustness, score_arrays, score_store
 from .scores import Scores
 from .store import Store, open_store
 
@@ -35,7 +35,7 @@ def find_label_issues(
     scale: float = 1.0,
     threshold: float = THRESHOLD,
     count: int | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> pd.DataFrame:
     """Return the samples by how badly their labels fit their surroundings, the worst first.
 
@@ -211,7 +211,7 @@ def label_quality(
     *,
     metric: str | Metric | Callable[..., float] = "euclidean",
     scale: float = 1.0,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> LabelQuality:
     """Compare every sample's nearest neighbours of the same and of another label.
 
@@ -226,7 +226,7 @@ def label_quality(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
-    options = options or Options()
+    options = options or RunOptions()
     if isinstance(data, Scores):
         if y is not None or split is not None:
             raise InvalidOptionError("scores have their own labels and split; give them alone")
@@ -243,7 +243,7 @@ def label_quality(
     )
 
 
-def _of_scores(scores: Scores, options: Options) -> LabelQuality:
+def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     """Add the nearest samples of the same label to scores."""
     if scores.spec is None:
         raise InvalidOptionError(

@@ -29,7 +29,7 @@ from .errors import InvalidOptionError
 from .kernels import NOBODY
 from .labels import LabelMap
 from .metrics import Metric
-from .robustness import Options, make_workload, pair_spec
+from .robustness import RunOptions, make_workload, pair_spec
 from .store import Store, TileMemo, open_store
 
 LISTS_SHARE = 4  # lists may take this part of a worker's usable memory
@@ -103,7 +103,7 @@ def nearest_neighbours(
     k: int = 1,
     *,
     metric: str | Metric | Callable[..., float] = "euclidean",
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> NearestNeighbours:
     """Search the k nearest rows of some rows of a store; nothing is computed yet.
 
@@ -120,7 +120,7 @@ def nearest_neighbours(
     k : int
         At most the size of the smallest subset.
     metric : str, Metric or callable
-    options : Options, optional
+    options : RunOptions, optional
 
     Raises
     ------
@@ -128,7 +128,7 @@ def nearest_neighbours(
         For row numbers that the store does not have, or a k larger than a subset.
     MemoryPlanError
     """
-    store, options = open_store(data), options or Options()
+    store, options = open_store(data), options or RunOptions()
     wanted = _rows_of(store, "queries", queries)
     subsets = {name: _rows_of(store, name, rows) for name, rows in references.items()}
     if not subsets:
@@ -211,7 +211,7 @@ def _plan(
     spec: PairSpec,
     codes: tuple[NDArray[np.int16], NDArray[np.int16]],
     lists: tuple[int, int],
-    options: Options,
+    options: RunOptions,
 ) -> Plan:
     """Plan tiles of (queries, references), so that lists of (parts, k) take little memory."""
     resources = options.resources or _bounded(found_resources())

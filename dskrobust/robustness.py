@@ -27,7 +27,7 @@ from .store import Store, matching, open_store
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How `sample_robustness` runs; none of these changes a result.
 
     Attributes
@@ -55,7 +55,7 @@ def sample_robustness(
     metric: str | Metric | Callable[..., float] = "euclidean",
     labels: str | LabelMap | None = None,
     scale: float = 1.0,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> Scores:
     """Score every sample of a labelled data set; nothing is computed yet.
 
@@ -76,7 +76,7 @@ def sample_robustness(
         How labels map into a normed space; what the store says or the dtype suggests by default.
     scale : float
         Features are multiplied by it; only with arrays (a store knows its own).
-    options : Options, optional
+    options : RunOptions, optional
         How to run; results do not depend on it.
 
     Returns
@@ -88,7 +88,7 @@ def sample_robustness(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
-    options = options or Options()
+    options = options or RunOptions()
     if isinstance(X, (Store, str, Path)):
         if y is not None or split is not None:
             raise InvalidOptionError("a store has its own labels and split; give the store alone")
@@ -116,7 +116,7 @@ def score_arrays(
     metric: str | Metric | Callable[..., float],
     labels: str | LabelMap | None,
     scale: float,
-    options: Options,
+    options: RunOptions,
 ) -> Scores:
     """Score arrays; see `sample_robustness`."""
     label_map = resolve_labels(labels, given.y.dtype, len(given.y.shape))
@@ -186,7 +186,7 @@ def pair_spec(
 def plan_store(
     store: Store,
     spec: PairSpec,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     *,
     done_segments: int = 0,
 ) -> Plan:
@@ -200,7 +200,7 @@ def plan_store(
     dtype = store.row_shape("features")[1]
     segments = tuple(rows for rows, _ in store.segments)
     work = make_workload(spec, segments, dtype, store.unit_rows, done_segments)
-    return _plan(replace(work, stored=True), options or Options())
+    return _plan(replace(work, stored=True), options or RunOptions())
 
 
 def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
@@ -219,7 +219,7 @@ def score_store(
     store: Store,
     metric: str | Metric | Callable[..., float],
     labels: str | LabelMap | None,
-    options: Options,
+    options: RunOptions,
 ) -> Scores:
     """Score a store; see `sample_robustness`."""
     spec = pair_spec(store, metric, labels)
@@ -251,7 +251,7 @@ def _memo_names(store: Store, plan: Plan) -> dict[tuple[int, int], str]:
     return {(i, j): f"{mark(i)}.{mark(j)}" for i, j in plan.tiles}
 
 
-def _plan(work: Workload, options: Options) -> Plan:
+def _plan(work: Workload, options: RunOptions) -> Plan:
     resources = options.resources or found_resources()
     return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
 
@@ -286,7 +286,7 @@ def make_workload(
 
 
 def score_against(
-    fitted: GivenArrays, new: GivenArrays, spec: PairSpec, options: Options | None = None
+    fitted: GivenArrays, new: GivenArrays, spec: PairSpec, options: RunOptions | None = None
 ) -> NDArray[np.float64]:
     """Return Q of new samples in a fitted set, shape (k,); pairs of new samples do not count.
 
@@ -296,7 +296,7 @@ def score_against(
     spec : PairSpec
         Of the fitted set.
     """
-    options = options or Options()
+    options = options or RunOptions()
     both = replace(spec, groups=("fitted", "new"), require_labels=(0,))
     new = replace(new, split=np.ones(new.shape[0], np.int16))
     rows = fitted.shape[0]

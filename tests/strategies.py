@@ -96,7 +96,7 @@ UNLIMITED = dr.Resources(1, 2, None)
 @st.composite
 def options(draw, rows=60):
     """How a run is cut into blocks and panels."""
-    return dr.Options(
+    return dr.RunOptions(
         resources=UNLIMITED,
         block_rows=draw(st.none() | st.integers(5, rows + 5)),
         panel_rows=draw(st.none() | st.integers(3, rows + 5)),

@@ -169,7 +169,7 @@ def test_scratch_goes_with_compute_and_comes_back(client, some):
 
     assert not Path(scores.scratch).exists()
     assert (scores.reach.compute() == done.reach).all()
-    assert (dr.sample_robustness(X, y, options=dr.Options()).compute().reach == done.reach).all()
+    assert (dr.sample_robustness(X, y, options=dr.RunOptions()).compute().reach == done.reach).all()
 
 
 # -- what would vanish, overflow or is no number -------------------------------------------------

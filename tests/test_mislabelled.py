@@ -41,7 +41,9 @@ def test_long_runs_of_one_label_are_swept(monkeypatch):
     X = rng.integers(0, 30, (1_500, 20)).astype(np.uint8)
     y = np.sort(rng.integers(0, 2, 1_500))
     for columns in (X, X.astype(np.float64)):
-        found = dr.label_quality(columns, y, options=dr.Options(block_rows=700)).compute(**THREADS)
+        found = dr.label_quality(columns, y, options=dr.RunOptions(block_rows=700)).compute(
+            **THREADS
+        )
         distance = brute.distances(columns)
         distance[(y[:, None] != y) | np.eye(len(y), dtype=bool)] = np.inf
         np.testing.assert_array_equal(found.same, distance.argmin(axis=1))
@@ -99,8 +101,8 @@ def test_a_store_keeps_them_beside_the_scores(tmp_path):
 def test_plans_may_differ(tmp_path, first):
     rng = np.random.default_rng(0)
     store = dr.create_store(str(tmp_path / "a.zarr"), rng.random((900, 20)), np.arange(900) % 3)
-    dr.sample_robustness(store, options=dr.Options(block_rows=first)).write()
-    found = dr.label_quality(store, options=dr.Options(block_rows=250)).compute(**THREADS)
+    dr.sample_robustness(store, options=dr.RunOptions(block_rows=first)).write()
+    found = dr.label_quality(store, options=dr.RunOptions(block_rows=250)).compute(**THREADS)
     whole = dr.label_quality(store.features[:], np.arange(900) % 3).compute(**THREADS)
     np.testing.assert_array_equal(found.ratio, whole.ratio)
 

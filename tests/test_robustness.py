@@ -96,7 +96,7 @@ def test_long_runs_equal_brute_force(dtype, labels, kind):
     # More rows than a side of a product (512), and runs of one label and group long enough to be
     # swept without looking at labels.
     data = sample(700, 33, dtype=dtype, labels=labels, kind=kind, seed=1)
-    options = dr.Options(own.UNLIMITED, block_rows=620, panel_rows=530)
+    options = dr.RunOptions(own.UNLIMITED, block_rows=620, panel_rows=530)
     brute.assert_same(run(data, options=options), expected(data))
 
 
@@ -246,14 +246,14 @@ def test_zarr_arrays_change_nothing(data):
 @pytest.mark.parametrize("rows", [1, 7, 16, 61, 119, 120, 500])
 def test_block_rows_change_nothing(labels, rows):
     data = sample(labels=labels, kind="ties")
-    options = dr.Options(own.UNLIMITED, block_rows=max(rows, 4), panel_rows=rows)
+    options = dr.RunOptions(own.UNLIMITED, block_rows=max(rows, 4), panel_rows=rows)
     brute.assert_same(run(data, options=options), expected(data))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 15])
 def test_small_blocks_fit_any_memory(rows):
     data = sample(30, 5)
-    options = dr.Options(own.ROOMY, block_rows=rows)
+    options = dr.RunOptions(own.ROOMY, block_rows=rows)
     brute.assert_same(run(data, options=options), expected(data))
 
 
@@ -261,7 +261,7 @@ def test_small_blocks_fit_any_memory(rows):
 @pytest.mark.parametrize("labels", ["categorical", "real"])
 def test_schedulers_change_nothing(scheduler, labels, tmp_path):
     data = sample(labels=labels)
-    options = dr.Options(own.UNLIMITED, block_rows=40, scratch=str(tmp_path))
+    options = dr.RunOptions(own.UNLIMITED, block_rows=40, scratch=str(tmp_path))
     brute.assert_same(run(data, options=options, scheduler=scheduler), expected(data))
 
 
@@ -269,7 +269,7 @@ def test_schedulers_change_nothing(scheduler, labels, tmp_path):
 @pytest.mark.parametrize("how", ["numpy", "dask", "zarr", "store"])
 def test_workers_change_nothing(client, labels, how, tmp_path):
     data = sample(labels=labels, groups=3, kind="ties")
-    options = dr.Options(block_rows=33, scratch=str(tmp_path))
+    options = dr.RunOptions(block_rows=33, scratch=str(tmp_path))
     if how == "store":
         found = dr.sample_robustness(stored(data, tmp_path), options=options).compute()
     else:
@@ -296,7 +296,7 @@ def test_a_graph_built_before_the_client_runs_on_it(local_cluster):
 def test_duplicate_and_repeated_tiles_change_nothing(tmp_path):
     data = sample(labels="real")
     scores = dr.sample_robustness(
-        stored(data, tmp_path), options=dr.Options(own.UNLIMITED, block_rows=30)
+        stored(data, tmp_path), options=dr.RunOptions(own.UNLIMITED, block_rows=30)
     )
     for _ in range(2):  # the second time all tiles are found in the memo
         brute.assert_same(scores.compute(), expected(data))
@@ -369,7 +369,7 @@ def layer_of(scores):
 def test_task_counts_follow_the_plan(how, n, rows, tmp_path):
     data = sample(n, 3)
     arguments = given_as(how, data, tmp_path)
-    scores = dr.sample_robustness(*arguments, options=dr.Options(own.UNLIMITED, block_rows=rows))
+    scores = dr.sample_robustness(*arguments, options=dr.RunOptions(own.UNLIMITED, block_rows=rows))
     tasks = layer_of(scores)
     tiles = [k for k in tasks if isinstance(k, tuple) and str(k[0]).startswith("tile-")]
     blocks = len(scores.plan.blocks)
@@ -753,7 +753,7 @@ def test_values_that_are_no_numbers_are_named(how, value, what, tmp_path):
         return
     if how == "dask":
         X, y = da.from_array(X, chunks=(5, 2)), da.from_array(y, chunks=4)
-    scores = dr.sample_robustness(X, y, options=dr.Options(scratch=str(tmp_path)))
+    scores = dr.sample_robustness(X, y, options=dr.RunOptions(scratch=str(tmp_path)))
     with pytest.raises(InvalidDataError, match=message):
         scores.compute()
 
@@ -762,7 +762,7 @@ def test_a_nan_is_named_by_workers(client, tmp_path):
     X, y = good()
     X[9, 2] = np.nan
     with pytest.raises(InvalidDataError, match="features row 9, column 2"):
-        dr.sample_robustness(X, y, options=dr.Options(scratch=str(tmp_path))).compute()
+        dr.sample_robustness(X, y, options=dr.RunOptions(scratch=str(tmp_path))).compute()
 
 
 def test_one_label_in_a_group(tmp_path):
@@ -794,7 +794,7 @@ def test_too_few_rows(n, how, tmp_path):
         else:
             if how == "dask":
                 X, y = da.from_array(X), da.from_array(y)
-            dr.sample_robustness(X, y, options=dr.Options(scratch=str(tmp_path))).compute()
+            dr.sample_robustness(X, y, options=dr.RunOptions(scratch=str(tmp_path))).compute()
 
 
 @pytest.mark.parametrize(
@@ -883,7 +883,7 @@ def test_angular_names_a_zero_row(how, tmp_path):
     X[5] = 0
     arguments = given_as(how, own.Data(X, y, None, "categorical"), tmp_path)
     scores = dr.sample_robustness(
-        *arguments, metric="angular", options=dr.Options(scratch=str(tmp_path))
+        *arguments, metric="angular", options=dr.RunOptions(scratch=str(tmp_path))
     )
     with pytest.raises(InvalidDataError, match="row 5 is all zeros"):
         scores.compute()
@@ -935,7 +935,7 @@ def test_a_path_is_an_address(tmp_path):
 
 def test_too_little_memory_is_refused_before_anything_runs(tmp_path, raise_if_dask_computes):
     store = stored(sample(), tmp_path)
-    options = dr.Options(dr.Resources(2, 1, 200 * 2**20))
+    options = dr.RunOptions(dr.Resources(2, 1, 200 * 2**20))
     with raise_if_dask_computes(), pytest.raises(MemoryPlanError, match="200 MiB"):
         dr.sample_robustness(store, options=options)
 
@@ -943,4 +943,4 @@ def test_too_little_memory_is_refused_before_anything_runs(tmp_path, raise_if_da
 @pytest.mark.parametrize("options", [{"block_rows": 0}, {"panel_rows": 0}, {"block_rows": -3}])
 def test_sizes_that_mean_nothing(options):
     with pytest.raises(InvalidOptionError):
-        dr.sample_robustness(*good(), options=dr.Options(own.UNLIMITED, **options))
+        dr.sample_robustness(*good(), options=dr.RunOptions(own.UNLIMITED, **options))

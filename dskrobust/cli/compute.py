@@ -50,7 +50,7 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster.local import local_resources
-    from ..robustness import Options, plan_depths, plan_store
+    from ..robustness import RunOptions, plan_depths, plan_store
     from ..scores import run_memo
     from ..store import open_store
 
@@ -59,9 +59,9 @@ def plan(
     resources = local_resources(cluster_options(**local))
     done = done_segments(opened, spec)
     if done == len(opened.segments):  # the plan of all of it; `compute` has nothing to do
-        made = plan_store(opened, spec, Options(resources))
+        made = plan_store(opened, spec, RunOptions(resources))
     else:
-        made = plan_store(opened, spec, Options(resources), done_segments=done)
+        made = plan_store(opened, spec, RunOptions(resources), done_segments=done)
     facts = plan_facts(made, spec)
     facts["computed"] = done == len(opened.segments)
     facts["finished_tiles"] = run_memo(opened, spec).count()

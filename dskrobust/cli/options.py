@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""RunOptions that several commands share, and what they stand for."""
 
 from __future__ import annotations
 

@@ -306,15 +306,16 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     from dskrobust.engine import prefixes, tasks
     from dskrobust.engine.plan import Resources
     from dskrobust.engine.scratch import check_arrays
-    from dskrobust.robustness import Options
+    from dskrobust.engine.spec import TileSpec, make_context
+    from dskrobust.robustness import RunOptions
 
     given = check_arrays(X, y, None)
-    lazy = dr.sample_robustness(X, y, options=Options(Resources(2, 1)))
+    lazy = dr.sample_robustness(X, y, options=RunOptions(Resources(2, 1)))
     plan, spec, source = lazy.plan, lazy.spec, given.source()
     assert plan is not None
     assert spec is not None
-    context = spec.make_context(tasks.summarise_rows(source, 0, len(X)), spec)
-    tiles = spec.TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
+    context = make_context(tasks.summarise_rows(source, 0, len(X)), spec)
+    tiles = TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
     kept: dict[int, BlockCache] = {}  # one a thread, as workers have one each
 
     started = time.perf_counter()

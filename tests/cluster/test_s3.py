@@ -17,7 +17,7 @@ from dskrobust.store import find_results
 
 BUCKET = "data"
 ONCE = {"config_kwargs": {"retries": {"max_attempts": 0}}}
-BLOCKS = dr.Options(dr.Resources(2, 1, None), block_rows=200)
+BLOCKS = dr.RunOptions(dr.Resources(2, 1, None), block_rows=200)
 
 # Ends with the process that started it: then its standard input is closed.
 SERVER = """

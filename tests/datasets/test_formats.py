@@ -413,7 +413,7 @@ def test_lazy_rows_are_read_in_blocks(tmp_path, ranges_read):
     with h5py.File(path) as file:
         rows = take(file["X"], NAMES).X
     read = ranges_read(rows)
-    options = dr.Options(block_rows=10)
+    options = dr.RunOptions(block_rows=10)
     dr.sample_robustness(rows, NAMES, options=options).compute(scheduler="sync")
     assert read
     assert max(hi - lo for lo, hi in read) <= 10

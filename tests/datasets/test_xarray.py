@@ -68,7 +68,7 @@ def test_a_data_array_with_coordinates():
 def test_lazy_variables_are_read_in_blocks(ranges_read):
     rows = take(columns().drop_vars("fold"), "kind").X
     read = ranges_read(rows)
-    options = dr.Options(block_rows=10)
+    options = dr.RunOptions(block_rows=10)
     dr.sample_robustness(rows, NAMES, options=options).compute(scheduler="sync")
     assert read
     assert max(hi - lo for lo, hi in read) <= 10

@@ -19,7 +19,7 @@ from dskrobust.engine.graph import build, start_graph
 from dskrobust.engine.plan import Resources
 from dskrobust.engine.prefixes import RunPrefixes
 from dskrobust.engine.spec import TileSpec
-from dskrobust.robustness import Options
+from dskrobust.robustness import RunOptions
 from dskrobust.scores import lazy_scores
 from dskrobust.store import Block, Store
 
@@ -109,7 +109,7 @@ def _store(tmp_path, rows=6_000, columns=128):
 @pytest.mark.parametrize("metric", ["euclidean", "cityblock", "angular", "hamming"])
 def test_a_run_reads_every_block_once_and_says_what_it_read(tmp_path, metric, monkeypatch):
     store, reads, events, prefixes = _store(tmp_path), [], [], []
-    options = Options(Resources(1, 1), block_rows=1_500)
+    options = RunOptions(Resources(1, 1), block_rows=1_500)
     spec = TileSpec(dr.sample_robustness(store, metric=metric, options=options).spec, (1500, 1500))
 
     def run(kept):
@@ -155,7 +155,7 @@ def test_a_run_reads_every_block_once_and_says_what_it_read(tmp_path, metric, mo
 
 def test_tiles_start_from_all_that_their_worker_knows(tmp_path):
     store, proven = _store(tmp_path), {}
-    options = Options(Resources(1, 1), block_rows=1_000)
+    options = RunOptions(Resources(1, 1), block_rows=1_000)
     for kept in (False, True):
         scores = dr.sample_robustness(store, options=options)
         plan = scores.plan if kept else replace(scores.plan, kept_bytes=0)
@@ -171,7 +171,7 @@ def test_tiles_of_a_grown_store_say_nothing_of_the_rows_before(tmp_path):
     """A handle opened before an append must not meet witnesses that came later."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((400, 30)).astype(np.float32), np.arange(400) % 3
-    url, options = str(tmp_path / "some.zarr"), Options(Resources(1, 1), block_rows=50)
+    url, options = str(tmp_path / "some.zarr"), RunOptions(Resources(1, 1), block_rows=50)
     before = dr.create_store(url, X[:200], y[:200])
     more = Block(X[200:], y[200:], np.zeros(200, np.int16))
     grown = dr.append_rows(dr.open_store(url), [more])
@@ -194,7 +194,7 @@ def test_a_worker_keeps_one_cache_for_a_run_and_drops_it_with_it(tmp_path, clien
     store = _store(tmp_path)
     count = len(client.scheduler_info()["workers"])
     with watched(client) as events:
-        options = Options(Resources(count, 1), block_rows=1_000)
+        options = RunOptions(Resources(count, 1), block_rows=1_000)
         scores = dr.sample_robustness(store, metric="hamming", options=options)
         scores.write()
         wait_until(lambda: len(events) >= len(scores.plan.tiles))  # events follow the results

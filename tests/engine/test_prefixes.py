@@ -26,7 +26,7 @@ from dskrobust.kernels import (
 )
 from dskrobust.kernels.bounds.prefix import THETA, refine, screen_prefixes, stretch_of
 from dskrobust.kernels.panel import margin
-from dskrobust.robustness import Options
+from dskrobust.robustness import RunOptions
 
 KINDS = ["noise", "near", "offset", "low rank", "constant", "tiny", "denormal", "equal", "spread"]
 
@@ -274,7 +274,7 @@ def prefix_files(store):
 def from_arrays(X, y, metric):
     """The same computation on arrays."""
     return dr.sample_robustness(
-        np.ascontiguousarray(X), y, metric=metric, options=Options(block_rows=3000)
+        np.ascontiguousarray(X), y, metric=metric, options=RunOptions(block_rows=3000)
     ).compute(scheduler="threads")
 
 
@@ -291,12 +291,12 @@ def same_as_real(scores, X, y):
 
 def test_prefixes_are_kept_and_used_again(made):
     store, X, y = made
-    scores = dr.sample_robustness(store, options=Options(block_rows=1500)).write()
+    scores = dr.sample_robustness(store, options=RunOptions(block_rows=1500)).write()
     same_as_real(scores, X, y)
     before = prefix_files(store)
     assert before
     shutil.rmtree(f"{store.url}/results")
-    again = dr.sample_robustness(store, options=Options(block_rows=4500)).write()
+    again = dr.sample_robustness(store, options=RunOptions(block_rows=4500)).write()
     assert prefix_files(store) == before
     np.testing.assert_array_equal(np.asarray(again.reach), np.asarray(scores.reach))
     np.testing.assert_array_equal(np.asarray(again.witness), np.asarray(scores.witness))

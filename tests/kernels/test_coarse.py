@@ -138,7 +138,7 @@ def test_results_are_the_brute_forces(
         patch.setattr(coarse, "LEAST_ROWS", 1)
         patch.setattr(coarse, "LEAST_COLUMNS", 1)
         patch.setattr(bounded, "FIRST_LEAD", lead)
-        options = dr.Options(own.UNLIMITED, block_rows=int(rng.integers(5, 70)))
+        options = dr.RunOptions(own.UNLIMITED, block_rows=int(rng.integers(5, 70)))
         scores = dr.sample_robustness(
             X, y, split=split, metric=metric, labels=labels, options=options
         ).compute()

@@ -96,7 +96,7 @@ def test_prefixes_change_nothing(screened, monkeypatch):
         return found, counters
 
     monkeypatch.setattr(tiles, "reduce_neighbours", watch)
-    made = dr.Options(dr.Resources(1, 2, 2**33), block_rows=1_100)
+    made = dr.RunOptions(dr.Resources(1, 2, 2**33), block_rows=1_100)
     found = nearest_neighbours(store, queries, subsets, 15, options=made).compute(**THREADS)
     assert all(depths is not None for depths, _ in seen)
     pairs, proven = (sum(getattr(c, name) for _, c in seen) for name in ("pairs", "proven"))
@@ -112,7 +112,7 @@ def test_prefixes_change_nothing(screened, monkeypatch):
 
 def test_tiles_are_found_again(screened, monkeypatch):
     store, queries, subsets, _ = screened
-    made = dr.Options(dr.Resources(1, 2, 2**33), block_rows=900)
+    made = dr.RunOptions(dr.Resources(1, 2, 2**33), block_rows=900)
     search = nearest_neighbours(store, queries[::2], subsets, 3, options=made)
     first = dask.compute(*search.blocks, **THREADS)  # and then it is killed
     assert search.memo.count() == len(search.plan.tiles)
@@ -146,7 +146,7 @@ def test_scattered_rows_cost_no_more_tiles(tmp_path):
     X, y = digits_like(9_000, 20)
     store = dr.create_store(str(tmp_path / "a.zarr"), X, y)
     rows = np.random.default_rng(0).permutation(9_000)
-    made = dr.Options(dr.Resources(4, 2, 2**33), block_rows=2_000)
+    made = dr.RunOptions(dr.Resources(4, 2, 2**33), block_rows=2_000)
     plans = []
     for order in (np.arange(9_000), rows):
         search = nearest_neighbours(store, order[:900], {"x": order[900:]}, 3, options=made)
@@ -161,7 +161,7 @@ def test_scattered_rows_cost_no_more_tiles(tmp_path):
 
 def test_two_processes_give_the_same_bits(screened):
     store, queries, subsets, _ = screened
-    made = dr.Options(dr.Resources(1, 1, 2**33), block_rows=1_900, panel_rows=450)
+    made = dr.RunOptions(dr.Resources(1, 1, 2**33), block_rows=1_900, panel_rows=450)
     one = nearest_neighbours(store, queries, subsets, 7, metric="cityblock", options=made)
     alone = one.compute(scheduler="sync")
     from distributed import Client, LocalCluster
@@ -188,8 +188,10 @@ def test_nothing_is_computed_while_the_graph_is_built(screened):
 
 def test_memory_is_refused_early(screened):
     store, queries, subsets, _ = screened
-    tight = dr.Options(dr.Resources(2, 1, 350 * MIB))
-    nearest_neighbours(store, queries, subsets, 15, options=dr.Options(dr.Resources(2, 1, 2**29)))
+    tight = dr.RunOptions(dr.Resources(2, 1, 350 * MIB))
+    nearest_neighbours(
+        store, queries, subsets, 15, options=dr.RunOptions(dr.Resources(2, 1, 2**29))
+    )
     with pytest.raises(MemoryPlanError, match="memory limit"):
         nearest_neighbours(store, queries, subsets, 15, options=tight)
 
@@ -306,7 +308,7 @@ def test_regression_equals_scikit_learns(seed, block, twins, tmp_path_factory):
     split = np.where(np.arange(90) < 60, "train", "test")
     url = str(tmp_path_factory.mktemp("real") / "a.zarr")
     store = dr.create_store(url, X, y, split=split)
-    made = dr.Options(block_rows=block, panel_rows=17)
+    made = dr.RunOptions(block_rows=block, panel_rows=17)
     subsets = {"x": np.arange(60), "L": np.arange(0, 40, 2)}
     found = nearest_neighbours(store, np.arange(60, 90), subsets, 9, options=made).compute(
         **THREADS

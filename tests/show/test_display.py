@@ -12,7 +12,7 @@ import dskrobust as dr
 from dskrobust import display
 from dskrobust.subsets import whole
 
-OPTIONS = dr.Options(dr.Resources(1, 1, 2**30), block_rows=100)
+OPTIONS = dr.RunOptions(dr.Resources(1, 1, 2**30), block_rows=100)
 
 
 def parsed(html):

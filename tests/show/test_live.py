@@ -21,7 +21,7 @@ from dskrobust.kernels import Tables
 from dskrobust.show import live, terminal
 from dskrobust.show.live import Bounds
 
-SMALL = dr.Options(dr.Resources(1, 1, None), block_rows=60)
+SMALL = dr.RunOptions(dr.Resources(1, 1, None), block_rows=60)
 EMPTY = np.zeros((0, 0))
 
 
@@ -209,7 +209,7 @@ from dskrobust.show import live
 live.REFRESH = 0.01
 rng = np.random.default_rng(0)
 scores = dr.sample_robustness(rng.normal(size=(300, 3)), np.arange(300) % 2,
-                              options=dr.Options(dr.Resources(1, 1, None), block_rows=50))
+                              options=dr.RunOptions(dr.Resources(1, 1, None), block_rows=50))
 with dr.live(scores):
     scores.compute(scheduler="threads")
 print(json.dumps([len(shown), shown[0], shown[-1]]))

@@ -21,7 +21,7 @@ from dskrobust.engine import tasks as tiles
 from dskrobust.kernels import reduce_tile
 from dskrobust.store import Block, find_results
 
-OPTIONS = dr.Options(own.UNLIMITED, block_rows=40)
+OPTIONS = dr.RunOptions(own.UNLIMITED, block_rows=40)
 
 
 def arrays_of(n=200, labels="real", seed=0, groups=2):
@@ -171,7 +171,7 @@ def test_tiles_of_other_blocks_are_not_mixed(tmp_path, computed):
     store = create(tmp_path)
     dr.sample_robustness(store, options=OPTIONS).compute()
     for rows in (50, 41, 39):
-        other = dr.Options(own.UNLIMITED, block_rows=rows)
+        other = dr.RunOptions(own.UNLIMITED, block_rows=rows)
         found = dr.sample_robustness(store, options=other).compute()
         brute.assert_same(found, brute.score(*arrays_of(), labels="real"))
 
@@ -180,7 +180,7 @@ def test_panels_do_not_matter_to_tiles(tmp_path, computed):
     store = create(tmp_path)
     dr.sample_robustness(store, options=OPTIONS).compute()
     computed.clear()
-    other = dr.Options(own.UNLIMITED, block_rows=40, panel_rows=7)
+    other = dr.RunOptions(own.UNLIMITED, block_rows=40, panel_rows=7)
     dr.sample_robustness(store, options=other).compute()
     assert computed == []
 
@@ -270,7 +270,7 @@ if __name__ == "__main__":
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1",
         local_directory=sys.argv[2],
     ) as cluster, Client(cluster):
-        options = dr.Options(block_rows=300)
+        options = dr.RunOptions(block_rows=300)
         dr.sample_robustness(dr.open_store(sys.argv[1]), options=options).write()
 """
 
@@ -321,7 +321,7 @@ def test_a_killed_run_continues(tmp_path):
     found = watch(start(RUN, store.url, tmp_path), store.url)
     for name, when in kept.items():
         assert found[name] == {when}, f"{name} was written again"
-    dr.sample_robustness(str(copy), options=dr.Options(block_rows=500)).write()  # in threads
+    dr.sample_robustness(str(copy), options=dr.RunOptions(block_rows=500)).write()  # in threads
     assert result_bytes(store.url) == result_bytes(copy)
     assert len(result_bytes(copy)) > 10
     again = dr.open_store(store.url)
