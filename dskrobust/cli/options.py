@@ -1,4 +1,4 @@
-"""RunOptions that several commands share, and what they stand for."""
+"""Options that several commands share, and what they stand for."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class SourceAddress:
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """RunOptions for fsspec (kept as JSON, so that an address can be hashed)."""
+        """Options for fsspec (kept as JSON, so that an address can be hashed)."""
         return dict(json.loads(self.options))
 
     def open(self) -> Store:

@@ -306,7 +306,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     from dskrobust.engine import prefixes, tasks
     from dskrobust.engine.plan import Resources
     from dskrobust.engine.scratch import check_arrays
-    from dskrobust.engine.spec import TileSpec, make_context
+    from dskrobust.engine.spec import TileSpec, TileTask, make_context
     from dskrobust.robustness import RunOptions
 
     given = check_arrays(X, y, None)
@@ -330,7 +330,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
         made = prefixes.finish(choice, list(parts))
 
         def tile(i: int, j: int, known: list[Any]) -> Any:
-            task = spec.TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
+            task = TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
             mine = kept.setdefault(threading.get_ident(), BlockCache(2**29))
             return tasks.run_tile(task, tiles, source, context, made, mine, known)
 
