@@ -21,7 +21,7 @@ _WHERE = {
     "Metric": "metrics",
     "Minkowski": "metrics",
     "Model": "evaluation",
-    "RunOptions": "robustness",
+    "RunOptions": "runs",
     "Plan": "engine.plan",
     "Resources": "engine.plan",
     "RobustnessSampler": "sampler",
@@ -32,6 +32,7 @@ _WHERE = {
     "Subset": "subsets",
     "append_rows": "store",
     "class_counts": "subsets",
+    "count_within": "counts",
     "create_store": "datasets",
     "evaluate": "evaluation",
     "export_scores": "export",
@@ -40,11 +41,12 @@ _WHERE = {
     "label_quality": "label_issues",
     "least_robust": "subsets",
     "live": "show.live",
+    "local_set_size": "counts",
     "make_plan": "engine.plan",
     "most_robust": "subsets",
     "nearest_neighbours": "neighbours",
     "open_store": "store",
-    "plan_store": "robustness",
+    "plan_store": "runs",
     "read_experiment": "evaluation",
     "sample_robustness": "robustness",
     "verify_store": "verify",
@@ -52,6 +54,7 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
+    from .counts import count_within, local_set_size
     from .datasets import create_store, ingest
     from .engine.plan import Plan, Resources, make_plan
     from .estimator import SampleRobustness
@@ -71,7 +74,8 @@ if TYPE_CHECKING:
     )
     from .neighbours import nearest_neighbours
     from .report import write_report
-    from .robustness import RunOptions, plan_store, sample_robustness
+    from .robustness import sample_robustness
+    from .runs import RunOptions, plan_store
     from .sampler import RobustnessSampler
     from .scores import Scores
     from .show.live import live
@@ -104,6 +108,7 @@ __all__ = [
     "__version__",
     "append_rows",
     "class_counts",
+    "count_within",
     "create_store",
     "evaluate",
     "export_scores",
@@ -112,6 +117,7 @@ __all__ = [
     "label_quality",
     "least_robust",
     "live",
+    "local_set_size",
     "make_plan",
     "most_robust",
     "nearest_neighbours",

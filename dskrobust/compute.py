@@ -15,7 +15,8 @@ from .cluster.workers import _workers, check_source, check_workers, peak_memory,
 from .engine.events import watch_tiles
 from .engine.plan import Plan, Resources
 from .engine.spec import PairSpec
-from .robustness import RunOptions, score_store
+from .robustness import score
+from .runs import PairData, RunOptions
 from .scores import Scores
 from .store import Store
 
@@ -45,7 +46,10 @@ def run_scores(
     """
 
     def prepare(resources: Resources) -> Scores:
-        return score_store(store, spec.metric, spec.labels, RunOptions(resources))
+        return score(
+            PairData(store, scale=spec.scale), spec.metric, spec.labels, RunOptions(resources),
+            rule=spec.rule,
+        )  # fmt: skip
 
     scores = None if options.is_remote else prepare(local_resources(options))
     with connect(options) as client:

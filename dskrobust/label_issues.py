@@ -14,9 +14,10 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
-from .labels import LabelMap, label_names
+from .labels import label_names
 from .metrics import Metric
-from .robustness import RunOptions, sample_robustness, score_arrays, score_store
+from .robustness import sample_robustness, score
+from .runs import PairData, RunOptions
 from .scores import Scores
 from .store import Store, open_store
 
@@ -142,9 +143,6 @@ def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:
     return pd.Series(rows, dtype="Int64").mask(rows < 0)
 
 
-SAME = LabelMap("same")
-
-
 # How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
 # the labels changed, 60,000 rows: 0.955 without, 0.977 with 0.1, 0.974 with 0.2 and 0.968 with 0.3;
 # in few columns more is better (two moons: 0.85, 0.88, 0.90, 0.92).
@@ -250,14 +248,11 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
             "these scores do not say what they were computed with; use those of "
             "dr.sample_robustness(store)"
         )
-    metric, labels = scores.spec.metric, scores.spec.labels
-    if labels.kind != "categorical":
-        raise _no_categories(f"the result of {scores.name}", labels.kind)
-    if scores.store is not None:
-        return _quality(scores, score_store(scores.store, metric, SAME, options))
-    assert scores.given is not None
-    scale = scores.spec.scale
-    return _quality(scores, score_arrays(scores.given, metric, SAME, scale, options))
+    spec = scores.spec
+    if spec.labels.kind != "categorical":
+        raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
+    data = PairData(scores.store, scores.given, spec.scale)
+    return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
 
 
 def _no_categories(what: str, kind: str) -> InvalidOptionError:

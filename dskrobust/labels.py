@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from .errors import InvalidDataError, InvalidOptionError
 
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
-SAME = 4  # pairs of equal labels count, as 1, and no others
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
 
 
@@ -22,10 +21,9 @@ class LabelMap:
 
     Attributes
     ----------
-    kind : {"categorical", "real", "vector", "same"}
+    kind : {"categorical", "real", "vector"}
         Categories stand for the one-vs-rest maps of the paper's 4.2: ‖y − y′‖ is 1 for different
-        labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value. "same" is
-        no label map of the paper: pairs of equal labels count instead (`label_quality`).
+        labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value.
     norm : {"l1", "l2", "linf"}
         Norm of the label space, for vectors of shape (n, m).
     bound : float, optional
@@ -37,7 +35,7 @@ class LabelMap:
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("categorical", "real", "vector", "same"):
+        if self.kind not in ("categorical", "real", "vector"):
             raise InvalidOptionError(
                 f"label map {self.kind!r} is unknown; choose categorical, real or vector"
             )
@@ -51,13 +49,12 @@ class LabelMap:
     @property
     def code(self) -> int:
         """How the kernels take ‖Δy‖."""
-        codes = {"categorical": CATEGORICAL, "same": SAME}
-        return codes.get(self.kind, _NORM_CODES[self.norm])
+        return CATEGORICAL if self.is_categorical else _NORM_CODES[self.norm]
 
     @property
     def is_categorical(self) -> bool:
         """Whether ‖Δy‖ is 0 or 1, so that Q is the reach's reciprocal (paper, A.3)."""
-        return self.kind in ("categorical", "same")
+        return self.kind == "categorical"
 
     def encode(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Return labels as the kernels take them, shape (n, m) float64.

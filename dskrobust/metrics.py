@@ -53,6 +53,11 @@ class KernelForm:
         """Whether a matrix product bounds this distance."""
         return self.code in (EUCLIDEAN, CHORD)
 
+    @property
+    def proportional(self) -> bool:
+        """Whether the distance of rows grows with them: c·x and c·x′ are c times as far apart."""
+        return self.code not in (CHORD, HAMMING)
+
     def boxed(self, columns: int) -> bool:
         """Whether boxes around rows bound this distance, and well enough to be tried."""
         return columns <= FEW_COLUMNS and self.code not in (HAMMING, FUNCTION)

@@ -1,285 +1,328 @@
-"""The k nearest rows of some rows of a store, in any number of subsets at once.
+"""The k nearest rows of every row, or of some rows among others: exact, lazy, in chunks.
 
-The second reduction of the pair engine: the same tiles, screens and proofs, but every query keeps
-a list of its nearest instead of one witness. Subsets that overlap are cut into *parts* (rows that
-lie in the same subsets), a list is kept per part, and the list of a subset is merged from those of
-its parts: one pass over queries × references serves all subsets.
+Every query keeps a list of its k nearest in every part of the references (`references.cut_parts`),
+so one pass over the pairs serves any number of overlapping reference sets. All rows among
+themselves are taken pair by pair, each for both.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
-import psutil
 from dask.base import compute
-from dask.delayed import Delayed
-from numpy.typing import ArrayLike, NDArray
+from dask.delayed import delayed
+from numpy.typing import NDArray
 
-from .cluster.workers import found_resources
-from .engine.graph import PairGraph, build_neighbours, start_graph
-from .engine.plan import MIB, USABLE, Plan, Resources, choose_block_rows, make_plan, tile_bytes
-from .engine.spec import NeighbourSpec, PairSpec, TileSpec
+from .engine.lazy import LazyArrays
 from .errors import InvalidOptionError
-from .kernels import NOBODY
+from .kernels import NOBODY, KNearest, NearestState
 from .labels import LabelMap
 from .metrics import Metric
-from .robustness import RunOptions, make_workload, pair_spec
-from .store import Store, TileMemo, open_store
+from .references import cut_parts, row_numbers, same_rows
+from .runs import PairData, RunOptions, data_spec, open_data
+from .searches import Search, one_sided_search, symmetric_search
+from .store import ResultTables, ResultWriter, Store, matching
 
-LISTS_SHARE = 4  # lists may take this part of a worker's usable memory
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
-
-@dataclass(frozen=True)
-class NearestRows:
-    """The nearest rows in one subset.
-
-    Attributes
-    ----------
-    distance : ndarray (q, k) float64
-        Ascending; infinite where the subset has fewer than k rows.
-    index : ndarray (q, k) int64
-        Row numbers in the store, the lower one first at equal distances; -1 where there is none.
-    """
-
-    distance: NDArray[np.float64]
-    index: NDArray[np.int64]
+RULES = ("any", "same", "different")
 
 
 @dataclass(frozen=True)
-class NearestNeighbours:
-    """The search for nearest rows, lazy.
+class Neighbours:
+    """The nearest rows of some queries in one reference set, lazy until `compute` is called.
 
     Attributes
     ----------
-    queries : ndarray (q,) int64
-        Row numbers, in the order they were given.
-    parts : mapping
-        Subset → the parts that make it up.
-    blocks : tuple of Delayed
-        The lists (`kernels.Neighbours`) of every block of queries, by ascending row number.
-    plan : Plan
-    memo : TileMemo
-        Where finished tiles are kept until the search is done.
-    spec : PairSpec
+    distance : array (q, k) float64
+        Ascending; infinite where there are fewer than k rows.
+    index : array (q, k) int64
+        Row numbers, the lower one first at equal distances; -1 where there is none.
+    queries : ndarray (q,) int64, optional
+        Row numbers of the queries; None for all rows in order.
+    rows : int
+        Rows of the data set.
+    search : Search, optional
+        The search that is to be done; None for lists read from a store.
+    store : Store, optional
+    parameters : mapping
+        What the lists depend on beside the data.
     """
 
-    queries: NDArray[np.int64]
-    parts: Mapping[str, list[int]]
-    blocks: tuple[Delayed, ...]
-    plan: Plan
-    memo: TileMemo
-    spec: PairSpec
+    distance: Any
+    index: Any
+    queries: NDArray[np.int64] | None
+    rows: int
+    search: Search | None = field(default=None, repr=False)
+    store: Store | None = field(default=None, repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def compute(self, **kwargs: Any) -> dict[str, NearestRows]:
-        """Search, and return the nearest rows of every query in every subset.
+    def compute(self, **kwargs: Any) -> Neighbours:
+        """Search; the same with NumPy arrays. In a store, an interrupted search goes on."""
+        return compute_neighbours({"": self}, **kwargs)[""]
 
-        Finished tiles are kept in the store until then: an interrupted search goes on.
+    def write(self) -> Neighbours:
+        """Search and write the lists into the store; return them as read from there.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the data is in no store, or the queries are not all of its rows.
         """
-        self.spec.warm_up_neighbours()
-        blocks = compute(*self.blocks, **kwargs)
-        with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
-            self.memo.clear()
-        rows = np.concatenate([block.rows for block in blocks])
-        places = np.searchsorted(rows, self.queries)
-        found = {}
-        for name, parts in self.parts.items():
-            lists = [block.union(parts) for block in blocks]
-            distance = np.concatenate([d for d, _ in lists])[places]
-            index = np.concatenate([i for _, i in lists])[places]
-            found[name] = NearestRows(distance, np.where(index == NOBODY, -1, index))
-        return found
+        if self.store is None or self.queries is not None:
+            raise InvalidOptionError(
+                "only the neighbours of all rows of a store can be written; "
+                "use compute() and keep the arrays"
+            )
+        if self.search is None:
+            return self
+        started = time.perf_counter()
+        self.search.spec.warm_up()
+        digests = tuple(digest for _, digest in self.store.segments)
+        chunk = max(1, min(self.rows, 2**19 // self.index.shape[1]))
+        address = self.store.address
+        writer = ResultWriter(address, self.parameters, digests, self.store.groups, chunk)
+        tables = {"distance": self.distance, "index": self.index}
+        writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
+        parts = {
+            name: a.rechunk((chunk, a.shape[1])).to_delayed().ravel() for name, a in tables.items()
+        }
+        writes = [
+            delayed(writer.write)(k * chunk, {name: blocks[k] for name, blocks in parts.items()})
+            for k in range(-(-self.rows // chunk))
+        ]
+        checksums = compute(*writes)
+        facts = {"seconds": time.perf_counter() - started}
+        result = writer.commit(list(checksums), facts)
+        _forget(self.search)
+        return _stored(self.store, result, self.parameters)
+
+    def graph(self, mode: str = "distance") -> csr_matrix:
+        """Return the neighbour graph as a sparse matrix (q, n); what is lazy is computed.
+
+        Parameters
+        ----------
+        mode : {"distance", "connectivity"}
+            Whether entries are distances or ones. Rows are stored nearest first, as
+            scikit-learn's `kneighbors_graph` has them.
+        """
+        from scipy.sparse import csr_matrix
+
+        if mode not in ("distance", "connectivity"):
+            raise InvalidOptionError(f"mode must be distance or connectivity, not {mode!r}")
+        done = self.compute()
+        there = done.index >= 0
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        values = done.distance[there] if mode == "distance" else np.ones(int(ends[-1]))
+        return csr_matrix((values, done.index[there], ends), shape=(len(done.index), self.rows))
 
 
 def nearest_neighbours(
-    data: Store | str,
-    queries: ArrayLike,
-    references: Mapping[str, ArrayLike],
-    k: int = 1,
+    data: Any,
+    k: int = 15,
     *,
+    y: Any = None,
+    queries: Any = None,
+    references: Any = None,
+    labels: str = "any",
     metric: str | Metric | Callable[..., float] = "euclidean",
+    scale: float = 1.0,
     options: RunOptions | None = None,
-) -> NearestNeighbours:
-    """Search the k nearest rows of some rows of a store; nothing is computed yet.
+) -> Any:
+    """Search the k nearest rows of every row, or of some rows among others; nothing runs yet.
 
-    Distances are float64 and exact, whatever the screens; at equal distances the lower row number
-    comes first. A query that is itself a reference row finds itself.
+    Distances are float64 and exact, whatever the bounds; at equal distances the lower row number
+    comes first. Where queries and references are the same rows, a row is never its own neighbour;
+    else a query that is a reference too finds itself, as with scikit-learn's `kneighbors(X)`.
 
     Parameters
     ----------
-    data : Store or str
-    queries : array_like (q,) int
-        Row numbers.
-    references : mapping of str to array_like (n,) int
-        Subset → row numbers.
+    data : Store, str or array_like of shape (n, d)
+        What `sample_robustness` takes.
     k : int
-        At most the size of the smallest subset.
+        At most the rows that there are to be found.
+    y : array_like (n,), optional
+        Labels of arrays; only needed for the rules "same" and "different".
+    queries : str, Subset or array_like of int, optional
+        A group, a subset or row numbers; all rows without it.
+    references : str, Subset, array_like of int, or mapping of names to such, optional
+        Where to search; all rows without it. With a mapping, one pass searches all of its sets.
+    labels : {"any", "same", "different"}
+        Labels of the rows that are found.
     metric : str, Metric or callable
+    scale : float
+        Features are multiplied by it; only with arrays.
     options : RunOptions, optional
-
-    Raises
-    ------
-    InvalidOptionError
-        For row numbers that the store does not have, or a k larger than a subset.
-    MemoryPlanError
-    """
-    store, options = open_store(data), options or RunOptions()
-    wanted = _rows_of(store, "queries", queries)
-    subsets = {name: _rows_of(store, name, rows) for name, rows in references.items()}
-    if not subsets:
-        raise InvalidOptionError("there is no reference subset to search in")
-    for name, rows in subsets.items():
-        if not 1 <= k <= len(rows):
-            raise InvalidOptionError(
-                f"cannot find {k} neighbours in {name}, which has {len(rows):,} rows; "
-                f"k may be 1 to {len(rows):,}"
-            )
-    codes, parts = cut_parts(store.rows, subsets)
-    asked = np.full(store.rows, -1, np.int16)
-    asked[wanted] = 0
-    spec = pair_spec(store, metric, LabelMap("categorical"))
-    spec = replace(spec, require_labels=())
-    size = int(codes.max()) + 1
-    plan = _plan(store, spec, (asked, codes), (size, k), options)
-    memo = TileMemo(store.address, _digest(spec, asked, codes, k))
-    tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes)
-    names = {(i, j): "{}-{}.{}-{}".format(*plan.blocks[i], *plan.blocks[j]) for i, j in plan.tiles}
-    salt = memo.run, plan.panel_rows, plan.tiles
-    start = start_graph(store.address, spec, plan.blocks, salt=salt)
-    graph = build_neighbours(
-        start, NeighbourSpec(tiles, k, size), plan, (asked, codes), memo_names=names
-    )
-    return NearestNeighbours(wanted, parts, _delayed(graph), plan, memo, spec)
-
-
-def _rows_of(store: Store, name: str, rows: ArrayLike) -> NDArray[np.int64]:
-    """Row numbers as they were given, checked."""
-    numbers = np.asarray(rows)
-    if numbers.ndim != 1 or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
-        raise InvalidOptionError(f"{name} must be row numbers, at least one, in one dimension")
-    wrong = (numbers < 0) | (numbers >= store.rows)
-    if wrong.any():
-        raise InvalidOptionError(
-            f"{name} has row {numbers[wrong][0]}, but {store.url} has the rows 0 to "
-            f"{store.rows - 1:,}"
-        )
-    return numbers.astype(np.int64)
-
-
-def cut_parts(
-    rows: int, subsets: Mapping[str, NDArray[np.int64]]
-) -> tuple[NDArray[np.int16], dict[str, list[int]]]:
-    """Cut overlapping subsets into parts that lie in the same subsets.
 
     Returns
     -------
-    codes : ndarray (rows,) int16
-        Part of every row, -1 for rows in no subset.
-    parts : dict
-        Subset → its parts.
+    Neighbours, or dict of str to Neighbours
+        Lazy; a dict where references are a mapping.
 
     Raises
     ------
     InvalidOptionError
-        Where subsets overlap in more than 32,767 ways.
+        For row numbers that do not exist, or a k larger than a reference set.
+    InvalidDataError, MemoryPlanError, StoreError
     """
-    code = np.zeros(rows, np.int64)
-    for numbers in subsets.values():
-        inside = np.zeros(rows, np.int64)
-        inside[numbers] = 1
-        code = np.unique(2 * code + inside, return_inverse=True)[1]
-    covered = np.zeros(rows, bool)
-    for numbers in subsets.values():
-        covered[numbers] = True
-    found, dense = np.unique(code[covered], return_inverse=True)
-    if len(found) > np.iinfo(np.int16).max:
-        raise InvalidOptionError(
-            f"the {len(subsets)} subsets overlap in {len(found):,} ways; evaluate fewer at once"
+    if labels not in RULES:
+        raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
+    opened = _open(data, y, scale, labels)
+    if isinstance(references, Mapping) and not references:
+        raise InvalidOptionError("there is no reference set to search in")
+    asked = None if queries is None else row_numbers(opened, queries, "queries")
+    named = references if isinstance(references, Mapping) else {"references": references}
+    sets = {
+        name: None if rows is None else row_numbers(opened, rows, name)
+        for name, rows in named.items()
+    }
+    spec = data_spec(opened, metric, LabelMap("categorical"), labels)
+    spec = replace(spec, require_labels=(), reduction=KNearest(k))
+    parameters = _parameters(spec, asked, sets)
+    if opened.store is not None and asked is None and len(sets) == 1:
+        for result in reversed(matching(opened.store, parameters)):
+            if result.covers(opened.store):
+                lists = _stored(opened.store, result, parameters)
+                return {next(iter(sets)): lists} if isinstance(references, Mapping) else lists
+    parts, search = _set_up(opened, spec, k, asked, sets, options or RunOptions())
+    made = {
+        name: replace(
+            _lists(search, asked, members, opened.rows), store=opened.store, parameters=parameters
         )
-    codes = np.full(rows, -1, np.int16)
-    codes[covered] = dense
-    return codes, {name: np.unique(codes[numbers]).tolist() for name, numbers in subsets.items()}
+        for name, members in parts.items()
+    }
+    return made if isinstance(references, Mapping) else made["references"]
 
 
-def _plan(
-    store: Store,
-    spec: PairSpec,
-    codes: tuple[NDArray[np.int16], NDArray[np.int16]],
-    lists: tuple[int, int],
+def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
+    """Compute several reference sets' lists of one search in one go."""
+    waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
+    searches = [one.search for one in waiting.values() if one.search is not None]
+    for search in searches[:1]:
+        search.spec.warm_up()
+    try:
+        arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
+    finally:
+        for search in searches:
+            if search.scratch is not None:
+                shutil.rmtree(search.scratch, ignore_errors=True)
+    done = dict(lists)
+    for (name, one), (distance, index) in zip(waiting.items(), arrays, strict=True):
+        done[name] = replace(one, distance=distance, index=index, search=None)
+    for search in searches[:1]:
+        _forget(search)
+    return done
+
+
+def _open(data: Any, y: Any, scale: float, labels: str) -> PairData:
+    """Open the data; arrays need no labels where none are looked at."""
+    if y is None and labels == "any" and hasattr(data, "shape") and not isinstance(data, Store):
+        y = np.zeros(data.shape[0], np.int8)
+    return open_data(data, y, None, scale)
+
+
+def _set_up(
+    data: PairData,
+    spec: Any,
+    k: int,
+    asked: NDArray[np.int64] | None,
+    sets: Mapping[str, NDArray[np.int64] | None],
     options: RunOptions,
-) -> Plan:
-    """Plan tiles of (queries, references), so that lists of (parts, k) take little memory."""
-    resources = options.resources or _bounded(found_resources())
-    segments = tuple(rows for rows, _ in store.segments)
-    dtype, unit = store.row_shape("features")[1], store.unit_rows
-    work = make_workload(spec, segments, dtype, unit)
-    work = replace(work, groups=lists[0], tables=lists[1], leaves=False)
-    lean = replace(work, groups=1, tables=1)
-    size = options.block_rows or choose_block_rows(lean, resources)
-    chosen = [np.flatnonzero(code >= 0) for code in codes]
-    spread = len(chosen[0]) // (2 * resources.workers * resources.threads)
-    mine = min(size, _most_rows(work, resources), max(spread, 256))
-    blocks = cut_selected(chosen[0], mine), cut_selected(chosen[1], size)
-    first = len(blocks[0])
-    tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
-    # what a tile holds beside its panels: the lists of its queries
-    extra = max(0, tile_bytes(work, mine) - tile_bytes(lean, size)) * resources.threads
-    limit = resources.memory_limit
-    planned = make_plan(
-        lean,
-        replace(resources, memory_limit=limit and limit - ceil(extra / USABLE)),
-        block_rows=size,
-        panel_rows=options.panel_rows,
-    )
-    return replace(
-        planned,
-        blocks=blocks[0] + blocks[1],
-        tiles=tiles,
-        tasks=len(tiles) + 2 * first,
-        bytes_read=(len(chosen[0]) * len(blocks[1]) + first * len(chosen[1]))
-        * spec.columns
-        * dtype.itemsize,
-        operations=2.0 * spec.columns * len(chosen[0]) * len(chosen[1]),
-        peak_bytes=planned.peak_bytes + extra,
-        resources=resources,
-    )
+) -> tuple[dict[str, list[int]], Search]:
+    """Cut the references into parts and set the search up, symmetric where both are the same."""
+    everything = np.arange(data.rows)
+    rows = {name: everything if some is None else some for name, some in sets.items()}
+    first = next(iter(rows.values()))
+    mine = everything if asked is None else asked
+    symmetric = len(rows) == 1 and same_rows(mine, first)
+    for name, some in rows.items():
+        most = len(some) - symmetric
+        if not 1 <= k <= most:
+            raise InvalidOptionError(
+                f"cannot find {k} neighbours in {name}, which has {len(some):,} rows; "
+                f"k may be 1 to {most:,}"
+            )
+    codes, parts = cut_parts(data.rows, rows)
+    spec = replace(spec, groups=tuple(map(str, range(int(codes.max()) + 1))))
+    if symmetric:
+        return parts, symmetric_search(data, spec, codes, options)
+    queries = np.full(data.rows, -1, np.int16)
+    queries[mine] = 0
+    return parts, one_sided_search(data, spec, (queries, codes), options)
 
 
-def _bounded(resources: Resources) -> Resources:
-    """Plan for half of this machine's free memory where workers have no limit."""
-    if resources.memory_limit is not None:
-        return resources
-    free = psutil.virtual_memory().available // 2 // resources.workers
-    return replace(resources, memory_limit=free + psutil.Process().memory_info().rss)
+def _parameters(
+    spec: Any, asked: NDArray[np.int64] | None, sets: Mapping[str, NDArray[np.int64] | None]
+) -> dict[str, Any]:
+    """What lists depend on, as plain values."""
+    parameters = {k: v for k, v in spec.parameters().items() if k != "bound"}
+    digest = hashlib.sha256()
+    for rows in (asked, *sets.values()):
+        digest.update(b"all" if rows is None else rows.tobytes())
+    return {
+        **parameters, "labels": spec.rule, "k": spec.reduction.k, "rows": digest.hexdigest()[:16]
+    }  # fmt: skip
 
 
-def cut_selected(rows: NDArray[np.int64], size: int) -> tuple[tuple[int, int], ...]:
-    """Cut ascending row numbers into ranges of rows that hold at most `size` of them each."""
-    step = ceil(len(rows) / ceil(len(rows) / size))
-    parts = (rows[k : k + step] for k in range(0, len(rows), step))
-    return tuple((int(part[0]), int(part[-1]) + 1) for part in parts)
+def _lists(
+    search: Search, asked: NDArray[np.int64] | None, parts: list[int], rows: int
+) -> Neighbours:
+    """Lazy lists of one reference set."""
+    arrays, k = LazyArrays(search.graph), search.spec.reduction.k  # type: ignore[attr-defined]
+    name = "-".join(map(str, parts))
+
+    def array(which: str, dtype: Any) -> da.Array:
+        def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
+            return (take_lists, state, list(parts), which)
+
+        made = arrays.by_block(f"{which}-in-{name}", task, search.rows, (k,), dtype)
+        if asked is None:
+            return made
+        ascending, places = np.unique(asked, return_inverse=True)
+        in_order = np.array_equal(ascending, asked)
+        return made if in_order else made[places.reshape(-1)]
+
+    return Neighbours(array("distance", np.float64), array("index", np.int64), asked, rows, search)
 
 
-def _most_rows(work: Any, resources: Resources) -> int:
-    """Queries of a block whose lists take no more than their share of the memory."""
-    limit = resources.memory_limit or 2**10 * MIB * resources.threads
-    share = int(limit * USABLE) // resources.threads // LISTS_SHARE
-    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
-    return max(1, share // max(1, a_row))
+def take_lists(state: NearestState, parts: list[int], which: str) -> NDArray[Any]:
+    """Distances or row numbers of the nearest in some parts together."""
+    distance, index = state.union(parts)
+    return distance if which == "distance" else np.where(index == NOBODY, -1, index)
 
 
-def _digest(spec: PairSpec, *parts: Any) -> str:
-    """Name under which the tiles of a search are kept."""
-    found = hashlib.sha256(repr(sorted(spec.parameters().items(), key=str)).encode())
-    for part in parts:
-        found.update(np.asarray(part).tobytes())
-    return "nearest-" + found.hexdigest()[:16]
+def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -> Neighbours:
+    """Lists as they are kept in a store."""
+    tables, cuts = result.tables(), _cuts(result.rows, result.tables()["index"][0][1])
+
+    def array(name: str) -> da.Array:
+        shape, dtype = tables[name]
+        layer, chunks = f"stored-{name}-{result.name}", tuple(hi - lo for lo, hi in cuts)
+        read = partial(result.read, name)
+        tasks = {(layer, n, 0): (read, *cut) for n, cut in enumerate(cuts)}
+        return da.Array(tasks, layer, (chunks, (shape[1],)), dtype=dtype)
+
+    found = array("distance"), array("index")
+    return Neighbours(*found, None, result.rows, None, store, parameters)
 
 
-def _delayed(graph: PairGraph) -> tuple[Delayed, ...]:
-    return tuple(Delayed(key, graph.graph) for key in graph.tables)
+def _cuts(rows: int, k: int) -> list[tuple[int, int]]:
+    step = max(1, min(rows, 2**19 // k))
+    return [(a, min(a + step, rows)) for a in range(0, rows, step)]
+
+
+def _forget(search: Search) -> None:
+    """Drop the finished tiles of a search that is done."""
+    if search.memo is not None:
+        with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
+            search.memo.clear()

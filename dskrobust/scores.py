@@ -17,12 +17,11 @@ import dask.array as da
 import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from .definitions import robustness_of
+from .engine import lazy
 from .engine.graph import PairGraph
-from .engine.lazy import _below, _label_norm, _take
 from .engine.plan import Plan
 from .engine.scratch import GivenArrays
 from .engine.spec import PairSpec
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
-_INTEGERS = ("witness", "nearest", "witness_by_group", "nearest_by_group")
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,8 @@ class Scores:
     split : array (n,) int16
         Position of every sample's group in `groups`.
     groups : tuple of str
+    references : tuple of str
+        Further reference sets that were asked for; their columns follow those of the groups.
     label_norm : float or 0-d array
         ‖y‖∞.
     store : Store, optional
@@ -77,6 +77,8 @@ class Scores:
         Store that arrays are written to first; removed by `compute` and when Python exits.
     given : GivenArrays, optional
         The arrays that were scored, where they are in no store.
+    run : str, optional
+        What events of this computation's tiles are named by.
     """
 
     robustness: Any
@@ -99,6 +101,8 @@ class Scores:
     base: ResultTables | None = None
     scratch: str | None = None
     given: GivenArrays | None = None
+    references: tuple[str, ...] = ()
+    run: str | None = None
 
     @property
     def rows(self) -> int:
@@ -110,12 +114,6 @@ class Scores:
         """The data set's name."""
         return self.store.spec.name if self.store else "data"
 
-    @property
-    def run(self) -> str | None:
-        """What events of this computation's tiles are named by; None once nothing is to be done."""
-        lazy = self.result is None and isinstance(self.robustness, da.Array)
-        return str(self.robustness.name).partition("-")[2] if lazy else None
-
     def lipschitz_within(self, *groups: str) -> Any:
         """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""
         columns = [self.group_code(group) for group in groups or self.groups]
@@ -125,19 +123,37 @@ class Scores:
         """R against the union of groups (all without arguments), shape (n,)."""
         return robustness_of(self.lipschitz_within(*groups), self.label_norm)
 
-    def group_code(self, group: str) -> int:
-        """Return the position of a group.
+    def lipschitz_against(self, name: str) -> Any:
+        """Q against a group or reference set, shape (n,) float64."""
+        return self.lipschitz_by_group[:, self.group_code(name)]
+
+    def robustness_against(self, name: str) -> Any:
+        """R against a group or reference set, shape (n,) float64."""
+        return robustness_of(self.lipschitz_against(name), self.label_norm)
+
+    def reach_against(self, name: str) -> Any:
+        """Distance to the nearest differently labelled row of a group or reference set, (n,)."""
+        return self.reach_by_group[:, self.group_code(name)]
+
+    def witness_against(self, name: str) -> Any:
+        """Row number that attains Q against a group or reference set, (n,) int64; -1 for none."""
+        return self.witness_by_group[:, self.group_code(name)]
+
+    def group_code(self, name: str) -> int:
+        """Return the column of a group or reference set.
 
         Raises
         ------
         InvalidOptionError
-            Where there is no group of that name.
+            Where there is none of that name.
         """
-        if group not in self.groups:
+        known = (*self.groups, *self.references)
+        if name not in known:
+            sets = " and reference sets" if self.references else ""
             raise InvalidOptionError(
-                f"there is no group {group!r}; the groups are {', '.join(self.groups)}"
+                f"there is no group {name!r}; the groups{sets} are {', '.join(known)}"
             )
-        return self.groups.index(group)
+        return known.index(name)
 
     def compute(self, **kwargs: Any) -> Scores:
         """Compute everything in one go; the same scores with NumPy arrays.
@@ -155,7 +171,7 @@ class Scores:
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        done = replace(self, **dict(zip(names, values, strict=True)))
+        done = replace(self, **dict(zip(names, values, strict=True)), run=None)
         warn_contradictions(done)
         return done
 
@@ -225,6 +241,7 @@ class Scores:
             {
                 "seconds": seconds,
                 "label_norm": float(label_norm),
+                **({"references": list(self.references)} if self.references else {}),
                 **_versions(),
                 **(facts() if facts else {}),
             },
@@ -233,13 +250,9 @@ class Scores:
         return read_scores(self.store, result, self.spec)
 
     def _tables(self) -> dict[str, da.Array]:
-        names = ["robustness", "lipschitz", "reach", "witness", "lipschitz_by_group"]
-        names += ["reach_by_group", "witness_by_group", "nearest_by_group"]
-        if self.categorical:
-            names.remove("witness_by_group")
-        else:
-            names.append("nearest")
-        return {name: getattr(self, name) for name in names}
+        names = {*lazy.OWN, *lazy.BY_GROUP} - {"witness_by_group" if self.categorical else ""}
+        names -= {"nearest"} if self.categorical else set()
+        return {name: getattr(self, name) for name in (*lazy.OWN, *lazy.BY_GROUP) if name in names}
 
     def _repr_html_(self) -> str:
         return scores_card(self)
@@ -261,52 +274,16 @@ def run_memo(store: Store, spec: PairSpec) -> TileMemo:
 
 
 def lazy_scores(graph: PairGraph, spec: PairSpec, plan: Plan) -> Scores:
-    """Wrap the finished tables of every block as Dask arrays that share one graph."""
-    layers: dict[str, Any] = {f"pairs-{graph.token}": graph.graph}
-    needs: dict[str, set[str]] = {f"pairs-{graph.token}": set()}
-    for collection in graph.dependencies:
-        layers.update(collection.dask.layers)
-        needs.update(collection.dask.dependencies)
-        needs[f"pairs-{graph.token}"].add(collection.__dask_layers__()[0])
-    rows = tuple(hi - lo for lo, hi in graph.blocks)
-
-    def array(name: str) -> da.Array:
-        wide = name.endswith("_by_group")
-        layer = f"{name.replace('_', '-')}-{graph.token}"
-        layers[layer] = {
-            (layer, k, 0)[: 3 if wide else 2]: (
-                _take,
-                table,
-                graph.context,
-                graph.source,
-                (lo, hi),
-                name,
-            )
-            for k, (table, (lo, hi)) in enumerate(zip(graph.tables, graph.blocks, strict=True))
-        }
-        needs[layer] = {f"pairs-{graph.token}"}
-        mine = {k: layers[k] for k in (*_below(needs, layer), layer)}
-        chunks = (rows, (len(spec.groups),)) if wide else (rows,)
-        dtype = np.int64 if name in _INTEGERS else np.int16 if name == "split" else np.float64
-        hlg = HighLevelGraph(mine, {k: needs[k] for k in mine})
-        return da.Array(hlg, layer, chunks, dtype=dtype)
-
-    def norm() -> da.Array:
-        layer = f"label-norm-{graph.token}"
-        layers[layer] = {(layer,): (_label_norm, graph.context)}
-        needs[layer] = {f"pairs-{graph.token}"}
-        mine = {k: layers[k] for k in (*_below(needs, layer), layer)}
-        hlg = HighLevelGraph(mine, {k: needs[k] for k in mine})
-        return da.Array(hlg, layer, (), dtype=np.float64)
-
-    arrays: dict[str, Any] = {f.name: array(f.name) for f in fields(Scores)[:10]}
+    """Return the scores of a graph; they share it."""
+    arrays: dict[str, Any] = {**lazy.lazy_scores(graph, spec)}
     return Scores(
         **arrays,
         groups=spec.groups,
-        label_norm=norm(),
+        references=spec.set_names[len(spec.groups) :],
         categorical=spec.labels.is_categorical,
         plan=plan,
         spec=spec,
+        run=graph.token,
     )
 
 
@@ -328,7 +305,7 @@ def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None
         return da.Array(tasks, layer, (rows, *((size,) for size in row)), dtype=dtype)
 
     values = {}
-    for name in [f.name for f in fields(Scores)][:9]:
+    for name in (*lazy.OWN, *lazy.BY_GROUP):
         table = name
         if table not in tables:  # categories: the nearest one is the witness
             table = {"nearest": "witness", "witness_by_group": "nearest_by_group"}[name]
@@ -339,6 +316,7 @@ def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None
         **values,
         split=split,
         groups=result.groups,
+        references=tuple(result.facts.get("references", ())),
         label_norm=float(result.facts["label_norm"]),
         categorical=categorical,
         store=store,

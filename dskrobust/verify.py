@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from .engine.spec import Context
 from .errors import VerificationError
-from .kernels import NOBODY, Tables, reduce_rows
+from .kernels import NOBODY, reduce_rows
 from .metrics import Mahalanobis, resolve_metric
-from .robustness import pair_spec
+from .runs import pair_spec
 from .store import ResultTables, Store, find_results
 
 SLICE_BYTES = 32 * 2**20
@@ -129,7 +129,7 @@ class _Check:
         self.spec = pair_spec(store, metric, labels)
         summary = store.summary
         self.job = Context(summary.center, summary.largest_feature, 1.0).job(self.spec)
-        self.tables = Tables.empty(0, len(rows), len(store.groups), self.spec.quotients)
+        self.state = self.spec.reduction.empty(len(rows), self.spec.parts)
         self.features = store.features[rows]
         self.labels = self.spec.labels.encode(store.labels[rows])
 
@@ -139,15 +139,15 @@ class _Check:
             (self.rows, self.features, self.labels),
             (lo, block.features, labels, block.split),
             self.job,
-            self.tables,
+            self.state,
         )
 
     def compare(self) -> None:
         """Compare with what is stored, to the last bit."""
-        found = {"reach_by_group": self.tables.reach, "nearest_by_group": self.tables.nearest}
+        found = {"reach_by_group": self.state.reach, "nearest_by_group": self.state.nearest}
         if self.spec.quotients:
-            found["lipschitz_by_group"] = self.tables.quotient
-            found["witness_by_group"] = self.tables.witness
+            found["lipschitz_by_group"] = self.state.quotient
+            found["witness_by_group"] = self.state.witness
         for name, proven in found.items():
             stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
             if proven.dtype.kind == "i":

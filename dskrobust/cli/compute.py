@@ -50,7 +50,7 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster.local import local_resources
-    from ..robustness import RunOptions, plan_depths, plan_store
+    from ..runs import RunOptions, plan_depths, plan_store
     from ..scores import run_memo
     from ..store import open_store
 

@@ -74,14 +74,12 @@ def issues(
 
 def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
     """Run what the store does not hold yet: nearest samples of another and of the same label."""
-    from ..label_issues import SAME
-    from ..labels import LabelMap
-    from ..robustness import pair_spec
+    from ..runs import pair_spec
     from ..store import matching
     from .compute import run
 
-    for labels in (LabelMap("categorical"), SAME):
-        spec = pair_spec(store, metric, labels)
+    for rule in ("different", "same"):
+        spec = pair_spec(store, metric, "categorical", rule)
         if not any(r.covers(store) for r in matching(store, spec.parameters())):
             run(store, spec, options, quiet=quiet)
 

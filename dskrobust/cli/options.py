@@ -160,7 +160,7 @@ def asked_spec(
     store: Store, metric: str | None, labels: str | None, bound: float | None
 ) -> PairSpec:
     """Return what is to be computed."""
-    from ..robustness import pair_spec
+    from ..runs import pair_spec
 
     return pair_spec(store, metric or "euclidean", label_map(store, labels, bound))
 

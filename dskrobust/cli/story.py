@@ -20,7 +20,7 @@ from ..compute import run_scores
 from ..datasets import ReaderOptions, ingest
 from ..engine.plan import MIB
 from ..evaluation import Evaluation, Experiment, Model
-from ..robustness import pair_spec
+from ..runs import pair_spec
 from ..scores import Scores
 from ..show import terminal
 from ..store import Store

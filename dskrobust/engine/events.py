@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..definitions import robustness_of
-from ..kernels import Tables
 from .plan import Plan, pairs_of
 
 if TYPE_CHECKING:
@@ -96,20 +95,25 @@ def watch_tiles(
 
 
 def bounds_of(
-    tables: Tables, split: NDArray[np.int16] | None, label_norm: float, total: int
+    lipschitz: NDArray[np.float64],
+    split: NDArray[np.int16] | None,
+    label_norm: float,
+    place: tuple[int, int],
 ) -> bytes:
     """Return R so far of a block's rows in their own groups, as events hold it.
 
     Parameters
     ----------
-    tables : Tables
+    lipschitz : ndarray (n, groups) float64
+        Q of the pairs that were looked at.
     split : ndarray (n,) int16, optional
         The rows' groups, where there are several.
-    total : int
-        Rows of the whole data set.
+    label_norm : float
+    place : (int, int)
+        Number of the first row, and of the rows of the whole data set.
     """
-    lipschitz = tables.lipschitz
-    rows = _told_of(tables.first, tables.first + len(lipschitz), total)
+    first, total = place
+    rows = _told_of(first, first + len(lipschitz), total)
     own = lipschitz[rows, 0 if split is None else split[rows]]
     steps = np.ceil(robustness_of(own, label_norm) * BOUND_STEPS)
     return bytes(steps.astype("<u2").tobytes())

@@ -1,13 +1,13 @@
 """The only builder of block-pair graphs: tiles, then partial results, then a tree of merges.
 
-Features are never a Dask dependency (`tiles`). Partial results are merged by an operator that is
-associative, commutative and idempotent: neither chunking, tile size, worker count, a retry nor a
-duplicate can change a bit of the result.
+Features are never a Dask dependency (`tasks`). Partial results are merged by an operator that is
+associative and commutative, and idempotent where tiles start from what others know: neither
+chunking, tile size, worker count nor a retry can change a bit of the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +21,13 @@ from .cache import BlockCache
 from .plan import SPLIT_EVERY, Plan
 from .prefixes import cut_parts, finish
 from .sources import Source
-from .spec import NeighbourSpec, PairSpec, TileSpec, TileTask, make_context, store_context
+from .spec import PairSpec, TileSpec, TileTask, make_context, store_context
 from .tasks import (
     choose_prefixes,
-    load_tables,
+    load_state,
     make_prefixes,
-    merge_neighbours,
+    merge_states,
     merge_summaries,
-    merge_tables,
-    run_neighbours,
     run_tile,
     summarise_rows,
     take_sample,
@@ -39,11 +37,12 @@ MOST_SAMPLES = 4  # parts of a sample; one worker puts them together
 
 Key = Hashable
 Graph = dict[Key, Any]
+Cells = NDArray[np.int16]
 
 
 @dataclass
 class PairGraph:
-    """A graph whose last layer holds the finished tables of every block.
+    """A graph whose last layer holds the finished states of every block.
 
     Attributes
     ----------
@@ -51,7 +50,7 @@ class PairGraph:
     token : str
     blocks : tuple of (first row, last row + 1)
     source, context : keys of the source and the context
-    tables : list of keys, one a block
+    states : list of keys, one a block (of a one-sided search: a block of queries)
     tiles : list of keys
     dependencies : collections whose graphs this one needs
     """
@@ -61,63 +60,103 @@ class PairGraph:
     blocks: tuple[tuple[int, int], ...]
     source: Key
     context: Key
-    tables: list[Key] = field(default_factory=list)
+    states: list[Key] = field(default_factory=list)
     tiles: list[Key] = field(default_factory=list)
     dependencies: list[Any] = field(default_factory=list)
 
 
-def build(
-    prepared: PairGraph,
-    spec: TileSpec,
-    plan: Plan,
-    *,
-    memo_names: Mapping[tuple[int, int], str] | None = None,
-    base: ResultTables | None = None,
-) -> PairGraph:
-    """Add tiles and merges to a graph that already holds the source and the context.
+@dataclass(frozen=True)
+class Choices:
+    """What tiles are given beside their rows, where it is not all rows by their groups.
 
-    Parameters
+    Attributes
     ----------
-    prepared : PairGraph
-        From `start_graph`.
-    plan : Plan
     memo_names : mapping, optional
         Tile → name under which it is memoised.
     base : ResultTables, optional
         A finished result of the first rows: its pairs are not computed again.
+    codes : (ndarray (n,), ndarray (n,)) int16, optional
+        The part of every row as a row and as a column of a tile; −1 where it takes no part.
+    radii : sequence of keys, optional
+        The radii of every block's rows, for `CountWithin`.
     """
-    pairs, graph = prepared, prepared.graph
+
+    memo_names: Mapping[tuple[int, int], str] | None = None
+    base: ResultTables | None = None
+    codes: tuple[Cells, Cells] | None = None
+    radii: Sequence[Key] = ()
+
+
+def build(
+    prepared: PairGraph, spec: TileSpec, plan: Plan, choices: Choices | None = None
+) -> PairGraph:
+    """Add tiles and merges to a graph from `start_graph`, which holds source and context."""
+    pairs, graph, choices = prepared, prepared.graph, choices or Choices()
     shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix would be in every task else
     graph[shared] = spec
-    parts: dict[int, list[tuple[Key, int]]] = {k: [] for k in range(len(plan.blocks))}
-    tiles = set(plan.tiles)
-    known: dict[int, Key] = {}  # what tiles off the diagonal start from
+    cache = f"blocks-{pairs.token}" if plan.kept_bytes else None
+    if cache:
+        graph[cache] = (BlockCache, plan.kept_bytes)
+    prefixes = _add_prefixes(pairs, shared, spec, plan)
+    needs = [shared, pairs.source, pairs.context, prefixes, cache]
+    parts: dict[int, list[tuple[Key, int]]] = {}
+    known = _add_known(pairs, spec, plan, choices.base, parts)
+    codes = _CodeKeys(pairs, plan, choices.codes)
+    for i, j in plan.tiles:
+        key = (f"tile-{pairs.token}", i, j)
+        name = choices.memo_names[i, j] if choices.memo_names else ""
+        task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments))
+        start = [] if i == j or not spec.pairs.reduction.warm else [known.get(i), known.get(j)]
+        radii = [choices.radii[k] for k in (i, j)] if choices.radii else []
+        graph[key] = (run_tile, task, needs, start, codes.of(i, j), radii)
+        pairs.tiles.append(key)
+        parts.setdefault(i, []).append((key, 0))
+        if spec.one_sided:
+            known.setdefault(i, key)  # what later tiles of the same queries start from
+        elif i != j:
+            parts.setdefault(j, []).append((key, 1))
+    for k in sorted(parts):
+        pairs.states.append(_merge_tree(graph, pairs.token, k, parts[k]))
+    return pairs
+
+
+def _add_known(
+    pairs: PairGraph,
+    spec: TileSpec,
+    plan: Plan,
+    base: ResultTables | None,
+    parts: dict[int, list[tuple[Key, int]]],
+) -> dict[int, Key]:
+    """Block → what tiles off the diagonal start from: its own tile, or a finished result."""
+    known: dict[int, Key] = {}
     for k, (lo, hi) in enumerate(plan.blocks):
         if base is not None and hi <= base.rows:
             known[k] = (f"known-{pairs.token}", k)
-            graph[known[k]] = (load_tables, base, lo, hi, len(spec.pairs.groups))
-            parts[k].append((known[k], 0))
-        elif (k, k) in tiles:
+            pairs.graph[known[k]] = (load_state, base, lo, hi, spec.pairs.parts)
+            parts[k] = [(known[k], 0)]
+        elif (k, k) in set(plan.tiles):
             known[k] = (f"tile-{pairs.token}", k, k)
-    prefixes = _add_prefixes(pairs, shared, spec, plan)
-    kept = None
-    if plan.kept_bytes:
-        kept = f"blocks-{pairs.token}"
-        graph[kept] = (BlockCache, plan.kept_bytes)
-    for i, j in plan.tiles:
-        key = (f"tile-{pairs.token}", i, j)
-        name = memo_names[i, j] if memo_names else ""
-        task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments))
-        start = [] if i == j else [known.get(i), known.get(j)]
-        needs = shared, pairs.source, pairs.context, prefixes, kept
-        graph[key] = (run_tile, task, *needs, start)
-        pairs.tiles.append(key)
-        parts[i].append((key, 0))
-        if i != j:
-            parts[j].append((key, 1))
-    for k, found in parts.items():
-        pairs.tables.append(_merge_tree(graph, pairs.token, k, found))
-    return pairs
+    return known
+
+
+class _CodeKeys:
+    """Keys of the parts of every block's rows, one task a block and side."""
+
+    def __init__(self, pairs: PairGraph, plan: Plan, codes: tuple[Cells, Cells] | None) -> None:
+        self._pairs, self._plan, self._codes = pairs, plan, codes
+
+    def of(self, i: int, j: int) -> list[Key]:
+        """Keys of a tile's two sides; None for all rows by their groups."""
+        return [self._key(0, i), self._key(1, j)]
+
+    def _key(self, side: int, block: int) -> Key:
+        if self._codes is None:
+            return None
+        side = 0 if self._codes[0] is self._codes[1] else side
+        key = (f"codes-{self._pairs.token}", side, block)
+        lo, hi = self._plan.blocks[block]
+        self._pairs.graph.setdefault(key, self._codes[side][lo:hi].copy())
+        return key
 
 
 def _add_prefixes(pairs: PairGraph, shared: Key, spec: TileSpec, plan: Plan) -> Key | None:
@@ -146,82 +185,21 @@ def _add_prefixes(pairs: PairGraph, shared: Key, spec: TileSpec, plan: Plan) -> 
     return f"prefixes-{token}"
 
 
-def build_neighbours(
-    prepared: PairGraph,
-    spec: NeighbourSpec,
-    plan: Plan,
-    codes: tuple[NDArray[np.int16], NDArray[np.int16]],
-    *,
-    memo_names: Mapping[tuple[int, int], str] | None = None,
-) -> PairGraph:
-    """Add a search for nearest rows: a tile for every pair of plan.tiles, (queries, references).
-
-    Parameters
-    ----------
-    prepared : PairGraph
-        From `start_graph`.
-    spec : NeighbourSpec
-    plan : Plan
-    codes : two arrays (n,) int16
-        Queries are 0 in the first; the second has the part of every reference row. −1: no part.
-    memo_names : mapping, optional
-        Tile → name under which it is memoised.
-    """
-    pairs, graph = prepared, prepared.graph
-    shared, tiles = f"spec-{pairs.token}", f"tiles-{pairs.token}"
-    graph[shared], graph[tiles] = spec, spec.tiles
-    prefixes = _add_prefixes(pairs, tiles, spec.tiles, plan)
-    first: dict[int, Key] = {}  # what later tiles of the same queries start from
-    parts: dict[int, list[Key]] = {}
-    for i, j in plan.tiles:
-        sides: list[Key] = []
-        for side, block in ((0, i), (1, j)):
-            sides.append((f"codes-{pairs.token}", side, block))
-            lo, hi = plan.blocks[block]
-            graph[sides[-1]] = codes[side][lo:hi].copy()
-        key = (f"tile-{pairs.token}", i, j)
-        memo = memo_names[i, j] if memo_names else ""
-        task = TileTask(plan.blocks[i], plan.blocks[j], memo, pairs.token, sum(plan.segments))
-        needs = shared, pairs.source, pairs.context, prefixes
-        graph[key] = (run_neighbours, task, *needs, sides, first.get(i))
-        first.setdefault(i, key)
-        parts.setdefault(i, []).append(key)
-        pairs.tiles.append(key)
-    for i, found in parts.items():
-        name = f"merge-{pairs.token}", i
-        pairs.tables.append(_tree(graph, name, found, lambda s: (merge_neighbours, s), lambda k: k))
-    return pairs
-
-
 def _merge_tree(graph: Graph, token: str, block: int, parts: list[tuple[Key, int]]) -> Key:
-    """Add merges of tables; parts are tiles or tables, and which side of a tile is meant."""
-
-    def merge(some: list[tuple[Key, int]]) -> Any:
-        return merge_tables, [key for key, _ in some], tuple(side for _, side in some)
-
-    return _tree(graph, (f"merge-{token}", block), parts, merge, lambda key: (key, 0))
-
-
-def _tree(
-    graph: Graph,
-    name: tuple[Any, ...],
-    parts: list[Any],
-    merge: Callable[[list[Any]], Any],
-    part_of: Callable[[Key], Any],
-) -> Key:
     """Add merges of at most SPLIT_EVERY parts a task; return the key of the last one.
 
-    merge: makes a task of some parts; part_of: makes a part of such a task's key.
+    parts: tiles or states, and which side of a tile is meant.
     """
     level = 0
     while True:
         keys: list[Key] = []
         for a in range(0, len(parts), SPLIT_EVERY):
-            keys.append((*name, level, a // SPLIT_EVERY))
-            graph[keys[-1]] = merge(parts[a : a + SPLIT_EVERY])
+            some = parts[a : a + SPLIT_EVERY]
+            keys.append((f"merge-{token}", block, level, a // SPLIT_EVERY))
+            graph[keys[-1]] = (merge_states, [key for key, _ in some], [side for _, side in some])
         if len(keys) == 1:
             return keys[0]
-        parts, level = [part_of(key) for key in keys], level + 1
+        parts, level = [(key, 0) for key in keys], level + 1
 
 
 def start_graph(

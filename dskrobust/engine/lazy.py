@@ -1,64 +1,139 @@
-"""Dask arrays over the finished tables of every block."""
+"""Dask arrays over the finished states of every block, which share one graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import dask.array as da
 import numpy as np
-from numpy.typing import NDArray
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import DTypeLike, NDArray
 
 from ..definitions import robustness_of
-from ..kernels import NOBODY, Tables
+from ..kernels import NOBODY, QuotientState
 from ..store import SourceAddress
-from .sources import Source, open_source, split_of
-from .spec import Context
+from .graph import Key, PairGraph
+from .sources import Source, open_source
+from .spec import Context, PairSpec, ReferenceSets
+from .tasks import by_set
 
-if TYPE_CHECKING:
-    pass
+OWN = {  # scores in the own group, and their dtype
+    "robustness": np.float64,
+    "lipschitz": np.float64,
+    "reach": np.float64,
+    "witness": np.int64,
+    "nearest": np.int64,
+}
+BY_GROUP = {  # against every reference set
+    "lipschitz_by_group": np.float64,
+    "reach_by_group": np.float64,
+    "witness_by_group": np.int64,
+    "nearest_by_group": np.int64,
+}
 
 
-def _below(needs: Mapping[str, set[str]], layer: str) -> list[str]:
-    """Layers that a layer depends on, however far."""
-    found: list[str] = []
-    waiting = list(needs[layer])
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.append(name)
-            waiting += needs[name]
+class LazyArrays:
+    """Makes arrays of one graph.
+
+    Parameters
+    ----------
+    graph : PairGraph
+    """
+
+    def __init__(self, graph: PairGraph) -> None:
+        self._graph, self._pairs = graph, f"pairs-{graph.token}"
+        self._layers: dict[str, Any] = {self._pairs: graph.graph}
+        self._needs: dict[str, set[str]] = {self._pairs: set()}
+        for collection in graph.dependencies:
+            self._layers.update(collection.dask.layers)
+            self._needs.update(collection.dask.dependencies)
+            self._needs[self._pairs].add(collection.__dask_layers__()[0])
+
+    def by_block(
+        self,
+        name: str,
+        task: Callable[[Key, tuple[int, int]], tuple[Any, ...]],
+        rows: tuple[int, ...],
+        row: tuple[int, ...],
+        dtype: DTypeLike,
+    ) -> da.Array:
+        """An array with a chunk for every block that was reduced.
+
+        Parameters
+        ----------
+        name : str
+        task : callable
+            From a state's key and the block's rows [lo, hi) to the task that makes the chunk.
+        rows : tuple of int
+            Rows of every chunk.
+        row : tuple of int
+            Shape of a row.
+        dtype : numpy.dtype
+        """
+        layer, zeros = f"{name.replace('_', '-')}-{self._graph.token}", (0,) * len(row)
+        blocks = zip(self._graph.states, self._graph.blocks, strict=False)
+        tasks = {(layer, k, *zeros): task(*block) for k, block in enumerate(blocks)}
+        return self._array(layer, tasks, (rows, *((size,) for size in row)), dtype)
+
+    def single(self, name: str, task: tuple[Any, ...]) -> da.Array:
+        """A number as an array without dimensions."""
+        layer = f"{name}-{self._graph.token}"
+        return self._array(layer, {(layer,): task}, (), np.float64)
+
+    def _array(self, layer: str, tasks: Any, chunks: Any, dtype: DTypeLike) -> da.Array:
+        layers, needs = {**self._layers, layer: tasks}, {**self._needs, layer: {self._pairs}}
+        return da.Array(HighLevelGraph(layers, needs), layer, chunks, dtype=dtype)
+
+
+def lazy_scores(graph: PairGraph, spec: PairSpec) -> dict[str, da.Array]:
+    """Return the arrays of `Scores` by their names."""
+    arrays, rows = LazyArrays(graph), tuple(hi - lo for lo, hi in graph.blocks)
+
+    def array(name: str, row: tuple[int, ...], dtype: DTypeLike) -> da.Array:
+        def task(state: Key, block: tuple[int, int]) -> tuple[Any, ...]:
+            return (take_score, state, graph.context, graph.source, block, (name, spec.sets))
+
+        return arrays.by_block(name, task, rows, row, dtype)
+
+    found = {name: array(name, (), dtype) for name, dtype in OWN.items()}
+    width = (len(spec.set_names),)
+    found |= {name: array(name, width, dtype) for name, dtype in BY_GROUP.items()}
+    found["split"] = array("split", (), np.int16)
+    found["label_norm"] = arrays.single("label-norm", (label_norm, graph.context))
     return found
 
 
-def _take(
-    tables: Tables,
+def take_score(
+    state: QuotientState,
     context: Context,
     source: Source | SourceAddress,
     rows: tuple[int, int],
-    name: str,
+    which: tuple[str, ReferenceSets | None],
 ) -> NDArray[Any]:
-    """Return one attribute of the scores for a block of rows."""
-    values = _by_group(tables, name)
-    if name.endswith("_by_group"):
+    """Return one of the scores of a block of rows."""
+    name, sets = which
+    values = _by_group(by_set(state, sets), name)
+    if name in BY_GROUP:
         return values
-    split = split_of(open_source(source), *rows)
+    split = open_source(source).read("split", *rows)
     if name == "split":
         return split
     own = values[np.arange(len(split)), split]
     return robustness_of(own, context.label_norm) if name == "robustness" else own
 
 
-def _by_group(tables: Tables, name: str) -> NDArray[Any]:
-    """Return a table (rows, groups): distances and quotients, or row numbers with -1 for none."""
-    categorical = not tables.quotient.size
+def _by_group(state: QuotientState, name: str) -> NDArray[Any]:
+    """Return a table (rows, sets): distances and quotients, or row numbers with -1 for none."""
     if name.startswith("reach"):
-        return tables.reach
-    if name.startswith("nearest") or (name.startswith("witness") and categorical):
-        return np.where(tables.nearest == NOBODY, -1, tables.nearest)
+        return state.reach
+    if name.startswith("nearest") or (name.startswith("witness") and not state.quotient.size):
+        return np.where(state.nearest == NOBODY, -1, state.nearest)
     if name.startswith("witness"):
-        return np.where(tables.witness == NOBODY, -1, tables.witness)
-    return tables.lipschitz
+        return np.where(state.witness == NOBODY, -1, state.witness)
+    return state.lipschitz
 
 
-def _label_norm(context: Context) -> NDArray[np.float64]:
+def label_norm(context: Context) -> NDArray[np.float64]:
+    """‖y‖∞ as an array."""
     return np.asarray(context.label_norm)

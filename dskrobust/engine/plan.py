@@ -8,7 +8,8 @@ task should last, panels from the memory it may use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
@@ -38,7 +39,10 @@ BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times c
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
 KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
+STATES_SHARE = 4  # states of queries may take this part of a worker's usable memory
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
+
+Blocks = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,8 @@ class Workload:
         Bytes of a value as distances are computed from it.
     screened : bool
         Whether a float32 copy of a panel is kept for matrix products.
-    groups : int
-    tables : int
-        Tables per group: 1 (distances) or 2 (and quotients), 16 bytes a row and group each.
+    state_bytes : int
+        Bytes of a row's partial results, of all parts together.
     unit_rows : int
         Rows that are read together at least (a chunk).
     done_segments : int
@@ -82,8 +85,7 @@ class Workload:
     stored_bytes: int
     kernel_bytes: int
     screened: bool
-    groups: int
-    tables: int = 1
+    state_bytes: int
     unit_rows: int = 1
     done_segments: int = 0
     copied: bool = False
@@ -109,18 +111,13 @@ class Workload:
     def kept_row_bytes(self) -> int:
         """Bytes of a row that a worker keeps: as it is stored, prefix, label, group, results."""
         prefix = 4 * self.columns if self.prefixed else 0  # no longer than the row
-        return self.columns * self.stored_bytes + prefix + LABEL_BYTES + self.table_row_bytes
+        return self.columns * self.stored_bytes + prefix + LABEL_BYTES + self.state_bytes
 
     @property
     def boxed_rows(self) -> int:
         """Rows of a block where leaves rule most pairs out, 0 where they don't."""
         fits = (rows for columns, rows in BOXED_BLOCK.items() if self.columns <= columns)
         return next(fits, 0) if self.leaves else 0
-
-    @property
-    def table_row_bytes(self) -> int:
-        """Bytes of a row's partial results."""
-        return 16 * self.tables * self.groups
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,9 @@ class Plan:
         Run time, roughly, at the pace of the cores that the constants above were measured on.
     """
 
-    blocks: tuple[tuple[int, int], ...]
+    blocks: Blocks
     panel_rows: tuple[int, int]
-    tiles: tuple[tuple[int, int], ...]
+    tiles: Blocks
     tasks: int
     bytes_read: int
     operations: float
@@ -279,6 +276,71 @@ def make_plan(
     )
 
 
+def make_search_plan(
+    work: Workload,
+    resources: Resources,
+    counts: tuple[int, int],
+    cuts: Callable[[int, int], tuple[Blocks, Blocks]],
+    *,
+    block_rows: int | None = None,
+    panel_rows: int | None = None,
+) -> Plan:
+    """Plan a one-sided search: every block of queries against every block of references.
+
+    Parameters
+    ----------
+    work : Workload
+        Its `state_bytes` are those of a query; references keep nothing.
+    resources : Resources
+    counts : (int, int)
+        How many queries and references there are.
+    cuts : callable
+        From the most queries and the most references of a block to the blocks of either.
+    block_rows, panel_rows : int, optional
+        Fixed sizes in rows instead of chosen ones.
+
+    Raises
+    ------
+    MemoryPlanError
+        Where not even the smallest panels fit the memory limit.
+    """
+    lean = replace(work, state_bytes=16)
+    size = block_rows or choose_block_rows(lean, resources)
+    spread = counts[0] // (2 * resources.workers * resources.threads)
+    queries = min(size, _most_rows(work, resources), max(spread, 256))
+    blocks = cuts(queries, size)
+    first = len(blocks[0])
+    tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
+    # what a tile holds beside its panels: the states of its queries
+    states = max(0, tile_bytes(work, queries) - tile_bytes(lean, size)) * resources.threads
+    limit = resources.memory_limit
+    planned = make_plan(
+        lean,
+        replace(resources, memory_limit=limit and limit - ceil(states / USABLE)),
+        block_rows=size,
+        panel_rows=panel_rows,
+    )
+    values = counts[0] * len(blocks[1]) + first * counts[1]
+    return replace(
+        planned,
+        blocks=blocks[0] + blocks[1],
+        tiles=tiles,
+        tasks=len(tiles) + 2 * first,
+        bytes_read=values * work.columns * work.stored_bytes,
+        operations=2.0 * work.columns * counts[0] * counts[1],
+        peak_bytes=planned.peak_bytes + states,
+        resources=resources,
+    )
+
+
+def _most_rows(work: Workload, resources: Resources) -> int:
+    """Queries of a block whose states take no more than their share of the memory."""
+    limit = resources.memory_limit or 2**10 * MIB * resources.threads
+    share = int(limit * USABLE) // resources.threads // STATES_SHARE
+    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
+    return max(1, share // max(1, a_row))
+
+
 @cache
 def base_bytes() -> int:
     """Return the bytes of an idle worker that has the libraries installed here."""
@@ -295,8 +357,8 @@ def pair_seconds(work: Workload) -> float:
 def _run_seconds(
     work: Workload,
     resources: Resources,
-    blocks: tuple[tuple[int, int], ...],
-    tiles: tuple[tuple[int, int], ...],
+    blocks: Blocks,
+    tiles: Blocks,
 ) -> float:
     """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows."""
     seconds = pair_seconds(work) * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles)
@@ -317,9 +379,7 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     return size
 
 
-def cut_blocks(
-    segments: tuple[int, ...], size: int, unit_rows: int = 1
-) -> tuple[tuple[int, int], ...]:
+def cut_blocks(segments: tuple[int, ...], size: int, unit_rows: int = 1) -> Blocks:
     """Cut every segment into blocks of equal size, at most about `size` rows.
 
     Equal blocks keep all workers busy to the end. Where a block is many units long, it is made of
@@ -344,7 +404,7 @@ def tile_bytes(work: Workload, block_rows: int) -> int:
     """Bytes of a tile beside its panels: buffers, chunks being decoded, partial results."""
     unit = work.unit_rows * work.columns * work.stored_bytes
     reading = 2 * max(READ_BYTES, unit) + 2 * unit
-    tables = (4 + SPLIT_EVERY) * block_rows * work.table_row_bytes
+    tables = (4 + SPLIT_EVERY) * block_rows * work.state_bytes
     matrix = 4 * 8 * work.columns**2 if work.matrix else 0
     return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
 
@@ -366,7 +426,7 @@ def _choose_panels(
 def _kept_bytes(
     work: Workload,
     resources: Resources,
-    blocks: tuple[tuple[int, int], ...],
+    blocks: Blocks,
     panels: tuple[int, int],
     peak: int,
 ) -> int:

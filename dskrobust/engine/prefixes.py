@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,12 @@ from ..kernels import (
     sketch_rows,
 )
 from ..labels import LabelMap
-from ..store import PREFIX_ROWS, Block, PrefixArrays, SourceAddress, Store, load_basis, save_basis
+from ..store import PREFIX_ROWS, PrefixArrays, SourceAddress, Store, load_basis, save_basis
+from .sources import Source
 
 READ_BYTES = 8 * 2**20  # features read at once to be projected
 PART_BYTES = 8 * 2**20  # of prefixes written at once
 FARTHEST = 1e12  # rows beyond this many units of a kept basis ask for a new one
-
-
-class Reader(Protocol):
-    """Anything that rows can be read from."""
-
-    def read_block(self, lo: int, hi: int) -> Block: ...
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def cut_parts(segments: tuple[int, ...], unit_rows: int, parts: int) -> list[tup
 
 
 def take(
-    source: Reader,
+    source: Source,
     address: SourceAddress | None,
     job: PairJob,
     labels: LabelMap,
@@ -118,7 +113,7 @@ def take(
 
 
 def choose(
-    source: Reader,
+    source: Source,
     address: SourceAddress | None,
     job: PairJob,
     labels: LabelMap,
@@ -146,7 +141,9 @@ def choose(
         return None
 
 
-def foresee(store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan) -> Depths | None:
+def projected_depths(
+    store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan
+) -> Depths | None:
     """Return the depths that a run on a store would choose, about; nothing is written.
 
     A run may take the sample in other parts, whose sketches are rounded differently.
@@ -161,7 +158,7 @@ def foresee(store: Store, job: PairJob, labels: LabelMap, plan: SamplePlan) -> D
 
 
 def _sample(
-    source: Reader,
+    source: Source,
     job: PairJob,
     labels: LabelMap,
     plan: SamplePlan,
@@ -174,9 +171,8 @@ def _sample(
     ]
     rows, codes = [], []
     for lo, hi in pieces:
-        features, given = _features_and_labels(source, lo, hi)
-        rows.append(kernel_rows(features, lo, job))
-        codes.append(labels.encode(given)[:, 0])
+        rows.append(kernel_rows(source.read("features", lo, hi), range(lo, hi), job))
+        codes.append(labels.encode(source.read("labels", lo, hi))[:, 0])
     total = sum(hi - lo for lo, hi in plan.pieces)
     with one_blas_thread():
         return sketch_rows(np.concatenate(rows), np.concatenate(codes), job.screen, total)
@@ -216,13 +212,6 @@ class SamplePlan:
         return sample_pieces(self.rows, self.columns, self.budget)
 
 
-def _features_and_labels(source: Reader, lo: int, hi: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    if isinstance(source, Store):  # without the split
-        return source.read("features", lo, hi), source.read("labels", lo, hi)
-    block = source.read_block(lo, hi)
-    return block.features, block.labels
-
-
 def _kept(store: Store, plan: SamplePlan, job: PairJob) -> Choice | None:
     """The basis that a store keeps, unless rows were appended that are far larger."""
     found = load_basis(store, plan.digest)
@@ -258,7 +247,7 @@ def _facts_of(basis: Basis) -> dict[str, Any]:
     return {"stretch": basis.stretch, "depths": named}
 
 
-def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: int) -> Part | None:
+def make_part(source: Source, choice: Choice | None, job: PairJob, lo: int, hi: int) -> Part | None:
     """Project rows lo:hi (of one segment) and keep their prefixes."""
     if choice is None:
         return None
@@ -279,7 +268,7 @@ def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: 
         out = np.empty((last - first, width), np.float32)
         with one_blas_thread():
             for a, b in _steps(source, first, last, choice.basis.depths.columns):
-                rows = kernel_rows(source.read_block(a, b).features, a, job)
+                rows = kernel_rows(source.read("features", a, b), range(a, b), job)
                 project(rows, out[a - first : b - first])
         if arrays is None:
             return Part(lo, hi, values=out)
@@ -287,10 +276,9 @@ def make_part(source: Reader, choice: Choice | None, job: PairJob, lo: int, hi: 
     return Part(lo, hi, tuple(checksums))
 
 
-def _steps(source: Reader, lo: int, hi: int, columns: int) -> list[tuple[int, int]]:
+def _steps(source: Source, lo: int, hi: int, columns: int) -> list[tuple[int, int]]:
     """Ranges of rows that are read at once: whole units of a store."""
-    unit = source.unit_rows if isinstance(source, Store) else 1
-    size = max(1, READ_BYTES // (8 * columns * unit)) * unit
+    size = max(1, READ_BYTES // (8 * columns * source.unit_rows)) * source.unit_rows
     return [(a, min(a + size, hi)) for a in range(lo, hi, size)]
 
 

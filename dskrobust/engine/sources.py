@@ -10,13 +10,25 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from ..store import (
-    Block,
-    LazyRows,
-    SourceAddress,
-    Store,
-    is_zarr,
-)
+from ..store import Block, LazyRows, SourceAddress, is_zarr
+
+
+class Source(Protocol):
+    """Anything that tiles can read rows from, in this process or another; a `Store` is one."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def unit_rows(self) -> int:
+        """Rows that are decoded together; 1 where any rows are read alike."""
+        ...
+
+    def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return rows lo:hi of the features, labels or split, perhaps in `out`."""
+        ...
 
 
 class ArraySource:
@@ -31,17 +43,19 @@ class ArraySource:
 
     def __init__(self, X: Any, y: Any, split: NDArray[np.int16]) -> None:
         self.X, self.y, self.split = X, y, split
+        chunks = getattr(X, "chunks", None)
+        self.unit_rows = int(chunks[0]) if chunks and is_zarr(X) else 1
 
     @property
     def rows(self) -> int:
         return int(self.X.shape[0])
 
-    def read_block(self, lo: int, hi: int) -> Block:
-        """Return rows lo:hi."""
-        features = np.asarray(self.X[lo:hi])
-        if features.dtype.kind == "b":
-            features = features.astype(np.uint8)
-        return Block(features, np.asarray(self.y[lo:hi]), self.split[lo:hi])
+    def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return rows lo:hi, as views where the arrays are in memory."""
+        values = np.asarray(
+            {"features": self.X, "labels": self.y, "split": self.split}[name][lo:hi]
+        )
+        return values.astype(np.uint8) if values.dtype.kind == "b" else values
 
     def __dask_tokenize__(self) -> Any:
         if isinstance(self.X, LazyRows) or is_zarr(self.X) or is_zarr(self.y):
@@ -50,27 +64,25 @@ class ArraySource:
 
 
 class StackedSource:
-    """Sources one after another; blocks never reach from one into the next."""
+    """Sources one after another; what is read at once lies in one of them."""
+
+    unit_rows = 1
 
     def __init__(self, parts: Sequence[ArraySource]) -> None:
         self.parts = tuple(parts)
 
-    def read_block(self, lo: int, hi: int) -> Block:
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return rows lo:hi."""
         start = 0
         for part in self.parts:
             if lo < start + part.rows:
-                return part.read_block(lo - start, hi - start)
+                return part.read(name, lo - start, hi - start, out)
             start += part.rows
         raise IndexError(f"rows {lo} to {hi} lie beyond the {start} rows there are")
-
-
-class Source(Protocol):
-    """Anything that tiles can read rows from, in this process or another."""
-
-    def read_block(self, lo: int, hi: int) -> Block:
-        """Return rows lo:hi."""
-        ...
 
 
 def open_source(source: Source | SourceAddress) -> Source:
@@ -78,8 +90,6 @@ def open_source(source: Source | SourceAddress) -> Source:
     return source.open() if isinstance(source, SourceAddress) else source
 
 
-def split_of(source: Source, lo: int, hi: int) -> NDArray[np.int16]:
-    """Return the groups of rows lo:hi."""
-    if isinstance(source, Store):
-        return source.read("split", lo, hi)
-    return source.read_block(lo, hi).split
+def read_block(source: Source, lo: int, hi: int) -> Block:
+    """Return features, labels and split of rows lo:hi."""
+    return Block(*(source.read(name, lo, hi) for name in ("features", "labels", "split")))

@@ -9,19 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
-from ..kernels import (
-    PairJob,
-    Screen,
-    warm_up,
-    warm_up_neighbours,
-)
+from ..kernels import ANY, SAME, LargestQuotient, PairJob, Reduction, Screen, warm_up
 from ..labels import LabelMap
 from ..metrics import KernelForm, Metric
-from ..store import (
-    SourceAddress,
-    Summary,
-    TileMemo,
-)
+from ..store import SourceAddress, Summary, TileMemo
 
 SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
 
@@ -29,16 +20,40 @@ SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are take
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
 
 
+RULES = ("different", "same", "any")  # which pairs count, by their labels; no row with itself
+
+
+@dataclass(frozen=True)
+class ReferenceSets:
+    """Overlapping sets of reference rows, cut into parts: rows that lie in the same sets.
+
+    Attributes
+    ----------
+    names : tuple of str
+    parts : tuple of tuple of int
+        The parts that make up each set.
+    count : int
+        How many parts there are.
+    digest : str
+        Of which row lies in which part.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[tuple[int, ...], ...]
+    count: int
+    digest: str
+
+
 @dataclass(frozen=True)
 class PairSpec:
-    """What all tiles of a run share.
+    """What all tiles of a run share: rows × pair rule × metric × reduction.
 
     Attributes
     ----------
     metric : Metric
     labels : LabelMap
     groups : tuple of str
-        Reference groups: the columns of every table.
+        Reference groups, the codes of a source's split.
     columns : int
         Columns of the features.
     scale : float
@@ -46,6 +61,11 @@ class PairSpec:
         Codes of the groups that must hold two labels at least (paper, 3.1).
     dtype : numpy.dtype
         Of the features.
+    rule : {"different", "same", "any"}
+        Labels of the pairs that count.
+    reduction : Reduction
+    sets : ReferenceSets, optional
+        Without them every group is a part of its own.
     """
 
     metric: Metric
@@ -55,6 +75,9 @@ class PairSpec:
     scale: float
     require_labels: tuple[int, ...]
     dtype: np.dtype[Any]
+    rule: str = "different"
+    reduction: Reduction = LargestQuotient()  # noqa: RUF009  frozen
+    sets: ReferenceSets | None = None
 
     @property
     def form(self) -> KernelForm:
@@ -62,14 +85,29 @@ class PairSpec:
         return self.metric.form(self.columns, self.scale)
 
     @property
+    def parts(self) -> int:
+        """Into how many parts the reference rows are cut."""
+        return len(self.groups) if self.sets is None else self.sets.count
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """What rows are scored against."""
+        return self.groups if self.sets is None else self.sets.names
+
+    @property
     def quotients(self) -> bool:
         """Whether Q is more than the reach's reciprocal."""
-        return not self.labels.is_categorical
+        return self.reduction.quotients
+
+    @property
+    def label_code(self) -> int:
+        """How the kernels take ‖Δy‖, and which pairs count."""
+        return {"same": SAME, "any": ANY}.get(self.rule, self.labels.code)
 
     @property
     def prefixed(self) -> bool:
         """Whether pairs can be screened by prefixes of their rows."""
-        return self.form.screened and self.labels.is_categorical
+        return self.form.screened and not self.quotients
 
     def warm_up(self) -> None:
         """Compile the kernels (or load them from Numba's cache) before workers ask for them.
@@ -80,14 +118,13 @@ class PairSpec:
         context = Context(np.zeros(self.columns), 1.0, 1.0)
         warm_up(context.job(self), self.dtype, self.columns)
 
-    def warm_up_neighbours(self) -> None:
-        """The same for the kernels of a search for nearest rows."""
-        context = Context(np.zeros(self.columns), 1.0, 1.0)
-        warm_up_neighbours(context.job(self), self.dtype, self.columns)
-
     def parameters(self) -> dict[str, Any]:
         """Return what results depend on, beside the data, as plain values."""
-        return {"metric": str(self.metric), "scale": self.scale, **self.labels.parameters()}
+        labels = self.labels.parameters()
+        if self.rule != "different":
+            labels = {"labels": self.rule, "bound": None}
+        sets = {} if self.sets is None else {"references": self.sets.digest}
+        return {"metric": str(self.metric), "scale": self.scale, **labels, **sets}
 
 
 @dataclass(frozen=True)
@@ -100,27 +137,20 @@ class Context:
 
     def job(self, spec: PairSpec) -> PairJob:
         """Return the kernels' view of the run."""
-        form = spec.form
-        lift = 1.0
+        form, up = spec.form, 1.0
         if 0 < self.largest_feature < TINY and not form.widened:
-            lift = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
-        return PairJob(
-            form,
-            spec.labels.code,
-            spec.quotients,
-            len(spec.groups),
-            self._screen(form, lift),
-            lift,
-        )
+            up = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
+        screen = self._screen(form, up)
+        return PairJob(form, spec.label_code, spec.reduction, spec.parts, screen, up)
 
-    def _screen(self, form: KernelForm, lift: float) -> Screen:
+    def _screen(self, form: KernelForm, up: float) -> Screen:
         if form.unit_rows:
             return Screen(None, 0.5)
         if form.matrix is not None:
             shift = 0.0 if form.center is None else float(np.abs(form.center).max())
             reach = (self.largest_feature + shift) * float(np.abs(form.matrix).sum(axis=1).max())
             return Screen(None, _power_below(reach))
-        return Screen(self.center * lift, _power_below(2 * self.largest_feature * lift))
+        return Screen(self.center * up, _power_below(2 * self.largest_feature * up))
 
 
 def _power_below(size: float) -> float:
@@ -174,12 +204,26 @@ def _check_sizes(largest: float, spec: PairSpec) -> None:
 
 @dataclass(frozen=True)
 class TileSpec:
-    """A `PairSpec` with how its tiles run; `budget` is what their panels may take, in bytes."""
+    """A `PairSpec` with how its tiles run.
+
+    Attributes
+    ----------
+    pairs : PairSpec
+    panel_rows : (int, int)
+        Rows of either side in memory at once.
+    memo : TileMemo, optional
+        Where finished tiles are kept.
+    budget : int, optional
+        What the panels of a tile may take, in bytes.
+    one_sided : bool
+        Whether only the rows of a tile ask (queries), and its columns answer (references).
+    """
 
     pairs: PairSpec
     panel_rows: tuple[int, int]
     memo: TileMemo | None = None
     budget: int | None = None
+    one_sided: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,14 +236,10 @@ class TileTask:
     run: str
     total: int
 
-
-@dataclass(frozen=True)
-class NeighbourSpec:
-    """A `TileSpec` of a search for the k nearest rows in each of some parts."""
-
-    tiles: TileSpec
-    k: int
-    parts: int
+    @property
+    def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns."""
+        return self.rows, self.columns
 
 
 def make_context(summary: Summary, spec: PairSpec) -> Context:

@@ -8,46 +8,40 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import (
-    NOBODY,
-    Counters,
-    Neighbours,
-    PairJob,
-    Sample,
-    Selected,
-    Tables,
-    reduce_neighbours,
-    reduce_tile,
-)
+from ..kernels import NOBODY, Counters, PairJob, QuotientState, Sample, State, copy_of, reduce_tile
 from ..labels import LabelMap
-from ..store import (
-    ResultTables,
-    SourceAddress,
-    Summary,
-    summarise,
-)
+from ..store import ResultTables, SourceAddress, Summary, summarise
 from .cache import BlockCache
 from .events import announce, bounds_of
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
-from .readers import _RowReader, _TileReader
-from .sources import Source, open_source, split_of
-from .spec import Context, NeighbourSpec, PairSpec, TileSpec, TileTask
+from .readers import Codes, TileReader
+from .sources import Source, open_source, read_block
+from .spec import Context, PairSpec, ReferenceSets, TileSpec, TileTask
+
+
+class Shared(NamedTuple):
+    """What all tiles of a run are given: keys in a graph, values in a task."""
+
+    spec: TileSpec
+    source: Source | SourceAddress
+    context: Context
+    prefixes: RunPrefixes | None
+    cache: BlockCache | None
 
 
 @dataclass(frozen=True)
 class TileResult:
-    """Partial results of a tile's two sides; `right` is None on the diagonal."""
+    """Partial results of a tile's two sides; `right` is None on the diagonal, and of references."""
 
-    left: Tables
-    right: Tables | None
+    left: Any
+    right: Any = None
 
     def is_within(self, rows: int) -> bool:
         """Whether no pair is with a row that comes later than so many.
@@ -56,9 +50,7 @@ class TileResult:
         of a store that has grown since. Without a trace of these the result is what it would be:
         what they let drop is farther than what took their place.
         """
-        sides = [self.left] if self.right is None else [self.left, self.right]
-        indices = [index for tables in sides for index in (tables.nearest, tables.witness)]
-        return all(((index < rows) | (index == NOBODY)).all() for index in indices)
+        return all(state.is_within(rows) for state in (self.left, self.right) if state is not None)
 
 
 def take_sample(
@@ -94,7 +86,7 @@ def _sampling(
 
 def sample_plan(pairs: PairSpec, job: PairJob, rows: int, budget: int | None) -> SamplePlan:
     """Return what a basis is chosen for."""
-    kind = repr((str(pairs.metric), pairs.scale, job.lift, pairs.columns))
+    kind = repr((str(pairs.metric), pairs.scale, job.scale_up, pairs.columns))
     return SamplePlan(kind, rows, pairs.columns, budget)
 
 
@@ -112,138 +104,130 @@ def make_prefixes(
 
 def run_tile(
     task: TileTask,
-    spec: TileSpec,
-    source: Source | SourceAddress,
-    context: Context,
-    prefixes: RunPrefixes | None,
-    kept: BlockCache | None,
-    known: list[TileResult | Tables | None],
+    shared: Sequence[Any],
+    known: Sequence[Any] = (),
+    codes: Codes = (None, None),
+    radii: Sequence[NDArray[np.float64]] = (),
 ) -> TileResult:
     """Reduce all pairs between two ranges of rows, or find them in the memo.
 
-    kept: what this worker keeps of the run's blocks, and knows of them; known: for tiles off the
-    diagonal what other tiles know of either side.
+    Parameters
+    ----------
+    task : TileTask
+    shared : Shared
+    known : sequence of TileResult, State or None
+        What other tiles know of the rows and the columns.
+    codes : (ndarray, ndarray)
+        Parts of either side's rows, −1 where they take no part; None for all rows by their groups.
+    radii : sequence of ndarray
+        For `CountWithin`: the radius of every row of either side's block.
     """
     started = time.perf_counter()
-    rows, columns = task.rows, task.columns
-    if spec.memo is not None:
-        found = spec.memo.load(task.memo_name)
-        result = None if found is None else _unpack(found, rows, columns)
-        if result is not None and result.is_within(task.total):
-            opened = open_source(source)
-            bounds = _bounds(result, task, context, partial(split_of, opened))
-            seconds = time.perf_counter() - started
-            _announce(task, Counters(), seconds, resumed=True, bounds=bounds)
-            return result
-    reader = _TileReader(task, spec, source, prefixes, kept)
-    left, right, counters = reduce_tile(
-        reader.rows,
-        rows,
-        columns,
-        spec.panel_rows,
-        context.job(spec.pairs),
-        prefixes=None if prefixes is None else reader,
-        known=_known(task, kept, known),
-        kept=kept,
-    )
-    result = TileResult(left, None if rows == columns else right)
-    if kept is not None:
-        for side, tables in ((rows, left), (columns, right)):
-            kept.put(("tables", *side), tables)
+    shared = Shared(*shared)
+    spec, source = shared.spec, open_source(shared.source)
+    reader = TileReader(task, spec, source, shared.prefixes, shared.cache, codes)
+    result = _from_memo(task, spec)
+    if result is not None:
+        _announce(task, Counters(), started, True, _bounds(result, task, shared, reader))
+        return result
+    left, right = _states(task, shared, reader, known, radii)
+    counters = reduce_tile(reader, spec.panel_rows, shared.context.job(spec.pairs), left, right)
+    result = TileResult(left, None if right is left or spec.one_sided else right)
+    if shared.cache is not None and spec.pairs.reduction.warm:
+        for side, state in zip(task.sides, (left, right), strict=True):
+            shared.cache.put(("state", *side), state)
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
             spec.memo.save(task.memo_name, _pack(result))
     counters.bytes_read = reader.bytes_read
-    bounds = _bounds(result, task, context, reader.split)
-    _announce(task, counters, time.perf_counter() - started, resumed=False, bounds=bounds)
+    _announce(task, counters, started, False, _bounds(result, task, shared, reader))
     return result
 
 
-def _known(
-    task: TileTask, kept: BlockCache | None, known: list[TileResult | Tables | None]
-) -> tuple[Tables | None, Tables | None]:
-    """Return what is known of either side: by the tiles given, and by all that ran here."""
-    found: list[Tables | None] = []
-    for side, given in zip((task.rows, task.columns), known or (None, None), strict=True):
-        start = given.left if isinstance(given, TileResult) else given
-        here: Tables | None = None if kept is None else kept.find(("tables", *side))
-        found.append(here.merge(start) if here is not None and start is not None else here or start)
-    return found[0], found[1]
+def _from_memo(task: TileTask, spec: TileSpec) -> TileResult | None:
+    packed = None if spec.memo is None else spec.memo.load(task.memo_name)
+    if packed is None:
+        return None
+    result = _unpack(packed, spec.pairs)
+    return result if result.is_within(task.total) else None
 
 
-def _bounds(
-    result: TileResult,
+def _states(
     task: TileTask,
-    context: Context,
-    split: Callable[[int, int], NDArray[np.int16]],
-) -> list[bytes]:
+    shared: Shared,
+    reader: TileReader,
+    known: Sequence[Any],
+    radii: Sequence[NDArray[np.float64]],
+) -> tuple[Any, Any]:
+    """What either side starts from: all that is known of it here, or nothing."""
+    pairs, sides = shared.spec.pairs, task.sides
+
+    def start(side: int) -> Any:
+        state = known[side] if side < len(known) else None
+        state = state.left if isinstance(state, TileResult) else state
+        here = None if shared.cache is None else shared.cache.find(("state", *sides[side]))
+        if here is not None and pairs.reduction.warm:
+            return copy_of(here) if state is None else here.merge(state)
+        if state is not None:
+            return copy_of(state)
+        empty = pairs.reduction.empty(reader.count(side), pairs.parts)
+        if len(radii):
+            numbers = reader.rows(side, 0, reader.count(side)).numbers
+            empty.radius[:] = radii[side][numbers - sides[side][0], None]
+        return empty
+
+    left = start(0)
+    if shared.spec.one_sided:
+        return left, pairs.reduction.closed(reader.count(1))
+    return left, left if task.rows == task.columns else start(1)
+
+
+def _bounds(result: TileResult, task: TileTask, shared: Shared, reader: TileReader) -> list[bytes]:
     """Return R so far of the rows of either side, for whoever listens."""
-    found = []
-    for tables in (result.left, result.right):
-        if tables is not None:
-            lo, hi = tables.first, tables.first + len(tables.reach)
-            groups = split(lo, hi) if tables.reach.shape[1] > 1 else None
-            found.append(bounds_of(tables, groups, context.label_norm, task.total))
+    pairs, found = shared.spec.pairs, []
+    if pairs.rule != "different" or not isinstance(result.left, QuotientState):
+        return []
+    for side, state in enumerate((result.left, result.right)):
+        if state is not None:
+            lipschitz = by_set(state, pairs.sets).lipschitz
+            split = reader.split(side) if lipschitz.shape[1] > 1 else None
+            first, norm = task.sides[side][0], shared.context.label_norm
+            found.append(bounds_of(lipschitz, split, norm, (first, task.total)))
     return found
 
 
-def run_neighbours(
-    task: TileTask,
-    spec: NeighbourSpec,
-    source: Source | SourceAddress,
-    context: Context,
-    prefixes: RunPrefixes | None,
-    codes: list[NDArray[np.int16]],
-    known: Neighbours | None,
-) -> Neighbours:
-    """Find the nearest rows of a block's queries in another block, or in the memo.
-
-    codes: for either block the part of every row, −1 where it takes no part (queries are part 0).
-    known: what an earlier tile found for the same queries.
-    """
-    started = time.perf_counter()
-    rows, columns, tiles = task.rows, task.columns, spec.tiles
-    if tiles.memo is not None:
-        found = tiles.memo.load(task.memo_name)
-        if found is not None:
-            _announce(task, Counters(), time.perf_counter() - started, resumed=True)
-            return Neighbours(**found)
-    queries, references = Selected.of(rows[0], codes[0]), Selected.of(columns[0], codes[1])
-    start = known or Neighbours.empty(queries.numbers, spec.parts, spec.k)
-    reader, job = _RowReader(tiles, source, prefixes), context.job(tiles.pairs)
-    result, counters = reduce_neighbours(reader, queries, references, tiles.panel_rows, job, start)
-    if tiles.memo is not None:
-        with contextlib.suppress(OSError, KeyError):  # read only, or another run is done with it
-            tiles.memo.save(task.memo_name, result.arrays())
-    counters.bytes_read = reader.bytes_read
-    _announce(task, counters, time.perf_counter() - started, resumed=False)
-    return result
+def by_set(state: QuotientState, sets: ReferenceSets | None) -> QuotientState:
+    """Return results against every reference set: the best of its parts."""
+    if sets is None:
+        return state
+    columns = []
+    for parts in sets.parts:
+        best, *others = (_columns(state, part) for part in parts)
+        for other in others:
+            best = best.merge(other)
+        columns.append(best)
+    arrays: Any = zip(*columns, strict=True)
+    return QuotientState._make(np.concatenate(array, axis=1) for array in arrays)
 
 
-def merge_neighbours(parts: list[Neighbours]) -> Neighbours:
-    """Merge the lists of the same queries."""
-    merged = parts[0]
-    for part in parts[1:]:
-        merged = merged.merge(part)
-    return merged
+def _columns(state: QuotientState, part: int) -> QuotientState:
+    return QuotientState(*(array[:, part : part + 1] for array in state))
 
 
-def merge_tables(parts: list[TileResult | Tables], sides: tuple[int, ...]) -> Tables:
+def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> Any:
     """Merge the wanted sides of tiles and earlier merges."""
-    merged: Tables | None = None
+    merged: Any = None
     for part, side in zip(parts, sides, strict=True):
-        tables = part
+        state: Any = part
         if isinstance(part, TileResult):
-            tables = part.right if side and part.right is not None else part.left
-        assert isinstance(tables, Tables)
-        merged = tables if merged is None else merged.merge(tables)
-    assert merged is not None
+            state = part.right if side and part.right is not None else part.left
+        merged = state if merged is None else merged.merge(state)
     return merged
 
 
 def summarise_rows(source: Source, lo: int, hi: int) -> Summary:
     """Check and sum up rows lo:hi."""
-    return summarise(source.read_block(lo, hi), lo)
+    return summarise(read_block(source, lo, hi), lo)
 
 
 def merge_summaries(parts: list[Summary]) -> Summary:
@@ -254,26 +238,20 @@ def merge_summaries(parts: list[Summary]) -> Summary:
     return merged
 
 
-def load_tables(result: ResultTables, lo: int, hi: int, groups: int) -> Tables:
+def load_state(result: ResultTables, lo: int, hi: int, groups: int) -> QuotientState:
     """Read a finished result's rows as partial results, for more groups than it had perhaps."""
 
     def wide(table: str, fill: float) -> NDArray[Any]:
         values = result.read(table, lo, hi)
         extra = np.full((hi - lo, groups - values.shape[1]), fill, values.dtype)
-        return np.concatenate([values, extra], axis=1)
+        values = np.concatenate([values, extra], axis=1)
+        return np.where(values < 0, NOBODY, values) if values.dtype.kind == "i" else values
 
-    tables = result.tables()
-    reach, nearest = wide("reach_by_group", np.inf), wide("nearest_by_group", -1)
     quotient, witness = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
-    if "witness_by_group" in tables:
+    if "witness_by_group" in result.tables():
         quotient, witness = wide("lipschitz_by_group", 0.0), wide("witness_by_group", -1)
-    return Tables(
-        lo,
-        reach,
-        np.where(nearest < 0, NOBODY, nearest),
-        quotient,
-        np.where(witness < 0, NOBODY, witness),
-    )
+    reach, nearest = wide("reach_by_group", np.inf), wide("nearest_by_group", -1)
+    return QuotientState(reach, nearest, quotient, witness)
 
 
 def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
@@ -283,28 +261,18 @@ def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def _unpack(
-    packed: dict[str, NDArray[Any]], rows: tuple[int, int], columns: tuple[int, int]
-) -> TileResult:
-    empty = np.zeros((0, 0)), np.full((0, 0), NOBODY)
+def _unpack(packed: dict[str, NDArray[Any]], pairs: PairSpec) -> TileResult:
+    nothing = pairs.reduction.empty(0, 0)
 
-    def side(name: str, first: int) -> Tables:
-        quotient, witness = (
-            packed.get(f"{name}_{k}", e)
-            for k, e in zip(("quotient", "witness"), empty, strict=True)
-        )
-        return Tables(first, packed[f"{name}_reach"], packed[f"{name}_nearest"], quotient, witness)
+    def side(name: str) -> Any:
+        arrays = nothing._asdict().items()
+        return type(nothing)(**{k: packed.get(f"{name}_{k}", empty) for k, empty in arrays})
 
-    return TileResult(side("left", rows[0]), side("right", columns[0]) if rows != columns else None)
+    return TileResult(side("left"), side("right") if any("right_" in k for k in packed) else None)
 
 
 def _announce(
-    task: TileTask,
-    counters: Counters,
-    seconds: float,
-    *,
-    resumed: bool,
-    bounds: Sequence[bytes] = (),
+    task: TileTask, counters: Counters, started: float, resumed: bool, bounds: Sequence[bytes]
 ) -> None:
     """Tell whoever listens that a tile is done."""
     announce(
@@ -316,7 +284,7 @@ def _announce(
             "screened": counters.screened,
             "proven": counters.proven,
             "bytes_read": counters.bytes_read,
-            "seconds": seconds,
+            "seconds": time.perf_counter() - started,
             "resumed": resumed,
             "bounds": bounds,
         }

@@ -3,39 +3,60 @@
 from .bounds.basis import Sample, choose_basis, sample_pieces, sketch_rows
 from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector
-from .job import PairJob, Screen, kernel_dtype, kernel_rows
-from .lists import Neighbours, Selected
-from .loop import Counters, reduce_tile
-from .neighbours import reduce_neighbours
-from .panel import make_panel
+from .job import PairJob, Screen, Tuning, kernel_dtype, kernel_rows
+from .label_distances import ANY, SAME
+from .loop import Counters, TileRows, reduce_tile
+from .panel import Panel, Rows
+from .reductions import (
+    NOBODY,
+    CountState,
+    CountWithin,
+    KNearest,
+    LargestQuotient,
+    NearestState,
+    QuotientState,
+    Reduction,
+    State,
+    beside,
+    copy_of,
+)
 from .reference import reduce_rows
-from .tables import NOBODY, Tables
 from .threads import one_blas_thread
-from .warmup import warm_up, warm_up_neighbours
+from .warmup import warm_up
 
 __all__ = [
+    "ANY",
     "NOBODY",
+    "SAME",
     "Basis",
+    "CountState",
+    "CountWithin",
     "Counters",
     "Depths",
-    "Neighbours",
+    "KNearest",
+    "LargestQuotient",
+    "NearestState",
     "PairJob",
+    "Panel",
     "Projector",
+    "QuotientState",
+    "Reduction",
+    "Rows",
     "Sample",
     "Screen",
-    "Selected",
-    "Tables",
+    "State",
+    "TileRows",
+    "Tuning",
+    "beside",
     "choose_basis",
+    "copy_of",
     "kernel_dtype",
     "kernel_rows",
-    "make_panel",
     "one_blas_thread",
-    "reduce_neighbours",
     "reduce_rows",
     "reduce_tile",
     "row_bytes",
     "sample_pieces",
     "sketch_rows",
     "warm_up",
-    "warm_up_neighbours",
 ]

@@ -20,7 +20,7 @@ BYTES = 256  # the sum of so many squares of bytes is exact in float32
 
 
 @njit(nogil=True, cache=True)
-def _fold(lanes, d):  # type: ignore[no-untyped-def]
+def _fold(lanes, d):
     """Add up the lanes by halves; lanes beyond d columns hold nothing."""
     width = LANES // 2
     while width >= d and width > 1:
@@ -33,7 +33,7 @@ def _fold(lanes, d):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _exceeds(lanes, limit):  # type: ignore[no-untyped-def]
+def _exceeds(lanes, limit):
     """Whether the lanes' sum is beyond the limit; they stay as they are."""
     copy = lanes[LANES:]
     for k in range(LANES):
@@ -42,7 +42,7 @@ def _exceeds(lanes, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sum_squares(a, b, limit, lanes):  # type: ignore[no-untyped-def]
+def _sum_squares(a, b, limit, lanes):
     """Σ(a − b)², or infinity once a partial sum exceeds `limit`.
 
     Sums of non-negative terms in this order never fall, rounding included, so giving up is safe.
@@ -64,7 +64,7 @@ def _sum_squares(a, b, limit, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def _byte_squares(a, b):  # type: ignore[no-untyped-def]
+def _byte_squares(a, b):
     """Σ(a − b)² of at most BYTES bytes: integers below 2²⁴, exact in float32 and any order."""
     total = np.float32(0.0)
     for k in range(a.shape[0]):
@@ -74,7 +74,7 @@ def _byte_squares(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sum_byte_squares(a, b):  # type: ignore[no-untyped-def]
+def _sum_byte_squares(a, b):
     """Σ(a − b)² of bytes: all partial sums are integers, so every order gives the same float64."""
     total = 0.0
     for k in range(0, a.shape[0], BYTES):
@@ -83,7 +83,7 @@ def _sum_byte_squares(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sum_sizes(a, b, limit, lanes):  # type: ignore[no-untyped-def]
+def _sum_sizes(a, b, limit, lanes):
     """Σ|a − b|, or infinity once a partial sum exceeds `limit`."""
     d = a.shape[0]
     for m in range(LANES):
@@ -100,7 +100,7 @@ def _sum_sizes(a, b, limit, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def _top(a, b):  # type: ignore[no-untyped-def]
+def _top(a, b):
     """max|a − b|: the same in every order, so the vectoriser may choose one."""
     top = 0.0
     for k in range(a.shape[0]):
@@ -109,7 +109,7 @@ def _top(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _largest(a, b, limit):  # type: ignore[no-untyped-def]
+def _largest(a, b, limit):
     """max|a − b|, or infinity once it exceeds `limit`."""
     top = 0.0
     for start in range(0, a.shape[0], STRIDE):
@@ -120,7 +120,7 @@ def _largest(a, b, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _differing(a, b):  # type: ignore[no-untyped-def]
+def _differing(a, b):
     """Number of columns that differ."""
     count = np.int32(0)  # narrow, so that many columns fit a vector
     for k in range(a.shape[0]):
@@ -129,7 +129,7 @@ def _differing(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def power_bar(limit, top, p):  # type: ignore[no-untyped-def]
+def power_bar(limit, top, p):
     """A sum of (t/top)^p beyond which top·sum^(1/p) exceeds `limit`, rounding included."""
     if limit == np.inf:
         return np.inf
@@ -137,7 +137,7 @@ def power_bar(limit, top, p):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _power_mean(a, b, p, limit):  # type: ignore[no-untyped-def]
+def _power_mean(a, b, p, limit):
     """(Σ|t|^p)^(1/p), scaled by the largest term so that no power under- or overflows."""
     top = _largest(a, b, limit)
     if top == 0.0 or top == np.inf:
@@ -151,7 +151,7 @@ def _power_mean(a, b, p, limit):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
+def reduced(code, p, a, b, limit, lanes):
     """What the metric accumulates for rows a and b; infinity where it surely exceeds `limit`.
 
     lanes: scratch of SCRATCH float64.
@@ -170,7 +170,7 @@ def reduced(code, p, a, b, limit, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def finish(code, factor, value):  # type: ignore[no-untyped-def]
+def finish(code, factor, value):
     """Turn what was accumulated into the distance."""
     if code == EUCLIDEAN:
         return factor * np.sqrt(value)
@@ -182,7 +182,7 @@ def finish(code, factor, value):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def unfinish(code, factor, distance):  # type: ignore[no-untyped-def]
+def unfinish(code, factor, distance):
     """Return a value that every accumulated one of at most this distance stays below."""
     if distance == np.inf:
         return np.inf
@@ -199,7 +199,21 @@ def unfinish(code, factor, distance):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def unit_rows(rows, out):  # type: ignore[no-untyped-def]
+def surely_within(code, factor, distance):
+    """Return a value that only accumulated ones of at most this distance stay below."""
+    if code == EUCLIDEAN:
+        root = distance / factor
+        return root * root * (1.0 - 1e-14)
+    if code == CHORD:
+        chord = 2.0 * np.sin(min(distance, np.pi) * 0.5)
+        return (chord * chord) * (1.0 - 1e-12) - 1e-300
+    if code == HAMMING:
+        return distance * factor * (1.0 - 1e-14)
+    return distance / factor * (1.0 - 1e-14)
+
+
+@njit(nogil=True, cache=True)
+def unit_rows(rows, out):
     """Divide rows by their Euclidean norms; return the first row without one, or -1."""
     zero, lanes = np.zeros(rows.shape[1]), np.empty(SCRATCH)
     for i in range(rows.shape[0]):
@@ -215,7 +229,7 @@ def unit_rows(rows, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def center_rows(rows, order, center, unit, out, square):  # type: ignore[no-untyped-def]
+def center_rows(rows, order, center, unit, out, square):
     """out[i] = float32((rows[order[i]] − center)·unit), square[i] = ‖out[i]‖² in float64."""
     d = rows.shape[1]
     lanes = np.empty(SCRATCH)
@@ -236,7 +250,7 @@ def center_rows(rows, order, center, unit, out, square):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def linear_rows(rows, center, columns, out):  # type: ignore[no-untyped-def]
+def linear_rows(rows, center, columns, out):
     """out[i] = Σ_k columns[k]·(rows[i, k] − center[k]), in the order of k for every row."""
     for i in range(rows.shape[0]):
         out[i, :] = 0.0

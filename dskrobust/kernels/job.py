@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
+from ..labels import CATEGORICAL
 from ..metrics import KernelForm
 from .distances import linear_rows, unit_rows
+from .label_distances import SAME
+from .reductions import Reduction
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,52 @@ class Screen:
     unit: float
 
 
+class Measure(NamedTuple):
+    """A metric's accumulation, as kernels take it: see `distances.reduced` and `finish`."""
+
+    code: int
+    p: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of the sweeps; none of them changes a result.
+
+    Attributes
+    ----------
+    side : int
+        Rows and columns of a product that stays in the second-level cache.
+    seeds : int
+        Positions of a part that rows without a reach are compared with first.
+    few : int
+        Candidates per row and column that are proven without tightening first (real labels).
+    boxes : bool
+        Whether few columns may be searched by boxes around leaves.
+    leaf : int
+        Rows of a leaf.
+    pays : float
+        Share of pairs up to which leaves beat matrix products of categories (measured).
+    grid_rows, grid_columns : int
+        Panels with fewer are done before a grid of bytes is made.
+    grid_sample : int
+        Rows that a grid is made from, at most.
+    lead : int
+        The level of bytes that sweeps begin with.
+    """
+
+    side: int = 512
+    seeds: int = 512
+    few: int = 4
+    boxes: bool = True
+    leaf: int = 64
+    pays: float = 0.2
+    grid_rows: int = 64
+    grid_columns: int = 24
+    grid_sample: int = 256
+    lead: int = 0
+
+
 @dataclass(frozen=True)
 class PairJob:
     """Everything that is the same for all tiles of a run.
@@ -39,32 +88,44 @@ class PairJob:
     ----------
     form : KernelForm
     label_code : int
-        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF), or SAME: pairs of equal labels
-        count instead.
-    quotients : bool
-        Whether largest quotients are wanted besides the smallest distances.
-    groups : int
-        Number of reference groups.
-    lift : float
+        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF), or which pairs count with a ‖Δy‖ of 1
+        (label_distances.SAME, ANY).
+    reduction : Reduction
+        What the pairs of a row come to.
+    parts : int
+        Into how many parts the reference rows are cut; rows of any later part are no references.
+    screen : Screen
+    scale_up : float
         A power of two that rows are multiplied by where their squares would underflow.
+    tuning : Tuning
     """
 
     form: KernelForm
     label_code: int
-    quotients: bool
-    groups: int
+    reduction: Reduction
+    parts: int
     screen: Screen
-    lift: float = 1.0
+    scale_up: float = 1.0
+    tuning: Tuning = Tuning()
 
     @property
-    def metric(self) -> tuple[int, float, float]:
-        """Code, exponent and factor, as the kernels take them."""
-        lift = 1.0 if self.form.code in (1, 5) else self.lift
-        return self.form.code, self.form.p, self.form.factor / lift
+    def measure(self) -> Measure:
+        """The metric as kernels take it."""
+        up = self.scale_up if self.form.proportional else 1.0
+        return Measure(self.form.code, self.form.p, self.form.factor / up)
+
+    @property
+    def by_label(self) -> bool:
+        """Whether pairs count by the equality of their labels alone."""
+        return self.label_code in (CATEGORICAL, SAME)
 
 
-def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any]:
+def kernel_rows(
+    features: NDArray[Any], numbers: Sequence[int] | NDArray[np.int64], job: PairJob
+) -> NDArray[Any]:
     """Return rows as distances are computed from: uint8, float32 or float64.
+
+    numbers: their row numbers, for messages.
 
     Raises
     ------
@@ -81,20 +142,15 @@ def kernel_rows(features: NDArray[Any], first: int, job: PairJob) -> NDArray[Any
         else:
             zero = unit_rows(plain, out)
             if zero >= 0:
-                raise zero_row(first + zero)
+                raise InvalidDataError(
+                    f"row {numbers[zero]} is all zeros, which has no angle to anything; drop it "
+                    "or choose another metric"
+                )
         return out
     if form.function is not None:
         return np.ascontiguousarray(features, np.float64) * form.factor
     rows = np.ascontiguousarray(features, kernel_dtype(features.dtype))
-    return rows if job.lift == 1.0 else rows * job.lift
-
-
-def zero_row(number: int) -> InvalidDataError:
-    """Return the error of a row that has no angle."""
-    return InvalidDataError(
-        f"row {number} is all zeros, which has no angle to anything; drop it or choose another "
-        "metric"
-    )
+    return rows if job.scale_up == 1.0 else rows * job.scale_up
 
 
 def kernel_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

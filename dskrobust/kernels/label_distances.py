@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..labels import CATEGORICAL, L1, L2, SAME
+from ..labels import CATEGORICAL, L1, L2
+
+SAME, ANY = 4, 5  # beside the codes of label maps: pairs of equal labels count, or all, as 1
 
 
 @njit(nogil=True, cache=True)
-def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
+def label_differences(ya, yb, code, out):
     """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
     for i in range(ya.shape[0]):
         for j in range(yb.shape[0]):
@@ -17,8 +19,10 @@ def label_differences(ya, yb, code, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def label_difference(a, b, code):  # type: ignore[no-untyped-def]
+def label_difference(a, b, code):
     """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
+    if code == ANY:
+        return 1.0
     if a.shape[0] == 1:
         t = abs(a[0] - b[0])
         if code == SAME:

@@ -6,51 +6,55 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..labels import CATEGORICAL, SAME
 from .bounds.byte_grid import Coarse, Grid
 from .bounds.prefix import THETA, Depths, screen_prefixes
-from .bounds.trees import Forest, plant
+from .bounds.trees import Trees, plant
 from .distances import center_rows
 from .job import PairJob, Screen, kernel_rows
+from .label_distances import ANY, SAME
 
 SHORT_RUN = 32  # shorter runs of one label are put together
 
 
+class Rows(NamedTuple):
+    """Who the rows of a panel are.
+
+    Attributes
+    ----------
+    numbers : ndarray (n,) int64
+        Row numbers, ascending.
+    labels : ndarray (n, m) float64
+    parts : ndarray (n,) int16
+        The part that each row lies in; rows with a negative one make no pairs.
+    """
+
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.float64]
+    parts: NDArray[np.int16]
+
+
 class Run(NamedTuple):
-    """Consecutive positions of a panel in one group; `label` where they all have the same."""
+    """Consecutive positions of a panel in one part; `label` where they all have the same."""
 
     lo: int
     hi: int
-    group: int
+    part: int
     label: float | None
-
-
-class Prefixes(Protocol):
-    """Where a tile reads prefixes, and how deep they are."""
-
-    @property
-    def depths(self) -> Depths: ...
-
-    def read(
-        self, lo: int, hi: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16]]:
-        """Prefixes (b, k + 2), labels (b, m) and split (b,) of rows lo:hi."""
-        ...
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Rows ready for the sweeps, sorted by group (and class) through `order`.
+    """Rows ready for the sweeps, sorted by part (and class) through `order`.
 
     Attributes
     ----------
-    first : int
-        Row number of the first row.
+    numbers : ndarray (n,) int64
+        Row numbers, in row order.
     order : ndarray (n,) int64
         Position → row.
     labels : ndarray (n, m) float64
@@ -71,11 +75,11 @@ class Panel:
         In positions, so that a block's lie together.
     coarse : Coarse, optional
         The rows in few bytes, for metrics that no product bounds.
-    forest : Forest, optional
+    trees : Trees, optional
         The rows in leaves, where there are few columns (DESIGN.md, "Low dimension").
     """
 
-    first: int
+    numbers: NDArray[np.int64]
     order: NDArray[np.int64]
     labels: NDArray[np.float64]
     runs: tuple[Run, ...]
@@ -86,7 +90,7 @@ class Panel:
     unit: float
     prefix: NDArray[np.float32] | None = None
     coarse: Coarse | None = None
-    forest: Forest | None = None
+    trees: Trees | None = None
 
     @property
     def per_unit(self) -> float:
@@ -102,13 +106,8 @@ class Panel:
     @property
     def nbytes(self) -> int:
         """Bytes of all but the rows."""
-        arrays = (self.order, self.labels, self.screen, self.norms, self.prefix)
+        arrays = (self.numbers, self.order, self.labels, self.screen, self.norms, self.prefix)
         return sum(values.nbytes for values in arrays if values is not None)
-
-    def refinable(self, part: slice, reach: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        """Long prefixes, errors and squared reaches of some positions, as `refine` takes them."""
-        assert self.prefix is not None
-        return self.prefix[part], self.norms[1, part], reach
 
     @cached_property
     def rows(self) -> NDArray[Any]:
@@ -120,54 +119,47 @@ class Panel:
 
 
 def make_panel(
-    first: int,
+    who: Rows,
     features: NDArray[Any],
-    labels: NDArray[np.float64],
-    split: NDArray[np.int16],
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
     grid: Callable[[NDArray[Any]], Grid | None] | None = None,
-    *,
-    leaves: bool = True,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
     Parameters
     ----------
-    first : int
-        Row number of the first row.
+    who : Rows
     features : ndarray (n, d)
-    labels : ndarray (n, m) float64
-    split : ndarray (n,) int16
-        Group of every row; rows with a negative one take no part.
+    job : PairJob
     buffer : ndarray (n or more, d) float32, optional
         Where to keep the rows for the screen.
     grid : callable, optional
         From the rows to the grid that makes bytes of them, where there is one.
-    leaves : bool
-        Whether rows of few columns are put into leaves.
     """
-    by_row, split_by_row = labels, split
-    order, labels, runs = _sort(labels, split, job)
-    rows = kernel_rows(features, first, job)
+    order, labels, runs = _sort(who, job)
+    rows = kernel_rows(features, who.numbers, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
         shape = len(order), rows.shape[1]
         screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
         norms = _screen_rows(rows, order, job.screen, screen)
-    found = grid(rows) if grid is not None else None
-    coarse = found.coarse(rows, order) if found is not None else None
-    columns, unit = rows.shape[1], job.screen.unit
-    forest = None
-    if leaves and job.form.boxed(columns) and job.label_code != SAME:
-        forest = plant(rows, by_row, split_by_row, job.label_code == CATEGORICAL)
-    kept = Panel(first, order, labels, runs, screen, norms, columns, lambda: rows, unit)
-    return replace(kept, coarse=coarse, forest=forest)
+    bytes_of = grid(rows) if grid is not None else None
+    coarse = bytes_of.coarse(rows, order) if bytes_of is not None else None
+    columns, unit, trees = rows.shape[1], job.screen.unit, None
+    boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
+    if boxed and job.label_code not in (SAME, ANY) and not (who.parts < 0).any():
+        trees = plant(rows, who.labels, who.parts, job)
+    return Panel(
+        who.numbers, order, labels, runs, screen, norms, columns, lambda: rows, unit,
+        coarse=coarse, trees=trees,
+    )  # fmt: skip
 
 
 def make_prefix_panel(
-    bounds: tuple[int, int],
-    prefixes: Prefixes,
+    who: Rows,
+    prefix: NDArray[np.float32],
+    depths: Depths,
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
 ) -> Panel:
@@ -175,27 +167,25 @@ def make_prefix_panel(
 
     Parameters
     ----------
-    bounds : (int, int)
-        Row numbers [lo, hi).
-    prefixes : Prefixes
+    who : Rows
+    prefix : ndarray (n, k + 2) float32
+    depths : Depths
     job : PairJob
     buffer : ndarray (n or more, short + 1) float32, optional
         Where to keep the short prefixes.
     """
-    lo, hi = bounds
-    prefix, labels, split = prefixes.read(lo, hi)
-    order, labels, runs = _sort(labels, split, job)
-    prefix, depths = prefix[order], prefixes.depths
+    order, labels, runs = _sort(who, job)
+    prefix = prefix[order]
     shape = len(order), depths.short + 1
     screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
     norms = screen_prefixes(prefix, depths, margin(shape[1]), screen)
     columns, unit = depths.columns, depths.unit
-    return Panel(lo, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix)
+    return Panel(who.numbers, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix)
 
 
 def with_rows(panel: Panel, features: Callable[[], NDArray[Any]], job: PairJob) -> Panel:
     """Return a panel whose rows are read by `features`, once a pair has to be proven."""
-    return replace(panel, load=lambda: kernel_rows(features(), panel.first, job))
+    return replace(panel, load=lambda: kernel_rows(features(), panel.numbers, job))
 
 
 def _no_rows() -> NDArray[Any]:
@@ -203,17 +193,18 @@ def _no_rows() -> NDArray[Any]:
 
 
 def _sort(
-    labels: NDArray[np.float64], split: NDArray[np.int16], job: PairJob
+    who: Rows, job: PairJob
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
-    """Sort rows by group and label: order, labels in positions, runs. No group: left out."""
-    categorical = job.label_code in (CATEGORICAL, SAME)
-    order = np.lexsort((*labels.T[::-1], split)).astype(np.int64)
-    order = order[np.count_nonzero(split < 0) :]
-    if labels.shape[1] > 1 and not categorical:
-        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(split[order])) + 1, len(order)]):
+    """Sort rows by part and label: order, labels in positions, runs. No part: left out."""
+    labels, parts = who.labels, who.parts
+    keys = () if job.label_code == ANY else labels.T[::-1]
+    order = np.lexsort((*keys, parts)).astype(np.int64)
+    order = order[np.count_nonzero(parts < 0) :]
+    if labels.shape[1] > 1 and not (job.by_label or job.label_code == ANY):
+        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(parts[order])) + 1, len(order)]):
             _gather(labels, order[lo:hi])
-    labels, split = np.ascontiguousarray(labels[order]), split[order]
-    return order, labels, tuple(_runs(labels, split, categorical and labels.shape[1] == 1))
+    labels, parts = np.ascontiguousarray(labels[order]), parts[order]
+    return order, labels, tuple(_runs(labels, parts, job.by_label and labels.shape[1] == 1))
 
 
 def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
@@ -250,26 +241,26 @@ def _screen_rows(
     return norms.astype(np.float32)
 
 
-def _runs(labels: NDArray[np.float64], split: NDArray[np.int16], by_label: bool) -> Iterator[Run]:
-    """Cut positions at changes of the group and, where runs are long, of the label."""
-    n = len(split)
-    change = split[1:] != split[:-1]
+def _runs(labels: NDArray[np.float64], parts: NDArray[np.int16], by_label: bool) -> Iterator[Run]:
+    """Cut positions at changes of the part and, where runs are long, of the label."""
+    n = len(parts)
+    change = parts[1:] != parts[:-1]
     if by_label:
         change = change | (labels[1:, 0] != labels[:-1, 0])
     cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
     lo = hi = 0
     for a, b in pairwise(cuts):
-        group = int(split[a])
+        part = int(parts[a])
         if by_label and b - a >= SHORT_RUN:
             if hi > lo:
-                yield Run(lo, hi, int(split[lo]), None)
-            yield Run(a, b, group, float(labels[a, 0]))
+                yield Run(lo, hi, int(parts[lo]), None)
+            yield Run(a, b, part, float(labels[a, 0]))
             lo = hi = b
-        elif hi > lo and split[lo] == split[a]:
+        elif hi > lo and parts[lo] == parts[a]:
             hi = b
         else:
             if hi > lo:
-                yield Run(lo, hi, int(split[lo]), None)
+                yield Run(lo, hi, int(parts[lo]), None)
             lo, hi = a, b
     if hi > lo:
-        yield Run(lo, hi, int(split[lo]), None)
+        yield Run(lo, hi, int(parts[lo]), None)

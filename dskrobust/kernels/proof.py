@@ -1,55 +1,143 @@
-"""Pairs computed in float64 from the rows themselves."""
+"""Pairs computed in float64 from the rows themselves: what every result is made of."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .distances import SCRATCH, finish, reduced, unfinish
-from .reductions import limit_of, record
+from .label_distances import label_difference
+from .reductions import State
+from .reductions.base import limit, record
+
+TINY = 1e-40  # squared; above what float32 loses below its normal numbers
 
 
-@njit(nogil=True, cache=True)
-def prove(found, count, dy, rows_a, rows_b, order_a, order_b, groups, metric, a, b):  # type: ignore[no-untyped-def]
-    """Compute the listed pairs from the rows themselves and merge those that still matter.
+class Side(NamedTuple):
+    """One side of a pair of panels.
 
-    found (count, 2): positions in this block; dy (rows, columns) or empty for all ones;
-    order_a, order_b: from positions to rows; metric: (code, p, factor).
+    Attributes
+    ----------
+    rows : ndarray (n, d) uint8, float32 or float64
+        What distances are computed from.
+    numbers : ndarray (n,) int64
+        Row numbers.
+    state : State
+        Partial results of the rows, written to.
     """
-    code, p, factor = metric
-    gi, gj = groups
-    lanes = np.empty(SCRATCH)
-    for s in range(count):
-        i, j = order_a[found[s, 0]], order_b[found[s, 1]]
-        difference = dy[found[s, 0], found[s, 1]] if dy.shape[0] else 1.0
-        limit = limit_of(difference, i, j, gi, gj, a, b)
-        value = reduced(code, p, rows_a[i], rows_b[j], unfinish(code, factor, limit), lanes)
-        if value < np.inf:
-            record(finish(code, factor, value), difference, i, j, gi, gj, a, b)
+
+    rows: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    state: State
+
+
+class Parts(NamedTuple):
+    """The parts of two rows, where there is no block of them."""
+
+    part_a: int
+    part_b: int
+
+
+class Block(NamedTuple):
+    """Some positions of either side, all in one part, whose pairs are looked at together.
+
+    Attributes
+    ----------
+    order_a, order_b : ndarray (r,), (c,) int64
+        Positions → rows of the panels.
+    labels_a, labels_b : ndarray (r, m), (c, m) float64
+        In positions.
+    label_code : int
+        How ‖Δy‖ is taken; ANY where all labels differ.
+    part_a, part_b : int
+    triangle : bool
+        Whether both sides are the same positions: only pairs u < v count.
+    """
+
+    order_a: NDArray[np.int64]
+    order_b: NDArray[np.int64]
+    labels_a: NDArray[np.float64]
+    labels_b: NDArray[np.float64]
+    label_code: int
+    part_a: int
+    part_b: int
+    triangle: bool
+
+
+class Lows(NamedTuple):
+    """Low bounds of a block's pairs: low_a + low_b − 2·product, in squared screen lengths.
+
+    Attributes
+    ----------
+    product : ndarray (r, c) float32, or (0, 0) where pairs are listed by their bounds already
+    low_a, low_b : ndarray (r,), (c,) float32
+    per_unit : float
+        Squared screen length of one accumulated unit.
+    slack : float
+        Relative, for the rounding of float64 distances.
+    """
+
+    product: NDArray[np.float32]
+    low_a: NDArray[np.float32]
+    low_b: NDArray[np.float32]
+    per_unit: float
+    slack: float
+
+
+NO_LOWS = Lows(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), 1, 0)
 
 
 @njit(nogil=True, cache=True)
-def direct(dy, rows_a, rows_b, order_a, order_b, triangle, groups, metric, a, b):  # type: ignore[no-untyped-def]
-    """Compute every pair with different labels from the rows, giving up early where it can."""
-    code, p, factor = metric
-    gi, gj = groups
-    lanes = np.empty(SCRATCH)
-    for u in range(order_a.shape[0]):
-        i = order_a[u]
-        for v in range(u + 1 if triangle else 0, order_b.shape[0]):
-            if dy[u, v] == 0.0:
+def prove(pairs, count, block, lows, measure, a, b):
+    """Compute pairs of a block from the rows, and take those that matter into both states.
+
+    Pairs before may have ruled out later ones; their low bounds tell so without a look at the rows.
+
+    Parameters
+    ----------
+    pairs : ndarray (n, 2) int32
+        Positions in the block.
+    count : int
+        How many of them; −1 for every pair of the block.
+    block : Block
+    lows : Lows
+    measure : Measure
+    a, b : Side
+
+    Returns
+    -------
+    int
+        Pairs that were computed.
+    """
+    lanes, proven, columns = np.empty(SCRATCH), 0, block.order_b.shape[0]
+    for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
+        u, v = (pairs[s, 0], pairs[s, 1]) if count >= 0 else (s // columns, s % columns)
+        if count < 0 and block.triangle and v <= u:
+            continue
+        dy = label_difference(block.labels_a[u], block.labels_b[v], block.label_code)
+        if dy == 0.0:
+            continue
+        i, j = block.order_a[u], block.order_b[v]
+        most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
+        if lows.product.shape[0]:
+            product = lows.product[u, v]
+            low = np.float64(lows.low_a[u] + lows.low_b[v] - (product + product))
+            if low > most * lows.per_unit * (1.0 + lows.slack) + TINY:
                 continue
-            j = order_b[v]
-            limit = limit_of(dy[u, v], i, j, gi, gj, a, b)
-            value = reduced(code, p, rows_a[i], rows_b[j], unfinish(code, factor, limit), lanes)
-            if value < np.inf:
-                record(finish(code, factor, value), dy[u, v], i, j, gi, gj, a, b)
+        proven += 1
+        value = reduced(measure.code, measure.p, a.rows[i], b.rows[j], most, lanes)
+        if value < np.inf:
+            record(finish(measure.code, measure.factor, value), dy, i, j, block, a, b)
+    return proven
 
 
 @njit(nogil=True, cache=True)
-def all_distances(row, rows, metric, out):  # type: ignore[no-untyped-def]
+def all_distances(row, rows, measure, out):
     """out[j] = distance of `row` and rows[j]."""
-    code, p, factor = metric
     lanes = np.empty(SCRATCH)
     for j in range(rows.shape[0]):
-        out[j] = finish(code, factor, reduced(code, p, row, rows[j], np.inf, lanes))
+        value = reduced(measure.code, measure.p, row, rows[j], np.inf, lanes)
+        out[j] = finish(measure.code, measure.factor, value)

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import label_distances, proof
+from .function import distance_of
 from .job import PairJob, kernel_rows
-from .tables import Tables
+from .label_distances import label_differences
+from .proof import all_distances
+from .reductions import QuotientState
 
 
 def reduce_rows(
     some: tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]],
     block: tuple[int, NDArray[Any], NDArray[np.float64], NDArray[np.int16]],
     job: PairJob,
-    tables: Tables,
+    state: QuotientState,
 ) -> None:
     """Brute force of a few rows against a block: every pair in float64, no screen, no sorting.
 
@@ -26,24 +28,23 @@ def reduce_rows(
     ----------
     some : row numbers (k,), features (k, d), labels (k, m)
     block : first row number, features (b, d), labels (b, m), split (b,)
-    tables : Tables of k rows, merged into in place.
+    state : QuotientState of the k rows, written to.
     """
     numbers, features, labels = some
     first, others, their_labels, split = block
-    rows = kernel_rows(features, 0, job)
-    columns = kernel_rows(others, first, job)
+    rows = kernel_rows(features, numbers, job)
+    columns = kernel_rows(others, range(first, first + len(others)), job)
     dy = np.empty((len(rows), len(columns)))
-    label_distances.label_differences(labels, their_labels, job.label_code, dy)
+    label_differences(labels, their_labels, job.label_code, dy)
     function = job.form.function
     for k in range(len(rows)):
         distance = np.empty(len(columns))
         if function is None:
-            proof.all_distances(rows[k], columns, job.metric, distance)
+            all_distances(rows[k], columns, job.measure, distance)
         else:
             for j in range(len(columns)):
-                pair = (rows[k], columns[j])
-                forward = numbers[k] <= first + j
-                distance[j] = function(*(pair if forward else pair[::-1]))
+                pair, of = (rows[k], columns[j]), (int(numbers[k]), first + j)
+                distance[j] = distance_of(function, pair, of)
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = dy[k] / distance
         for group in np.unique(split):
@@ -51,11 +52,9 @@ def reduce_rows(
             at = np.flatnonzero((split == group) & (dy[k] > 0) & others)
             if not len(at):
                 continue
-            _keep_best(tables.reach, tables.nearest, distance, at, first, (k, int(group)), 1)
-            if job.quotients:
-                _keep_best(
-                    tables.quotient, tables.witness, quotient, at, first, (k, int(group)), -1
-                )
+            _keep_best(state.reach, state.nearest, distance, at, first, (k, int(group)), 1)
+            if job.reduction.quotients:
+                _keep_best(state.quotient, state.witness, quotient, at, first, (k, int(group)), -1)
 
 
 def _keep_best(

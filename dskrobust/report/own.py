@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..engine.spec import Context, PairSpec
 from ..errors import InvalidDataError
-from ..kernels import NOBODY, Tables
+from ..kernels import NOBODY, QuotientState
 from ..kernels.reference import reduce_rows
-from ..robustness import pair_spec
+from ..runs import pair_spec
 from ..subsets import class_name
 from ..verify import slice_rows
 from .pictures import as_picture
@@ -139,17 +139,17 @@ def _labels(
 
 def _brute_force(
     results: StoredResults, spec: PairSpec, features: NDArray[Any], labels: NDArray[np.float64]
-) -> Tables:
+) -> QuotientState:
     store, summary = results.store, results.store.summary
     dtype = np.result_type(features.dtype, store.row_shape("features")[1])
     largest = max(summary.largest_feature, float(np.abs(features.astype(np.float64)).max()))
     job = Context(summary.center, largest, 1.0).job(spec)
-    tables = Tables.empty(0, len(features), len(store.groups), spec.quotients)
+    state: QuotientState = spec.reduction.empty(len(features), spec.parts)
     numbers = store.rows + np.arange(len(features))  # rows that come after all others
     step = slice_rows(store)
     for lo in range(0, store.rows, step):
         block = store.read_block(lo, min(lo + step, store.rows))
         encoded = spec.labels.encode(block.labels)
         there = lo, block.features.astype(dtype, copy=False), encoded, block.split
-        reduce_rows((numbers, features.astype(dtype, copy=False), labels), there, job, tables)
-    return tables
+        reduce_rows((numbers, features.astype(dtype, copy=False), labels), there, job, state)
+    return state

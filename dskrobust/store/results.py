@@ -89,7 +89,8 @@ class ResultTables:
 def find_results(store: Store, *, everything: bool = False) -> list[ResultTables]:
     """Return the finished scores in a store, newest last.
 
-    everything: also the nearest samples of the same label, which are no scores.
+    everything: also the nearest samples of the same label, which are no scores, and scores against
+    further reference sets.
     """
     try:
         parent = store.group[RESULTS]
@@ -101,13 +102,14 @@ def find_results(store: Store, *, everything: bool = False) -> list[ResultTables
         meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if not meta.get("complete"):
             continue
-        if meta["parameters"].get("labels") == "same" and not everything:
+        parameters = meta["parameters"]
+        if not everything and (parameters.get("labels") == "same" or "references" in parameters):
             continue
         found.append(
             ResultTables(
                 url=store.url,
                 name=name,
-                parameters=meta["parameters"],
+                parameters=parameters,
                 segments=tuple(meta["segments"]),
                 rows=int(meta["rows"]),
                 groups=tuple(meta["groups"]),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics import resolve_metric
-from ...neighbours import NearestRows, nearest_neighbours
+from ...neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from ..experiment import Setting
 from ..rows import read_labels, test_side
 from .base import Job, Model, Prediction, Problem
@@ -77,14 +77,16 @@ class NearestNeighbours(Model):
         subsets = {name: job.records.rows(key) for name, key in job.train}
         most = max(_of(setting, self.spec.parameters)[0] for setting in settings)
         with client.as_current():
-            search = nearest_neighbours(store, queries, subsets, most, metric=metric)
-            found = search.compute(scheduler=client)
+            search = nearest_neighbours(
+                store, most, queries=queries, references=subsets, metric=metric
+            )
+            nearest = compute_neighbours(search, scheduler=client)
         for name, rows in subsets.items():
             rows = np.sort(rows)
-            labels = read_labels(store, rows)[np.searchsorted(rows, found[name].index)]
+            labels = read_labels(store, rows)[np.searchsorted(rows, nearest[name].index)]
             for setting in settings:
                 count, weights, _ = _of(setting, self.spec.parameters)
-                votes = Votes(labels, found[name], weights)
+                votes = Votes(labels, nearest[name], weights)
                 if job.classes:
                     classes = np.array(job.classes)
                     values = classes[votes.most(count, classes)]
@@ -106,11 +108,11 @@ class Votes:
     ----------
     labels : ndarray (q, k)
         Of the nearest rows, nearest first.
-    nearest : NearestRows
+    nearest : Neighbours
     weights : {"uniform", "distance"}
     """
 
-    def __init__(self, labels: NDArray[Any], nearest: NearestRows, weights: str) -> None:
+    def __init__(self, labels: NDArray[Any], nearest: Neighbours, weights: str) -> None:
         self._labels, self._distance, self._weights = labels, nearest.distance, weights
 
     def mean(self, count: int) -> NDArray[np.float64]:

@@ -3,13 +3,14 @@
 A box gives every row outside it a least distance. It is summed up like a distance, and rounding
 never turns an order around, so it is a bound but for the order of summation (`Rules.slack`).
 Pairs that no box rules out are compared in float64, in the order of `distances.reduced`; what can
-change a table is computed by `reduced` itself and merged by `sweep.record`.
+change a state is computed by `reduced` itself and accepted. States are those of the
+largest quotient.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,18 +19,18 @@ from numpy.typing import NDArray
 from ...labels import CATEGORICAL, L2, LINF
 from ...metrics import CHEBYSHEV, CHORD, CITYBLOCK, MINKOWSKI
 from ..distances import SCRATCH, finish, reduced, unfinish
+from ..job import Measure, PairJob
 from ..label_distances import label_difference
-from ..reductions import better, record
-from .trees import CHILD, GROUP, LOWEST, PLACE, START, STOP, WIDTH, Forest, padded
+from ..proof import Side
+from ..reductions.base import NOBODY, accept, better
+from .trees import CHILD, LOWEST, PART, PLACE, START, STOP, WIDTH, Trees, padded
 
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
 STEEP = 1e308  # larger quotients count as infinite
 STACK = 4096  # nodes waiting; trees are halved, but for regions parted by label
-PAYS = 0.2  # share of pairs up to which leaves beat matrix products of categories (measured)
 TRIAL = 32  # every 32nd leaf goes first, to see whether boxes rule pairs out
 FEW_LEAVES = 8  # not worth a trial
 LIMIT, WEIGHT, BOUND, BOX_DY = range(4)  # rows of `Work.need`
-NOBODY = np.iinfo(np.int64).max
 
 # Nothing is allocated in these kernels, so they need not count who holds an array. Counting every
 # array of every tuple at every call took longer than the pairs (125,000 × 8: 12.9 s, not 7.7 s).
@@ -43,8 +44,7 @@ class Rules(NamedTuple):
 
     Attributes
     ----------
-    metric : (int, float, float)
-        Code, exponent, factor.
+    measure : Measure
     label_code : int
     quotients : bool
     stretch : float
@@ -53,7 +53,7 @@ class Rules(NamedTuple):
         Relative, for sums in different orders: (d + 8)·2⁻⁵⁰, where they differ by 2d·2⁻⁵³.
     """
 
-    metric: tuple[int, float, float]
+    measure: Measure
     label_code: int
     quotients: bool
     stretch: float
@@ -92,15 +92,13 @@ class Work(NamedTuple):
     bounds: NDArray[np.float64]
 
 
-def make_rules(
-    metric: tuple[int, float, float], columns: int, label_code: int, quotients: bool
-) -> Rules:
-    """Return the rules for a metric with box bounds."""
-    code, p, _ = metric
-    stretch = 1.0
-    if code == MINKOWSKI:  # ‖t‖₂ ≤ d^(1/2 − 1/p)·‖t‖ₚ, and ‖t‖₂ ≤ ‖t‖ₚ for p ≤ 2
-        stretch = columns ** max(0.0, 1 - 2 / p) * (1 + 1e-12)
-    return Rules(metric, label_code, quotients, stretch, (columns + 8) * 2.0**-50)
+def make_rules(job: PairJob, columns: int) -> Rules:
+    """Return the rules of a job whose metric has box bounds."""
+    measure, stretch = job.measure, 1.0
+    if measure.code == MINKOWSKI:  # ‖t‖₂ ≤ d^(1/2 − 1/p)·‖t‖ₚ, and ‖t‖₂ ≤ ‖t‖ₚ for p ≤ 2
+        stretch = columns ** max(0.0, 1 - 2 / measure.p) * (1 + 1e-12)
+    slack = (columns + 8) * 2.0**-50
+    return Rules(measure, job.label_code, job.reduction.quotients, stretch, slack)
 
 
 def make_work(width: int, columns: int) -> Work:
@@ -119,23 +117,21 @@ def make_work(width: int, columns: int) -> Work:
     )
 
 
-def reduce_forests(
-    mine: Forest, theirs: Forest, rules: Rules, sides: tuple[Any, Any], products: bool
+def reduce_trees(
+    mine: Trees, theirs: Trees, job: PairJob, sides: tuple[Side, Side]
 ) -> tuple[bool, NDArray[np.int64]]:
-    """Reduce all pairs between two forests, or find that boxes rule out too few of them.
+    """Reduce all pairs between the trees of two panels, or find that boxes rule out too few.
 
-    What was merged by then is right and stays; the caller goes through all pairs another way.
+    What was accepted by then is right and stays; the caller goes through all pairs another way.
+    Where that way is no product of categories, leaves are faster even if nothing is ruled out.
 
     Parameters
     ----------
-    mine, theirs : Forest
+    mine, theirs : Trees
         May be the same.
-    rules : Rules
-    sides : tuple
-        `Tables.side()` of both panels; merged into.
-    products : bool
-        Whether the other way is matrix products of categories. Any other is slower than leaves
-        even where boxes rule nothing out (measured).
+    job : PairJob
+    sides : (Side, Side)
+        Of both panels; written to.
 
     Returns
     -------
@@ -144,78 +140,83 @@ def reduce_forests(
     ndarray (3,) int64
         Pairs of rows compared, pairs proven, and pairs of leaves between which any was compared.
     """
-    counts = np.zeros(3, np.int64)
+    counts, rules = np.zeros(3, np.int64), make_rules(job, mine.low.shape[1])
+    products = job.form.screened and not job.reduction.quotients
     ways = [(mine, theirs, sides)]
     if mine is not theirs:
-        ways.append((theirs, mine, sides[::-1]))
-    for one, two, tables in ways:
+        ways.append((theirs, mine, (sides[1], sides[0])))
+    for one, two, (a, b) in ways:
         places = np.arange(len(one.leaves))
         first = places % TRIAL == 0
         before = counts[0]
-        search_leaves(one, two, places[first], rules, tables, counts)
+        search_leaves(one, two, places[first], rules, a, b, counts)
         everything = first.sum() * len(one.order) / len(places) * len(two.order)
-        if products and len(places) > FEW_LEAVES and counts[0] - before > PAYS * everything:
+        few = job.tuning.pays * everything
+        if products and len(places) > FEW_LEAVES and counts[0] - before > few:
             return False, counts
-        search_leaves(one, two, places[~first], rules, tables, counts)
+        search_leaves(one, two, places[~first], rules, a, b, counts)
     return True, counts
 
 
 def search_leaves(
-    mine: Forest,
-    theirs: Forest,
+    mine: Trees,
+    theirs: Trees,
     places: NDArray[np.int64],
     rules: Rules,
-    sides: tuple[Any, Any],
+    a: Side,
+    b: Side,
     counts: NDArray[np.int64],
 ) -> None:
-    """Let the rows of some leaves look for the pairs that matter to them in another forest.
+    """Let the rows of some leaves look for the pairs that matter to them in other trees.
 
-    places: the leaves, as indices of `mine.leaves`. The others are as in `reduce_forests`.
+    places: the leaves, as indices of `mine.leaves`. The others are as in `reduce_trees`.
     """
     width = max(mine.blocks.shape[2], theirs.blocks.shape[2])
     work = make_work(width, mine.low.shape[1])
-    _search(mine, theirs, places, rules, work, *sides, counts)
+    _search(mine, theirs, places, rules, work, a, b, counts)
 
 
 @kernel()
-def _search(mine, theirs, some, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+def _search(mine, theirs, some, rules, work, a, b, counts):
     for s in some:
         for root in range(theirs.roots):
-            _load(mine, s, theirs.nodes[root, GROUP], rules, work, a)
+            _load(mine, s, theirs.nodes[root, PART], rules, work, a.state)
             _descend(mine, s, theirs, root, rules, work, a, b, counts)
 
 
 @kernel()
-def _load(mine, place, group, rules, work, a):  # type: ignore[no-untyped-def]
+def _load(mine, place, part, rules, work, state):
     """Fetch what a leaf's rows have reached already."""
     leaf = mine.leaves[place]
     start = mine.nodes[leaf, START]
     need, last, order = work.need, work.last, mine.order
     for i in range(mine.nodes[leaf, STOP] - start):
-        _refresh(need, last, i, order[start + i], group, rules, a)
+        _refresh(need, last, i, order[start + i], part, rules, state)
 
 
 @kernel()
-def _refresh(need, last, i, row, group, rules, a):  # type: ignore[no-untyped-def]
+def _refresh(need, last, i, row, part, rules, state):
     """Note what row i of the leaf has reached."""
-    code, _, factor = rules.metric
-    _, reach, nearest, quotient, witness = a
-    value = unfinish(code, factor, reach[row, group])
+    code, factor, reach = rules.measure.code, rules.measure.factor, state.reach[row, part]
+    if reach < 0.0:  # closed: no pair matters
+        need[LIMIT, i], need[WEIGHT, i], last[i] = -1.0, 0.0, -1
+        return
+    value = unfinish(code, factor, reach)
     if code == MINKOWSKI:
         value = value * value * rules.stretch + TINY
     need[LIMIT, i] = value * (1.0 + rules.slack)
     # At distance 0 only a lower row number is better, and at an infinite quotient.
-    last[i] = nearest[row, group] if reach[row, group] == 0.0 else NOBODY
+    last[i] = state.nearest[row, part] if reach == 0.0 else NOBODY
     if rules.quotients:
-        q = quotient[row, group]
+        q = state.quotient[row, part]
         scale = 1.0 if code == CHORD else factor  # an angle is no shorter than its chord
         weight = 1.0 / min(q, STEEP) / scale if q > 0.0 else np.inf
         need[WEIGHT, i] = weight * np.sqrt(rules.stretch) * (1.0 + 1e-12)
-        last[i] = max(last[i], witness[row, group]) if q == np.inf else NOBODY
+        last[i] = max(last[i], state.witness[row, part]) if q == np.inf else NOBODY
 
 
 @inlined()
-def _weakest(need, last, size):  # type: ignore[no-untyped-def]
+def _weakest(need, last, size):
     """Return the leaf's largest limit, largest weight and last row number that matters."""
     limit, weight, until = 0.0, 0.0, last[0]
     for i in range(size):
@@ -225,13 +226,13 @@ def _weakest(need, last, size):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _descend(mine, place, theirs, root, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+def _descend(mine, place, theirs, root, rules, work, a, b, counts):
     """Walk down a tree, the nearer child first, passing over boxes that are too far."""
-    code, steep, size = rules.metric[0], rules.quotients, _rows(mine, place)
+    code, steep, size = rules.measure.code, rules.quotients, _rows(mine, place)
     leaf, nodes, need, last = mine.leaves[place], theirs.nodes, work.need, work.last
     low, high, their_low, their_high = mine.low, mine.high, theirs.low, theirs.high
     labels = mine.label_low, mine.label_high, theirs.label_low, theirs.label_high
-    stack, bounds = work.stack, work.bounds
+    stack, bounds, numbers = work.stack, work.bounds, b.numbers
     most, weight, until = _weakest(need, last, size)
     stack[0], bounds[0, 0] = root, 0.0
     bounds[0, 1] = _label_gap(*labels, leaf, root, rules.label_code)
@@ -242,9 +243,9 @@ def _descend(mine, place, theirs, root, rules, work, a, b, counts):  # type: ign
         bound, dy = bounds[top]
         if bound > most and not (steep and bound <= _steep(dy, weight, code)):
             continue
-        if dy == 0.0 or b[0] + nodes[node, LOWEST] >= until:
+        if dy == 0.0 or numbers[nodes[node, LOWEST]] >= until:
             continue
-        number = _active(mine, place, theirs, node, b[0], rules, work)
+        number = _active(mine, place, theirs, node, numbers, rules, work)
         if number == 0:
             continue
         near = nodes[node, CHILD]
@@ -264,20 +265,20 @@ def _descend(mine, place, theirs, root, rules, work, a, b, counts):  # type: ign
 
 
 @kernel(inline="always")
-def _rows(forest, place):  # type: ignore[no-untyped-def]
-    leaf = forest.leaves[place]
-    return forest.nodes[leaf, STOP] - forest.nodes[leaf, START]
+def _rows(trees, place):
+    leaf = trees.leaves[place]
+    return trees.nodes[leaf, STOP] - trees.nodes[leaf, START]
 
 
 @kernel(inline="always")
-def _steep(dy, weight, code):  # type: ignore[no-untyped-def]
+def _steep(dy, weight, code):
     """What may be accumulated at most where ‖Δy‖ = dy beats a quotient."""
     t = dy * weight
     return (t if code in (CITYBLOCK, CHEBYSHEV) else t * t) + TINY
 
 
 @inlined()
-def _between(low, high, leaf, their_low, their_high, node, code):  # type: ignore[no-untyped-def]
+def _between(low, high, leaf, their_low, their_high, node, code):
     """Return the least that is accumulated between two boxes, and how far apart they lie."""
     bound, off = 0.0, 0.0
     for k in range(low.shape[1]):
@@ -296,7 +297,7 @@ def _between(low, high, leaf, their_low, their_high, node, code):  # type: ignor
 
 
 @inlined()
-def _label_gap(low, high, their_low, their_high, leaf, node, code):  # type: ignore[no-untyped-def]
+def _label_gap(low, high, their_low, their_high, leaf, node, code):
     """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no labels differ."""
     top, total, square = 0.0, 0.0, 0.0
     for k in range(low.shape[1]):
@@ -306,7 +307,7 @@ def _label_gap(low, high, their_low, their_high, leaf, node, code):  # type: ign
 
 
 @kernel(inline="always")
-def _norm(top, total, square, columns, code):  # type: ignore[no-untyped-def]
+def _norm(top, total, square, columns, code):
     """A label norm, rounded up, and 0 for equal labels only."""
     if columns == 1 or code == LINF:
         return top
@@ -316,10 +317,10 @@ def _norm(top, total, square, columns, code):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def _active(mine, place, theirs, node, first, rules, work):  # type: ignore[no-untyped-def]
+def _active(mine, place, theirs, node, numbers, rules, work):
     """Count the rows of a leaf that are near enough to a box, and list them for a leaf."""
-    code, steep, need, size = rules.metric[0], rules.quotients, work.need, _rows(mine, place)
-    box, lowest = (theirs.low[node], theirs.high[node]), first + theirs.nodes[node, LOWEST]
+    code, steep, need, size = rules.measure.code, rules.quotients, work.need, _rows(mine, place)
+    box, lowest = (theirs.low[node], theirs.high[node]), numbers[theirs.nodes[node, LOWEST]]
     _to_box(mine.blocks[place], size, *box, code, need[BOUND])
     if steep:
         box = theirs.label_low[node], theirs.label_high[node]
@@ -331,7 +332,7 @@ def _active(mine, place, theirs, node, first, rules, work):  # type: ignore[no-u
 
 
 @kernel(inline="always")
-def _is_near(need, i, steep, code):  # type: ignore[no-untyped-def]
+def _is_near(need, i, steep, code):
     within = need[BOUND, i] <= need[LIMIT, i]
     if steep:
         within |= need[BOUND, i] <= _steep(need[BOX_DY, i], need[WEIGHT, i], code)
@@ -339,7 +340,7 @@ def _is_near(need, i, steep, code):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def _count(need, size, steep, code):  # type: ignore[no-untyped-def]
+def _count(need, size, steep, code):
     """Count the rows that are near enough; without a branch, so in vector code."""
     number = 0
     for i in range(size):
@@ -348,7 +349,7 @@ def _count(need, size, steep, code):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def _choose(need, last, size, lowest, steep, code, chosen):  # type: ignore[no-untyped-def]
+def _choose(need, last, size, lowest, steep, code, chosen):
     """List the rows that are near enough and not done with, and return how many."""
     number = 0
     for i in range(size):
@@ -358,9 +359,9 @@ def _choose(need, last, size, lowest, steep, code, chosen):  # type: ignore[no-u
 
 
 @inlined()
-def _meet(number, mine, place, theirs, node, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+def _meet(number, mine, place, theirs, node, rules, work, a, b, counts):
     """Compare the chosen rows of a leaf with the rows of another; whether anything changed."""
-    code, leaf, other = rules.metric[0], mine.leaves[place], theirs.nodes[node, PLACE]
+    code, leaf, other = rules.measure.code, mine.leaves[place], theirs.nodes[node, PLACE]
     width = -(-_rows(theirs, other) // WIDTH) * WIDTH
     need, value, dy = work.need, work.value, work.dy
     labels, their_labels = mine.labels[place], theirs.labels[other]
@@ -384,16 +385,16 @@ def _meet(number, mine, place, theirs, node, rules, work, a, b, counts):  # type
 
 
 @inlined()
-def _pure(forest, node):  # type: ignore[no-untyped-def]
+def _pure(trees, node):
     """Whether all rows below a node have one label."""
-    for k in range(forest.label_low.shape[1]):
-        if forest.label_low[node, k] != forest.label_high[node, k]:
+    for k in range(trees.label_low.shape[1]):
+        if trees.label_low[node, k] != trees.label_high[node, k]:
             return False
     return True
 
 
 @inlined()
-def _to_box(block, size, low, high, code, out):  # type: ignore[no-untyped-def]
+def _to_box(block, size, low, high, code, out):
     """out[i] = what is accumulated at least between row i of a block and a box."""
     for i in range(size):
         out[i] = 0.0
@@ -412,7 +413,7 @@ def _to_box(block, size, low, high, code, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _label_bounds(block, size, low, high, code, out):  # type: ignore[no-untyped-def]
+def _label_bounds(block, size, low, high, code, out):
     """out[i] = the largest ‖Δy‖ between label i of a block and a box, rounded up."""
     m = block.shape[0]
     for i in range(size):
@@ -424,7 +425,7 @@ def _label_bounds(block, size, low, high, code, out):  # type: ignore[no-untyped
 
 
 @kernel()
-def _mixed_hits(value, dy, width, limit, weight, steep, code):  # type: ignore[no-untyped-def]
+def _mixed_hits(value, dy, width, limit, weight, steep, code):
     """How many rows differ in label and are near enough for the reach or the quotient."""
     hits = 0
     for j in range(width):
@@ -436,14 +437,15 @@ def _mixed_hits(value, dy, width, limit, weight, steep, code):  # type: ignore[n
 
 
 @kernel()
-def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):  # type: ignore[no-untyped-def]
+def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):
     """Prove the pairs of one row and a leaf that can change results; return whether any did."""
-    code, _, factor = rules.metric
+    code, factor = rules.measure.code, rules.measure.factor
     place, i, other = pair
     start = theirs.nodes[theirs.leaves[other], START]
     row = mine.order[mine.nodes[mine.leaves[place], START] + i]
-    groups = mine.nodes[mine.leaves[place], GROUP], theirs.nodes[theirs.leaves[other], GROUP]
-    need, value, order, changed = work.need, work.value, theirs.order, False
+    part_a = mine.nodes[mine.leaves[place], PART]
+    part_b = theirs.nodes[theirs.leaves[other], PART]
+    need, value, order, numbers, changed = work.need, work.value, theirs.order, b.numbers, False
     for j in range(_rows(theirs, other)):
         dy = work.dy[j] if mixed else 1.0
         within = value[j] <= need[LIMIT, i]
@@ -451,10 +453,10 @@ def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):  # type: igno
             within = value[j] <= _steep(dy, need[WEIGHT, i], code)
         if not within or dy == 0.0:
             continue
-        found = order[start + j]
+        second = order[start + j]
         # The value is `reduced`'s, bit by bit; ties with higher row numbers are common.
-        if code != MINKOWSKI and not _better(
-            finish(code, factor, value[j]), dy, b[0] + found, row, groups[1], a
+        if code != MINKOWSKI and not _changes(
+            finish(code, factor, value[j]), dy, numbers[second], row, part_b, a.state
         ):
             continue
         exact = _prove(mine.blocks[place, :, i], theirs.blocks[other, :, j], rules, work)
@@ -462,36 +464,37 @@ def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):  # type: igno
             if rules.label_code != CATEGORICAL:
                 one, two = mine.labels[place, :, i], theirs.labels[other, :, j]
                 dy = label_difference(one, two, rules.label_code) if len(one) > 1 else dy
-            record(finish(code, factor, exact), dy, row, found, *groups, a, b)
-            _refresh(need, work.last, i, row, groups[1], rules, a)
+            distance = finish(code, factor, exact)
+            accept(a.state, row, part_b, distance, dy, numbers[second])
+            accept(b.state, second, part_a, distance, dy, a.numbers[row])
+            _refresh(need, work.last, i, row, part_b, rules, a.state)
             counts[1] += 1
             changed = True
     return changed
 
 
 @kernel()
-def _better(distance, dy, index, row, group, a):  # type: ignore[no-untyped-def]
+def _changes(distance, dy, number, row, part, state):
     """Whether a pair comes before the best of its row; dy may be rounded up."""
-    _, reach, nearest, quotient, witness = a
-    if better(distance, index, reach[row, group], nearest[row, group]):
+    if better(distance, number, state.reach[row, part], state.nearest[row, part]):
         return True
-    if quotient.shape[0] == 0:
+    if state.quotient.shape[0] == 0:
         return False
     q = dy / distance if distance > 0.0 else np.inf
-    return better(-q, index, -quotient[row, group], witness[row, group])
+    return better(-q, number, -state.quotient[row, part], state.witness[row, part])
 
 
 @kernel()
-def _prove(one, two, rules, work):  # type: ignore[no-untyped-def]
+def _prove(one, two, rules, work):
     """What `reduced` accumulates for two rows, given as columns of blocks."""
-    code, p, _ = rules.metric
+    code, p = rules.measure.code, rules.measure.p
     for k in range(work.rows.shape[1]):
         work.rows[0, k], work.rows[1, k] = one[k], two[k]
     return reduced(code, p, work.rows[0], work.rows[1], np.inf, work.lanes)
 
 
 @inlined()
-def _accumulate(blocks, s, i, theirs, t, width, limit, code, out, parts):  # type: ignore[no-untyped-def]
+def _accumulate(blocks, s, i, theirs, t, width, limit, code, out, parts):
     """out[j] = what row i of leaf s and row j of leaf t accumulate, as `reduced` has it.
 
     Returns how many are within the limit.
@@ -507,12 +510,12 @@ def _accumulate(blocks, s, i, theirs, t, width, limit, code, out, parts):  # typ
 
 
 @kernel(inline="always")
-def _square(a, b):  # type: ignore[no-untyped-def]
+def _square(a, b):
     return (a - b) * (a - b)
 
 
 @kernel()
-def _squares4(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+def _squares4(one, i, two, width, limit, out):
     a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
     hits = 0
     for j in range(width):
@@ -524,7 +527,7 @@ def _squares4(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _squares8(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+def _squares8(one, i, two, width, limit, out):
     a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
     a4, a5, a6, a7 = one[4, i], one[5, i], one[6, i], one[7, i]
     hits = 0
@@ -540,7 +543,7 @@ def _squares8(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _squares16(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
+def _squares16(one, i, two, width, limit, out):
     """In two sweeps, the even and the odd lanes: sixteen columns are more than registers."""
     a0, a2, a4, a6 = one[0, i], one[2, i], one[4, i], one[6, i]
     a8, aa, ac, ae = one[8, i], one[10, i], one[12, i], one[14, i]
@@ -565,7 +568,7 @@ def _squares16(one, i, two, width, limit, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def _accumulate_any(one, i, two, width, limit, code, out, parts):  # type: ignore[no-untyped-def]
+def _accumulate_any(one, i, two, width, limit, code, out, parts):
     """Any accumulation over any power of two of columns, by halves."""
     half, plain = two.shape[0], code in (CITYBLOCK, CHEBYSHEV)
     for k in range(half):

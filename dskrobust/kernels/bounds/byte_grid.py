@@ -15,12 +15,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...metrics import CHEBYSHEV, CITYBLOCK, MINKOWSKI, KernelForm
+from ..job import Tuning
 
-LEAST_ROWS = 64  # smaller panels are done before a grid is made
-LEAST_COLUMNS = 24
 NARROW = 128  # columns up to which every column is its own group
 FIRST, SECOND = 64, 512  # groups of the two coarse levels; powers of two
-SAMPLE = 256  # rows that a grid is made from, at most
 SAMPLE_VALUES = 2**19  # in 4 MiB: copies of a sample fit the scratch that is planned for
 LEVELS = 3
 
@@ -114,14 +112,14 @@ def power_of(form: KernelForm) -> int:
     return 1 if form.code == CITYBLOCK else 0
 
 
-def make_grid(rows: NDArray[Any], form: KernelForm) -> Grid | None:
+def make_grid(rows: NDArray[Any], form: KernelForm, tuning: Tuning) -> Grid | None:
     """Choose groups of columns and bytes for rows like these; None where none are worth it."""
     n, d = rows.shape
     if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI):
         return None
-    if n < LEAST_ROWS or d < LEAST_COLUMNS:
+    if n < tuning.grid_rows or d < tuning.grid_columns:
         return None
-    count = min(n, SAMPLE, max(16, SAMPLE_VALUES // d))
+    count = min(n, tuning.grid_sample, max(16, SAMPLE_VALUES // d))
     sample = rows[np.linspace(0, n - 1, count).astype(np.int64)].astype(np.float64)
     size = float(np.abs(sample).max())
     if not size > 1e-200:
@@ -148,7 +146,7 @@ def make_grid(rows: NDArray[Any], form: KernelForm) -> Grid | None:
 
 def row_bytes(columns: int, form: KernelForm, dtype: np.dtype[Any]) -> int:
     """Bytes of a row's `Coarse` at most, and of what is needed to make it."""
-    if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI) or columns < LEAST_COLUMNS:
+    if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI) or columns < Tuning.grid_columns:
         return 0
     if columns <= NARROW:
         return NARROW + 32
@@ -211,7 +209,7 @@ def _cut_bytes(
 
 
 @njit(nogil=True, cache=True)
-def _to_bytes(rows, order, grid, power, out, error):  # type: ignore[no-untyped-def]
+def _to_bytes(rows, order, grid, power, out, error):
     """Fill `out` with the nearest bytes, `error` with a bound on how far they are, in steps.
 
     The bound holds the rounding of this very computation: a sum of s terms in float64 is off by

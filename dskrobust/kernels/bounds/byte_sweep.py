@@ -1,12 +1,12 @@
 """Sweeps over a block by bytes: bound every pair, keep those that can matter, compute them.
 
 A pair's distance is at least step·(‖q − q′‖ − e − e′) for the bytes q and errors e of its rows
-(see `coarse`), so a pair beyond a distance V is one with ‖q − q′‖ > V/step + e + e′.
+(see `byte_grid`), so a pair beyond a distance V is one with ‖q − q′‖ > V/step + e + e′.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from ...metrics import MINKOWSKI
 from ..distances import SCRATCH, finish, power_bar, reduced, unfinish
-from ..reductions import limit_of, record
-from .byte_grid import SECOND, Grid, make_grid
-
-if TYPE_CHECKING:
-    from ..job import PairJob
-    from ..panel import Panel
+from ..job import Measure, PairJob
+from ..panel import Panel
+from ..proof import Block, Side
+from ..reductions.base import limit, radius, record, slope
+from .byte_grid import SECOND, Coarse, Grid, make_grid
 
 RUN = 32  # columns looked at together
 WIDTH = 64  # bytes of the first level's rows, nearly always
 ROUNDING = 1.0 + 2.0**-15  # more than float32 thresholds, and sums of NARROW terms, are off
 LARGEST = np.float32(3e38)
-FIRST_LEAD = 0  # the level to begin with
 TRIAL = 2**21  # pairs until a level is judged
 USEFUL = 0.5  # of them may pass
 LOOSE = {"reassoc", "nsz", "contract"}  # for bounds only
@@ -33,8 +31,84 @@ LOOSE = {"reassoc", "nsz", "contract"}  # for bounds only
 u8, i32, f32 = np.uint8, np.int32, np.float32
 
 
+class ByteRules(NamedTuple):
+    """What the pairs of a tile are bounded and measured by.
+
+    Attributes
+    ----------
+    measure : Measure
+    power : int
+        Exponent of the norm that bytes are compared in, 0 for the largest difference.
+    steps : ndarray (3,) float64
+        From one byte to the next, at every level.
+    slack : float
+        Relative, for the rounding of float64 distances.
+    quotients : bool
+        Whether label differences are more than 0 and 1.
+    """
+
+    measure: Measure
+    power: int
+    steps: NDArray[np.float64]
+    slack: float
+    quotients: bool
+
+
+class ByteBlock(NamedTuple):
+    """A block of pairs with all that its sweep needs.
+
+    Attributes
+    ----------
+    lead : int
+        Level that all pairs are bounded by (0 or 1); 2 sends every pair on.
+    dy : ndarray (r, c) float64, or (0, 0) where all labels differ
+    block : Block
+    rules : ByteRules
+    bytes_a, bytes_b : Coarse
+        Of the block's positions; the finest level of all rows of the panels.
+    a, b : Side
+    lanes : ndarray, scratch of `reduced`
+    powers : ndarray (256, 256) or (1, 1), or (0, 0) where rows are not uint8
+        See `power_mean_of_bytes`.
+    """
+
+    lead: int
+    dy: NDArray[np.float64]
+    block: Block
+    rules: ByteRules
+    bytes_a: Coarse
+    bytes_b: Coarse
+    a: Side
+    b: Side
+    lanes: NDArray[np.float64]
+    powers: NDArray[np.float64]
+
+
+class Bars(NamedTuple):
+    """What the results of a block's rows and columns leave to a pair, in steps.
+
+    A pair with ‖q − q′‖ − e − e′ beyond both `far`, reach/step, and beyond ‖Δy‖ times both
+    `weight`, 1/(Q·step), changes nothing.
+
+    Attributes
+    ----------
+    far_a, far_b, error_a, error_b : ndarray (r,), (c,) float32
+    weight_a, weight_b : ndarray (r,), (c,) float64
+    row : ndarray (c,) float32
+        The bars of one row's pairs.
+    """
+
+    far_a: NDArray[np.float32]
+    far_b: NDArray[np.float32]
+    error_a: NDArray[np.float32]
+    error_b: NDArray[np.float32]
+    weight_a: NDArray[np.float64]
+    weight_b: NDArray[np.float64]
+    row: NDArray[np.float32]
+
+
 @njit(nogil=True, cache=True)
-def _sum_of_sizes(a, i, b, j):  # type: ignore[no-untyped-def]
+def _sum_of_sizes(a, i, b, j):
     """Σ|a − b| of rows i and j. (abs of int32 is what LLVM makes psadbw of.)"""
     total = i32(0)
     for k in range(a.shape[1]):
@@ -43,7 +117,7 @@ def _sum_of_sizes(a, i, b, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _largest_of_bytes(a, i, b, j):  # type: ignore[no-untyped-def]
+def _largest_of_bytes(a, i, b, j):
     """max|a − b| of rows i and j, in byte lanes."""
     top = u8(0)
     for k in range(a.shape[1]):
@@ -52,7 +126,7 @@ def _largest_of_bytes(a, i, b, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE)
-def _sum_of_powers(power, a, i, b, j):  # type: ignore[no-untyped-def]
+def _sum_of_powers(power, a, i, b, j):
     """Σ|a − b|^power of bytes, in float32."""
     total = f32(0)
     if power == 2:
@@ -71,7 +145,7 @@ def _sum_of_powers(power, a, i, b, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def apart(power, a, i, b, j):  # type: ignore[no-untyped-def]
+def byte_distance(power, a, i, b, j):
     """‖a[i] − b[j]‖ to the power (0: the largest), float64; exact for powers 0 and 1.
 
     Whole rows without a look at any limit: most pairs that get here are near. Row numbers and not
@@ -87,8 +161,8 @@ def apart(power, a, i, b, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def raised(power, value, columns):  # type: ignore[no-untyped-def]
-    """A threshold for ‖·‖ as one for `apart`, whose float32 sums are off by up to a term's ulp."""
+def bar_of(power, value, columns):
+    """A threshold for ‖·‖ as one for `byte_distance`, whose float32 sums are off by an ulp."""
     rounding = ROUNDING + columns * 2.0**-23
     if power <= 1:
         return value * rounding
@@ -99,8 +173,8 @@ def raised(power, value, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _measure(power, rows, columns, out):  # type: ignore[no-untyped-def]
-    """out[i, j] = `apart` of rows[i] and columns[j], float32."""
+def _measure(power, rows, columns, out):
+    """out[i, j] = `byte_distance` of rows[i] and columns[j], float32."""
     width = rows.shape[1]
     for i in range(rows.shape[0]):
         a, line = rows[i], out[i]
@@ -110,11 +184,11 @@ def _measure(power, rows, columns, out):  # type: ignore[no-untyped-def]
             _largest_of_64(a, columns, line)
         else:
             for j in range(columns.shape[0]):
-                line[j] = f32(apart(power, rows, i, columns, j))
+                line[j] = f32(byte_distance(power, rows, i, columns, j))
 
 
 @njit(nogil=True, cache=True)
-def _sizes_of_64(a, columns, out):  # type: ignore[no-untyped-def]
+def _sizes_of_64(a, columns, out):
     for j in range(columns.shape[0]):
         b = columns[j]
         total = i32(0)
@@ -124,7 +198,7 @@ def _sizes_of_64(a, columns, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _largest_of_64(a, columns, out):  # type: ignore[no-untyped-def]
+def _largest_of_64(a, columns, out):
     for j in range(columns.shape[0]):
         b = columns[j]
         top = u8(0)
@@ -134,7 +208,7 @@ def _largest_of_64(a, columns, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _mask(dy, triangle, out):  # type: ignore[no-untyped-def]
+def _mask(dy, triangle, out):
     """Put pairs of equal labels, and the lower half of a triangle, out of reach."""
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -143,7 +217,7 @@ def _mask(dy, triangle, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def _nearest(bound, lowest, row):  # type: ignore[no-untyped-def]
+def _nearest(bound, lowest, row):
     """Of every column the smallest bound and its row; returns nothing."""
     for i in range(bound.shape[0]):
         for j in range(bound.shape[1]):
@@ -153,7 +227,7 @@ def _nearest(bound, lowest, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def _smallest(line):  # type: ignore[no-untyped-def]
+def _smallest(line):
     """Position of the smallest value."""
     best = f32(np.inf)
     for j in range(line.shape[0]):
@@ -165,36 +239,34 @@ def _smallest(line):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _prove(i, j, dy, job, sides, tables, scratch):  # type: ignore[no-untyped-def]
+def _prove(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
-    (code, p, factor), power, steps, slack, (gi, gj) = job
-    one, two, rows_a, rows_b = sides
-    a, b = tables
-    lanes, powers = scratch
-    narrow = powers.shape[0] > 0  # the rows are bytes themselves
-    value = unfinish(code, factor, limit_of(dy, i, j, gi, gj, a, b))
-    room = value * (1.0 + slack)
-    if one[2].shape[0]:
-        limit = room / steps[2] + one[5][i] + two[5][j] + 1e-6
-        found = apart(power, one[2], i, two[2], j)
-        if found > raised(power, limit, one[2].shape[1]):
+    rules, a, b = work.rules, work.a, work.b
+    measure, fine, width = rules.measure, work.bytes_a.fine, work.bytes_a.fine.shape[1]
+    most = unfinish(measure.code, measure.factor, limit(dy, i, j, work.block, a, b))
+    value = np.inf
+    if fine.shape[0]:
+        error = work.bytes_a.fine_error[i] + work.bytes_b.fine_error[j] + 1e-6
+        bar = bar_of(rules.power, most * (1.0 + rules.slack) / rules.steps[2] + error, width)
+        value = byte_distance(rules.power, fine, i, work.bytes_b.fine, j)
+        if value > bar:
             return False
-    if not narrow:
-        found = reduced(code, p, rows_a[i], rows_b[j], value, lanes)
-    elif code == MINKOWSKI:
-        found = power_mean_of_bytes(p, rows_a, i, rows_b, j, value, powers)
-    if found < np.inf:
-        record(finish(code, factor, found), dy, i, j, gi, gj, a, b)
+    if work.powers.shape[0] == 0:
+        value = reduced(measure.code, measure.p, a.rows[i], b.rows[j], most, work.lanes)
+    elif measure.code == MINKOWSKI:
+        value = power_mean_of_bytes(measure.p, a.rows, i, b.rows, j, most, work.powers)
+    if value < np.inf:
+        record(finish(measure.code, measure.factor, value), dy, i, j, work.block, a, b)
     return True
 
 
 @njit(nogil=True, cache=True)
-def power_mean_of_bytes(p, a, i, b, j, limit, powers):  # type: ignore[no-untyped-def]
+def power_mean_of_bytes(p, a, i, b, j, limit, powers):
     """distances._power_mean to the last bit, its 255 different terms looked up.
 
     powers (256, 256): [top, t] = (t/top)^p, a row filled when first needed (negative before).
     """
-    top = apart(0, a, i, b, j)
+    top = byte_distance(0, a, i, b, j)
     if top == 0.0:
         return 0.0
     known = powers[np.int64(top)]
@@ -211,25 +283,22 @@ def power_mean_of_bytes(p, a, i, b, j, limit, powers):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True)
-def _room(row, group, side, step, job, k, room, gain):  # type: ignore[no-untyped-def]
-    """Set what a row's results leave to a pair, in steps.
-
-    A pair with ‖q − q′‖ − e − e′ beyond both rooms, reach/step, and beyond ‖Δy‖ times both gains,
-    1/(Q·step), changes nothing.
-    """
-    (code, _, factor), _, _, slack, _ = job
-    value = unfinish(code, factor, side[1][row, group])
-    room[k] = value * (1.0 + slack) / step * ROUNDING + 1e-6
-    if side[3].shape[0]:
-        q = side[3][row, group]
-        gain[k] = 1.0 / q / factor * (1.0 + slack) / step * ROUNDING if q > 0.0 else np.inf
+def _note(state, row, part, rules, step, k, far, weight):
+    """Note what a row's results leave to a pair, in steps (`Bars`)."""
+    near = radius(state, row, part)
+    value = unfinish(rules.measure.code, rules.measure.factor, near) if near >= 0.0 else -np.inf
+    far[k] = value * (1.0 + rules.slack) / step * ROUNDING + 1e-6
+    if rules.quotients:
+        q = slope(state, row, part)
+        widening = (1.0 + rules.slack) / step * ROUNDING
+        weight[k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
 
 @njit(nogil=True, cache=True)
-def _bars(power, room, error, rooms, errors, out):  # type: ignore[no-untyped-def]
-    """out[j] = the largest `apart` at which pair j of a row can matter, float32."""
+def _bars(power, far, error, fars, errors, out):
+    """out[j] = the largest `byte_distance` at which pair j of a row can matter, float32."""
     for j in range(out.shape[0]):
-        t = max(room, rooms[j]) + (error + errors[j])
+        t = max(far, fars[j]) + (error + errors[j])
         if power == 2:
             t = t * t
         elif power == 3:
@@ -240,170 +309,157 @@ def _bars(power, room, error, rooms, errors, out):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def _label_bars(power, room, error, gain, rooms, errors, gains, dy, out):  # type: ignore[no-untyped-def]
+def _label_bars(power, far, error, weight, fars, errors, weights, dy, out):
     """Like `_bars`, where quotients are wanted too."""
     for j in range(out.shape[0]):
-        t = max(np.float64(max(room, rooms[j])), dy[j] * max(gain, gains[j]))
-        bar = raised(power, t + np.float64(error + errors[j]), SECOND)
+        t = max(np.float64(max(far, fars[j])), dy[j] * max(weight, weights[j]))
+        bar = bar_of(power, t + np.float64(error + errors[j]), SECOND)
         out[j] = f32(bar) if bar < LARGEST else LARGEST
 
 
 @njit(nogil=True, cache=True)
-def sweep_block(lead, where, dy, triangle, orders, job, sides, tables, scratch, bound):  # type: ignore[no-untyped-def]
+def sweep_block(work, bound):
     """Reduce the pairs of one block.
 
     Parameters
     ----------
-    lead : level that all pairs are bounded by (0 or 1); 2 sends every pair on.
-    where : (first row, last + 1, first column, last + 1), positions.
-    dy : (rows, columns) float64, or empty where all labels differ.
-    orders : from positions to rows, of both sides.
-    job : (metric, power, steps, slack, groups).
-    sides : (Coarse, Coarse, rows, rows).
-    tables : both sides' tables, see `record`.
-    scratch : (lanes, powers); powers is empty where rows are not uint8.
-    bound : (rows, columns) float32 buffer.
+    work : ByteBlock
+    bound : (rows, columns) float32 buffer
 
     Returns
     -------
     int, int
         Pairs that passed the first level, pairs computed.
     """
-    i0, i1, j0, j1 = where
-    order_a, order_b = orders[0][i0:i1], orders[1][j0:j1]
-    labelled = dy.shape[0] > 0
-    if lead > 1:
-        return _every_pair(where, dy, triangle, orders, job, sides, tables, scratch)
-    power, step, groups = job[1], job[2][lead], job[4]
-    one, two = sides[0], sides[1]
-    if lead == 0:
-        error, errors = one[3][i0:i1], two[3][j0:j1]
-        _measure(power, one[0][i0:i1], two[0][j0:j1], bound)
+    if work.lead > 1:
+        return _every_pair(work)
+    rules, block, one, two = work.rules, work.block, work.bytes_a, work.bytes_b
+    step = rules.steps[work.lead]
+    if work.lead == 0:
+        error, errors = one.first_error, two.first_error
+        _measure(rules.power, one.first, two.first, bound)
     else:
-        error, errors = one[4][i0:i1], two[4][j0:j1]
-        _measure(power, one[1][i0:i1], two[1][j0:j1], bound)
-    if labelled:
-        _mask(dy, triangle, bound)
+        error, errors = one.second_error, two.second_error
+        _measure(rules.power, one.second, two.second, bound)
+    if work.dy.shape[0] > 0:
+        _mask(work.dy, block.triangle, bound)
     n, m = bound.shape
-    mine, theirs = np.empty((2, n), np.float32), np.empty((2, m), np.float32)
-    gain, gains = np.empty(n), np.empty(m)
+    far_a, far_b = np.empty(n, np.float32), np.empty(m, np.float32)
+    error_a, error_b = np.empty(n, np.float32), np.empty(m, np.float32)
+    weight_a, weight_b = np.empty(n), np.empty(m)
     for k in range(n):
-        _room(order_a[k], groups[1], tables[0], step, job, k, mine[0], gain)
-        mine[1, k] = error[k] * ROUNDING
+        _note(work.a.state, block.order_a[k], block.part_b, rules, step, k, far_a, weight_a)
+        error_a[k] = error[k] * ROUNDING
     for k in range(m):
-        _room(order_b[k], groups[0], tables[1], step, job, k, theirs[0], gains)
-        theirs[1, k] = errors[k] * ROUNDING
-    state = mine, theirs, gain, gains, np.empty(m, np.float32)
-    return _settle_block(lead, where, dy, orders, job, sides, tables, scratch, bound, state)
+        _note(work.b.state, block.order_b[k], block.part_a, rules, step, k, far_b, weight_b)
+        error_b[k] = errors[k] * ROUNDING
+    row = np.empty(m, np.float32)
+    bars = Bars(far_a, far_b, error_a, error_b, weight_a, weight_b, row)
+    return _settle_block(work, bound, bars)
 
 
 @njit(nogil=True, cache=True)
-def _settle_block(lead, where, dy, orders, job, sides, tables, scratch, bound, state):  # type: ignore[no-untyped-def]
+def _settle_block(work, bound, bars):
     """Settle the nearest pair of every row and column by their bounds, then all that remain."""
     n, m = bound.shape
     passed = proven = 0
     lowest, row = np.full(m, f32(np.inf), np.float32), np.zeros(m, np.int32)
     _nearest(bound, lowest, row)
-    args = lead, where, dy, orders, job, sides, tables, scratch
     for j in range(m):
-        proven += _settle(row[j], j, args, bound, state)
+        proven += _settle(row[j], j, work, bound, bars)
     for i in range(n):
-        proven += _settle(i, _smallest(bound[i]), args, bound, state)
-    mine, theirs, gain, gains, bars = state
-    (_, power, steps, _, _), (one, two, _, _) = job, sides
-    bytes_a, bytes_b, second, seconds = one[1], two[1], one[4], two[4]
+        proven += _settle(i, _smallest(bound[i]), work, bound, bars)
+    lead, power, steps, dy = work.lead, work.rules.power, work.rules.steps, work.dy
+    one, two, quotients = work.bytes_a, work.bytes_b, work.rules.quotients
+    bytes_a, bytes_b, second, seconds = one.second, two.second, one.second_error, two.second_error
     narrower, width = lead == 0 and bytes_a.shape[0] > 0, bytes_a.shape[1]
-    fine_a, fine_b, third, thirds = one[2], two[2], one[5], two[5]
+    fine_a, fine_b, third, thirds = one.fine, two.fine, one.fine_error, two.fine_error
     finer, columns = fine_a.shape[0] > 0, fine_a.shape[1]
-    (order_a, order_b), fine_ratio = orders, steps[lead] / steps[2] * ROUNDING
-    ratio, i0, j0 = steps[lead] / steps[1] * ROUNDING, where[0], where[2]
-    quotients = tables[0][3].shape[0] > 0
+    order_a, order_b, far_a, far_b = work.block.order_a, work.block.order_b, bars.far_a, bars.far_b
+    fine_ratio, ratio = steps[lead] / steps[2] * ROUNDING, steps[lead] / steps[1] * ROUNDING
+    weight_a, weight_b, row_bars = bars.weight_a, bars.weight_b, bars.row
     for i in range(n):
         line = bound[i]
-        _row_bars(i, power, dy, tables, state)
+        _row_bars(i, work, bars)
         for start in range(0, m, RUN):
             stop = min(start + RUN, m)
             hits = 0
             for j in range(start, stop):
-                hits += line[j] <= bars[j]
+                hits += line[j] <= row_bars[j]
             if hits == 0:
                 continue
             for j in range(start, stop):
-                if not line[j] <= bars[j]:
+                if not line[j] <= row_bars[j]:
                     continue
                 passed += 1
-                room = np.float64(max(mine[0, i], theirs[0, j]))
+                far = np.float64(max(far_a[i], far_b[j]))
                 if quotients:
-                    room = max(room, dy[i, j] * max(gain[i], gains[j]))
+                    far = max(far, dy[i, j] * max(weight_a[i], weight_b[j]))
                 if narrower:  # here, because a call with all of the arguments takes longer
-                    limit = room * ratio + second[i0 + i] + seconds[j0 + j]
-                    limit = raised(power, limit, width)
-                    if apart(power, bytes_a, i0 + i, bytes_b, j0 + j) > limit:
+                    bar = bar_of(power, far * ratio + second[i] + seconds[j], width)
+                    if byte_distance(power, bytes_a, i, bytes_b, j) > bar:
                         continue
                 if finer:
-                    r, t = order_a[i0 + i], order_b[j0 + j]
-                    limit = raised(power, room * fine_ratio + third[r] + thirds[t], columns)
-                    if apart(power, fine_a, r, fine_b, t) > limit:
+                    r, t = order_a[i], order_b[j]
+                    bar = bar_of(power, far * fine_ratio + third[r] + thirds[t], columns)
+                    if byte_distance(power, fine_a, r, fine_b, t) > bar:
                         continue
-                before = mine[0, i]
-                proven += _settle(i, j, args, bound, state)
-                if mine[0, i] < before:
-                    _row_bars(i, power, dy, tables, state)
+                before = far_a[i]
+                proven += _settle(i, j, work, bound, bars)
+                if far_a[i] < before:
+                    _row_bars(i, work, bars)
     return passed, proven
 
 
 @njit(nogil=True, cache=True)
-def _row_bars(i, power, dy, tables, state):  # type: ignore[no-untyped-def]
-    mine, theirs, gain, gains, bars = state
-    room, error = mine[0, i], mine[1, i]
-    if tables[0][3].shape[0]:
-        _label_bars(power, room, error, gain[i], theirs[0], theirs[1], gains, dy[i], bars)
+def _row_bars(i, work, bars):
+    power, far, error = work.rules.power, bars.far_a[i], bars.error_a[i]
+    if work.rules.quotients:
+        weight, weights, dy = bars.weight_a[i], bars.weight_b, work.dy[i]
+        _label_bars(power, far, error, weight, bars.far_b, bars.error_b, weights, dy, bars.row)
     else:
-        _bars(power, room, error, theirs[0], theirs[1], bars)
+        _bars(power, far, error, bars.far_b, bars.error_b, bars.row)
 
 
 @njit(nogil=True, cache=True)
-def _settle(i, j, args, bound, state):  # type: ignore[no-untyped-def]
+def _settle(i, j, work, bound, bars):
     """Compute pair (i, j) of a block if it can matter; return whether it was."""
-    lead, where, dy, orders, job, sides, tables, scratch = args
     if bound[i, j] > LARGEST:
         return False
-    r, s = orders[0][where[0] + i], orders[1][where[2] + j]
-    difference = dy[i, j] if dy.shape[0] else 1.0
+    block, rules, step = work.block, work.rules, work.rules.steps[work.lead]
+    r, s = block.order_a[i], block.order_b[j]
+    dy = work.dy[i, j] if work.dy.shape[0] else 1.0
     bound[i, j] = f32(np.inf)  # once is enough
-    if not _prove(r, s, difference, job, sides, tables, scratch):
+    if not _prove(r, s, dy, work):
         return False
-    step, groups = job[2][lead], job[4]
-    _room(r, groups[1], tables[0], step, job, i, state[0][0], state[2])
-    _room(s, groups[0], tables[1], step, job, j, state[1][0], state[3])
+    _note(work.a.state, r, block.part_b, rules, step, i, bars.far_a, bars.weight_a)
+    _note(work.b.state, s, block.part_a, rules, step, j, bars.far_b, bars.weight_b)
     return True
 
 
 @njit(nogil=True, cache=True)
-def _every_pair(where, dy, triangle, orders, job, sides, tables, scratch):  # type: ignore[no-untyped-def]
+def _every_pair(work):
     """Compute every pair of a block of uint8 rows as far as it can matter."""
-    i0, i1, j0, j1 = where
-    (code, _, factor), power, _, slack, (gi, gj) = job
-    rows_a, rows_b = sides[2], sides[3]
-    (a, b), (order_a, order_b) = tables, orders
-    plain, columns = code != MINKOWSKI, rows_a.shape[1]
-    proven = 0
-    for i in range(i0, i1):
-        for j in range(i + 1 if triangle else j0, j1):
-            difference = dy[i - i0, j - j0] if dy.shape[0] else 1.0
-            if difference == 0.0:
+    measure, power, slack = work.rules.measure, work.rules.power, work.rules.slack
+    block, a, b, proven = work.block, work.a, work.b, 0
+    rows_a, rows_b, columns = a.rows, b.rows, a.rows.shape[1]
+    n, m = block.order_a.shape[0], block.order_b.shape[0]
+    for i in range(n):
+        for j in range(i + 1 if block.triangle else 0, m):
+            dy = work.dy[i, j] if work.dy.shape[0] else 1.0
+            if dy == 0.0:
                 continue
-            r, s = order_a[i], order_b[j]
-            limit = unfinish(code, factor, limit_of(difference, r, s, gi, gj, a, b))
-            found = apart(power, rows_a, r, rows_b, s)
-            if found > raised(power, limit * (1.0 + slack) + 1e-6, columns):
+            r, s = block.order_a[i], block.order_b[j]
+            most = unfinish(measure.code, measure.factor, limit(dy, r, s, block, a, b))
+            value = byte_distance(power, rows_a, r, rows_b, s)
+            if value > bar_of(power, most * (1.0 + slack) + 1e-6, columns):
                 continue
             proven += 1
-            if plain:
-                record(finish(code, factor, found), difference, r, s, gi, gj, a, b)
+            if measure.code != MINKOWSKI:
+                record(finish(measure.code, measure.factor, value), dy, r, s, block, a, b)
             else:
-                _prove(r, s, difference, job, sides, tables, scratch)
-    return (i1 - i0) * (j1 - j0), proven
+                _prove(r, s, dy, work)
+    return n * m, proven
 
 
 class ByteSweeps:
@@ -414,7 +470,7 @@ class ByteSweeps:
     """
 
     def __init__(self, job: PairJob) -> None:
-        self._job, self._lead, self._asked = job, FIRST_LEAD, False
+        self._job, self._lead, self._asked = job, job.tuning.lead, False
         self._grid: Grid | None = None
         self._seen = self._passed = 0
         self._lanes, self._powers = np.empty(SCRATCH), np.empty((0, 0))
@@ -422,7 +478,7 @@ class ByteSweeps:
     def grid_of(self, rows: NDArray[Any]) -> Grid | None:
         """Return the tile's grid, made from the first panel."""
         if not self._asked:
-            self._asked, self._grid = True, make_grid(rows, self._job.form)
+            self._asked, self._grid = True, make_grid(rows, self._job.form, self._job.tuning)
             if self._grid is not None and self._grid.levels[self._lead % 2] is None:
                 self._lead = 0
             if self._grid is not None and rows.dtype == np.uint8:
@@ -438,35 +494,26 @@ class ByteSweeps:
 
     def reduce(
         self,
-        a: Panel,
-        b: Panel,
-        i: slice,
-        j: slice,
+        panels: tuple[Panel, Panel],
+        parts: tuple[slice, slice],
         dy: NDArray[np.float64],
-        triangle: bool,
-        groups: tuple[int, int],
-        tables: tuple[Any, Any],
+        block: Block,
+        sides: tuple[Side, Side],
         buffer: NDArray[np.float32],
     ) -> int:
         """Reduce the pairs of one block; return how many were computed."""
-        assert self._grid is not None
-        where = i.start, i.stop, j.start, j.stop
-        rows, columns = i.stop - i.start, j.stop - j.start
-        grid = self._grid
-        job = self._job.metric, grid.power, grid.steps, grid.slack, groups
-        passed, proven = sweep_block(
-            self._lead,
-            where,
-            dy,
-            triangle,
-            (a.order, b.order),
-            job,
-            (a.coarse, b.coarse, a.rows, b.rows),
-            tables,
-            (self._lanes, self._powers),
-            buffer[: rows * columns].reshape(rows, columns),
-        )
-        self._judge(rows * columns, passed)
+        grid, job = self._grid, self._job
+        assert grid is not None
+        steps, quotients = grid.steps, job.reduction.quotients
+        rules = ByteRules(job.measure, grid.power, steps, grid.slack, quotients)
+        one, two = (_part_of(p.coarse, i) for p, i in zip(panels, parts, strict=True))
+        shape = len(block.order_a), len(block.order_b)
+        work = ByteBlock(
+            self._lead, dy, block, rules, one, two, *sides, self._lanes, self._powers
+        )  # fmt: skip
+        bound = buffer[: shape[0] * shape[1]].reshape(shape)
+        passed, proven = sweep_block(work, bound)
+        self._judge(shape[0] * shape[1], passed)
         return int(proven)
 
     def _judge(self, pairs: int, passed: int) -> None:
@@ -479,3 +526,11 @@ class ByteSweeps:
             assert self._grid is not None
             self._lead += 1 if self._grid.levels[self._lead + 1] is not None else 2
         self._seen = self._passed = 0
+
+
+def _part_of(coarse: Coarse | None, part: slice) -> Coarse:
+    """The bytes of some positions; the finest level stays that of all rows."""
+    assert coarse is not None
+    first, second = coarse.first[part], coarse.second[part]
+    errors = coarse.first_error[part], coarse.second_error[part]
+    return Coarse(first, second, coarse.fine, *errors, coarse.fine_error)

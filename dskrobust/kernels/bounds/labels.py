@@ -23,20 +23,17 @@ from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL, L1, L2
 from ...metrics import CHORD
-from ..distances import SCRATCH, finish, reduced, unfinish
-from ..label_distances import label_difference
-from ..reductions import LARGEST, SMALLEST, limit_of, record
+from ..proof import TINY
+from ..reductions.base import LARGEST, SMALLEST, slope
 
 RUN = 32  # positions with one box of labels
 FLOOR = 1e-150  # of a label difference that is not 0, in units of the block's largest one
 ROUGH = 1e-140  # label differences below are mostly floor: they bound no quotient from below
 MANY = 8  # hits in a run from which all its label differences are computed at once
-FEW = 4  # candidates per row and column that are proven without tightening first
 SLACK = 1e-6  # relative, far above the rounding of lengths and of label differences
-TINY = 1e-40  # squared; above what float32 loses below its normal numbers
 
 
-class Side(NamedTuple):
+class LabelledSide(NamedTuple):
     """One side of a block of pairs, as the kernels take it.
 
     Attributes
@@ -98,7 +95,7 @@ def units_of(code: int, scale: float, length: float) -> Units:
 
 
 @njit(nogil=True, cache=True)
-def label_scale(a, b):  # type: ignore[no-untyped-def]
+def label_scale(a, b):
     """Return a power of two that brings label differences to at most 1, 0 if all labels are equal.
 
     a, b : ndarray (n, m) float64, the labels of two blocks.
@@ -130,21 +127,21 @@ def widest(
 
 
 @njit(nogil=True, cache=True)
-def spans(quotient, order, units, slack, out):  # type: ignore[no-untyped-def]
+def spans(state, part, order, units, slack, out):
     """out[k] = an upper bound on the screen length per scaled label difference of row order[k].
 
     slack: relative, for the rounding of distances. A chord is shorter than its angle, so the bound
     holds for angles as it is.
     """
     for k in range(order.shape[0]):
-        value = min(quotient[order[k]], LARGEST)
+        value = min(slope(state, order[k], part), LARGEST)
         out[k] = np.inf
         if value > SMALLEST:
             out[k] = units.length / value / units.scale * (1.0 + slack) * (1.0 + SLACK)
 
 
 @njit(nogil=True, cache=True)
-def _components(low, high, lows, highs, scale, out):  # type: ignore[no-untyped-def]
+def _components(low, high, lows, highs, scale, out):
     """out[j] = the largest |y − y′|·scale of y in [low, high], y′ in [lows[j], highs[j]].
 
     0 only where that is 0: smaller ones than FLOOR are raised to it.
@@ -158,7 +155,7 @@ def _components(low, high, lows, highs, scale, out):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, cache=True)
-def _sizes(low, high, lows, highs, code, scale, part, out):  # type: ignore[no-untyped-def]
+def _sizes(low, high, lows, highs, code, scale, part, out):
     """out[j] ≥ ‖y − y′‖·scale (but for rounding) for labels in two boxes, 0 for equal ones only.
 
     low, high (m,); lows, highs (m, n); part (n,): scratch. A label is a box without width, and
@@ -189,7 +186,7 @@ def _sizes(low, high, lows, highs, code, scale, part, out):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True)
-def _boxes(labels):  # type: ignore[no-untyped-def]
+def _boxes(labels):
     """Lowest and highest labels of every run of RUN positions, shape (2, m, runs)."""
     m, n = labels.shape
     out = np.empty((2, m, (n + RUN - 1) // RUN))
@@ -201,7 +198,7 @@ def _boxes(labels):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _radii(side, boxes, units):  # type: ignore[no-untyped-def]
+def _radii(side, boxes, units):
     """Squared screen lengths beyond which a row's pairs with a run of labels change nothing.
 
     boxes: (2, m, runs) of the other side. Returns (runs, n) float32, −∞ where all labels of a run
@@ -221,7 +218,7 @@ def _radii(side, boxes, units):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _hits(product, mine, low, reach, radius):  # type: ignore[no-untyped-def]
+def _hits(product, mine, low, reach, radius):
     """Number of a row's pairs in a run whose low bound is within a radius (uint32: vectorised)."""
     hits = np.uint32(0)
     for j in range(product.shape[0]):
@@ -232,7 +229,7 @@ def _hits(product, mine, low, reach, radius):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _size(a, i, b, j, code, scale):  # type: ignore[no-untyped-def]
+def _size(a, i, b, j, code, scale):
     """What `_sizes` says of two labels a[:, i] and b[:, j]."""
     total = 0.0
     for k in range(a.shape[0]):
@@ -248,10 +245,11 @@ def _size(a, i, b, j, code, scale):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def candidates(product, a, b, units, triangle, limit, found):  # type: ignore[no-untyped-def]
+def candidates(product, a, b, units, triangle, limit, found):
     """List the pairs that can still matter; stop once there are more than `limit`.
 
-    product: (rows, columns) float32; a, b: `Side`; with `triangle` only pairs i < j are listed.
+    product: (rows, columns) float32; a, b: `LabelledSide`; with `triangle` only pairs
+    i < j are listed.
     `found` (limit + RUN or all pairs, 2) int32 takes the pairs; the count is returned.
     """
     wide, high = _radii(a, _boxes(b.labels), units), _radii(b, _boxes(a.labels), units)
@@ -290,11 +288,11 @@ def candidates(product, a, b, units, triangle, limit, found):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True)
-def tighten(product, a, b, units, gain):  # type: ignore[no-untyped-def]
+def tighten(product, a, b, units, stretch):
     """Lower reaches and spans to what the high bounds of the block's pairs say.
 
-    gain: at least the ratio of distance to screen length over all pairs, 0 without quotients. (An
-    angle is up to π/2 times its chord, so Δy/chord may exceed every quotient.)
+    stretch: at least the ratio of distance to screen length over all pairs, 0 without
+    quotients. (An angle is up to π/2 times its chord, so Δy/chord may exceed every quotient.)
     """
     columns = product.shape[1]
     sizes, part, high = np.empty(columns), np.empty(columns), np.empty(columns)
@@ -306,10 +304,10 @@ def tighten(product, a, b, units, gain):  # type: ignore[no-untyped-def]
             bound = bound if bound > 0.0 else 0.0
             high[j] = bound if sizes[j] > 0.0 else LARGEST
         a.reach[i] = _lower(high, a.reach[i], b.reach)
-        if gain > 0.0:
+        if stretch > 0.0:
             for j in range(columns):
                 size = sizes[j] if sizes[j] > ROUGH else ROUGH
-                ratio = (np.sqrt(high[j]) + units.grain) / size * gain
+                ratio = (np.sqrt(high[j]) + units.grain) / size * stretch
                 ratio = ratio if ratio > units.shortest else units.shortest
                 sure = (sizes[j] > ROUGH) & (ratio < units.longest)
                 high[j] = ratio if sure else np.inf
@@ -317,7 +315,7 @@ def tighten(product, a, b, units, gain):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _lower(values, best, others):  # type: ignore[no-untyped-def]
+def _lower(values, best, others):
     """Lower `others` to the values; return the lowest value, or `best` where that is lower."""
     for j in range(values.shape[0]):
         others[j] = values[j] if values[j] < others[j] else others[j]
@@ -326,36 +324,6 @@ def _lower(values, best, others):  # type: ignore[no-untyped-def]
     return best
 
 
-def gain_of(code: int) -> float:
-    """Return the `gain` of `tighten` for a metric, rounding allowed for."""
+def stretch_of(code: int) -> float:
+    """Return the `stretch` of `tighten` for a metric, rounding allowed for."""
     return (np.pi / 2 if code == CHORD else 1.0) * (1.0 + 4 * SLACK)
-
-
-@njit(nogil=True, cache=True)
-def prove(found, count, product, lows, labels, order, rows, groups, metric, grid, a, b):  # type: ignore[no-untyped-def]
-    """Compute the listed pairs from the rows themselves and merge those that still matter.
-
-    lows, labels (n, m), order, rows: a pair each, of the two sides; order: positions → rows;
-    grid: (label code, squared screen length of an accumulated unit, relative slack of reaches).
-    Pairs listed before may have ruled out later ones; their low bounds tell so without a look at
-    the rows. Returns how many pairs were computed.
-    """
-    code, p, factor = metric
-    gi, gj = groups
-    label_code, per_unit, slack = grid
-    lanes, proven = np.empty(SCRATCH), 0
-    for s in range(count):
-        u, v = found[s, 0], found[s, 1]
-        i, j = order[0][u], order[1][v]
-        dy = label_difference(labels[0][u], labels[1][v], label_code)
-        if dy == 0.0:
-            continue
-        limit = unfinish(code, factor, limit_of(dy, i, j, gi, gj, a, b))
-        low = np.float64(lows[0][u] + lows[1][v] - (product[u, v] + product[u, v]))
-        if low > limit * per_unit * (1.0 + slack) + TINY:
-            continue
-        proven += 1
-        value = reduced(code, p, rows[0][i], rows[1][j], limit, lanes)
-        if value < np.inf:
-            record(finish(code, factor, value), dy, i, j, gi, gj, a, b)
-    return proven

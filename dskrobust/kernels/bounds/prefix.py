@@ -139,7 +139,7 @@ def screen_prefixes(
 
 
 @njit(nogil=True, cache=True)
-def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):  # type: ignore[no-untyped-def]
+def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):
     long = prefix.shape[1] - 2
     for i in range(prefix.shape[0]):
         row = prefix[i]
@@ -156,7 +156,7 @@ def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):  # type: 
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
-def _squares(a, b, columns):  # type: ignore[no-untyped-def]
+def _squares(a, b, columns):
     """Σ(aₖ − bₖ)² over the first columns, in float32 and any order."""
     total = np.float32(0.0)
     for k in range(columns):
@@ -166,7 +166,7 @@ def _squares(a, b, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def refine(found, count, a, b, gamma):  # type: ignore[no-untyped-def]
+def refine(found, count, a, b, gamma):
     """Bound the listed pairs by their long prefixes; keep those that still matter, in place.
 
     found (count, 2): positions in this block; a, b: (prefix, error, squared reach) of its sides.
@@ -185,3 +185,20 @@ def refine(found, count, a, b, gamma):  # type: ignore[no-untyped-def]
             found[kept, 0], found[kept, 1] = i, j
             kept += 1
     return kept
+
+
+@njit(nogil=True, cache=True)
+def prefix_bounds(found, count, a, b, gamma):
+    """Low and high bounds (2, count) float64 of the listed pairs, by their long prefixes.
+
+    a, b: as in `refine`. The high bound is ‖a − a′‖² + (ρ + ρ′)², widened by 2θ and the errors.
+    """
+    last, out = a[0].shape[1] - 1, np.empty((2, count))
+    for s in range(count):
+        i, j = found[s, 0], found[s, 1]
+        p, q = a[0][i], b[0][j]
+        one, other = np.float64(p[last]), np.float64(q[last])
+        square, error = np.float64(_squares(p, q, last - 1)), np.float64(a[1][i]) + b[1][j]
+        out[0, s] = (one - other) ** 2 + square * (1.0 - gamma) - error
+        out[1, s] = ((one + other) ** 2 + square * (1.0 + gamma)) * (1.0 + 2 * THETA) + error
+    return out

@@ -10,11 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..distances import unfinish
+from ..distances import surely_within, unfinish
+from ..label_distances import ANY, SAME
+from ..proof import TINY
+from ..reductions.base import accept, radius, within
 
 
 @njit(nogil=True, cache=True)
-def _halves(low, reach):  # type: ignore[no-untyped-def]
+def _halves(low, reach):
     """Return low / 2 and (low − reach) / 2 in float32, both rounded down."""
     out = np.empty((2, low.shape[0]), np.float32)
     for k in range(low.shape[0]):
@@ -28,7 +31,7 @@ def _halves(low, reach):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[no-untyped-def]
+def survivors(product, a_low, b_low, a_reach, b_reach, found):
     """List the pairs whose low bound is within one of the two squared reaches.
 
     `found` (capacity, 2) int32 takes the pairs; the count is returned. The bound is solved for the
@@ -60,38 +63,114 @@ def survivors(product, a_low, b_low, a_reach, b_reach, found):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def nearest(product, b_low, labels, same, own, found):  # type: ignore[no-untyped-def]
-    """List for every row the column with the smallest low bound that it makes a pair with.
+def lowest(product, b_low, labels, code, own, k, found):
+    """List for every row the k columns with the smallest low bounds that it makes pairs with.
 
-    labels: of the rows and of the columns; same: whether equal ones are wanted, not different
-    ones; own: for every row the column that is itself, or -1.
+    labels: of the rows and of the columns, first component; code: DIFFERENT labels count
+    (CATEGORICAL), equal ones (SAME) or all (ANY); own: for every row the column that is itself,
+    or -1.
     """
     a_label, b_label = labels
-    count = 0
+    count, columns, same = 0, product.shape[1], code == SAME
+    size = min(k, columns)
+    low, where = np.empty(size, np.float32), np.empty(size, np.int32)
     for i in range(product.shape[0]):
-        best, where = np.float32(np.inf), -1
-        for j in range(product.shape[1]):
-            low = b_low[j] - (product[i, j] + product[i, j])
-            if low < best and (a_label[i] == b_label[j]) == same and j != own[i]:
-                best, where = low, j
-        if where >= 0:
-            found[count, 0] = i
-            found[count, 1] = where
-            count += 1
+        low[:] = np.inf
+        for j in range(columns):
+            value = b_low[j] - (product[i, j] + product[i, j])
+            if value >= low[size - 1] or j == own[i]:
+                continue
+            if code != ANY and (a_label[i] == b_label[j]) != same:
+                continue
+            at = size - 1
+            while at > 0 and value < low[at - 1]:
+                low[at], where[at] = low[at - 1], where[at - 1]
+                at -= 1
+            low[at], where[at] = value, j
+        for m in range(size):
+            if low[m] < np.inf:
+                found[count, 0], found[count, 1] = i, where[m]
+                count += 1
     return count
 
 
 @njit(nogil=True, cache=True)
-def squared_reaches(reach, order, metric, per_unit, slack, out):  # type: ignore[no-untyped-def]
-    """out[k] = min(out[k], an upper bound on the screen's squared reach of row order[k]).
+def squared_radii(state, part, order, measure, scale, out):
+    """out[k] = min(out[k], an upper bound on the screen's squared radius of row order[k]).
 
-    per_unit: squared screen length of one accumulated unit; slack: relative, for the rounding of
-    float64 distances, so that exact ties stay in.
+    scale: the squared screen length of one accumulated unit, and a relative widening for the
+    rounding of float64 distances, so that exact ties stay in. −∞ where a row asks for nothing.
     """
-    code, _, factor = metric
+    per_unit, slack = scale
     for k in range(order.shape[0]):
-        value = unfinish(code, factor, reach[order[k]])
+        near = radius(state, order[k], part)
+        if near < 0.0:
+            out[k] = -np.inf
+            continue
+        value = unfinish(measure.code, measure.factor, near)
         if value < np.inf:
-            bound = value * per_unit * (1.0 + slack) + 1e-40
+            bound = value * per_unit * (1.0 + slack) + TINY
             if bound < out[k]:
                 out[k] = bound
+
+
+@njit(nogil=True, cache=True)
+def inner_radii(state, part, order, measure, scale, out):
+    """out[k] = a lower bound on the squared screen length that `within` is for row order[k].
+
+    Pairs whose high bound is not above it are accepted unproven; scale: as in `squared_radii`.
+    """
+    per_unit, slack = scale
+    for k in range(order.shape[0]):
+        near = within(state, order[k], part)
+        out[k] = -np.inf
+        if near >= 0.0:
+            value = surely_within(measure.code, measure.factor, near)
+            out[k] = value * per_unit * (1.0 - slack) - TINY
+
+
+@njit(nogil=True, cache=True)
+def settle_certain(found, count, bounds, limits, block, a, b):
+    """Accept unproven what is certain; return how many pairs are left, listed in place.
+
+    Parameters
+    ----------
+    found : ndarray (count or more, 2) int32
+    bounds : ndarray (2, count) float64
+        Low and high bounds of the squared screen length of every listed pair.
+    limits : (outer_a, outer_b, inner_a, inner_b)
+        `squared_radii` and `inner_radii` of the block's positions.
+    block : Block
+    a, b : Side
+    """
+    outer_a, outer_b, inner_a, inner_b = limits
+    kept = 0
+    for s in range(count):
+        u, v = found[s, 0], found[s, 1]
+        low, high = bounds[0, s], bounds[1, s]
+        sure_a, sure_b = high <= inner_a[u], high <= inner_b[v]
+        if (sure_a or low > outer_a[u]) and (sure_b or low > outer_b[v]):
+            i, j = block.order_a[u], block.order_b[v]
+            if sure_a:
+                accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j])
+            if sure_b:
+                accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i])
+            continue
+        found[kept, 0], found[kept, 1] = u, v
+        kept += 1
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def listed_bounds(found, count, product, norms_a, norms_b):
+    """Low and high bounds (2, count) float64 of the listed pairs.
+
+    norms_a, norms_b (2, n): low and high squared norms of the block's positions.
+    """
+    out = np.empty((2, count))
+    for s in range(count):
+        u, v = found[s, 0], found[s, 1]
+        twice = 2.0 * np.float64(product[u, v])
+        for r in range(2):
+            out[r, s] = np.float64(norms_a[r, u]) + np.float64(norms_b[r, v]) - twice
+    return out

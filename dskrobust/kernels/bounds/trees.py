@@ -1,6 +1,6 @@
-"""Rows of a panel in leaves: near each other, of one group, and of one label where that is cheap.
+"""Rows of a panel in leaves: near each other, of one part, and of one label where that is cheap.
 
-A forest has one tree per group. Nodes are halved along their widest column; a small region of few
+There is one tree per part. Nodes are halved along their widest column; a small region of few
 labels is parted by label instead, so that most leaves of categorical data hold one label.
 """
 
@@ -12,19 +12,21 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-LEAF = 64  # rows of a leaf
+from ...labels import CATEGORICAL
+from ..job import PairJob
+
 WIDTH = 8  # leaves are filled up to a multiple of this, for vector code
 REGION = 32  # nodes of at most so many leaves may be parted by label
-CHILD, START, STOP, GROUP, PLACE, LOWEST = range(6)  # columns of `Forest.nodes`
+CHILD, START, STOP, PART, PLACE, LOWEST = range(6)  # columns of `Trees.nodes`
 
 
-class Forest(NamedTuple):
+class Trees(NamedTuple):
     """Trees over the rows of a panel; a tuple of arrays, as kernels take it.
 
     Attributes
     ----------
     nodes : ndarray (k, 6) int64
-        First of the two children (-1 for a leaf), first and last + 1 position, group, a leaf's
+        First of the two children (-1 for a leaf), first and last + 1 position, part, a leaf's
         place in `leaves`, and the lowest row below the node. Roots come first.
     roots : int
     leaves : ndarray (l,) int64
@@ -59,44 +61,37 @@ def padded(columns: int) -> int:
 
 
 def plant(
-    rows: NDArray[Any],
-    labels: NDArray[np.float64],
-    split: NDArray[np.int16],
-    by_label: bool,
-    leaf: int | None = None,
-) -> Forest:
+    rows: NDArray[Any], labels: NDArray[np.float64], parts: NDArray[np.int16], job: PairJob
+) -> Trees:
     """Put rows into leaves.
 
     Parameters
     ----------
     rows : ndarray (n, d)
     labels : ndarray (n, m) float64
-    split : ndarray (n,)
-        Groups.
-    by_label : bool
-        Whether equal labels are common and never matter to each other (categories).
-    leaf : int, optional
-        Rows of a leaf.
+    parts : ndarray (n,) int16
+    job : PairJob
+        Of categories, equal labels are common and never matter to each other.
     """
-    leaf = leaf or LEAF
+    leaf = job.tuning.leaf
     points = np.ascontiguousarray(rows, np.float64)
-    order = np.argsort(split, kind="stable").astype(np.int64)
-    cuts = np.flatnonzero(np.diff(split[order])) + 1
+    order = np.argsort(parts, kind="stable").astype(np.int64)
+    cuts = np.flatnonzero(np.diff(parts[order])) + 1
     edges = np.array([0, *cuts, len(order)], np.int64)
-    groups = split[order[edges[:-1]]].astype(np.int64)
+    roots = parts[order[edges[:-1]]].astype(np.int64)
     codes = np.empty(0, np.int64)
-    if by_label:
+    if job.label_code == CATEGORICAL:
         key = labels[:, 0] if labels.shape[1] == 1 else labels
         codes = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    nodes = _divide(points, codes, order, edges, groups, leaf)
+    nodes = _divide(points, codes, order, edges, roots, leaf)
     leaves = np.flatnonzero(nodes[:, CHILD] < 0)
     leaves = leaves[np.argsort(nodes[leaves, START])]
     nodes[leaves, PLACE] = np.arange(len(leaves))
     width = -(-leaf // WIDTH) * WIDTH
     boxes = [np.empty((len(nodes), k)) for k in (points.shape[1], labels.shape[1])]
-    forest = Forest(
+    trees = Trees(
         nodes,
-        len(groups),
+        len(roots),
         leaves,
         order,
         boxes[0],
@@ -106,20 +101,20 @@ def plant(
         np.zeros((len(leaves), padded(points.shape[1]), width)),
         np.zeros((len(leaves), labels.shape[1], width)),
     )
-    _fill(forest, points, np.ascontiguousarray(labels))
-    return forest
+    _fill(trees, points, np.ascontiguousarray(labels))
+    return trees
 
 
 @njit(nogil=True, cache=True)
-def _divide(points, codes, order, edges, groups, leaf):  # type: ignore[no-untyped-def]
+def _divide(points, codes, order, edges, parts, leaf):
     """Part `order` into leaves; return the nodes."""
     n = order.shape[0]
     nodes = np.empty((2 * n + 1, 6), np.int64)  # a page that is never touched costs nothing
     stack = np.empty(2 * n + 1, np.int64)
     keys = np.empty(n)
-    count = top = groups.shape[0]
+    count = top = parts.shape[0]
     for g in range(count):
-        nodes[g, START], nodes[g, STOP], nodes[g, GROUP] = edges[g], edges[g + 1], groups[g]
+        nodes[g, START], nodes[g, STOP], nodes[g, PART] = edges[g], edges[g + 1], parts[g]
         stack[g] = g
     while top > 0:
         top -= 1
@@ -133,7 +128,7 @@ def _divide(points, codes, order, edges, groups, leaf):  # type: ignore[no-untyp
             continue
         nodes[node, CHILD] = count
         for a, b in ((start, cut), (cut, stop)):
-            nodes[count, START], nodes[count, STOP], nodes[count, GROUP] = a, b, nodes[node, GROUP]
+            nodes[count, START], nodes[count, STOP], nodes[count, PART] = a, b, nodes[node, PART]
             stack[top] = count
             count += 1
             top += 1
@@ -141,7 +136,7 @@ def _divide(points, codes, order, edges, groups, leaf):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def _cut_labels(codes, order, start, stop, leaf):  # type: ignore[no-untyped-def]
+def _cut_labels(codes, order, start, stop, leaf):
     """Sort a region by label and return the change of label next to its middle, or `start`.
 
     Regions are taken that have about a leaf of every label they hold.
@@ -166,7 +161,7 @@ def _cut_labels(codes, order, start, stop, leaf):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def _cut_space(points, order, keys, start, stop, leaf):  # type: ignore[no-untyped-def]
+def _cut_space(points, order, keys, start, stop, leaf):
     """Halve a node along its widest column and return the cut; `start` where it is small."""
     size = stop - start
     if size <= leaf:
@@ -191,7 +186,7 @@ def _cut_space(points, order, keys, start, stop, leaf):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def _part(keys, order, start, stop, cut):  # type: ignore[no-untyped-def]
+def _part(keys, order, start, stop, cut):
     """Bring the smallest keys of start:stop before `cut`; pivots of mixed places, so no bad order.
 
     Rows with equal keys may land on either side.
@@ -220,30 +215,30 @@ def _part(keys, order, start, stop, cut):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _fill(forest, points, labels):  # type: ignore[no-untyped-def]
+def _fill(trees, points, labels):
     """Copy rows into blocks and draw the boxes, children before their parents."""
-    nodes, d, m = forest.nodes, points.shape[1], labels.shape[1]
+    nodes, d, m = trees.nodes, points.shape[1], labels.shape[1]
     for node in range(nodes.shape[0] - 1, -1, -1):
         child, start, stop = nodes[node, CHILD], nodes[node, START], nodes[node, STOP]
         if child >= 0:
             nodes[node, LOWEST] = min(nodes[child, LOWEST], nodes[child + 1, LOWEST])
-            for boxes, sign in ((forest.low, 1), (forest.high, -1)):
+            for boxes, sign in ((trees.low, 1), (trees.high, -1)):
                 boxes[node] = sign * np.minimum(sign * boxes[child], sign * boxes[child + 1])
-            for boxes, sign in ((forest.label_low, 1), (forest.label_high, -1)):
+            for boxes, sign in ((trees.label_low, 1), (trees.label_high, -1)):
                 boxes[node] = sign * np.minimum(sign * boxes[child], sign * boxes[child + 1])
             continue
-        own = forest.order[start:stop]
+        own = trees.order[start:stop]
         nodes[node, LOWEST] = own.min()
-        block = forest.blocks[nodes[node, PLACE]]
+        block = trees.blocks[nodes[node, PLACE]]
         block[:d] = np.inf
-        label_block = forest.labels[nodes[node, PLACE]]
+        label_block = trees.labels[nodes[node, PLACE]]
         for k in range(d):
             for s in range(own.shape[0]):
                 block[k, s] = points[own[s], k]
-            forest.low[node, k] = block[k, : own.shape[0]].min()
-            forest.high[node, k] = block[k, : own.shape[0]].max()
+            trees.low[node, k] = block[k, : own.shape[0]].min()
+            trees.high[node, k] = block[k, : own.shape[0]].max()
         for k in range(m):
             for s in range(own.shape[0]):
                 label_block[k, s] = labels[own[s], k]
-            forest.label_low[node, k] = label_block[k, : own.shape[0]].min()
-            forest.label_high[node, k] = label_block[k, : own.shape[0]].max()
+            trees.label_low[node, k] = label_block[k, : own.shape[0]].min()
+            trees.label_high[node, k] = label_block[k, : own.shape[0]].max()

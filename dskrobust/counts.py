@@ -1,0 +1,151 @@
+"""How many rows lie near every row: within a radius, or nearer than the next other label."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.tokenize import tokenize
+from numpy.typing import NDArray
+
+from .engine.lazy import LazyArrays
+from .engine.sources import Source, open_source
+from .errors import InvalidOptionError
+from .kernels import CountState, CountWithin
+from .labels import LabelMap
+from .metrics import Metric
+from .neighbours import RULES
+from .runs import PairData, RunOptions, data_spec, open_data
+from .scores import Scores
+from .searches import Radii, symmetric_search
+from .store import SourceAddress, Store
+
+
+def count_within(
+    data: Any,
+    radius: Any,
+    *,
+    y: Any = None,
+    labels: str = "any",
+    metric: str | Metric | Callable[..., float] = "euclidean",
+    scale: float = 1.0,
+    options: RunOptions | None = None,
+) -> da.Array:
+    """Count the rows that lie within every row's radius; nothing is computed yet.
+
+    Pairs whose bounds decide are counted or dropped unproven; only the rest is computed.
+
+    Parameters
+    ----------
+    data : Store, str or array_like of shape (n, d)
+        What `sample_robustness` takes.
+    radius : float or array (n,) of float
+        NumPy or Dask; a row at exactly this distance counts. 0 counts equal rows.
+    y : array_like (n,), optional
+        Labels of arrays; only needed for the rules "same" and "different".
+    labels : {"any", "same", "different"}
+        Labels of the rows that count; no row counts itself.
+    metric : str, Metric or callable
+    scale : float
+        Features are multiplied by it; only with arrays.
+    options : RunOptions, optional
+
+    Returns
+    -------
+    dask.array.Array (n,) int64
+
+    Raises
+    ------
+    InvalidOptionError
+        For a radius that is negative or no number, or an unknown rule.
+    InvalidDataError, MemoryPlanError, StoreError
+    """
+    if labels not in RULES:
+        raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
+    if y is None and labels == "any" and hasattr(data, "shape") and not isinstance(data, Store):
+        y = np.zeros(data.shape[0], np.int8)
+    opened = open_data(data, y, None, scale)
+    return _count(opened, _radii(radius, opened.rows), labels, metric, options, own=False)
+
+
+def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Array:
+    """Count the samples of the own group that are nearer than the reach: the local set (LSC).
+
+    Every sample nearer than the nearest differently labelled one has the same label, so this is
+    the cardinality of the local set (Leyva, González and Pérez 2015); nothing is computed yet.
+
+    Parameters
+    ----------
+    scores : Scores
+        With categorical labels.
+    options : RunOptions, optional
+
+    Returns
+    -------
+    dask.array.Array (n,) int64
+        The sample itself not counted.
+    """
+    if scores.spec is None:
+        raise InvalidOptionError(
+            "these scores do not say what they were computed with; use those of "
+            "dr.sample_robustness(store)"
+        )
+    spec = scores.spec
+    data = PairData(scores.store, scores.given, spec.scale)
+    reach = da.asarray(scores.reach)
+    inside = da.map_blocks(np.nextafter, reach, -np.inf, dtype=np.float64)
+    return _count(data, inside, "same", spec.metric, options, own=True)
+
+
+def _radii(radius: Any, rows: int) -> Any:
+    """Radii as an array (n,), checked as far as nothing has to be computed."""
+    if isinstance(radius, da.Array):
+        values = radius.astype(np.float64)
+    else:
+        with contextlib.suppress(TypeError, ValueError):
+            radius = np.asarray(radius, np.float64)
+        if not isinstance(radius, np.ndarray) or np.isnan(radius).any() or (radius < 0).any():
+            raise InvalidOptionError(
+                f"radius must be 0 or more, a number or one a row, not {radius!r}"
+            )
+        values = np.full(rows, float(radius)) if radius.ndim == 0 else radius
+    if values.shape != (rows,):
+        raise InvalidOptionError(f"radius has the shape {values.shape}; there are {rows:,} rows")
+    return values
+
+
+def _count(
+    data: PairData,
+    radii: Any,
+    labels: str,
+    metric: Any,
+    options: RunOptions | None,
+    *,
+    own: bool,
+) -> da.Array:
+    """Counts of all rows, or of those of the own group."""
+    spec = data_spec(data, metric, LabelMap("categorical"), labels)
+    spec = replace(spec, require_labels=(), reduction=CountWithin())
+    wanted = Radii(radii, tokenize(radii))
+    search = symmetric_search(data, spec, None, options or RunOptions(), wanted)
+    graph = search.graph
+
+    def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
+        return (take_count, state, graph.source, block, own)
+
+    name = "count-in-group" if own else "count"
+    return LazyArrays(graph).by_block(name, task, search.rows, (), np.int64)
+
+
+def take_count(
+    state: CountState, source: Source | SourceAddress, rows: tuple[int, int], own: bool
+) -> NDArray[np.int64]:
+    """Counts of a block's rows."""
+    if not own:
+        return np.asarray(state.count.sum(axis=1))
+    split = open_source(source).read("split", *rows)
+    return state.count[np.arange(len(split)), split]

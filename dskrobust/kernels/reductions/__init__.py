@@ -1,0 +1,21 @@
+"""Reductions: what the pairs of a row come to, one module each (`base` says how)."""
+
+from .base import NOBODY, Reduction, State, beside, copy_of, part_of
+from .count_within import CountState, CountWithin
+from .k_nearest import KNearest, NearestState
+from .largest_quotient import LargestQuotient, QuotientState
+
+__all__ = [
+    "NOBODY",
+    "CountState",
+    "CountWithin",
+    "KNearest",
+    "LargestQuotient",
+    "NearestState",
+    "QuotientState",
+    "Reduction",
+    "State",
+    "beside",
+    "copy_of",
+    "part_of",
+]

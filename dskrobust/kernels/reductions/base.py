@@ -1,0 +1,167 @@
+"""What a reduction is: a state of every row and part, and four functions that kernels call.
+
+A reduction turns the pairs of a row into a few numbers. Its *state* is a NamedTuple of arrays whose
+first two axes are (rows, parts); kernels are compiled once for every class of state and call
+
+- ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
+- ``slope(state, row, part)``: so may one whose quotient ‖Δy‖/d is at least this;
+- ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
+- ``accept(state, row, part, distance, dy, number)``: take a pair with the row `number` in.
+
+A module of this folder is a reduction: the class of its state, these functions as Numba overloads
+for that class, and a frozen dataclass that says how states begin and what they cost.
+
+A cell is *closed* where its row asks for nothing of its part: radius −∞ and slope ∞, so that one
+loop over pairs serves symmetric and one-sided searches.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
+SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
+LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at least this
+
+
+class State(Protocol):
+    """Partial results of consecutive rows; what kernels take, tiles return and merges merge."""
+
+    def merge(self, other: Self) -> Self:
+        """What both know together: associative and commutative."""
+        ...
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Name → array, for writing."""
+        ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Reduction(Protocol):
+    """How the states of a run begin, and what may be done with them."""
+
+    @property
+    def quotients(self) -> bool:
+        """Whether slopes matter, so that label differences are more than 0 and 1."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """How many near pairs of a row are proven first; 0 where no pair may be proven twice."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Whether one pair, proven or not, rules out all that are farther."""
+        ...
+
+    @property
+    def unproven(self) -> bool:
+        """Whether pairs may be accepted by their bounds alone (`within`)."""
+        ...
+
+    @property
+    def boxed(self) -> bool:
+        """Whether few columns may be searched by boxes."""
+        ...
+
+    @property
+    def warm(self) -> bool:
+        """Whether a tile may start from what others know (the merge is idempotent)."""
+        ...
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of a row's state for one part."""
+        ...
+
+    def empty(self, rows: int, parts: int) -> Any:
+        """A state in which no pair was seen yet."""
+        ...
+
+    def closed(self, rows: int) -> Any:
+        """A state of one part that asks for nothing."""
+        ...
+
+
+S = TypeVar("S", bound=tuple[Any, ...])
+
+
+def part_of(state: S, lo: int, hi: int) -> S:
+    """Views of rows lo:hi of a state."""
+    return type(state)(*(array[lo:hi] for array in state))
+
+
+def copy_of(state: S) -> S:
+    """A state that may be written to."""
+    return type(state)(*(array.copy() for array in state))
+
+
+def beside(state: S, other: S) -> S:
+    """A state with the parts of both, one after the other."""
+    pairs = zip(state, other, strict=True)
+    return type(state)(*(np.concatenate(p, axis=1) if p[0].size else p[0] for p in pairs))
+
+
+def bytes_of(state: tuple[Any, ...]) -> int:
+    """Bytes of a state's arrays."""
+    return sum(array.nbytes for array in state)
+
+
+# -- what kernels call ----------------------------------------------------------------------------
+
+
+def radius(state, row, part):
+    """Return the distance up to which any pair may change a row."""
+    raise NotImplementedError
+
+
+def slope(state, row, part):
+    """Return the quotient from which on any pair may change a row; infinite where none does."""
+    raise NotImplementedError
+
+
+def within(state, row, part):
+    """Return the distance within which a pair is accepted unproven; −∞ where none is."""
+    raise NotImplementedError
+
+
+def accept(state, row, part, distance, dy, number):
+    """Take the pair of a row with the row `number` into its state."""
+    raise NotImplementedError
+
+
+def is_state(kind: Any, state_class: type) -> bool:
+    """Whether a Numba type is that of a class of states."""
+    return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is state_class  # type: ignore[attr-defined]
+
+
+@njit(nogil=True, cache=True)
+def better(value, index, best, where):
+    """Whether (value, index) comes before (best, where): smaller, then lower index."""
+    return value < best or (value == best and index < where)
+
+
+@njit(nogil=True, cache=True)
+def limit(dy, i, j, block, a, b):
+    """Return a distance beyond which pair (i, j) changes nothing.
+
+    block, a, b: see `proof.Block` and `proof.Side`.
+    """
+    far = max(radius(a.state, i, block.part_b), radius(b.state, j, block.part_a))
+    least = min(slope(a.state, i, block.part_b), slope(b.state, j, block.part_a))
+    least = min(least, LARGEST)
+    return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
+
+
+@njit(nogil=True, cache=True)
+def record(distance, dy, i, j, block, a, b):
+    """Take one proven pair into the states of both its sides."""
+    accept(a.state, i, block.part_b, distance, dy, b.numbers[j])
+    accept(b.state, j, block.part_a, distance, dy, a.numbers[i])

@@ -1,0 +1,295 @@
+"""How a computation over pairs is set up: what it runs on, what it is made of, its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .cluster.workers import found_resources, shares_process
+from .engine.graph import PairGraph, start_graph
+from .engine.plan import Plan, Resources, Workload, make_plan
+from .engine.prefixes import projected_depths
+from .engine.scratch import GivenArrays, check_arrays, scratch_graph, scratch_spec
+from .engine.spec import PairSpec, store_context
+from .engine.tasks import sample_plan
+from .errors import InvalidOptionError
+from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes
+from .labels import LabelMap, resolve_labels
+from .metrics import Mahalanobis, Metric, resolve_metric
+from .store import Store, open_store
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How `sample_robustness` runs; none of these changes a result.
+
+    Attributes
+    ----------
+    resources : Resources, optional
+        Workers, threads and memory per worker. Found out where not given: from the connected
+        cluster, else this machine's cores and half its free memory.
+    block_rows, panel_rows : int, optional
+        Fixed sizes instead of planned ones.
+    scratch : str, optional
+        Folder that all workers share, for arrays that have to be written down first.
+    """
+
+    resources: Resources | None = None
+    block_rows: int | None = None
+    panel_rows: int | None = None
+    scratch: str | None = None
+
+
+@dataclass(frozen=True)
+class PairData:
+    """What a computation runs on: a store, or arrays.
+
+    Attributes
+    ----------
+    store : Store, optional
+    arrays : GivenArrays, optional
+    scale : float
+        Features are multiplied by it.
+    """
+
+    store: Store | None = None
+    arrays: GivenArrays | None = None
+    scale: float = 1.0
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(self.segments)
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """Rows that were written at once."""
+        if self.store is not None:
+            return tuple(rows for rows, _ in self.store.segments)
+        assert self.arrays is not None
+        return (self.arrays.shape[0],)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the reference groups."""
+        data = self.store or self.arrays
+        assert data is not None
+        return data.groups
+
+    @property
+    def split(self) -> Any:
+        """Group of every row, (n,) int16."""
+        if self.store is not None:
+            return self.store.read("split", 0, self.store.rows)
+        assert self.arrays is not None
+        return self.arrays.split
+
+    @property
+    def written(self) -> bool:
+        """Whether tiles read rows from a store, a scratch store too."""
+        return self.arrays is None or self.arrays.lazy or not shares_process()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the features."""
+        if self.store is not None:
+            return self.store.row_shape("features")[1]
+        assert self.arrays is not None
+        return np.dtype(self.arrays.X.dtype)
+
+    def workload(self, spec: PairSpec, done_segments: int = 0) -> Workload:
+        """Return what the plan of a computation needs to know."""
+        unit = 1 if self.store is None else self.store.unit_rows
+        work = make_workload(spec, self.segments, self.dtype, unit, done_segments)
+        return replace(work, stored=self.written)
+
+    def start(
+        self, spec: PairSpec, plan: Plan, options: RunOptions, salt: Any = None
+    ) -> tuple[PairGraph, str | None]:
+        """Start a graph; return it and the address of a scratch store that is ours to remove."""
+        if self.store is not None:
+            return start_graph(self.store.address, spec, plan.blocks, salt=salt), None
+        assert self.arrays is not None
+        if not self.written:
+            return start_graph(self.arrays.source(), spec, plan.blocks, salt=salt), None
+        kind = "categorical" if spec.labels.is_categorical else spec.labels.kind
+        described = scratch_spec(self.groups, self.scale, kind)
+        made, key, needed, url = scratch_graph(self.arrays, described, options.scratch)
+        start = start_graph(
+            key, spec, plan.blocks, graph=made, source_is_key=True, salt=salt
+        )  # fmt: skip
+        start.dependencies = needed
+        return start, url if options.scratch is None else None
+
+
+def open_data(X: Any, y: Any, split: ArrayLike | None, scale: float = 1.0) -> PairData:
+    """Return what a caller means by a store, its address, or arrays and frames.
+
+    Raises
+    ------
+    InvalidOptionError, InvalidDataError
+        For a store with labels beside it, arrays without, or shapes that do not fit.
+    """
+    if isinstance(X, (Store, str, Path)):
+        if y is not None or split is not None:
+            raise InvalidOptionError("a store has its own labels and split; give the store alone")
+        store = open_store(X)
+        return PairData(store, scale=store.spec.scale)
+    if y is None:
+        raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
+    if not (isinstance(scale, (int, float, np.number)) and np.isfinite(scale) and scale > 0):
+        raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
+    return PairData(arrays=check_arrays(X, y, split), scale=float(scale))
+
+
+def data_spec(
+    data: PairData,
+    metric: str | Metric | Callable[..., float] = "euclidean",
+    labels: str | LabelMap | None = None,
+    rule: str = "different",
+) -> PairSpec:
+    """Return what a computation on some data is made of.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown metric or label map, or one that does not fit the data.
+    """
+    if data.store is not None:
+        return pair_spec(data.store, metric, labels, rule)
+    given = data.arrays
+    assert given is not None
+    label_map = resolve_labels(labels, given.y.dtype, len(given.y.shape))
+    if given.named and not label_map.is_categorical:
+        raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
+    groups = tuple(range(len(given.groups)))
+    return _spec(
+        resolve_metric(metric), label_map, data.groups, given.shape[1], data.scale, groups,
+        data.dtype, rule,
+    )  # fmt: skip
+
+
+def pair_spec(
+    store: Store,
+    metric: str | Metric | Callable[..., float] = "euclidean",
+    labels: str | LabelMap | None = None,
+    rule: str = "different",
+) -> PairSpec:
+    """Return what a computation on a store is made of.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown metric or label map, or one that does not fit the store.
+    """
+    row, dtype = store.row_shape("labels")
+    label_map = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
+    if store.spec.classes is not None and not label_map.is_categorical:
+        raise InvalidOptionError(
+            f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
+        )
+    if metric == "mahalanobis":
+        metric = Mahalanobis.fit(store.features, store.spec.scale)
+    return _spec(
+        resolve_metric(metric), label_map, store.groups, store.columns, store.spec.scale,
+        tuple(sorted(store.summary.groups)), store.row_shape("features")[1], rule,
+    )  # fmt: skip
+
+
+def _spec(
+    metric: Metric,
+    labels: LabelMap,
+    groups: tuple[str, ...],
+    columns: int,
+    scale: float,
+    require: tuple[int, ...],
+    dtype: np.dtype[Any],
+    rule: str,
+) -> PairSpec:
+    reduction = LargestQuotient(rule == "different" and not labels.is_categorical)
+    require = require if rule == "different" else ()
+    spec = PairSpec(metric, labels, groups, columns, scale, require, dtype, rule, reduction)
+    spec.form  # noqa: B018  a metric that does not fit the columns is refused here
+    return spec
+
+
+def make_workload(
+    spec: PairSpec,
+    segments: tuple[int, ...],
+    dtype: np.dtype[Any],
+    unit_rows: int = 1,
+    done_segments: int = 0,
+) -> Workload:
+    """Return what the plan of a computation needs to know."""
+    form = spec.form
+    kernel = kernel_dtype(dtype)
+    widened = form.widened
+    return Workload(
+        segments,
+        spec.columns,
+        dtype.itemsize,
+        8 if widened else kernel.itemsize,
+        form.screened,
+        spec.parts * spec.reduction.cell_bytes,
+        unit_rows,
+        done_segments,
+        copied=widened or kernel != dtype,
+        matrix=form.matrix is not None,
+        prefixed=spec.prefixed,
+        coarse_bytes=row_bytes(spec.columns, form, kernel),
+        leaves=form.boxed(spec.columns) and spec.rule == "different" and spec.reduction.boxed,
+    )
+
+
+def plan_work(work: Workload, options: RunOptions) -> Plan:
+    """Plan a workload for the resources that are named, or those that are found."""
+    resources = options.resources or found_resources()
+    return make_plan(work, resources, block_rows=options.block_rows, panel_rows=options.panel_rows)
+
+
+def plan_store(
+    store: Store,
+    spec: PairSpec,
+    options: RunOptions | None = None,
+    *,
+    done_segments: int = 0,
+) -> Plan:
+    """Plan a computation on a store.
+
+    Raises
+    ------
+    MemoryPlanError
+        Where it cannot fit.
+    """
+    return plan_work(PairData(store).workload(spec, done_segments), options or RunOptions())
+
+
+def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
+    """Return how deep the prefixes of a run would be, from a trial on a sample of the store.
+
+    None where pairs are bounded by whole rows.
+    """
+    if not spec.prefixed:
+        return None
+    job = store_context(store.address, spec).job(spec)
+    trial = sample_plan(spec, job, store.rows, plan.panel_bytes)
+    return projected_depths(store, job, spec.labels, trial)
+
+
+def memo_names(data: PairData, plan: Plan) -> dict[tuple[int, int], str]:
+    """Name tiles by their rows and the digests of the segments they lie in."""
+    assert data.store is not None
+    segments = data.store.segments
+    starts = np.cumsum([0, *(rows for rows, _ in segments)])
+
+    def mark(block: int) -> str:
+        lo, hi = plan.blocks[block]
+        segment = int(np.searchsorted(starts, lo, side="right")) - 1
+        return f"{lo}-{hi}-{segments[segment][1][:12]}"
+
+    return {(i, j): f"{mark(i)}.{mark(j)}" for i, j in plan.tiles}
