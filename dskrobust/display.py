@@ -94,6 +94,12 @@ def number(value: float) -> str:
     return "∞" if np.isinf(value) else f"{value:.5g}"
 
 
+def error_line(error: Exception) -> str:
+    """Return an exception in one line, without the stack trace that xgboost's C++ puts in."""
+    text = " ".join(str(error).split("Stack trace:")[0].split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def round_edges(low: float, high: float, most: int) -> NDArray[np.float64]:
     """Return round edges that span low to high in at most `most` equal steps."""
     for step in BIN_STEPS:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .definitions import lipschitz_of, robustness_of
 from .engine.spec import Context
 from .errors import VerificationError
 from .kernels import NOBODY, Tables, reduce_rows
@@ -179,9 +180,9 @@ class _Check:
             if not self.spec.quotients:
                 by_group["witness"] = by_group.pop("nearest")
             reach, q = by_group["reach"], by_group["lipschitz"]
-            if not self.spec.quotients and q != (np.inf if reach == 0 else 1.0 / reach):
+            if not self.spec.quotients and q != lipschitz_of(reach):
                 raise self._contradiction(row, f"Q is {q} for a reach of {reach}")
-            for name, value in (*by_group.items(), ("robustness", norm / (q + norm))):
+            for name, value in (*by_group.items(), ("robustness", robustness_of(q, norm))):
                 stored = self.result.read(name, *at)[0]
                 if stored != value:
                     what = f"{name} is stored as {stored} but follows as {value} from the tables"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..cluster.workers import check_source, threads_of_a_task
+from ..cluster.checks import check_source
+from ..cluster.local import some_client
+from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
     EvaluationError,
@@ -23,13 +25,13 @@ from ..errors import (
 )
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
 from . import findings
-from .checks import check_memory, check_workers
+from .checks import check_memory, check_workers, local_gpu
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
 from .models.base import Job, Model, Problem, model_class
 from .protocol import performance_matrix
-from .scheduling import Failure, run_jobs, some_client, watch_epochs
+from .scheduling import Failure, run_jobs, watch_epochs
 from .selections import Selector, overlap
 from .table import ModelRecords, grid_of, settings_of, trials_table
 from .targets import Targets, check_threshold, targets_of
@@ -215,7 +217,7 @@ class Evaluation:
                 self._records[job.name] = record
             report(job, record, False)
 
-        with some_client(client, self.models) as running:
+        with some_client(client, local_gpu(self.models)) as running:
             check_source(running, self.records.address)
             classes, threshold = self._targets
             problem = replace(self.problem, classes=len(classes))

@@ -17,6 +17,7 @@ import pandas as pd
 from ..datasets import restore_features
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
+from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
@@ -191,7 +192,7 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
     """Figures of R, with their captions."""
     samples = results.samples
     groups = ", ".join(map(str, samples["group"].cat.categories))
-    medians = samples.groupby("group", observed=True)["robustness"].median()
+    medians = group_table(results)["median"].drop(TOGETHER, errors="ignore")
     said = ", ".join(f"{group} {value:.3f}" for group, value in medians.items())
     found = [
         (

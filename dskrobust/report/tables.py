@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import restore_labels
+from ..show import overview
 from ..subsets import LabelTable, Subset, class_counts
 
 if TYPE_CHECKING:
     from .results import StoredResults
 
-TOGETHER = "all together"  # R in the union of the groups
 NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 LEAST, MOST = "least", "most"
 CONTRADICTORY, NEARLY = "contradictory", "near"
@@ -22,18 +22,13 @@ CONTRADICTORY, NEARLY = "contradictory", "near"
 
 def group_table(results: StoredResults) -> pd.DataFrame:
     """Return samples and quantiles of R, one row per group and one for the union of several."""
-    found = {
+    robustness = {
         str(group): part.to_numpy()
         for group, part in results.samples.groupby("group", observed=True)["robustness"]
     }
-    if len(found) > 1:
-        found[TOGETHER] = results.together
-    quantiles = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
-    rows = {
-        group: {"samples": len(r), **{name: np.quantile(r, q) for name, q in quantiles.items()}}
-        for group, r in found.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    if len(robustness) > 1:
+        robustness[overview.TOGETHER] = results.together
+    return pd.DataFrame.from_dict(overview.robustness_by_group(robustness), orient="index")
 
 
 def class_table(samples: pd.DataFrame) -> pd.DataFrame:

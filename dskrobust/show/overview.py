@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 
 FIRST = 10  # least robust rows, and contradictions, that are shown
 TOGETHER = "all together"  # R in the union of the groups
+HEAD = ("R in", "samples", "least", "median", "largest")
 MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
+
+
+def robustness_by_group(
+    robustness: Mapping[str, NDArray[np.float64]],
+) -> dict[str, dict[str, float]]:
+    """Return the table of R by group: samples, least, 5 %, median, 95 % and largest value."""
+    return {
+        group: {
+            "samples": len(values),
+            "least": float(values.min()),
+            "5 %": float(np.quantile(values, 0.05)),
+            "median": float(np.median(values)),
+            "95 %": float(np.quantile(values, 0.95)),
+            "largest": float(values.max()),
+        }
+        for group, values in robustness.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -64,9 +82,9 @@ class Overview:
 
     def group_rows(self) -> Iterator[tuple[str, ...]]:
         """Name, samples, and R's least, median and largest value of every group and the union."""
-        for group, values in self.with_union.items():
-            cells = (f"{v:.4f}" for v in (values.min(), np.median(values), values.max()))
-            yield (group, f"{len(values):,}", *cells)
+        for group, facts in robustness_by_group(self.with_union).items():
+            cells = (f"{facts[name]:.4f}" for name in HEAD[2:])
+            yield (group, f"{facts['samples']:,}", *cells)
 
     def least(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the least robust samples, ties by row number."""
@@ -190,7 +208,7 @@ def _found(scores: Any) -> Iterator[display.Html | str]:
     edges = display.round_edges(low, high, display.BINS)
     counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in found.by_group.items()}
     yield display.histograms(counts, edges)
-    yield display.table(("R in", "samples", "least", "median", "largest"), found.group_rows())
+    yield display.table(HEAD, found.group_rows())
     line = found.contradiction_line()
     if line:
         yield display.warning(line)

@@ -24,8 +24,7 @@ from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
 import dskrobust as dr
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.evaluation import Evaluation, read_experiment
 from dskrobust.evaluation.protocol import PerformanceMatrix, performance_matrix, side_by_side
 from dskrobust.show import terminal

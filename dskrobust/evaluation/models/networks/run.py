@@ -14,12 +14,11 @@ from ....errors import EvaluationError
 from ...measures import classified, codes_of
 from ...rows import TestSide, read_features, test_side, training_data
 from ..base import TOPIC, Job, Outcome, Problem
-from .measuring import training_module
+from .measuring import NetworkModel, training_module
 from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Found, Look
 
 if TYPE_CHECKING:
     from ...experiment import Setting
-    from .model import Network
     from .trials import Trials
 
 ROWS = 8192  # training images whose probabilities are asked for at once
@@ -33,7 +32,7 @@ class Run:
     bench : Bench
     """
 
-    def __init__(self, model: Network, job: Job) -> None:
+    def __init__(self, model: NetworkModel, job: Job) -> None:
         self.model, self.job = model, job
         self.side: TestSide = test_side(job)
         self.codes = codes_of(job, self.side.labels)
@@ -70,14 +69,14 @@ class Run:
         problem = Problem(
             True, store.columns, {}, {}, len(self.job.classes), store.spec.image_shape
         )
-        given = self.model.given(self._setting)
+        values = self.model.values(self._setting)
         images, codes = self._data
         weights = None
-        if given["class_weight"] == "balanced":
+        if values["class_weight"] == "balanced":
             counts = np.bincount(codes, minlength=len(self.job.classes))
             weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return training_module(self.model).Trials(
-            self.model.training(given, problem, store.spec.scale),
+            self.model.training(values, problem, store.spec.scale),
             images,
             codes,
             seeds,
@@ -179,6 +178,3 @@ def _mean_of(p: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the mean over trials of the probabilities (T, n, c) of the true classes (n,)."""
     chosen = p[:, np.arange(len(codes)), codes]
     return chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-# -- torch -----------------------------------------------------------------------------------
