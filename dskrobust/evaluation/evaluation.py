@@ -29,8 +29,9 @@ from .checks import check_memory, check_workers, local_gpu
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
-from .models.base import Job, Model, Problem, model_class
-from .protocol import performance_matrix
+from .models import model_class
+from .models.base import Job, Model, Problem
+from .protocol import Choice, performance_matrix
 from .scheduling import Failure, run_jobs, watch_epochs
 from .selections import Selector, overlap
 from .table import ModelRecords, grid_of, settings_of, trials_table
@@ -355,9 +356,7 @@ class Evaluation:
             loss_high=not self.problem.categorical,
             model=model,
             fixed=fixed or {},
-            sweep=sweep,
-            best=best or next(iter(self.experiment.test)),
-            by=by or "acc",
+            choice=Choice(sweep, best or next(iter(self.experiment.test)), by or "acc"),
             loss=loss,
         )
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
 from .measures import scored
-from .models.base import Job, Model, Outcome, model_class
+from .models import model_class
+from .models.base import Job, Model, Outcome
 from .rows import test_side
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pandas as pd
 from ..evaluation import Model
 from ..evaluation.experiment import BALANCED
 from ..evaluation.matrices import PerformanceMatrix
-from ..evaluation.models.base import model_class
-from ..evaluation.protocol import performance_matrix
+from ..evaluation.models import model_class
+from ..evaluation.protocol import Choice, performance_matrix
 from ..evaluation.table import ModelRecords, grid_of, trials_table
 from ..store import EvaluationRecords, Store, find_evaluations
 from .networks import curves_of, probabilities_of
@@ -81,9 +81,7 @@ class ModelTrials:
                 self.table,
                 loss_high=self.loss_high,
                 fixed=setting,
-                sweep=self.sweep,
-                best=best,
-                by=self.by,
+                choice=Choice(self.sweep, best, self.by),
                 loss=loss,
             )
             for setting, _ in _parts(self.table, self.others)

@@ -135,7 +135,7 @@ class _Boosted(Model):
         return Prediction(train, setting, np.array(job.classes)[p.argmax(axis=1)], p)
 
 
-class BoostedTrees(_Boosted):
+class BoostedTrees(_Boosted, kind="xgboost"):
     """Gradient-boosted trees (``xgboost.dask``).
 
     Hyper-parameters: ``rounds`` (of boosting; one training of the most serves all, as its first k
@@ -165,7 +165,7 @@ class BoostedTrees(_Boosted):
             yield self._prediction(job, client, booster, setting, rounds)
 
 
-class ParallelTrees(_Boosted):
+class ParallelTrees(_Boosted, kind="xgboost-forest"):
     """One boosting round of many trees at once: not scikit-learn's forest, but larger than memory.
 
     Rows are drawn without replacement and leaves are second-order steps, as in xgboost's own

@@ -48,7 +48,7 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
-class AnyEstimator(Model):
+class AnyEstimator(Model, paths=""):
     """An estimator with fit and predict, such as ``sklearn.svm.SVC``.
 
     The import path names a class, or a function that returns an estimator (a pipeline of your

@@ -22,7 +22,7 @@ BLOCK_VALUES = 4 * 2**20  # of features read at once: a unit of the store, of by
 ROW_BYTES = 64  # beside the features while a tree grows: labels, weights, indices, targets
 
 
-class Forest(Model):
+class Forest(Model, kind="forest"):
     """scikit-learn's RandomForestRegressor or RandomForestClassifier, by the store's labels.
 
     Hyper-parameters: ``trees``, and those of scikit-learn but ``n_estimators`` and what is set

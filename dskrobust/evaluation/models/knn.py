@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WEIGHTS = ("uniform", "distance")
 
 
-class NearestNeighbours(Model):
+class NearestNeighbours(Model, kind="knn"):
     """K nearest neighbours, what scikit-learn's KNeighborsClassifier and -Regressor predict.
 
     Hyper-parameters: ``neighbors`` (K), ``weights`` ("uniform" or "distance", the reciprocal of

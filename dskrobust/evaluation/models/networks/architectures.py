@@ -193,7 +193,9 @@ class _Block(nn.Module):
 
 
 def _penalised(trials: int, inputs: int, outputs: int, size: int, stride: int) -> Convolution:
-    return Convolution(trials, inputs, outputs, size, stride=stride, initial=he_normal, l2=1e-4)
+    layer = Convolution(trials, inputs, outputs, size, stride=stride, initial=he_normal)
+    layer.l2 = 1e-4
+    return layer
 
 
 # -- a user's own ----------------------------------------------------------------------------

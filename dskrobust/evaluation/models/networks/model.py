@@ -14,7 +14,7 @@ import numpy as np
 from ....engine.plan import MIB
 from ....errors import InvalidOptionError
 from ...experiment import Setting
-from ..base import GPU, TORCH, Job, Model, Outcome, Problem
+from ..base import GPU, Job, Model, Outcome, Problem
 from . import sessions
 from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .settings import Training
 
+TORCH = "torch:"  # before the import path of a module
 TUNED = ("optimizer", "learning_rate", "decay", "batch_size", "augment", "class_weight")
 RUN_ONLY = ("device", "torch_threads", "checkpoint_every", "strategy")  # no record depends on them
 WAYS = ("search", "best-weights")
@@ -71,7 +72,7 @@ OPTIONS: dict[str, Option] = {
 }  # fmt: skip
 
 
-class Network(Model):
+class Network(Model, kind="cnn", paths=TORCH):
     """The small CNN (paper, C.1), or a torch module of your own by its import path.
 
     All trials of a training subset train at once, each from its own seed, and every five epochs
@@ -307,7 +308,7 @@ class Network(Model):
         return sessions.search(bench, job.seeds, first, self.option("patience", 3), most)
 
 
-class ResNet56(Network):
+class ResNet56(Network, kind="resnet56"):
     """ResNet-56 (paper, C.1); epochs are found with best weights and an epoch more (C.3)."""
 
     way = "best-weights"
