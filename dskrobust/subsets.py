@@ -165,8 +165,8 @@ def _ranked(scores: Scores, within: str | Subset | None, lo: int, hi: int) -> An
         rows = delayed(_rows_of, pure=True)(_whole(scores.split), code)
         ranks = delayed(_rank, pure=True)(robustness, rows, lo, hi)
     lazy = da.from_delayed(ranks, shape=(hi - lo,), dtype=np.int64)
-    given = (scores.robustness, within.indices if isinstance(within, Subset) else None)
-    if any(isinstance(value, da.Array) for value in given):
+    inputs = (scores.robustness, within.indices if isinstance(within, Subset) else None)
+    if any(isinstance(value, da.Array) for value in inputs):
         return lazy
     return lazy.compute(scheduler="sync")
 

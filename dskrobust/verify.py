@@ -145,11 +145,11 @@ class _Check:
 
     def compare(self) -> None:
         """Compare with what is stored, to the last bit."""
-        found = {"reach_by_group": self.tables.reach, "nearest_by_group": self.tables.nearest}
+        tables = {"reach_by_group": self.tables.reach, "nearest_by_group": self.tables.nearest}
         if self.spec.quotients:
-            found["lipschitz_by_group"] = self.tables.quotient
-            found["witness_by_group"] = self.tables.witness
-        for name, proven in found.items():
+            tables["lipschitz_by_group"] = self.tables.quotient
+            tables["witness_by_group"] = self.tables.witness
+        for name, proven in tables.items():
             stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
             if proven.dtype.kind == "i":
                 proven = np.where(proven == NOBODY, -1, proven)

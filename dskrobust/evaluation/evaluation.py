@@ -115,8 +115,8 @@ class Evaluation:
         self.problem = Problem(
             categorical,
             store.columns,
-            {chosen.name: chosen.size for chosen in self._train},
-            {chosen.name: chosen.size for chosen in self._test},
+            {subset.name: subset.size for subset in self._train},
+            {subset.name: subset.size for subset in self._test},
             image_shape=store.spec.image_shape,
             itemsize=store.row_shape("features")[1].itemsize,
             trials=experiment.trials,
@@ -134,7 +134,7 @@ class Evaluation:
     def jobs(self) -> tuple[Job, ...]:
         """The steps; subsets that are lazy Dask arrays are computed for it."""
         self._train, self._test = (
-            [chosen.resolved() for chosen in part] for part in (self._train, self._test)
+            [subset.resolved() for subset in part] for part in (self._train, self._test)
         )
         keys = tuple({c.name: str(c.key) for c in part} for part in (self._train, self._test))
         shared = {
@@ -225,8 +225,8 @@ class Evaluation:
             check_workers(running, self.models, problem)
             check_memory(running, self.models, problem)
             self._warn_of_overlap()
-            for chosen in {str(c.key): c for c in (*self._train, *self._test)}.values():
-                self.records.save_rows(str(chosen.key), chosen.rows())
+            for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
+                self.records.save_rows(key, subset.rows())
             self.records.begin(self.facts())
             threads = threads_of_a_task(running)
             ready = [
@@ -313,8 +313,8 @@ class Evaluation:
     def _records_of(self, model: Model) -> ModelRecords:
         own = [job.name for job in self.jobs if job.model.name == model.spec.name]
         records = [self._records[name] for name in own if name in self._records]
-        searched = grid_of(records, {}) if model.found else {}
-        grid = {**model.spec.grid, **{name: searched.get(name, ()) for name in model.found}}
+        searched = grid_of(records, {}) if model.own_sweep else {}
+        grid = {**model.spec.grid, **{name: searched.get(name, ()) for name in model.own_sweep}}
         return ModelRecords(model.spec.name, grid, records)
 
     def matrix(
@@ -346,11 +346,11 @@ class Evaluation:
             Which LOSS is shown; the other is re-weighted by class (Table 3).
         """
         table = self.table
-        chosen = [m for m in self.models if model in (None, m.spec.name)]
-        if len(chosen) == 1:
-            own = chosen[0]
+        models = [m for m in self.models if model in (None, m.spec.name)]
+        if len(models) == 1:
+            own = models[0]
             by = by or own.chosen_by
-            sweep = sweep or (own.sweep if own.sweep in (*own.spec.grid, *own.found) else None)
+            sweep = sweep or (own.sweep if own.sweep in (*own.spec.grid, *own.own_sweep) else None)
         return performance_matrix(
             table,
             loss_high=not self.problem.categorical,

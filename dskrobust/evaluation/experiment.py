@@ -184,12 +184,12 @@ class Experiment:
         }
 
 
-def _checked_models(given: Any) -> tuple[ModelSpec, ...]:
+def _checked_models(value: Any) -> tuple[ModelSpec, ...]:
     """Return the models as a tuple; a name alone, or one model without a list, is refused."""
     how = 'such as [Model("forest")] (in a TOML file [[models]] and kind = "forest")'
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise InvalidOptionError(f"models must be a list of models, {how}, not {given!r:.60}")
-    models = tuple(given)
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidOptionError(f"models must be a list of models, {how}, not {value!r:.60}")
+    models = tuple(value)
     if not models:
         raise InvalidOptionError(f"an experiment needs a model, {how}")
     for model in models:
@@ -319,7 +319,7 @@ def _reworded(message: str) -> str:
     """Return msgspec's message with the place as a key: Expected `int`, got `str` - at `$.seed`."""
     text, _, place = message.partition(" - at ")
     text, place = text.replace(" | null`", "`"), place.strip("`").removeprefix("$.")
-    place = re.sub(r"\[(\d+)\]\.?", lambda found: f" {int(found[1]) + 1}: ", place)
+    place = re.sub(r"\[(\d+)\]\.?", lambda match: f" {int(match[1]) + 1}: ", place)
     place = place.replace("[...]", "").rstrip(": ")
     words = {"object": "table", "array": "list", "str": "text", "int": "whole number"}
     for name, word in {**words, "float": "number", "bool": "true or false"}.items():

@@ -178,9 +178,9 @@ def _model_rows(
     rows = table[table["model"] == model]
     extra = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     plain = {name: [_plain(value) for value in rows[name]] for name in extra}
-    kept = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
+    own = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
     return model, rows[list(dict.fromkeys((*_KNOWN, loss)))].assign(
-        **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in kept.items()}
+        **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in own.items()}
     )
 
 
@@ -261,9 +261,11 @@ def _mean_loss(values: Sequence[float]) -> float:
 
 def _choose(costs: Mapping[tuple[str, str, Any], float], x: str, t: str) -> Any:
     """The value with the lowest cost for x on t, of equal ones the smallest."""
-    found = {value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)}
+    cost_of = {
+        value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)
+    }
     # equal means of other trials may differ in their last bit; what has no LOSS is never best
-    return min(found, key=lambda v: (math.isnan(found[v]), round(found[v], 12), _order(v)),
+    return min(cost_of, key=lambda v: (math.isnan(cost_of[v]), round(cost_of[v], 12), _order(v)),
                default=None)  # fmt: skip
 
 

@@ -50,13 +50,13 @@ class Entry:
         modules = [k for k in range(len(parts)) if all(p.islower() for p in parts[: k + 1])]
         for k in reversed(modules):
             try:
-                found: Any = import_module(".".join(parts[: k + 1]))
+                target: Any = import_module(".".join(parts[: k + 1]))
                 for name in parts[k + 1 :]:
-                    found = getattr(found, name)
+                    target = getattr(target, name)
             except (ModuleNotFoundError, AttributeError):
                 continue
-            assert callable(found)
-            return found
+            assert callable(target)
+            return target
         raise InvalidOptionError(f"{self.name}: there is no {self.function}")
 
 

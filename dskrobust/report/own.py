@@ -68,7 +68,7 @@ def score_own(
     if spec.quotients:
         witness, lipschitz = tables.witness[:, group], tables.quotient[:, group]
     witness = np.where(witness == NOBODY, -1, witness)
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "label": names,
             "robustness": robustness_of(lipschitz, results.scores.label_norm),
@@ -80,11 +80,11 @@ def score_own(
     )
     if store.spec.image_shape is not None:
         shown = results.pictures(witness)
-        found["picture"] = [
+        table["picture"] = [
             as_picture(x, store.spec.image_shape, store.spec.scale) for x in features
         ]
-        found["witness_picture"] = [shown[int(row)] for row in witness]
-    return found
+        table["witness_picture"] = [shown[int(row)] for row in witness]
+    return table
 
 
 def _features(X: NDArray[Any], columns: int) -> NDArray[Any]:

@@ -66,17 +66,17 @@ def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
     classes: list[tuple[Any, pd.DataFrame]] = [(group, own)]
     if isinstance(samples.get("label", pd.Series(dtype=float)).dtype, pd.CategoricalDtype):
         classes = list(own.groupby("label", observed=True))
-    found = []
+    parts = []
     for name, part in classes:
         ordered = part.sort_values("robustness", kind="stable")  # ties by row number
         few = min(count, max(1, len(ordered) // 2))
         for end, picked in ((LEAST, ordered.head(few)), (MOST, ordered.tail(few)[::-1])):
-            kept = picked[["robustness", "lipschitz", "reach", "witness"]].reset_index()
-            kept.insert(0, "rank", np.arange(1, len(kept) + 1))
-            kept.insert(0, "end", end)
-            kept.insert(0, "label", str(name))
-            found.append(kept)
-    return pd.concat(found, ignore_index=True)
+            columns = picked[["robustness", "lipschitz", "reach", "witness"]].reset_index()
+            columns.insert(0, "rank", np.arange(1, len(columns) + 1))
+            columns.insert(0, "end", end)
+            columns.insert(0, "label", str(name))
+            parts.append(columns)
+    return pd.concat(parts, ignore_index=True)
 
 
 def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -114,14 +114,14 @@ def close_kinds(samples: pd.DataFrame) -> pd.Series[Any]:
 
 def label_tables(results: StoredResults) -> dict[str, LabelTable]:
     """Return the labels of the subsets of every group, the whole group first (Tables 1, 10)."""
-    found = {}
+    tables = {}
     for group, subsets in results.subsets.items():
         made = class_counts(results.store, subsets, [subsets[0]] * len(subsets))
         if "label" in results.samples and made.shares is None:  # quantiles, in their own units
             values = restore_labels(results.store.spec, made.values)
             made = LabelTable(made.subsets, made.labels, values, None)
-        found[group] = made
-    return found
+        tables[group] = made
+    return tables
 
 
 def subset_labels(results: StoredResults, subsets: Sequence[Subset]) -> pd.DataFrame:

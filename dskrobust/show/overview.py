@@ -71,8 +71,8 @@ class Overview:
     @property
     def by_group(self) -> dict[str, NDArray[np.float64]]:
         """R of every group that has samples."""
-        found = {group: self.of_group(group) for group in self.groups}
-        return {group: values for group, values in found.items() if len(values)}
+        groups = {group: self.of_group(group) for group in self.groups}
+        return {group: values for group, values in groups.items() if len(values)}
 
     @property
     def with_union(self) -> dict[str, NDArray[np.float64]]:
@@ -107,19 +107,19 @@ class Overview:
         )
 
 
-def least_facts(scores: Any, found: Overview, count: int = FIRST) -> list[dict[str, Any]]:
+def least_facts(scores: Any, overview: Overview, count: int = FIRST) -> list[dict[str, Any]]:
     """Return the least robust samples with their witnesses as plain values."""
-    rows = found.least(count)
-    labels, others = (label_texts(scores, at) for at in (rows, found.witness[rows]))
+    rows = overview.least(count)
+    labels, others = (label_texts(scores, at) for at in (rows, overview.witness[rows]))
     return [
         {
             "row": int(row),
-            "group": found.groups[found.split[row]],
+            "group": overview.groups[overview.split[row]],
             "label": labels[k],
-            "robustness": float(found.robustness[row]),
-            "lipschitz": finite(found.lipschitz[row]),
-            "reach": finite(found.reach[row]),
-            "witness": int(found.witness[row]),
+            "robustness": float(overview.robustness[row]),
+            "lipschitz": finite(overview.lipschitz[row]),
+            "reach": finite(overview.reach[row]),
+            "witness": int(overview.witness[row]),
             "witness_label": others[k],
         }
         for k, row in enumerate(rows)
@@ -203,17 +203,17 @@ def _found(scores: Any) -> Iterator[display.Html | str]:
     if scores.rows > MOST_ROWS:
         yield f"{scores.rows:,} rows are too many to read for a glance; least_robust(scores, k)"
         return
-    found = Overview.of(scores)
-    low, high = float(found.robustness.min()), float(found.robustness.max())
+    overview = Overview.of(scores)
+    low, high = float(overview.robustness.min()), float(overview.robustness.max())
     edges = display.round_edges(low, high, display.BINS)
-    counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in found.by_group.items()}
+    counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in overview.by_group.items()}
     yield display.histograms(counts, edges)
-    yield display.table(HEAD, found.group_rows())
-    line = found.contradiction_line()
+    yield display.table(HEAD, overview.group_rows())
+    line = overview.contradiction_line()
     if line:
         yield display.warning(line)
     yield display.caption("Least robust samples and their witnesses")
-    yield display.table(*least_table(least_facts(scores, found, FIRST // 2)))
+    yield display.table(*least_table(least_facts(scores, overview, FIRST // 2)))
     if scores.result is not None:
         facts = scores.result.facts
         took = display.clock(float(facts.get("seconds", 0)))

@@ -30,8 +30,9 @@ def model_class(kind: str) -> type[Model]:
         return KINDS[kind]
     if "." not in kind:
         raise InvalidOptionError(
-            f"model {kind!r} is unknown; {suggestion(kind, sorted(KINDS))}; or give the import path "
-            "of a scikit-learn estimator such as sklearn.svm.SVC, or torch:package.module.Class"
+            f"model {kind!r} is unknown; {suggestion(kind, sorted(KINDS))}; or give the import "
+            "path of a scikit-learn estimator such as sklearn.svm.SVC, or "
+            "torch:package.module.Class"
         )
     return PATHS[max((prefix for prefix in PATHS if kind.startswith(prefix)), key=len)]
 

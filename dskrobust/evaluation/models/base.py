@@ -199,8 +199,8 @@ class Model(ABC):
         return next(iter((*self.own_parameters, *self.spec.grid)), "")
 
     @property
-    def found(self) -> tuple[str, ...]:
-        """Hyper-parameters that are not in the grid as the model finds their values itself."""
+    def own_sweep(self) -> tuple[str, ...]:
+        """Hyper-parameters that are not in the grid as the model chooses their values itself."""
         return ()
 
     @property
@@ -293,10 +293,10 @@ class Model(ABC):
 
     def check_whole(self, name: str, least: int = 1, most: float = np.inf) -> None:
         """Refuse values of a hyper-parameter that are no whole numbers in a range."""
-        given = self.spec.grid.get(name, ())
+        values = self.spec.grid.get(name, ())
         if name in self.spec.parameters:
-            given = (self.spec.parameters[name],)
-        for value in given:
+            values = (self.spec.parameters[name],)
+        for value in values:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 limit = f"from {least} on" if most == np.inf else f"from {least} to {most:,}"
                 raise self.refuse(f"{name} must be a whole number {limit}, not {value!r}")

@@ -68,11 +68,11 @@ class AnyEstimator(Model, paths=""):
         """
         module, _, name = self.spec.kind.rpartition(".")
         try:
-            found = getattr(import_module(module), name)
+            factory = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise self.refuse(f"{self.spec.kind!r} cannot be imported: {error}") from error
         try:
-            estimator = found()
+            estimator = factory()
         except Exception as error:
             raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
         for needed in ("fit", "predict", "get_params", "set_params"):

@@ -78,13 +78,13 @@ class NearestNeighbours(Model, kind="knn"):
         most = max(_of(setting, self.spec.parameters)[0] for setting in settings)
         with client.as_current():
             search = nearest_neighbours(store, queries, subsets, most, metric=metric)
-            found = search.compute(scheduler=client)
+            nearest = search.compute(scheduler=client)
         for name, rows in subsets.items():
             rows = np.sort(rows)
-            labels = read_labels(store, rows)[np.searchsorted(rows, found[name].index)]
+            labels = read_labels(store, rows)[np.searchsorted(rows, nearest[name].index)]
             for setting in settings:
                 count, weights, _ = _of(setting, self.spec.parameters)
-                votes = Votes(labels, found[name], weights)
+                votes = Votes(labels, nearest[name], weights)
                 if job.classes:
                     classes = np.array(job.classes)
                     values = classes[votes.most(count, classes)]
@@ -95,8 +95,8 @@ class NearestNeighbours(Model, kind="knn"):
 
 def _of(setting: Setting, fixed: Mapping[str, Any]) -> tuple[int, str, str]:
     """K, weights and metric of a setting."""
-    given = {"neighbors": 5, "weights": "uniform", "metric": "euclidean", **fixed, **setting}
-    return given["neighbors"], given["weights"], given["metric"]
+    values = {"neighbors": 5, "weights": "uniform", "metric": "euclidean", **fixed, **setting}
+    return values["neighbors"], values["weights"], values["metric"]
 
 
 class Votes:

@@ -18,7 +18,7 @@ from ..base import GPU, Job, Model, Outcome, Problem
 from . import sessions
 from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
-from .sessions import STEP, Bench, Found
+from .sessions import STEP, Bench, TrainingLog
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -100,7 +100,7 @@ class Network(Model, kind="cnn", paths=TORCH):
     # -- what is asked for ---------------------------------------------------------------------
 
     @property
-    def found(self) -> tuple[str, ...]:
+    def own_sweep(self) -> tuple[str, ...]:
         return () if self._epochs else ("epochs",)
 
     @property
@@ -289,13 +289,13 @@ class Network(Model, kind="cnn", paths=TORCH):
         run = Run(self, job)
         try:
             with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
-                found = self._sessions(run.bench, job)
-            outcome = run.outcome(found)
+                result = self._sessions(run.bench, job)
+            outcome = run.outcome(result)
         finally:  # not when garbage is collected: the next job needs the device
             run.let_go()
         yield outcome
 
-    def _sessions(self, bench: Bench, job: Job) -> Found:
+    def _sessions(self, bench: Bench, job: Job) -> TrainingLog:
         if self._epochs:
             wanted = [s["epochs"] for s in job.settings if "epochs" in s]
             return sessions.plain(bench, job.seeds, wanted or self._epochs)

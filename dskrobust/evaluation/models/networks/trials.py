@@ -36,10 +36,10 @@ def parameter_count(training: Training, *, trainable: bool = False) -> int:
     trained is asked for.
     """
     network = make_network(training.network, training.shape, training.classes, [0])
-    found = sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
     if not trainable:
-        found += sum(b.numel() for b in network.buffers() if b.is_floating_point())
-    return found
+        count += sum(b.numel() for b in network.buffers() if b.is_floating_point())
+    return count
 
 
 class Trials:
