@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..display import suggestion
 from ..errors import InvalidOptionError, SourceFileError
 from ..subsets import Subset
 
@@ -307,12 +307,6 @@ def _check_keys(path: Path, data: Mapping[str, Any], table: type, where: str) ->
     for key, required in known.items():
         if required and key not in data:
             raise InvalidOptionError(f"{path}: {where}key {key!r} is missing")
-
-
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """Return what a misspelt word may have meant, or what there is to choose from."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
 
 
 def _reworded(message: str) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..datasets import restore_features
+from ..display import suggestion
 from ..errors import InvalidOptionError
-from ..evaluation.experiment import suggestion
 from . import figures
 from .catalogue import paper_figures
 from .own import score_own
@@ -190,22 +191,9 @@ def _own(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.own_images(score_own(results, *wishes.own))
 
 
-@figure("acc_by_neighbors")
-def _acc_by_neighbors(results: StoredResults, wishes: Wishes) -> Figure:
-    return _over(results, ["knn"], ["acc"])
-
-
-@figure("loss_and_acc_by_neighbors")
-def _by_neighbors(results: StoredResults, wishes: Wishes) -> Figure:
-    return _over(results, ["knn"], ["loss", "acc"])
-
-
-@figure("loss_and_acc_by_trees")
-def _by_trees(results: StoredResults, wishes: Wishes) -> Figure:
-    return _over(results, ["forest", "xgboost-forest"], ["loss", "acc"])
-
-
-def _over(results: StoredResults, kinds: Sequence[str], measures: Sequence[str]) -> Figure:
+def _swept(
+    results: StoredResults, wishes: Wishes, kinds: Sequence[str], measures: Sequence[str]
+) -> Figure:
     """LOSS and ACC over the swept hyper-parameter of the last model of some kinds."""
     models = curve_models(results, kinds)
     if not models:
@@ -219,17 +207,7 @@ def _over(results: StoredResults, kinds: Sequence[str], measures: Sequence[str])
     return figures.hyperparameter_curves(last.table, last.sweep, known, last.others)
 
 
-@figure("loss_by_epoch")
-def _loss_by_epoch(results: StoredResults, wishes: Wishes) -> Figure:
-    return _by_epoch(results, "loss")
-
-
-@figure("acc_by_epoch")
-def _acc_by_epoch(results: StoredResults, wishes: Wishes) -> Figure:
-    return _by_epoch(results, "acc")
-
-
-def _by_epoch(results: StoredResults, measure: str) -> Figure:
+def _by_epoch(results: StoredResults, wishes: Wishes, measure: str) -> Figure:
     curves = [m.curves for e in results.evaluations for m in e.models if m.curves is not None]
     if not curves:
         raise InvalidOptionError(
@@ -237,3 +215,11 @@ def _by_epoch(results: StoredResults, measure: str) -> Figure:
             f"{results.store.url} --model cnn --option curves=true`"
         )
     return figures.learning_curves(curves[-1], measure)
+
+
+_BOTH, _FORESTS = ("loss", "acc"), ("forest", "xgboost-forest")
+figure("acc_by_neighbors")(partial(_swept, kinds=["knn"], measures=["acc"]))
+figure("loss_and_acc_by_neighbors")(partial(_swept, kinds=["knn"], measures=_BOTH))
+figure("loss_and_acc_by_trees")(partial(_swept, kinds=_FORESTS, measures=_BOTH))
+figure("loss_by_epoch")(partial(_by_epoch, measure="loss"))
+figure("acc_by_epoch")(partial(_by_epoch, measure="acc"))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
+from dskrobust.display import suggestion
 from dskrobust.errors import InvalidOptionError, SourceFileError
 from dskrobust.evaluation import models
-from dskrobust.evaluation.experiment import suggestion
 from dskrobust.evaluation.models import base, model_class
 
 WHOLE = """

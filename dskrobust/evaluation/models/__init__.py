@@ -10,8 +10,8 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from ...display import suggestion
 from ...errors import InvalidOptionError
-from ..experiment import suggestion
 from .base import KINDS, PATHS, Model
 
 __all__ = ["model_class"]

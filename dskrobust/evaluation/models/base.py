@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import suggestion
 from ...errors import InvalidOptionError
 from ...store import EvaluationRecords
-from ..experiment import ModelSpec, Setting, suggestion
+from ..experiment import ModelSpec, Setting
 
 if TYPE_CHECKING:
     from distributed import Client
