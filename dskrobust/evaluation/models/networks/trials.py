@@ -21,7 +21,9 @@ from ....errors import InvalidDataError, InvalidOptionError
 from .architectures import NETWORKS, make_network
 from .data import DataSet
 from .lockstep import Group, packed, unpack
-from .settings import Training
+from .settings import Training, defaults_of
+
+__all__ = ["Training", "Trials", "defaults_of", "parameter_count"]
 
 # Images of 32 × 32 pixels times models that are worked at once where nothing is trained: some 100
 # MiB of the small CNN's activations on the CPU, 1 GiB on a GPU. Of larger images there are fewer.
