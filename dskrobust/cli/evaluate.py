@@ -15,7 +15,7 @@ from .options import absolute, cluster_options, json_option, store_argument, whe
 from .outcome import report, write
 
 if TYPE_CHECKING:
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..evaluation import Evaluation, Experiment
     from ..store import Store
 
@@ -327,7 +327,7 @@ def _run(
     store: Store, experiment: Experiment, options: ClusterOptions, *, quiet: bool
 ) -> Evaluation:
     """Run what is missing on a cluster and show how far it is."""
-    from ..cluster.connection import connect
+    from ..cluster import connect
     from ..evaluation import Evaluation, Failure
     from ..show import terminal
 
@@ -370,12 +370,12 @@ def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> Cl
     """Give a local cluster this machine's GPU, where a model needs it: then it is one worker."""
     import dask
 
-    from ..cluster.workers import gpu_here
-    from ..evaluation.checks import needs_gpu
+    from ..evaluation.checks import local_gpu
 
-    if options.is_remote or not needs_gpu(made.models) or not gpu_here():
+    if options.is_remote or options.workers not in (None, 1):  # which of several has it?
         return options
-    if options.workers not in (None, 1):
-        return options  # which of them has it?
-    stack.enter_context(dask.config.set({"distributed.worker.resources": {"GPU": 1}}))
+    gpu = local_gpu(made.models)
+    if not gpu:
+        return options
+    stack.enter_context(dask.config.set({"distributed.worker.resources": dict(gpu)}))
     return replace(options, workers=1)

@@ -12,7 +12,7 @@ from .options import absolute, cluster_options, json_option, store_argument, whe
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..store import Store
 
 

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..engine.spec import PairSpec
     from ..labels import LabelMap
     from ..store import ResultTables, Store
@@ -129,7 +129,7 @@ def where_options(command: Command) -> Command:
 
 def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptions:
     """Return what `where_options` ask for, or a usage error where they exclude each other."""
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..errors import ClusterError
 
     try:

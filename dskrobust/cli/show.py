@@ -23,8 +23,9 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 def group_table(found: Overview) -> Table:
     """Return R's least, median and largest value for every group and for their union."""
     from ..show import terminal
+    from ..show.overview import HEAD
 
-    shown = terminal.table("R in", "samples", "least", "median", "largest")
+    shown = terminal.table(*HEAD)
     for row in found.group_rows():
         terminal.add_row(shown, *row)
     return shown
@@ -125,16 +126,15 @@ def store_facts(
 def _distribution(found: Overview) -> dict[str, Any]:
     import numpy as np
 
+    from ..show.overview import robustness_by_group
     from ..show.terminal import bin_edges
 
     distributions = found.with_union
     edges = bin_edges(list(distributions.values()))
+    table = robustness_by_group(distributions)
     return {
         group: {
-            "samples": len(values),
-            "least": float(values.min()),
-            "median": float(np.median(values)),
-            "largest": float(values.max()),
+            **{name: table[group][name] for name in ("samples", "least", "median", "largest")},
             "quantiles": {str(q): float(np.quantile(values, q)) for q in QUANTILES},
             "histogram": {
                 "edges": edges.tolist(),
@@ -158,6 +158,7 @@ def row_facts(store: Store, scores: Scores, rows: Sequence[int]) -> list[dict[st
 def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     from dask.base import compute
 
+    from ..definitions import robustness_of
     from ..show.overview import finite, label_text
 
     names = ("lipschitz", "reach", "witness", "nearest")
@@ -168,7 +169,7 @@ def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     for k, group in enumerate(scores.groups):
         there = int(witness[k]) >= 0
         against[group] = {
-            "robustness": float(scores.label_norm / (q[k] + scores.label_norm)),
+            "robustness": float(robustness_of(q[k], scores.label_norm)),
             "lipschitz": finite(q[k]),
             "reach": finite(reach[k]),
             "witness": int(witness[k]) if there else None,

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from ..cluster.connection import connect
-from ..cluster.options import ClusterOptions
+from ..cluster import ClusterOptions, connect
 from ..compute import run_scores
 from ..datasets import ReaderOptions, ingest
 from ..engine.plan import MIB

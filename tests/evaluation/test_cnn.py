@@ -31,7 +31,7 @@ from dskrobust.evaluation.models.base import Problem
 from dskrobust.evaluation.models.networks import run as cnn_run
 from dskrobust.evaluation.models.networks import sessions
 from dskrobust.evaluation.models.networks.model import Network
-from dskrobust.evaluation.protocol import performance_matrix, trimmed_mean
+from dskrobust.evaluation.protocol import Choice, performance_matrix, trimmed_mean
 from dskrobust.store import arrays
 
 torch = pytest.importorskip("torch")
@@ -399,11 +399,11 @@ def test_loss_may_choose_either_way(loss_high, chosen):
         for k in (1, 2, 3)
     ]
     table = pd.DataFrame(rows)
-    made = performance_matrix(table, loss_high=loss_high, by="loss")
+    made = performance_matrix(table, loss_high=loss_high, choice=Choice(by="loss"))
     assert made.values.tolist() == [[chosen]]
     assert performance_matrix(table, loss_high=loss_high).values.tolist() == [[1]]
     with pytest.raises(InvalidOptionError, match="there is no choice by 'accuracy'; choose acc or"):
-        performance_matrix(table, loss_high=False, by="accuracy")
+        performance_matrix(table, loss_high=False, choice=Choice(by="accuracy"))
     with pytest.raises(dr.errors.InvalidDataError, match="needs the column 'balanced_loss'"):
         performance_matrix(table, loss_high=False, loss="balanced_loss")
 

@@ -24,8 +24,7 @@ from dskrobust.errors import (
     StaleResultsError,
 )
 from dskrobust.evaluation import measures, rows
-from dskrobust.evaluation.models import boosting, estimators
-from dskrobust.evaluation.models.base import model_class
+from dskrobust.evaluation.models import boosting, estimators, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
 from dskrobust.store import find_evaluations
 
@@ -214,7 +213,7 @@ def test_tests_on_training_samples_are_warned_of_once(url):
         ({"train": {"x": [3, 4, 3]}}, "row 3 is there twice"),
         ({"threshold": 1400}, "the threshold 1400 is out of range: labels go from"),
         ({"threshold": -1400}, "the threshold -1400 is out of range: labels go from"),
-        ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from knn, forest"),
+        ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from cnn, forest, knn"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"D": [1]})]}, "hyper-parameter 'D' is unknown;"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"C": [-1.0]})]}, "The 'C' parameter of SVR mus"),
         ({"models": [dr.Model("sklearn.svm.SVC")]}, "real labels need a regressor, sklearn.svm.S"),
