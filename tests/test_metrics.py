@@ -61,4 +61,4 @@ def test_forms_of_matrices_and_functions():
     assert (form.screened, form.exponent) == (True, 2.0)
     form = resolve_metric(lambda a, b: 0.0).form(3, 1.0)
     assert form.widened
-    assert not (form.screened or form.homogeneous or form.byte_bounded)
+    assert (form.screened, form.homogeneous, form.byte_bounded) == (False, False, False)

@@ -135,7 +135,7 @@ def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptio
     try:
         return ClusterOptions(dashboard=not no_dashboard, **given)
     except ClusterError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(error.on_command_line) from error
 
 
 def absolute(address: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, Store, StoreSpec, append_rows, summarise
 from . import online_news
 from .arrow import CsvTable
@@ -77,7 +77,8 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
     if path is None or (what != "online-news" and not what.lower().endswith((".csv", ".csv.gz"))):
         raise InvalidOptionError(
             f"the values in {spec.name} were scaled: append the rows in their own units, as a CSV "
-            "file with the official columns (online-news --source FILE.csv)"
+            "file with the official columns",
+            Hint("that is online-news, source=FILE.csv", "that is online-news --source FILE.csv"),
         )
     return _open_news(Path(path).expanduser(), spec, options)
 
@@ -206,8 +207,9 @@ def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) 
     _check_kinds(spec, new, what)
     if group is None and new.groups == ("all",) and spec.groups != ("all",):
         raise InvalidOptionError(
-            f"{what} does not say to which group its rows belong; name it with the option group "
-            f"(--group): {', '.join(spec.groups)}, or a new one"
+            f"{what} does not say to which group its rows belong: {', '.join(spec.groups)}, or a new "
+            "one",
+            Hint("name it with group=NAME", "name it with --group NAME"),
         )
     groups = _merged(spec.groups, (group,) if group is not None else new.groups)
     names = np.array([groups.index(name) for name in new.groups if group is None], np.int16)

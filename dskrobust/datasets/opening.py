@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidOptionError, SourceFileError
+from ..errors import Hint, InvalidOptionError, SourceFileError
 from ..store import Store, write_store
 from .arrays import open_npy, open_npz
 from .bundled import LOADERS, open_bundled
@@ -78,7 +78,8 @@ def open_reader(
         if what == "online-news":
             raise SourceFileError(
                 "online-news needs its CSV file: download OnlineNewsPopularity.zip from the UCI "
-                "repository (data set 332), unpack it and give the folder with --source DIR"
+                "repository (data set 332) and unpack it",
+                Hint("give the folder, source=DIR", "give the folder with --source DIR"),
             )
         return open_openml_images(what, options)
     if what in LOADERS:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidDataError, SourceFileError
+from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
 from . import cifar, idx
 from .arrow import MemoryTable
@@ -27,6 +27,10 @@ IMAGES = {
     ),
     "cifar10": ("CIFAR_10", 50_000, (5000,) * 10, ("CIFAR-10", cifar.CLASSES, cifar.IMAGE_SHAPE)),
 }
+FILES_INSTEAD = Hint(
+    "give the folder of the official files of MNIST or CIFAR-10, source=DIR",
+    "give the folder of the official files of MNIST or CIFAR-10, --source DIR",
+)
 
 
 def open_openml(name: str, options: ReaderOptions) -> StreamReader:
@@ -62,8 +66,7 @@ def open_openml_images(what: str, options: ReaderOptions) -> StreamReader:
     found = np.bincount(labels[:train], minlength=10)
     if len(labels) <= train or tuple(found.tolist()) != counts:
         raise SourceFileError(
-            f"OpenML's {name} is not in the official order of {title}; give the official files "
-            "with --source DIR"
+            f"OpenML's {name} is not in the official order of {title}", FILES_INSTEAD
         )
     spec = StoreSpec(
         name=title,
@@ -100,9 +103,9 @@ def _fetch(name: str, what: str, as_frame: bool, target: str) -> Any:
             return fetch_openml(name, as_frame=as_frame, target_column=target, n_retries=1)
     except OSError as error:
         raise SourceFileError(
-            f"OpenML, where {what} is fetched from, cannot be reached ({error}); download "
-            "the files elsewhere and give them instead: the folder of MNIST or CIFAR-10 with "
-            "--source DIR, others as the path of a CSV or Parquet file"
+            f"OpenML, where {what} is fetched from, cannot be reached ({error}); download the "
+            "files elsewhere and read a CSV or Parquet file by its path",
+            FILES_INSTEAD,
         ) from error
     except (ValueError, KeyError) as error:
         raise SourceFileError(f"OpenML has no usable data set {name}: {error}") from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import CsvTable, ParquetTable, Table
 from .reader import (
@@ -164,9 +164,9 @@ def _target(table: Table, options: ReaderOptions) -> str:
                 "between the columns"
             )
         raise InvalidOptionError(
-            f"{table.where}: which column holds the labels? Name it with the option target, "
-            f"--target COLUMN (not needed where one column is called {', '.join(TARGET_NAMES)}); "
-            f"there are {_listed(names)}"
+            f"{table.where}: which column holds the labels? There are {_listed(names)} (one that "
+            f"is called {', '.join(TARGET_NAMES)} would be taken)",
+            Hint("name it with target=COLUMN", "name it with --target COLUMN"),
         )
     return known_column(table, options.target, "target")
 

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from .. import display
-from ..errors import InvalidDataError, StaleResultsError, StoreError
+from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
 from . import arrays, writing
 from .spec import Block, StoreSpec, Summary
 from .writing import ARRAYS, FORMAT, KEY
@@ -332,7 +332,7 @@ def open_store(url: str | Path | Store, options: Mapping[str, Any] | None = None
     try:
         group = writing.open_group(str(url), options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}; {_instead_of(str(url))}") from error
+        raise StoreError(f"there is no store at {url}", _instead_of(str(url))) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
     return Store(str(url), group, options)
@@ -360,14 +360,18 @@ def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> ND
     return codes.astype(np.int16 if name == "split" else np.int64)
 
 
-def _instead_of(url: str) -> str:
+def _instead_of(url: str) -> Hint:
     """Return what to do where there is no store: a file is to be read, a name may be misspelt."""
-    path, make = Path(url), "make one with `dskrobust ingest`"
+    path = Path(url)
+    make = Hint("make one with create_store or ingest", "make one with `dskrobust ingest`")
     if "://" in url or "::" in url:
         return make
     if path.is_file():
-        return f"it is a file: read it with `dskrobust ingest {path.name}`"
+        read = f"ingest({path.name!r}, …)", f"`dskrobust ingest {path.name}`"
+        return Hint(*(f"it is a file: read it with {how}" for how in read))
     names = [p.parent.name for p in path.absolute().parent.glob("*/zarr.json")]
     stores = {name.removesuffix(".zarr"): name for name in names}
     close = difflib.get_close_matches(path.name.removesuffix(".zarr"), stores, n=1)
-    return f"did you mean {path.with_name(stores[close[0]])}?" if close else make
+    if not close:
+        return make
+    return Hint(*[f"did you mean {path.with_name(stores[close[0]])}?"] * 2)

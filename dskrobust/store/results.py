@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import StaleResultsError
+from ..errors import Hint, StaleResultsError
 from . import arrays, writing
 from .dataset import SourceAddress, Store
 
@@ -137,18 +137,19 @@ def current_results(store: Store, parameters: Mapping[str, Any] | None = None) -
     for result in reversed(fit):
         if result.covers(store):
             return result
-    command = f"run `dskrobust compute {store.url}`"
+    hint = Hint(
+        f"call sample_robustness({store.url!r}).write()", f"run `dskrobust compute {store.url}`"
+    )
     if fit:
         raise StaleResultsError(
             f"the results in {store.url} cover {fit[-1].rows:,} rows of other data than the "
-            f"{store.rows:,} rows there now; {command} (rows already scored are kept)"
+            f"{store.rows:,} rows there now (rows already scored are kept)",
+            hint,
         )
     if found:
         have = "; ".join(str(r.parameters.get("metric")) for r in found)
-        raise StaleResultsError(
-            f"{store.url} has results for other parameters ({have}); {command} with the wanted ones"
-        )
-    raise StaleResultsError(f"{store.url} has no results yet; {command}")
+        raise StaleResultsError(f"{store.url} has results for other parameters ({have})", hint)
+    raise StaleResultsError(f"{store.url} has no results yet", hint)
 
 
 class ResultWriter:

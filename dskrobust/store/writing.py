@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, StoreError
+from ..errors import Hint, InvalidDataError, StoreError
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
@@ -189,7 +189,11 @@ def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite:
     if isinstance(old, Mapping):
         if old.get("segments") and not overwrite:
             raise StoreError(
-                f"{url} is already a store; choose another path, pass overwrite=True or --overwrite"
+                f"{url} is already a store",
+                Hint(
+                    "choose another path or pass overwrite=True",
+                    "choose another path or replace it with --overwrite",
+                ),
             )
         return
     if _occupied(url, options):

@@ -51,7 +51,13 @@ def test_all_rows_go_to_one_group(pets, tmp_path):
 @pytest.mark.parametrize(
     ("header", "row", "group", "error", "message"),
     [
-        (("a", "b", "kind"), (1, 2, "dog"), None, InvalidOptionError, "--group.*train, test, or a"),
+        (
+            ("a", "b", "kind"),
+            (1, 2, "dog"),
+            None,
+            InvalidOptionError,
+            "train, test, or a new one; name it with group=",
+        ),
         (("a", "b", "kind"), (1, 2, "dog"), "new", InvalidDataError, "group 'new' have the same"),
         (("a", "b", "kind"), (1, 2, "dog"), "", InvalidOptionError, "must not be empty"),
         (("a", "c", "kind"), (1, 2, "dog"), "test", InvalidDataError, "lacks b and has besides c"),
@@ -174,7 +180,7 @@ def test_new_articles_are_scaled_with_the_recorded_bounds(news_file, tmp_path):
     units = restore_features(grown.spec, grown.features[32_011])
     np.testing.assert_allclose(units, strange[:-1], atol=1e-9)
     assert append(grown, more, group="train").rows == 32_014
-    with pytest.raises(InvalidOptionError, match="--group"):
+    with pytest.raises(InvalidOptionError, match="group=NAME"):
         append(grown, "online-news", more)
     with pytest.raises(InvalidOptionError, match="rows in their own units"):
         append(grown, "more.npz", group="test")

@@ -427,7 +427,7 @@ def test_an_unknown_column_is_refused(tmp_path, few_train):
 
 
 def test_online_news_without_files(tmp_path):
-    with pytest.raises(SourceFileError, match="--source"):
+    with pytest.raises(SourceFileError, match="source="):
         open_reader("online-news")
     with pytest.raises(SourceFileError, match=r"holds no OnlineNewsPopularity\.csv"):
         open_reader("online-news", tmp_path)
@@ -699,8 +699,8 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
         (CSV, {}, InvalidDataError, "column 'part', line 2.*'train'"),
         (CSV, {"target": "z"}, InvalidOptionError, "no column 'z'.*a, b, label, part"),
         (CSV, {"split": "z"}, InvalidOptionError, "no column 'z'"),
-        ("a,b\n1,2\n", {}, InvalidOptionError, "option target.*called y, label, target, class"),
-        ("y,label,a\n1,2,3\n", {}, InvalidOptionError, "option target"),
+        ("a,b\n1,2\n", {}, InvalidOptionError, "is called y, label, target, class.*target=COLUMN"),
+        ("y,label,a\n1,2,3\n", {}, InvalidOptionError, "target=COLUMN"),
         ("y\n1\n", {}, InvalidDataError, "no columns besides"),
         ("a,y\n", {}, SourceFileError, "no rows"),
         ("", {}, SourceFileError, "first line"),
@@ -814,7 +814,7 @@ def fake_openml(monkeypatch, answer):
 @pytest.mark.parametrize("what", ["openml:anneal", "mnist", "cifar10"])
 def test_openml_out_of_reach(monkeypatch, what):
     fake_openml(monkeypatch, urllib.error.URLError("no route"))
-    with pytest.raises(SourceFileError, match=r"no route.*--source"):
+    with pytest.raises(SourceFileError, match=r"no route.*source="):
         open_reader(what)
     fake_openml(monkeypatch, ValueError("no known dataset"))
     with pytest.raises(SourceFileError, match="no known dataset"):
@@ -828,7 +828,7 @@ def test_openml_without_a_network(monkeypatch, tmp_path, what):
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    with pytest.raises(SourceFileError, match=r"no network.*--source"):
+    with pytest.raises(SourceFileError, match=r"no network.*source="):
         open_reader(what)
 
 

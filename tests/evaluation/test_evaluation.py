@@ -175,7 +175,7 @@ def test_texts_subsets_and_rows_are_the_same(url):
 def test_whole_groups_need_no_results(digits):
     found = dr.evaluate(digits, train={"x": "train"}, test={"t": "all"}, models=[FOREST], trials=1)
     assert found.problem.test == {"t": 300}
-    with pytest.raises(StaleResultsError, match="has no results yet; run `dskrobust compute"):
+    with pytest.raises(StaleResultsError, match="has no results yet; call sample_robustness"):
         dr.evaluate(digits, train={"x": "train:L9"}, test={"t": "test"}, models=[FOREST])
 
 
