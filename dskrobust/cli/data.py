@@ -11,7 +11,6 @@ import click
 from .options import absolute, store_argument
 
 if TYPE_CHECKING:
-    from ..datasets import ReaderOptions
     from ..store import Store
 
 Command = Callable[..., Any]
@@ -49,11 +48,9 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _options(**given: Any) -> ReaderOptions:
-    """Return reader options of what was given on the command line."""
-    from ..datasets import ReaderOptions
-
-    return ReaderOptions(**{name: value for name, value in given.items() if value is not None})
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the command line gives."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @click.command()
@@ -85,12 +82,12 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
-    from ..datasets import open_reader
+    from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
     from ..store import write_store
 
     out = out or _default_name(what)
-    reader = open_reader(what, source, _options(**given))
+    reader = open_reader(what, source, ReaderOptions(**_given(given)))
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
@@ -165,16 +162,17 @@ def link(
     """
     import numpy as np
 
+    from ..datasets import link_store
     from ..labels import infer_label_kind
     from ..show import terminal
-    from ..store import StoreSpec, create_store, open_array
+    from ..store import StoreSpec, open_array
 
     X, y = open_array(absolute(features)), open_array(absolute(labels))
     groups = open_array(absolute(split)) if split else None
     kind = label_kind or infer_label_kind(np.dtype(y.dtype), len(y.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
-        made = create_store(store, X, y, groups, spec=spec, link=True, overwrite=overwrite)
+        made = link_store(store, X, y, groups, spec=spec, overwrite=overwrite)
     describe(made)
     terminal.fact("store", f"{store} refers to {features} and {labels}")
     terminal.fact("next", f"dskrobust compute {store}")
@@ -203,7 +201,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
     opened = open_store(store)
     before = opened.rows
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, _options(**given), group, progress=job.add)
+        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(given))
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
     _say_what_is_left(grown, store)

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
-from ..store import Block, Store, StoreSpec, append_rows, summarise
+from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
-from .arrow import CsvTable
-from .opening import DEFAULT_OPTIONS, open_reader
-from .reader import Reader, ReaderOptions, StreamReader, array_blocks, constant_split
+from .opening import open_reader
+from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 
 Columns = NDArray[np.int64] | None
 
 
 def append(
-    store: Store,
+    store: Store | str | Path,
     what: str,
     source: str | Path | None = None,
-    options: ReaderOptions = DEFAULT_OPTIONS,
+    *,
     group: str | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[ReaderKeywords],
 ) -> Store:
     """Append the rows of a data set or file to a store; a kill leaves the store as it was.
 
@@ -36,15 +36,18 @@ def append(
 
     Parameters
     ----------
-    store : Store
-    what, source, options
-        As for `open_reader`. Names of arrays and columns, and the label kind, are those of the
-        store's own source where the options do not say otherwise.
+    store : Store or str
+        An opened store, or its address.
+    what, source
+        As for `ingest`.
     group : str, optional
         Group of all new rows, an old or a new one; needed where the source has no groups, unless
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
+    **options
+        As for `ingest`. Names of arrays and columns, and the label kind, are those of the store's
+        own source where the options do not say otherwise.
 
     Raises
     ------
@@ -57,7 +60,8 @@ def append(
     """
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
-    reader = _open(store.spec, what, source, options)
+    store = open_store(store)
+    reader = _open(store.spec, what, source, ReaderOptions(**options))
     matched = match(store.spec, reader.spec, what, group)
     return append_rows(
         store,
@@ -80,7 +84,7 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
             "file with the official columns",
             Hint("that is online-news, source=FILE.csv", "that is online-news --source FILE.csv"),
         )
-    return _open_news(Path(path).expanduser(), spec, options)
+    return online_news.open_more(Path(path).expanduser(), spec, options)
 
 
 def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
@@ -207,7 +211,7 @@ def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) 
     _check_kinds(spec, new, what)
     if group is None and new.groups == ("all",) and spec.groups != ("all",):
         raise InvalidOptionError(
-            f"{what} does not say to which group its rows belong: {', '.join(spec.groups)}, or a new "
+            f"{what} does not say which group its rows are of: {', '.join(spec.groups)}, or a new "
             "one",
             Hint("name it with group=NAME", "name it with --group NAME"),
         )
@@ -286,36 +290,3 @@ def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-# -- values that the store has scaled ---------------------------------------------------------
-
-
-def _open_news(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:
-    """Return the reader of more Online News rows, scaled with the store's own bounds."""
-    from dask_ml.preprocessing import MinMaxScaler
-
-    options.allow("online-news")
-    found = online_news.find_file(path)
-    table = CsvTable.open(found)
-    online_news.check_columns(table)
-    if spec.feature_names != online_news.ATTRIBUTES or spec.scaling is None:
-        raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
-    low, high = (
-        np.array([*spec.scaling["features"][end], spec.scaling["labels"][end]])
-        for end in ("min", "max")
-    )
-    scaler = MinMaxScaler().fit(np.stack([low, high]))
-    rows = sum(len(values) for _, values in online_news.read_values(table))
-    if not rows:
-        raise SourceFileError(f"{found} has no rows")
-
-    def stream() -> Iterator[Block]:
-        for _, values in online_news.read_values(table):
-            scaled = scaler.transform(values)
-            inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
-            scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
-            yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
-
-    new = StoreSpec(found.name, "real", groups=("all",), feature_names=online_news.ATTRIBUTES)
-    return StreamReader(new, rows, stream)

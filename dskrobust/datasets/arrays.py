@@ -29,6 +29,7 @@ from .reader import (
     expect_end,
     fill,
     provenance,
+    reads,
     source_errors,
 )
 
@@ -50,6 +51,7 @@ class RowArray(Protocol):
     def slices(self, step: int) -> Generator[NDArray[Any]]: ...
 
 
+@reads(".npz")
 def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an ``.npz`` archive, compressed or not.
 
@@ -70,6 +72,7 @@ def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     return rows_reader(arrays, spec, options)
 
 
+@reads(".npy")
 def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an ``.npy`` file of features with a file of labels beside it.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
 from ..store import StoreSpec
-from .reader import ReaderOptions, StreamReader, array_blocks, provenance
+from .reader import ReaderOptions, StreamReader, array_blocks, provenance, reads
 
 LOADERS = {
     "digits": "load_digits",
@@ -56,6 +56,10 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
     )
     stream = partial(array_blocks, features, labels, split)
     return StreamReader(options.apply(spec), len(labels), stream)
+
+
+for _name in LOADERS:
+    reads(_name)(partial(open_bundled, _name))
 
 
 def stratified_split(labels: NDArray[Any], seed: int) -> NDArray[np.int16]:

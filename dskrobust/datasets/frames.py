@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,17 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from .. import store as stores
 from ..errors import InvalidDataError, InvalidOptionError
-from ..store import LazyRows, Store, StoreSpec, default_spec
+from ..store import (
+    Arrays,
+    LazyRows,
+    StorageOptions,
+    Store,
+    StoreSpec,
+    default_spec,
+    link_arrays,
+    write_arrays,
+)
 from .arrays import image_shape_of
 from .arrow import MemoryTable
 from .hdf5 import Hdf5Rows
@@ -52,8 +60,7 @@ def create_store(
     *,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
-    link: bool = False,
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
 ) -> Store:
     """Create a store from arrays, or from a table or collection that holds features and labels.
 
@@ -75,8 +82,9 @@ def create_store(
         Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
         classes are replaced by those found in `split` and in text labels.
     overwrite : bool
-    link : bool
-        Use Zarr arrays where they lie: only checksums, results and metadata are written.
+        Replace a store that is already there.
+    storage_options : mapping, optional
+        Options for fsspec.
 
     Raises
     ------
@@ -86,26 +94,57 @@ def create_store(
     InvalidOptionError
         For a column that does not exist.
     StoreError
-        Where a store is already there, or `link` is asked for arrays that are not in Zarr.
+        Where a store is already there.
     """
+    arrays, spec = _prepare(str(url), X, y, split, spec)
+    return write_arrays(
+        str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options
+    )
+
+
+def link_store(
+    url: str | Path,
+    X: Any,
+    y: Any,
+    split: Any = None,
+    *,
+    spec: StoreSpec | None = None,
+    overwrite: bool = False,
+    storage_options: StorageOptions = None,
+) -> Store:
+    """Create a store that refers to Zarr arrays where they lie.
+
+    Only checksums, results and metadata are written; the arrays are read once, to be checked.
+
+    Parameters
+    ----------
+    url, spec, overwrite, storage_options
+        As for `create_store`.
+    X, y, split : zarr.Array
+        Features (n, d), labels (n,) or (n, m) and, optionally, groups (n,).
+
+    Raises
+    ------
+    InvalidDataError
+        As `create_store`.
+    StoreError
+        Where a store is already there, or the arrays are not in Zarr.
+    """
+    arrays, spec = _prepare(str(url), X, y, split, spec)
+    return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
+
+
+def _prepare(
+    url: str, X: Any, y: Any, split: Any, spec: StoreSpec | None
+) -> tuple[Arrays, StoreSpec]:
+    """Return what a new store is made of."""
     taken = take(X, y, split)
-    if taken.feature_names or taken.image_shape:
-        labels = taken.y if hasattr(taken.y, "shape") else np.asarray(taken.y)
-        base = spec or default_spec(str(url), labels)
-        spec = replace(
-            base,
-            feature_names=base.feature_names or taken.feature_names,
-            image_shape=base.image_shape or taken.image_shape,
-        )
-    return stores.create_store(
-        str(url),
-        taken.X,
-        taken.y,
-        taken.split,
-        spec=spec,
-        overwrite=overwrite,
-        link=link,
-        options=options,
+    arrays = Arrays.of(taken.X, taken.y, taken.split)
+    spec = spec or default_spec(url, arrays.y)
+    return arrays, replace(
+        arrays.name(spec),
+        feature_names=spec.feature_names or taken.feature_names,
+        image_shape=spec.image_shape or taken.image_shape,
     )
 
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import LazyRows, StoreSpec
 from .arrays import rows_reader
-from .reader import ReaderOptions, StreamReader, provenance, source_errors
+from .reader import ReaderOptions, StreamReader, provenance, reads, source_errors
 
 MOST_NAMES = 12  # that a message lists
 
 
+@reads(".h5", ".hdf5")
 def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an HDF5 file; shapes are those of `open_npz`.
 

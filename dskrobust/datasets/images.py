@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
-from .reader import ReaderOptions, StreamReader, block_rows, source_errors
+from .reader import FOLDER, ReaderOptions, StreamReader, block_rows, reads, source_errors
 
 ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FIRST = ("train", "training")  # of the groups; the others follow by name
@@ -78,6 +78,7 @@ def _in_classes(folders: Sequence[Path], group: str) -> list[ImageFile]:
     return found
 
 
+@reads(FOLDER)
 def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a folder of images of one size; features are bytes, in colour or grey.
 

@@ -23,6 +23,7 @@ from .reader import (
     distinct,
     encode,
     provenance,
+    reads,
 )
 
 TARGET_NAMES = ("y", "label", "target", "class")
@@ -187,6 +188,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 # -- the reader --------------------------------------------------------------------------------
 
 
+@reads(".csv", ".csv.gz")
 def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a CSV file with a header; features are float64.
 
@@ -201,6 +203,7 @@ def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     return open_table(CsvTable.open(path), path.name.split(".")[0], [path], "csv", options)
 
 
+@reads(".parquet")
 def open_parquet(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a Parquet file; features have the columns' common dtype."""
     options.allow("a Parquet file", "target", "split")

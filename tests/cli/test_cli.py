@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from dskrobust import __version__, cli, sample_robustness
 from dskrobust.cluster import connection as cluster
-from dskrobust.datasets import ingest
+from dskrobust.datasets import create_store, ingest
 from dskrobust.show import terminal
-from dskrobust.store import append_rows, create_store, open_store
+from dskrobust.store import append_rows, open_store
 from dskrobust.store.spec import Block
 
 COMMANDS = ("ingest", "link", "plan", "compute", "show", "subsets", "append", "verify", "demo")

@@ -20,11 +20,12 @@ from dskrobust.cluster import local, workers
 from dskrobust.cluster.connection import connect
 from dskrobust.cluster.options import ClusterOptions
 from dskrobust.cluster.workers import check_workers, resources_of
+from dskrobust.datasets import create_store
 from dskrobust.engine.events import TOPIC
 from dskrobust.engine.plan import MIB, Resources, Workload, make_plan
 from dskrobust.errors import ClusterError, MemoryPlanError
 from dskrobust.robustness import pair_spec
-from dskrobust.store import SourceAddress, create_store
+from dskrobust.store import SourceAddress
 
 
 @pytest.fixture
