@@ -129,12 +129,12 @@ def describe(store: Store) -> None:
 
 @click.command()
 @store_argument
-@click.option("--features", required=True, metavar="PATH", help="Zarr array (n, d).")
-@click.option("--labels", required=True, metavar="PATH", help="Zarr array (n,) or (n, m).")
+@click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
+@click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
-    "--label-kind",
+    "--labels",
     type=click.Choice(["categorical", "real", "vector"]),
     help="What labels mean; told by their type by default.",
 )
@@ -144,11 +144,11 @@ def describe(store: Store) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 def link(
     store: str,
-    features: str,
-    labels: str,
+    x: str,
+    y: str,
     split: str | None,
     scale: float,
-    label_kind: str | None,
+    labels: str | None,
     name: str | None,
     overwrite: bool,
 ) -> None:
@@ -158,7 +158,7 @@ def link(
 
     \b
     Example:
-      dskrobust link own.zarr --features /data/x.zarr --labels /data/y.zarr
+      dskrobust link own.zarr --x /data/x.zarr --y /data/y.zarr
     """
     import numpy as np
 
@@ -167,14 +167,14 @@ def link(
     from ..show import terminal
     from ..store import StoreSpec, open_array
 
-    X, y = open_array(absolute(features)), open_array(absolute(labels))
+    features, target = open_array(absolute(x)), open_array(absolute(y))
     groups = open_array(absolute(split)) if split else None
-    kind = label_kind or infer_label_kind(np.dtype(y.dtype), len(y.shape))
+    kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
-        made = link_store(store, X, y, groups, spec=spec, overwrite=overwrite)
+        made = link_store(store, features, target, groups, spec=spec, overwrite=overwrite)
     describe(made)
-    terminal.fact("store", f"{store} refers to {features} and {labels}")
+    terminal.fact("store", f"{store} refers to {x} and {y}")
     terminal.fact("next", f"dskrobust compute {store}")
 
 

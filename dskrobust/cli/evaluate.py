@@ -31,7 +31,6 @@ balanced_option = click.option(
 @store_argument
 @click.option(
     "--model",
-    "-m",
     "kinds",
     multiple=True,
     required=True,
@@ -94,7 +93,10 @@ balanced_option = click.option(
     help="For real labels: from here on they are popular; the median by default.",
 )
 @click.option(
-    "--metric", metavar="METRIC", help="Of the results that select; the newest by default."
+    "--metric",
+    "-m",
+    metavar="METRIC",
+    help="Of the results that select; the newest by default.",
 )
 @where_options
 @click.option(
@@ -131,10 +133,10 @@ def evaluate(
     \b
     Examples:
       dskrobust evaluate digits.zarr --model forest
-      dskrobust evaluate mnist.zarr -m knn --train x=train --test t=test:L5000
-      dskrobust evaluate news.zarr -m sklearn.linear_model.Ridge --grid alpha=1,10
-      dskrobust evaluate cifar10.zarr -m cnn --scheduler tcp://10.0.0.1:8786
-      dskrobust evaluate mnist.zarr -m cnn --option device=cpu --trials 5
+      dskrobust evaluate mnist.zarr --model knn --train x=train --test t=test:L5000
+      dskrobust evaluate news.zarr --model sklearn.linear_model.Ridge --grid alpha=1,10
+      dskrobust evaluate cifar10.zarr --model cnn --scheduler tcp://10.0.0.1:8786
+      dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
     from ..store import open_store

@@ -42,6 +42,13 @@ def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 store_argument = click.argument("store", metavar="STORE", shell_complete=_folders)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
+metric_option = click.option(
+    "--metric",
+    "-m",
+    metavar="METRIC",
+    help="euclidean (default), cityblock, chebyshev, minkowski(p), angular, hamming or "
+    "mahalanobis.",
+)
 
 
 def metric_options(command: Command) -> Command:
@@ -59,13 +66,7 @@ def metric_options(command: Command) -> Command:
             help="categorical, real, vector-l1, vector-l2 or vector-linf; as the store says "
             "by default.",
         ),
-        click.option(
-            "--metric",
-            "-m",
-            metavar="METRIC",
-            help="euclidean (default), cityblock, chebyshev, minkowski(p), angular, hamming or "
-            "mahalanobis.",
-        ),
+        metric_option,
     ):
         command = option(command)
     return command

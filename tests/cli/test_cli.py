@@ -100,7 +100,7 @@ def test_help_and_version_load_nothing_heavy():
         (["plan", "one.zarr", "--metric", "hammering"], "metric 'hammering' is unknown; choose"),
         (["plan", "one.zarr", "--labels", "odd"], "label map 'odd' is unknown; choose"),
         (
-            ["link", "l.zarr", "--features", "x.zarr", "--labels", "y.zarr"],
+            ["link", "l.zarr", "--x", "x.zarr", "--y", "y.zarr"],
             "no Zarr array at x.zarr",
         ),
         (["append", "one.zarr", "wide.npz"], "rows of shape"),
@@ -184,7 +184,7 @@ def test_ingest_own_arrays(here):
 def test_link_leaves_arrays_where_they_are(here, small):
     parts = [f"{small}/{name}" for name in ("features", "labels", "split")]
     relative = [os.path.relpath(part) for part in parts]
-    text = call("link", "l.zarr", "--features", relative[0], "--labels", relative[1],
+    text = call("link", "l.zarr", "--x", relative[0], "--y", relative[1],
                 "--split", relative[2], "--scale", "0.5", "--name", "Linked")  # fmt: skip
     assert "Linked" in text
     assert "60 × 4 float64, times 0.5" in text
@@ -382,7 +382,7 @@ def test_show_rows(digits):
 def test_subsets_count_classes_as_table_1_does(digits, tmp_path):
     path = tmp_path / "rows.bin"
     asked = ["subsets", digits, "--least", 300, "--least", 1000, "--most", 438]
-    text = call(*asked, "--save", path)
+    text = call(*asked, "--out", path)
     assert "train_L300" in text
     assert "test_L300" in text
     assert "test_L1000" not in text
