@@ -65,7 +65,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
-def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any) -> None:
+def ingest(
+    what: str, source: Path | None, out: str | None, overwrite: bool, **options: Any
+) -> None:
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
@@ -87,7 +89,7 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
     from ..store import write_store
 
     out = out or _default_name(what)
-    reader = open_reader(what, source, ReaderOptions(**_given(given)))
+    reader = open_reader(what, source, ReaderOptions(**_given(options)))
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
@@ -183,7 +185,7 @@ def link(
 @click.argument("what", metavar="WHAT")
 @reader_options
 @click.option("--group", metavar="NAME", help="Group of all new rows, an old or a new one.")
-def append(store: str, what: str, source: Path | None, group: str | None, **given: Any) -> None:
+def append(store: str, what: str, source: Path | None, group: str | None, **options: Any) -> None:
     """Append new rows to a store; what is scored already stays so.
 
     WHAT is what `ingest` takes. Classes and groups are matched by their names; new ones are added.
@@ -201,7 +203,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
     opened = open_store(store)
     before = opened.rows
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(given))
+        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(options))
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
     _say_what_is_left(grown, store)
@@ -212,14 +214,14 @@ def _say_what_is_left(store: Store, address: str) -> None:
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
-    kept = (
+    remark = (
         ""
         if not known
         else (
             f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
         )
     )
-    terminal.fact("next", f"dskrobust compute {address}{kept}")
+    terminal.fact("next", f"dskrobust compute {address}{remark}")
 
 
 @click.command()

@@ -64,15 +64,15 @@ def issues(
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    found = find_label_issues(
+    table = find_label_issues(
         opened, metric=chosen, threshold=THRESHOLD if max_score is None else max_score
     )
     if path:
-        write_frames([found], path)
+        write_frames([table], path)
     if as_json:
-        click.echo(json.dumps(_plain(found.head(top)), indent=2))
+        click.echo(json.dumps(_plain(table.head(top)), indent=2))
         return
-    _print(found, top)
+    _print(table, top)
     if path:
         from ..show import terminal
 
@@ -101,19 +101,19 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(cells.where(cells.notna(), None).to_dict("records"))
 
 
-def _print(found: pd.DataFrame, top: int) -> None:
+def _print(table: pd.DataFrame, top: int) -> None:
     from ..show import terminal
 
-    count = int(found["is_issue"].sum())
+    count = int(table["is_issue"].sum())
     terminal.say(
-        f"{count:,} of {terminal.counted(len(found), 'label')} probably wrong",
+        f"{count:,} of {terminal.counted(len(table), 'label')} probably wrong",
         style=terminal.STRONG,
     )
     shown = terminal.table(
         "score", "row", "label", "suggested", "witness", "at", "same", "at", "limits",
         text=(2, 3), quiet=(5, 7),
     )  # fmt: skip
-    for facts in _plain(found.head(top)):
+    for facts in _plain(table.head(top)):
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",

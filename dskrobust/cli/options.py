@@ -128,13 +128,13 @@ def where_options(command: Command) -> Command:
     return command
 
 
-def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptions:
+def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOptions:
     """Return what `where_options` ask for, or a usage error where they exclude each other."""
     from ..cluster.options import ClusterOptions
     from ..errors import ClusterError
 
     try:
-        return ClusterOptions(dashboard=not no_dashboard, **given)
+        return ClusterOptions(dashboard=not no_dashboard, **options)
     except ClusterError as error:
         raise click.UsageError(error.on_command_line) from error
 
@@ -153,8 +153,8 @@ def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap
     from ..labels import resolve_labels
 
     row, dtype = store.row_shape("labels")
-    found = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
-    return found if bound is None else replace(found, bound=bound)
+    kind = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
+    return kind if bound is None else replace(kind, bound=bound)
 
 
 def asked_spec(

@@ -151,7 +151,7 @@ def select(
         if asked > largest:
             where = ", ".join(f"{place.name} {len(place):,}" for _, place in places)
             raise InvalidOptionError(f"cannot choose {asked:,} samples; there are {where}")
-    found = []
+    chosen = []
     for root, place in places:
         count = len(place)
         if not count:
@@ -160,8 +160,8 @@ def select(
         for choose, wanted in ((least_robust, least), (most_robust, most)):
             half = count // 2 if choose is least_robust else count - count // 2
             fitting = [n for n in ((half,) if halves else wanted) if n <= count]
-            found += [(root, choose(scores, n, place)) for n in fitting]
-    return found
+            chosen += [(root, choose(scores, n, place)) for n in fitting]
+    return chosen
 
 
 def _group(scores: Scores, name: str) -> str | None:

@@ -89,16 +89,16 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
 
 def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
     origin, default = spec.provenance, ReaderOptions()
-    given: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if options.labels is None and spec.label_kind != "categorical":
-        given["labels"] = spec.label_kind
+        known["labels"] = spec.label_kind
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
-        given["target"] = origin.get("target")
+        known["target"] = origin.get("target")
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
-        given |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
-    return replace(options, **given)
+        known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
+    return replace(options, **known)
 
 
 # -- matching names --------------------------------------------------------------------------
@@ -145,9 +145,9 @@ class Matched:
         """
         for block in reader.blocks():
             features = block.features if self.columns is None else block.features[:, self.columns]
-            found = Block(features, self._labels(block.labels), self._split(block.split))
-            self._watch(found)
-            yield found
+            matched = Block(features, self._labels(block.labels), self._split(block.split))
+            self._watch(matched)
+            yield matched
         for code, label in self.varied.items():
             if label is not None:
                 raise InvalidDataError(
@@ -183,11 +183,11 @@ class Matched:
         """Remember the first label of a new group until a second one is seen."""
         if int(block.split.max(initial=0)) < self.first_new:
             return
-        for code, found in summarise(block).groups.items():
+        for code, group in summarise(block).groups.items():
             if code < self.first_new:
                 continue
-            first = self.varied.setdefault(code, found.label)
-            if found.varied or first != found.label:
+            first = self.varied.setdefault(code, group.label)
+            if group.varied or first != group.label:
                 self.varied[code] = None
 
 

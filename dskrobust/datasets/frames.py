@@ -33,8 +33,8 @@ from .tables import counted, feature_types, find_labels, known_column, matrix, t
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Features, labels and groups as arrays, taken out of what a caller gave.
+class NamedArrays:
+    """Features, labels and groups as arrays, with the names that came with them.
 
     Attributes
     ----------
@@ -138,17 +138,17 @@ def _prepare(
     url: str, X: Any, y: Any, split: Any, spec: StoreSpec | None
 ) -> tuple[Arrays, StoreSpec]:
     """Return what a new store is made of."""
-    taken = take(X, y, split)
-    arrays = Arrays.of(taken.X, taken.y, taken.split)
+    data = take(X, y, split)
+    arrays = Arrays.of(data.X, data.y, data.split)
     spec = spec or default_spec(url, arrays.y)
     return arrays, replace(
         arrays.name(spec),
-        feature_names=spec.feature_names or taken.feature_names,
-        image_shape=spec.image_shape or taken.image_shape,
+        feature_names=spec.feature_names or data.feature_names,
+        image_shape=spec.image_shape or data.image_shape,
     )
 
 
-def take(X: Any, y: Any = None, split: Any = None) -> Taken:
+def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
     """Return features, labels and groups as arrays; arrays are returned as they are.
 
     Parameters
@@ -177,7 +177,7 @@ def take(X: Any, y: Any = None, split: Any = None) -> Taken:
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return Taken(_plain(X, whole=False), y, split)
+    return NamedArrays(_plain(X, whole=False), y, split)
 
 
 def _plain(value: Any, whole: bool = True) -> Any:
@@ -203,19 +203,19 @@ class FrameRows(LazyRows):
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
         part = MemoryTable(self.table.where, self.table.table.slice(lo, hi - lo))
-        found = [
+        parts = [
             matrix(batch, self.names, self.dtype, part.where, lo + first)
             for first, batch in counted(part, dict.fromkeys(self.names))
         ]
-        return np.concatenate(found) if found else np.empty((0, len(self.names)), self.dtype)
+        return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
-def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> Taken:
+def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
     table = MemoryTable(where, _arrow(frame))
     names = _features(table, y, split)
     types, dtype = feature_types(table, names)
     rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
-    return Taken(
+    return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
@@ -270,16 +270,16 @@ def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]
 
 
 def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    found = list(parts)
-    if not found:
+    arrays = list(parts)
+    if not arrays:
         raise InvalidDataError("the frame has no rows")
-    return np.concatenate(found)
+    return np.concatenate(arrays)
 
 
 # -- Dask frames -------------------------------------------------------------------------------
 
 
-def _from_dask(frame: Any, y: Any, split: Any) -> Taken:
+def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
     import pandas as pd
 
@@ -304,7 +304,7 @@ def _from_dask(frame: Any, y: Any, split: Any) -> Taken:
     if not blocks:
         raise InvalidDataError(f"{where} has no rows")
     held = MemoryTable(where, _arrow(small))
-    return Taken(
+    return NamedArrays(
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
         column(held, split, as_text=True) if isinstance(split, str) else split,
@@ -340,7 +340,7 @@ class XarrayRows(LazyRows):
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _from_xarray(data: Any, y: Any, split: Any) -> Taken:
+def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
     whole = hasattr(data, "data_vars")
     if whole and not data.data_vars:
         raise InvalidDataError("the Dataset has no variables")
@@ -366,7 +366,7 @@ def _from_xarray(data: Any, y: Any, split: Any) -> Taken:
                 f"variable '{name}' has dtype {part.dtype}, not numbers; drop it or encode it first"
             )
     shape, channels_last = image_shape_of(parts[0].shape[1:]) if len(parts) == 1 else (None, False)
-    return Taken(
+    return NamedArrays(
         _joined_variables(parts, channels_last),
         data[y].to_numpy() if isinstance(y, str) else y,
         data[split].to_numpy() if isinstance(split, str) else split,

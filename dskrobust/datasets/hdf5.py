@@ -57,13 +57,13 @@ class Hdf5Rows(LazyRows):
     def open(cls, path: Path, name: str) -> Hdf5Rows:
         """Look up a data set in a file."""
         with _opened(path) as file:
-            found = file.get(name)
-            if found is None or not hasattr(found, "dtype"):
+            data_set = file.get(name)
+            if data_set is None or not hasattr(data_set, "dtype"):
                 raise SourceFileError(
                     f"{path} has no data set '{name}' but {_listed(file)}; name the data sets with "
                     "the options x, y and split"
                 )
-            return cls.of(found)
+            return cls.of(data_set)
 
     @classmethod
     def of(cls, data_set: Any) -> Hdf5Rows:
@@ -74,14 +74,14 @@ class Hdf5Rows(LazyRows):
             raise InvalidOptionError(
                 f"{data_set!r} is no data set; give one of those in it, such as file['X']"
             )
-        found = cls(
+        rows = cls(
             Path(data_set.file.filename), str(data_set.name), data_set.shape, _dtype(data_set)
         )
-        if not found.shape or not found.shape[0]:
+        if not rows.shape or not rows.shape[0]:
             raise InvalidDataError(
-                f"{found.where} has the shape {found.shape}; there are no rows in it"
+                f"{rows.where} has the shape {rows.shape}; there are no rows in it"
             )
-        return found
+        return rows
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""

@@ -131,18 +131,18 @@ def _find(source: Path) -> dict[tuple[str, str], Path]:
     """Return the four files by (group, kind), all of one folder."""
     missing: list[str] = []
     for folder in folders(source):
-        found, absent = {}, []
+        files, absent = {}, []
         for group, begin in GROUPS.items():
             for kind, form in KINDS.items():
                 names = [f"{begin}-{kind}{dot}{form}-ubyte{end}" for dot in "-." for end in ENDS]
                 paths = [folder / name for name in names if (folder / name).is_file()]
                 if paths:
-                    found[group, kind] = paths[0]
+                    files[group, kind] = paths[0]
                 else:
                     absent.append(f"{names[0]}[.gz]")
         if not absent:
-            return found
-        if found:
+            return files
+        if files:
             missing = missing or [f"{folder} has no {name}" for name in absent]
     raise SourceFileError(
         "; ".join(missing)

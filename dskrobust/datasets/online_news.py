@@ -105,8 +105,8 @@ def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRead
     from dask_ml.preprocessing import MinMaxScaler
 
     options.allow("online-news")
-    found = find_file(path)
-    table = CsvTable.open(found)
+    file = find_file(path)
+    table = CsvTable.open(file)
     check_columns(table)
     if spec.feature_names != ATTRIBUTES or spec.scaling is None:
         raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
@@ -117,7 +117,7 @@ def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRead
     scaler = MinMaxScaler().fit(np.stack([low, high]))
     rows = sum(len(values) for _, values in read_values(table))
     if not rows:
-        raise SourceFileError(f"{found} has no rows")
+        raise SourceFileError(f"{file} has no rows")
 
     def stream() -> Iterator[Block]:
         for _, values in read_values(table):
@@ -126,7 +126,7 @@ def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRead
             scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
             yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
 
-    new = StoreSpec(found.name, "real", groups=("all",), feature_names=ATTRIBUTES)
+    new = StoreSpec(file.name, "real", groups=("all",), feature_names=ATTRIBUTES)
     return StreamReader(new, rows, stream)
 
 

@@ -21,7 +21,7 @@ def _readers() -> Mapping[str, Opener]:
     """Return what every module of this folder says it reads."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"{__package__}.{module.name}")
-    return READERS
+    return dict(sorted(READERS.items()))
 
 
 def _ends() -> list[str]:

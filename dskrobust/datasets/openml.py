@@ -64,12 +64,12 @@ def open_openml(name: str, options: ReaderOptions) -> StreamReader:
         raise InvalidDataError(f"openml:{name} has no single label column; name it with target")
     table = MemoryTable(f"openml:{name}", pa.Table.from_pandas(bunch.frame, preserve_index=False))
     numbers = bunch.target.dtype.kind in "iuf"  # OpenML itself tells classes from numbers
-    given = replace(
+    options = replace(
         options,
         target=bunch.target.name,
         labels=options.labels or ("real" if numbers else None),
     )
-    return open_table(table, name, [], f"openml:{name}", given)
+    return open_table(table, name, [], f"openml:{name}", options)
 
 
 def open_images_copy(what: str, copy: ImagesCopy, options: ReaderOptions) -> StreamReader:
@@ -77,8 +77,8 @@ def open_images_copy(what: str, copy: ImagesCopy, options: ReaderOptions) -> Str
     name, train, counts, title, classes, image_shape = copy
     bunch = _fetch(name, what, False, "default-target")
     labels = np.asarray(bunch.target).astype(np.int64).astype(np.uint8)
-    found = np.bincount(labels[:train], minlength=10)
-    if len(labels) <= train or tuple(found.tolist()) != counts:
+    seen = np.bincount(labels[:train], minlength=10)
+    if len(labels) <= train or tuple(seen.tolist()) != counts:
         raise SourceFileError(
             f"OpenML's {name} is not in the official order of {title}", FILES_INSTEAD
         )

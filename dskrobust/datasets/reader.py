@@ -263,13 +263,13 @@ def provenance(reader: str, paths: Sequence[Path] = (), **more: Any) -> dict[str
 
 def distinct(parts: Iterator[NDArray[Any]], most: int, what: str) -> tuple[Any, ...]:
     """Return the distinct values of a streamed array in the order of their first appearance."""
-    found: dict[Any, None] = {}
+    seen: dict[Any, None] = {}
     for part in parts:
         values, first = np.unique(part, return_index=True)
-        found.update(dict.fromkeys(values[np.argsort(first)].tolist()))
-        if len(found) > most:
+        seen.update(dict.fromkeys(values[np.argsort(first)].tolist()))
+        if len(seen) > most:
             raise InvalidDataError(f"{what} has more than {most:,} different values; is it right?")
-    return tuple(found)
+    return tuple(seen)
 
 
 def encode(values: NDArray[Any], codes: Mapping[Any, int], dtype: Any) -> NDArray[Any]:

@@ -156,9 +156,9 @@ def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str,
 def _target(table: Table, options: ReaderOptions) -> str:
     names = table.names
     if options.target is None:
-        found = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
-        if len(found) == 1:
-            return found[0]
+        likely = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
+        if len(likely) == 1:
+            return likely[0]
         if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
             raise InvalidOptionError(
                 f"{table.where}: its only column is called {names[0]!r}; save it with commas "

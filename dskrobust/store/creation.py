@@ -389,10 +389,10 @@ def _as_array(value: Any, name: str) -> Any:
 
 def _distinct(values: Any) -> tuple[Any, ...]:
     if isinstance(values, da.Array):
-        found = da.unique(values).compute()
+        distinct = da.unique(values).compute()
     else:
-        found = np.unique(np.asarray(values[:]))
-    return tuple(_plain(v) for v in found)
+        distinct = np.unique(np.asarray(values[:]))
+    return tuple(_plain(v) for v in distinct)
 
 
 def _plain(value: Any) -> Any:

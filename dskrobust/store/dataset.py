@@ -228,7 +228,7 @@ class Store:
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""
-        found, start, number = [], 0, 0
+        units, start, number = [], 0, 0
         for rows, _ in self.segments:
             count = -(-rows // self.unit_rows)
             a, b = max(lo - start, 0), min(hi - start, rows)
@@ -236,9 +236,9 @@ class Store:
                 for k in range(a // self.unit_rows, -(-b // self.unit_rows)):
                     first = start + k * self.unit_rows
                     last = min(first + self.unit_rows, start + rows)
-                    found.append((first, last, number + k))
+                    units.append((first, last, number + k))
             start, number = start + rows, number + count
-        return found
+        return units
 
     @cached_property
     def _checksums(self) -> NDArray[np.uint32]:

@@ -149,9 +149,9 @@ def find_evaluations(store: Store) -> list[EvaluationRecords]:
         return []
     assert isinstance(parent, zarr.Group)
     fingerprint = [digest for _, digest in store.segments]
-    found = []
+    dated = []
     for name, group in parent.groups():
         facts: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if facts.get("segments") == fingerprint:
-            found.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
-    return [records for _, records in sorted(found, key=lambda pair: pair[0])]
+            dated.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
+    return [records for _, records in sorted(dated, key=lambda pair: pair[0])]

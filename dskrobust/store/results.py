@@ -107,8 +107,8 @@ def find_results(store: Segmented, *, everything: bool = False) -> list[ResultTa
 
     everything: also the nearest samples of the same label, which are no scores.
     """
-    found = _finished(store, store.group)
-    return [r for r in found if everything or r.parameters.get("labels") != "same"]
+    results = _finished(store, store.group)
+    return [r for r in results if everything or r.parameters.get("labels") != "same"]
 
 
 def _finished(address: Address, root: zarr.Group) -> list[ResultTables]:
@@ -139,8 +139,8 @@ def _finished(address: Address, root: zarr.Group) -> list[ResultTables]:
 
 def matching(store: Segmented, parameters: Mapping[str, Any]) -> list[ResultTables]:
     """Return the store's results with these parameters, newest last."""
-    found = find_results(store, everything=True)
-    return [r for r in found if dict(r.parameters) == dict(parameters)]
+    results = find_results(store, everything=True)
+    return [r for r in results if dict(r.parameters) == dict(parameters)]
 
 
 def current_results(store: Segmented, parameters: Mapping[str, Any] | None = None) -> ResultTables:
@@ -151,8 +151,8 @@ def current_results(store: Segmented, parameters: Mapping[str, Any] | None = Non
     StaleResultsError
         Where there is none; the message says what there is.
     """
-    found = find_results(store)
-    fit = [r for r in found if parameters is None or dict(r.parameters) == dict(parameters)]
+    results = find_results(store)
+    fit = [r for r in results if parameters is None or dict(r.parameters) == dict(parameters)]
     for result in reversed(fit):
         if result.covers(store):
             return result
@@ -165,8 +165,8 @@ def current_results(store: Segmented, parameters: Mapping[str, Any] | None = Non
             f"{store.rows:,} rows there now (rows already scored are kept)",
             hint,
         )
-    if found:
-        have = "; ".join(str(r.parameters.get("metric")) for r in found)
+    if results:
+        have = "; ".join(str(r.parameters.get("metric")) for r in results)
         raise StaleResultsError(f"{store.url} has results for other parameters ({have})", hint)
     raise StaleResultsError(f"{store.url} has no results yet", hint)
 

@@ -108,8 +108,8 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
     StoreError
         Where a file system cannot be reached, or not be written to.
     """
-    remote, given = local_path(url) is None, _storage_options(url, storage_options)
-    extra = {"storage_options": given} if given else {}
+    remote, options = local_path(url) is None, _storage_options(url, storage_options)
+    extra = {"storage_options": options} if options else {}
     try:
         return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:

@@ -88,7 +88,7 @@ def test_help_and_version_load_nothing_heavy():
         (["compute", "nowhere.zarr"], "Error: there is no store at nowhere.zarr"),
         (["verify", "plain.npz"], "plain.npz"),
         (["show", "group.zarr"], "is a Zarr group but not a dskrobust store"),
-        (["ingest", "nothing"], "Error: data set 'nothing' is unknown; choose mnist"),
+        (["ingest", "nothing"], "Error: data set 'nothing' is unknown; choose breast-cancer"),
         (["ingest", "missing.npz"], "Error: there is no file missing.npz"),
         (["ingest", "nan.npz"], "Error: features row 3, column 1 is nan"),
         (["ingest", "wrong.npz"], "Error: wrong.npz is no .npz archive"),
