@@ -133,9 +133,9 @@ def evaluate(
     \b
     Examples:
       dskrobust evaluate digits.zarr --model forest
-      dskrobust evaluate mnist.zarr --model knn --train x=train --test t=test:L5000
+      dskrobust evaluate mnist.zarr --model knn --test t=test:L5000
       dskrobust evaluate news.zarr --model sklearn.svm.SVR --grid C=1,10
-      dskrobust evaluate cifar10.zarr --model cnn --scheduler tcp://10.0.0.1:8786
+      dskrobust evaluate mnist.zarr --model cnn --scheduler tcp://10.0.0.1:8786
       dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
