@@ -165,7 +165,7 @@ def test_all_samples_are_written(call, url, tmp_path, name):
 
 
 def test_a_threshold_can_be_given(call):
-    assert call("--threshold", 0.0, "--top", 1).startswith("0 of 61 labels probably wrong")
+    assert call("--max-score", 0.0, "--top", 1).startswith("0 of 61 labels probably wrong")
 
 
 def test_real_labels_are_refused(tmp_path):

@@ -261,9 +261,9 @@ def summarise_run(scores: Scores, address: str) -> None:
     from ..show.overview import Overview
     from .show import group_table
 
-    found = Overview.of(scores)
-    terminal.show(group_table(found))
-    line = found.contradiction_line()
+    overview = Overview.of(scores)
+    terminal.show(group_table(overview))
+    line = overview.contradiction_line()
     if line:
         terminal.say(line, style="yellow")
     assert scores.result is not None

@@ -31,7 +31,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
               help="Only this figure: its number in the paper, or its name.")  # fmt: skip
 @click.option("--class", "classes", multiple=True, metavar="NAME",
               help="In Figures 2, 5 and 12: only this class; may be repeated.")  # fmt: skip
-@click.option("--threshold", type=float, metavar="T",
+@click.option("--mark", type=float, metavar="T",
               help="Marked in Figure 3 (a label) and in Figure 9 (a value of R).")  # fmt: skip
 @click.option("--images", type=click.Path(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
@@ -49,7 +49,7 @@ def report(
     subsets: tuple[str, ...],
     figure: str | None,
     classes: tuple[str, ...],
-    threshold: float | None,
+    mark: float | None,
     images: str | None,
     listing: bool,
 ) -> None:
@@ -77,7 +77,7 @@ def report(
     opened = open_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     if figure is not None:
-        wishes = Wishes(classes, threshold, _own(images))
+        wishes = Wishes(classes, mark, _own(images))
         path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
         path = write_report(

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from dskrobust import __version__, cli, sample_robustness
-from dskrobust.datasets import ingest
+from dskrobust.datasets import create_store, ingest
 from dskrobust.show import terminal
-from dskrobust.store import append_rows, create_store, open_store
+from dskrobust.store import append_rows, open_store
 from dskrobust.store.spec import Block
 
 COMMANDS = ("ingest", "link", "plan", "compute", "show", "subsets", "append", "verify", "demo")
@@ -87,7 +87,7 @@ def test_help_and_version_load_nothing_heavy():
         (["compute", "nowhere.zarr"], "Error: there is no store at nowhere.zarr"),
         (["verify", "plain.npz"], "plain.npz"),
         (["show", "group.zarr"], "is a Zarr group but not a dskrobust store"),
-        (["ingest", "nothing"], "Error: data set 'nothing' is unknown; choose mnist"),
+        (["ingest", "nothing"], "Error: data set 'nothing' is unknown; choose breast-cancer"),
         (["ingest", "missing.npz"], "Error: there is no file missing.npz"),
         (["ingest", "nan.npz"], "Error: features row 3, column 1 is nan"),
         (["ingest", "wrong.npz"], "Error: wrong.npz is no .npz archive"),
@@ -99,7 +99,7 @@ def test_help_and_version_load_nothing_heavy():
         (["plan", "one.zarr", "--metric", "hammering"], "metric 'hammering' is unknown; choose"),
         (["plan", "one.zarr", "--labels", "odd"], "label map 'odd' is unknown; choose"),
         (
-            ["link", "l.zarr", "--features", "x.zarr", "--labels", "y.zarr"],
+            ["link", "l.zarr", "--x", "x.zarr", "--y", "y.zarr"],
             "no Zarr array at x.zarr",
         ),
         (["append", "one.zarr", "wide.npz"], "rows of shape"),
@@ -183,7 +183,7 @@ def test_ingest_own_arrays(here):
 def test_link_leaves_arrays_where_they_are(here, small):
     parts = [f"{small}/{name}" for name in ("features", "labels", "split")]
     relative = [os.path.relpath(part) for part in parts]
-    text = call("link", "l.zarr", "--features", relative[0], "--labels", relative[1],
+    text = call("link", "l.zarr", "--x", relative[0], "--y", relative[1],
                 "--split", relative[2], "--scale", "0.5", "--name", "Linked")  # fmt: skip
     assert "Linked" in text
     assert "60 × 4 float64, times 0.5" in text
@@ -380,7 +380,7 @@ def test_show_rows(digits):
 def test_subsets_count_classes_as_table_1_does(digits, tmp_path):
     path = tmp_path / "rows.bin"
     asked = ["subsets", digits, "--least", 300, "--least", 1000, "--most", 438]
-    text = call(*asked, "--save", path)
+    text = call(*asked, "--out", path)
     assert "train_L300" in text
     assert "test_L300" in text
     assert "test_L1000" not in text

@@ -18,11 +18,12 @@ from dskrobust import compute
 from dskrobust.cluster import ClusterOptions, checks, connect, connection, local
 from dskrobust.cluster.options import Patience
 from dskrobust.cluster.workers import resources_of
+from dskrobust.datasets import create_store
 from dskrobust.engine.events import TOPIC, watch_tiles
 from dskrobust.engine.plan import MIB, Resources, Workload, make_plan
 from dskrobust.errors import ClusterError, MemoryPlanError
-from dskrobust.robustness import pair_spec
-from dskrobust.store import SourceAddress, create_store
+from dskrobust.runs import pair_spec
+from dskrobust.store import SourceAddress
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from dskrobust.kernels import (
 )
 from dskrobust.kernels.bounds.prefix import THETA, refine, screen_prefixes, stretch_of
 from dskrobust.kernels.panel import margin
-from dskrobust.robustness import RunOptions
+from dskrobust.runs import RunOptions
 
 KINDS = ["noise", "near", "offset", "low rank", "constant", "tiny", "denormal", "equal", "spread"]
 

@@ -853,7 +853,7 @@ def test_run_prints_and_writes_all_there_is(url, here, tmp_path, monkeypatch):
 def test_evaluate_refuses_in_a_line(url, here):
     where = ["--scheduler", here.scheduler.address]
     told = CliRunner().invoke(
-        cli.main, ["evaluate", url, "-m", "cnn", "--grid", "epochs=1", *where]
+        cli.main, ["evaluate", url, "--model", "cnn", "--grid", "epochs=1", *where]
     )
     assert told.exit_code == 1
     assert "Error: model cnn: no worker has a GPU resource; start workers with" in told.stderr

@@ -227,7 +227,7 @@ def test_vector_labels_and_another_metric(tmp_path, monkeypatch):
 def test_no_results_yet(tmp_path):
     url = str(tmp_path / "new.zarr")
     dr.create_store(url, np.eye(4), np.arange(4) % 2)
-    with pytest.raises(StaleResultsError, match="has no results yet; run `dskrobust compute"):
+    with pytest.raises(StaleResultsError, match="has no results yet; call sample_robustness"):
         write_report(url, tmp_path / "r.html")
     result = CliRunner().invoke(cli.main, ["report", url])
     assert result.exit_code == 1
