@@ -16,6 +16,7 @@ from hypothesis import settings
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # The first call of a kernel compiles it, so a deadline would only measure Numba.
 settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
 
@@ -25,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true",
         help="leave out what is slow (tests/slow.txt), starts worker processes or needs the data",
     )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples where time is short."""
+    if config.getoption("quick"):
+        settings.load_profile("quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
