@@ -528,7 +528,7 @@ def test_class_weights_and_other_hyper_parameters(url, here):
         (dr.Model("cnn", {"class_weight": ["even"]}), "class_weight 'even' is unknown; it is bal"),
         (dr.Model("cnn", options={"shape": [4, 16]}), "needs images of at least 8 × 8 pixels, not"),
         (tiny(kind="torch:own_networks.No"), "'own_networks.No' cannot be imported"),
-        (tiny(kind="torch:"), "model 'torch:' is unknown; choose from knn"),
+        (tiny(kind="torch:"), "model 'torch:' is unknown; choose from cnn"),
         (dr.Model("nn"), "or torch:package.module.Class"),
     ],
 )
