@@ -21,7 +21,7 @@ if TYPE_CHECKING:
               show_default=True, help="Labels of the neighbours.")  # fmt: skip
 @metric_option
 @click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
-              help="Write the graph of distances as a sparse matrix (scipy.sparse.load_npz).")  # fmt: skip
+              help="Write the graph of distances, for scipy.sparse.load_npz.")  # fmt: skip
 @where_options
 def neighbours(
     store: str, k: int, labels: str, metric: str | None, out: str | None, **where: Any

@@ -302,15 +302,16 @@ def share() -> list[dict[str, Any]]:
 
 def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     """Seconds of the tasks' functions called by two threads, without Dask and without a store."""
+    from dskrobust.datasets.labelled import check_arrays
     from dskrobust.engine import prefixes, tasks
     from dskrobust.engine.plan import Resources
-    from dskrobust.engine.scratch import check_arrays
+    from dskrobust.engine.sources import array_source
     from dskrobust.engine.spec import TileSpec, TileTask, make_context
     from dskrobust.runs import RunOptions
 
-    given = check_arrays(X, y, None)
+    arrays = check_arrays(X, y, None)
     lazy = dr.sample_robustness(X, y, options=RunOptions(Resources(2, 1)))
-    plan, spec, source = lazy.plan, lazy.spec, given.source()
+    plan, spec, source = lazy.plan, lazy.spec, array_source(arrays)
     assert plan is not None
     assert spec is not None
     context = make_context(tasks.summarise_rows(source, 0, len(X)), spec)
@@ -331,7 +332,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
         def tile(i: int, j: int, known: list[Any]) -> Any:
             task = TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
             mine = kept.setdefault(threading.get_ident(), BlockCache(2**29))
-            return tasks.run_tile(task, tiles, source, context, made, mine, known)
+            return tasks.run_tile(task, (tiles, source, context, made, mine), known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
         others = [(i, j) for i, j in plan.tiles if i != j]
