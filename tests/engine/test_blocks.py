@@ -19,7 +19,7 @@ from dskrobust.engine.graph import build, start_graph
 from dskrobust.engine.plan import Resources
 from dskrobust.engine.prefixes import RunPrefixes
 from dskrobust.engine.spec import TileSpec
-from dskrobust.robustness import RunOptions
+from dskrobust.runs import RunOptions
 from dskrobust.scores import lazy_scores
 from dskrobust.store import Block, Store
 
