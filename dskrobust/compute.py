@@ -8,10 +8,10 @@ from typing import Any
 
 from distributed import Client
 
-from .cluster.connection import connect
+from .cluster import ClusterOptions, connect
+from .cluster.checks import check_plan, check_source
 from .cluster.local import local_resources
-from .cluster.options import ClusterOptions
-from .cluster.workers import _workers, check_source, check_workers, peak_memory, resources_of
+from .cluster.workers import peak_memory, resources_of, workers_of
 from .engine.events import watch_tiles
 from .engine.plan import Plan, Resources
 from .engine.spec import PairSpec
@@ -57,11 +57,11 @@ def run_scores(
         plan = scores.plan
         if plan is None:  # another run wrote these results meanwhile
             return scores
-        check_workers(client, plan)
+        check_plan(client, plan)
         check_source(client, store.address)
         start(client, plan)
         with watch_tiles(client, plan, tell, scores.run):
-            fresh = set() if options.is_remote else set(_workers(client))
+            fresh = set() if options.is_remote else set(workers_of(client))
             return scores.write(lambda: _run_facts(client, plan, fresh))
 
 
@@ -75,7 +75,7 @@ def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:
         "memory_limit": plan.resources.memory_limit,
         "peak_projected": plan.peak_bytes,
     }
-    if fresh and fresh == set(_workers(client)):  # of one that died nobody knows the peak
+    if fresh and fresh == set(workers_of(client)):  # of one that died nobody knows the peak
         with contextlib.suppress(Exception):  # no figure is worth the results
             facts["peak_measured"] = max(client.run(peak_memory).values())
     return facts

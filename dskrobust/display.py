@@ -6,6 +6,7 @@ themes; it loads nothing.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -92,6 +93,18 @@ def moment(date: Any) -> str:
 def number(value: float) -> str:
     """Return a distance or quotient in a few digits."""
     return "∞" if np.isinf(value) else f"{value:.5g}"
+
+
+def error_line(error: Exception) -> str:
+    """Return an exception in one line, without the stack trace that xgboost's C++ puts in."""
+    text = " ".join(str(error).split("Stack trace:")[0].split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """Return what a misspelt word may have meant, or what there is to choose from."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
 
 
 def round_edges(low: float, high: float, most: int) -> NDArray[np.float64]:

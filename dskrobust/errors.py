@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class Hint(NamedTuple):
+    """What to do about an error, as Python and as the command line word it."""
+
+    python: str
+    command: str
+
 
 class DskrobustError(Exception):
-    """Base class of every error that dskrobust raises on purpose."""
+    """Base class of every error that dskrobust raises on purpose.
+
+    Attributes
+    ----------
+    hint : Hint, optional
+        What to do; its Python wording is part of the message.
+    """
+
+    def __init__(self, message: str = "", hint: Hint | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self._with(self.hint and self.hint.python)
+
+    @property
+    def on_command_line(self) -> str:
+        """The message with the hint as the command line words it."""
+        return self._with(self.hint and self.hint.command)
+
+    def _with(self, hint: str | None) -> str:
+        return f"{self.args[0]}; {hint}" if hint else str(self.args[0])
 
 
 class InvalidDataError(DskrobustError, ValueError):

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
+from .definitions import norms_of, robustness_of
 from .engine.scratch import check_arrays
 from .engine.spec import PairSpec
 from .errors import InvalidDataError
@@ -119,8 +120,7 @@ class SampleRobustness(BaseEstimator):
         if self._map.is_categorical:
             y = self._codes(y)
         else:
-            order = {"l1": 1, "l2": 2, "linf": np.inf}[self._map.norm]
-            norms = np.linalg.norm(self._map.encode(y), order, axis=1) * (1 - 1e-14)
+            norms = norms_of(self._map.encode(y), self._map.norm) * (1 - 1e-14)
             if norms.max() > self.label_norm_:
                 row = int(norms.argmax())
                 raise InvalidDataError(
@@ -129,7 +129,7 @@ class SampleRobustness(BaseEstimator):
                 )
         fitted, new = check_arrays(self._X, self._y, None), check_arrays(X, y, None)
         lipschitz = score_against(fitted, new, self._spec)
-        return np.asarray(self.label_norm_ / (lipschitz + self.label_norm_))
+        return np.asarray(robustness_of(lipschitz, self.label_norm_))
 
     def _label_map(self, y: NDArray[Any]) -> LabelMap:
         if self.labels is not None:

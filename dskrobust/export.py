@@ -77,18 +77,18 @@ def _frame(scores: Any, first: int, values: dict[str, NDArray[Any]]) -> pd.DataF
     import pandas as pd
 
     groups, split = np.array(scores.groups, dtype=object), values.pop("split")
-    found: dict[str, Any] = {"row": np.arange(first, first + len(split)), "split": groups[split]}
-    found |= _label_columns(scores, values.pop("label"))
+    columns: dict[str, Any] = {"row": np.arange(first, first + len(split)), "split": groups[split]}
+    columns |= _label_columns(scores, values.pop("label"))
     for name, column in values.items():
         if name.endswith("_by_group"):
             kind = name.removesuffix("_by_group")
-            found |= {f"{kind}_{g}": column[:, k] for k, g in enumerate(scores.groups)}
+            columns |= {f"{kind}_{g}": column[:, k] for k, g in enumerate(scores.groups)}
         else:
-            found[name] = column
-    for name, column in found.items():
+            columns[name] = column
+    for name, column in columns.items():
         if name.startswith(("witness", "nearest")):
-            found[name] = pd.Series(column, dtype="Int64").mask(column < 0)
-    return pd.DataFrame(found)
+            columns[name] = pd.Series(column, dtype="Int64").mask(column < 0)
+    return pd.DataFrame(columns)
 
 
 def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]:

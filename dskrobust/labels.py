@@ -82,12 +82,14 @@ class LabelMap:
         InvalidOptionError
             Where the given bound is smaller than a label's norm (paper, 3.4 asks ‖y(x)‖ ≤ ‖y‖∞).
         """
-        found = 1.0 if self.is_categorical else bounds["linf" if self.kind == "real" else self.norm]
+        largest = (
+            1.0 if self.is_categorical else bounds["linf" if self.kind == "real" else self.norm]
+        )
         if self.bound is None:
-            return found
-        if self.bound < found:
+            return largest
+        if self.bound < largest:
             raise InvalidOptionError(
-                f"the label bound ‖y‖∞ = {self.bound:g} is below the largest label norm {found:g}"
+                f"the label bound ‖y‖∞ = {self.bound:g} is below the largest label norm {largest:g}"
             )
         return float(self.bound)
 

@@ -1,4 +1,9 @@
-"""Feature metrics as objects. Each says how the kernels compute it; the kernels do the work."""
+"""Feature metrics as objects. Each says how the kernels compute it; the kernels do the work.
+
+A new metric is a subclass of `Metric` here, named in `_PLAIN`, and, where pairs need a sum of their
+own, a code with its branches in `kernels/distances`. What kernels may do with a metric is said by
+the properties of its `KernelForm`, and by nothing else.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +59,25 @@ class KernelForm:
         return self.code in (EUCLIDEAN, CHORD)
 
     @property
-    def proportional(self) -> bool:
-        """Whether the distance of rows grows with them: c·x and c·x′ are c times as far apart."""
-        return self.code not in (CHORD, HAMMING)
+    def exponent(self) -> float | None:
+        """The p of the p-norm of differences that this distance is; None where it is no norm."""
+        known = {EUCLIDEAN: 2.0, CITYBLOCK: 1.0, CHEBYSHEV: np.inf, MINKOWSKI: self.p}
+        return known.get(self.code)
+
+    @property
+    def byte_bounded(self) -> bool:
+        """Whether bytes of grouped columns bound this distance."""
+        return self.code in (CITYBLOCK, CHEBYSHEV, MINKOWSKI)
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether rows times c are c times as far apart, so that tiny ones may be scaled up."""
+        return self.code not in (CHORD, HAMMING, FUNCTION)
+
+    @property
+    def stretch(self) -> float:
+        """Largest ratio of a distance to the norm under it: π/2 of an angle to its chord."""
+        return np.pi / 2 if self.code == CHORD else 1.0
 
     def boxed(self, columns: int) -> bool:
         """Whether boxes around rows bound this distance, and well enough to be tried."""
@@ -90,8 +111,6 @@ class Euclidean(Metric):
     def form(self, columns: int, scale: float) -> KernelForm:
         return KernelForm(EUCLIDEAN, scale)
 
-    __str__ = Metric.__str__
-
 
 @dataclass(frozen=True)
 class Cityblock(Metric):
@@ -102,8 +121,6 @@ class Cityblock(Metric):
     def form(self, columns: int, scale: float) -> KernelForm:
         return KernelForm(CITYBLOCK, scale)
 
-    __str__ = Metric.__str__
-
 
 @dataclass(frozen=True)
 class Chebyshev(Metric):
@@ -113,8 +130,6 @@ class Chebyshev(Metric):
 
     def form(self, columns: int, scale: float) -> KernelForm:
         return KernelForm(CHEBYSHEV, scale)
-
-    __str__ = Metric.__str__
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,6 @@ class Angular(Metric):
     def form(self, columns: int, scale: float) -> KernelForm:
         return KernelForm(CHORD, unit_rows=True)
 
-    __str__ = Metric.__str__
-
 
 @dataclass(frozen=True)
 class Hamming(Metric):
@@ -159,8 +172,6 @@ class Hamming(Metric):
 
     def form(self, columns: int, scale: float) -> KernelForm:
         return KernelForm(HAMMING, float(columns))
-
-    __str__ = Metric.__str__
 
 
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -287,11 +298,15 @@ def _code(function: Any) -> tuple[Any, ...]:
 
 
 _PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}
+_ALIASES = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean", "linf": "chebyshev"}
 METRIC_NAMES = (*(n for n in _PLAIN if n != "minkowski"), "minkowski(p)", "mahalanobis")
 
 
 def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
     """Return the metric of that name, the metric itself, or a callable as a metric.
+
+    Names are those of `METRIC_NAMES`; "manhattan" and "l1" are "cityblock", "l2" is "euclidean" and
+    "linf" is "chebyshev".
 
     Raises
     ------
@@ -304,6 +319,12 @@ def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         return Function(metric)
     match = re.fullmatch(r"(\w+)(?:\((.+)\))?", str(metric).strip().lower())
     name, argument = match.groups() if match else (str(metric), None)
+    name = _ALIASES.get(name, name)
+    if name == "cosine":
+        raise InvalidOptionError(
+            "one minus the cosine is no metric (it breaks the triangle inequality); "
+            "angular is the metric of it"
+        )
     if name == "mahalanobis":
         raise InvalidOptionError(
             "mahalanobis needs its matrix: give Mahalanobis(VI) or Mahalanobis.fit(X)"

@@ -12,6 +12,7 @@ import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .definitions import norms_of
 from .display import card, table
 from .errors import InvalidOptionError
 from .labels import label_name
@@ -19,7 +20,6 @@ from .scores import Scores
 from .show.overview import subset_card
 from .store import Store
 
-_NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
 ALL = "all"  # every sample, whatever its group
 _STEP = re.compile(r"([LMlm])_?(\d+)")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -165,8 +165,8 @@ def _ranked(scores: Scores, within: str | Subset | None, lo: int, hi: int) -> An
         rows = delayed(_rows_of, pure=True)(_whole(scores.split), code)
         ranks = delayed(_rank, pure=True)(robustness, rows, lo, hi)
     lazy = da.from_delayed(ranks, shape=(hi - lo,), dtype=np.int64)
-    given = (scores.robustness, within.indices if isinstance(within, Subset) else None)
-    if any(isinstance(value, da.Array) for value in given):
+    inputs = (scores.robustness, within.indices if isinstance(within, Subset) else None)
+    if any(isinstance(value, da.Array) for value in inputs):
         return lazy
     return lazy.compute(scheduler="sync")
 
@@ -235,11 +235,7 @@ def class_counts(
     labels = np.asarray(store.labels[:])
     names = tuple(s.name for s in subsets)
     if store.spec.label_kind != "categorical":
-        sizes = (
-            labels
-            if labels.ndim == 1
-            else np.linalg.norm(labels, _NORMS[store.spec.label_norm], axis=1)
-        )
+        sizes = labels if labels.ndim == 1 else norms_of(labels, store.spec.label_norm)
         columns = [np.quantile(sizes[np.asarray(s)], QUANTILES) for s in subsets]
         rows = tuple(f"{q:.0%}" for q in QUANTILES)
         return LabelTable(names, rows, np.stack(columns, axis=1), None)

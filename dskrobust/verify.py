@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .definitions import lipschitz_of, robustness_of
 from .engine.spec import Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
@@ -144,11 +145,11 @@ class _Check:
 
     def compare(self) -> None:
         """Compare with what is stored, to the last bit."""
-        found = {"reach_by_group": self.state.reach, "nearest_by_group": self.state.nearest}
+        tables = {"reach_by_group": self.state.reach, "nearest_by_group": self.state.nearest}
         if self.spec.quotients:
-            found["lipschitz_by_group"] = self.state.quotient
-            found["witness_by_group"] = self.state.witness
-        for name, proven in found.items():
+            tables["lipschitz_by_group"] = self.state.quotient
+            tables["witness_by_group"] = self.state.witness
+        for name, proven in tables.items():
             stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
             if proven.dtype.kind == "i":
                 proven = np.where(proven == NOBODY, -1, proven)
@@ -179,9 +180,9 @@ class _Check:
             if not self.spec.quotients:
                 by_group["witness"] = by_group.pop("nearest")
             reach, q = by_group["reach"], by_group["lipschitz"]
-            if not self.spec.quotients and q != (np.inf if reach == 0 else 1.0 / reach):
+            if not self.spec.quotients and q != lipschitz_of(reach):
                 raise self._contradiction(row, f"Q is {q} for a reach of {reach}")
-            for name, value in (*by_group.items(), ("robustness", norm / (q + norm))):
+            for name, value in (*by_group.items(), ("robustness", robustness_of(q, norm))):
                 stored = self.result.read(name, *at)[0]
                 if stored != value:
                     what = f"{name} is stored as {stored} but follows as {value} from the tables"

@@ -19,7 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "site_pages",
 ]
-exclude_patterns = ["results", "paper", "experiments", "_build"]
+exclude_patterns = ["results", "paper", "experiments", "changes", "_build"]
 
 # Notebooks are shown as they are kept: tests run them, building does not.
 nb_execution_mode = "off"

@@ -2,7 +2,8 @@
 
 Formulas become MathML, which browsers show without a script. Directives make pages from what the
 repository knows: `commands` prints their help, `catalogue` lists the tables and figures of the
-paper, `benchmarks` draws a figure from a file in `results`.
+paper, `changes` collects the fragments in `changes`, `benchmarks` draws a figure from a file in
+`results`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ from dskrobust.report import catalogue
 from dskrobust.report.style import COLOURS
 
 RESULTS = Path(__file__).parent / "results"
+FRAGMENTS = Path(__file__).parent / "changes"
+KINDS = {
+    "new": "New",
+    "changed": "Changed",
+    "fixed": "Fixed",
+    "faster": "Faster",
+    "inside": "For those who carry it on",
+}
 
 
 # -- mathematics -----------------------------------------------------------------------------
@@ -82,6 +91,46 @@ class Catalogue(SphinxDirective):
                      f"{{py:obj}}`~{entry.function}`"]  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
         return self.parse_text_to_nodes("\n".join(lines))
+
+
+# -- changes ---------------------------------------------------------------------------------
+
+
+class Changes(SphinxDirective):
+    """The fragments of what has changed since the last release, by kind; then the releases."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(FRAGMENTS))
+        kinds = fragments()
+        for path in (path for paths in kinds.values() for path in paths):
+            self.env.note_dependency(str(path))
+        parts = ["## To come"]
+        for kind, paths in kinds.items():
+            lines = [f"- {' '.join(path.read_text(encoding='utf-8').split())}" for path in paths]
+            parts.append(f"### {KINDS[kind]}\n\n" + "\n".join(lines))
+        released = FRAGMENTS / "released.md"
+        if released.exists():
+            parts.append(released.read_text(encoding="utf-8"))
+        return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
+
+
+def fragments() -> dict[str, list[Path]]:
+    """Return the fragments by kind, in the order of KINDS; kinds without any are left out.
+
+    Raises
+    ------
+    ValueError
+        For a file that is named otherwise than NAME.KIND.md.
+    """
+    found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
+    for path in sorted(FRAGMENTS.glob("*.md")):
+        if path.name in ("README.md", "released.md"):
+            continue
+        kind = path.name.split(".")[1]
+        if path.name.count(".") != 2 or kind not in found:
+            raise ValueError(f"{path.name} must be NAME.KIND.md with a kind of {', '.join(KINDS)}")
+        found[kind].append(path)
+    return {kind: paths for kind, paths in found.items() if paths}
 
 
 # -- figures of the benchmarks ---------------------------------------------------------------
@@ -214,5 +263,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.add_directive("commands", Commands)
     app.add_directive("catalogue", Catalogue)
+    app.add_directive("changes", Changes)
     app.add_directive("benchmarks", Benchmarks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,22 +10,60 @@ from typing import Any, NoReturn
 import dask
 import pytest
 from distributed import Client, LocalCluster
+from helpers import TESTS, slow_tests
 from hypothesis import settings
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # The first call of a kernel compiles it, so a deadline would only measure Numba.
 settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the data or the cluster, so that ``-m "not data"`` can't miss a test."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--quick``: what takes less than two minutes altogether."""
+    parser.addoption(
+        "--quick", action="store_true",
+        help="leave out what is slow (tests/slow.txt), starts worker processes or needs the data",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples where time is short."""
+    if config.getoption("quick"):
+        settings.load_profile("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files that are slow as a whole before anything of them is imported."""
+    return True if config.getoption("quick") and _path(collection_path) in slow_tests() else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is slow, uses the data or the cluster, so that ``-m "not data"`` misses no test."""
+    slow = slow_tests()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "paper_data" in fixtures:
             item.add_marker(pytest.mark.data)
         if "local_cluster" in fixtures:
             item.add_marker(pytest.mark.cluster)
+        path = _path(item.path)
+        if slow & {path, f"{path}::{getattr(item, 'originalname', item.name)}", _node(path, item)}:
+            item.add_marker(pytest.mark.slow)
+    if config.getoption("quick"):
+        marks = ("slow", "data", "cluster")
+        left = [item for item in items if any(map(item.get_closest_marker, marks))]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _path(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else str(path)
+
+
+def _node(path: str, item: pytest.Item) -> str:
+    return f"{path}::{item.nodeid.partition('::')[2]}"
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,20 @@
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NOTEBOOKS = ROOT / "notebooks"
+
+
+@cache
+def slow_tests() -> frozenset[str]:
+    """Return what slow.txt names: files, and tests as FILE::TEST."""
+    lines = (TESTS / "slow.txt").read_text().splitlines()
+    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
 def load_script(name: str) -> ModuleType:

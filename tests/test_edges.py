@@ -88,9 +88,7 @@ def test_linked_arrays_are_found_from_another_folder(tmp_path, some, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name, values in (("x.zarr", X), ("y.zarr", y)):
         zarr.create_array(name, shape=values.shape, dtype=values.dtype)[:] = values
-    dr.create_store(
-        tmp_path / "l.zarr", zarr.open_array("x.zarr"), zarr.open_array("y.zarr"), link=True
-    )
+    dr.link_store(tmp_path / "l.zarr", zarr.open_array("x.zarr"), zarr.open_array("y.zarr"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert (dr.open_store(tmp_path / "l.zarr").features[:] == X).all()
@@ -105,16 +103,16 @@ def test_foreign_byte_order_is_not_linked(tmp_path, some):
         array[:] = values
     arrays = [zarr.open_array(str(tmp_path / n)) for n in ("x.zarr", "y.zarr")]
     with pytest.raises(StoreError, match="byte order"):
-        dr.create_store(tmp_path / "l.zarr", *arrays, link=True)
+        dr.link_store(tmp_path / "l.zarr", *arrays)
     assert (dr.create_store(tmp_path / "c.zarr", *arrays).features[:] == X).all()
 
 
 def test_addresses_take_nested_storage_options(tmp_path, some):
     store = dr.create_store(tmp_path / "a.zarr", *some)
-    store.options = {"client_kwargs": {"endpoint_url": "somewhere"}}
+    store.storage_options = {"client_kwargs": {"endpoint_url": "somewhere"}}
     address = pickle.loads(pickle.dumps(store.address))
     assert hash(address) == hash(store.address)
-    assert address.storage_options == store.options
+    assert address.storage_options == store.storage_options
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.0, np.nan, np.inf])

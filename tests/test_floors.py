@@ -43,6 +43,7 @@ FLOORS = (  # from the foundations up
     "compute",
     "__init__",  # the public API: only what is above it may import the package itself
     "cli",
+    "__main__",
 )
 ONLY_IN = {"zarr": {"store"}}
 NEVER_IN = {"kernels": {"dask", "distributed", "zarr"}}

@@ -87,7 +87,6 @@ def test_the_wrong_label_comes_first(made):
     assert table["is_issue"].sum() == 1
     assert (last["row"], last["given_label"], last["is_issue"]) == (60, "owl", False)
     assert last[["score", "nearest_same", "same_distance", "ratio"]].isna().all()
-    assert dr.find_label_issues(*made, count=3).equals(table.head(3))
     assert not dr.find_label_issues(*made, threshold=0)["is_issue"].any()
 
 
@@ -113,7 +112,6 @@ def test_scores_of_anything_will_do(made, url, raise_if_dask_computes):
     [
         ({"threshold": 1.5}, "threshold must lie between 0 and 1, but is 1.5"),
         ({"threshold": float("nan")}, "threshold must lie"),
-        ({"count": -1}, "count must not be negative, but is -1"),
     ],
 )
 def test_bad_options_are_refused(made, given, message):
@@ -167,7 +165,7 @@ def test_all_samples_are_written(call, url, tmp_path, name):
 
 
 def test_a_threshold_can_be_given(call):
-    assert call("--threshold", 0.0, "--top", 1).startswith("0 of 61 labels probably wrong")
+    assert call("--max-score", 0.0, "--top", 1).startswith("0 of 61 labels probably wrong")
 
 
 def test_real_labels_are_refused(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dskrobust as dr
-from dskrobust.datasets import ReaderOptions, ingest, restore_features, restore_labels
+from dskrobust.datasets import ingest, restore_features, restore_labels
 from dskrobust.subsets import whole
 
 # Table 10 without x_M48: the paper's column contradicts its own definition (it would need samples
@@ -56,7 +56,7 @@ def scored(paper_data, tmp_path_factory):
     def score(name):
         if name not in done:
             path = tmp_path_factory.mktemp(name) / "own.zarr"
-            store = ingest(name, path, source=paper_data, options=ReaderOptions())
+            store = ingest(name, path, source=paper_data)
             done[name] = store, dr.sample_robustness(store).write().compute()
         return done[name]
 

@@ -60,9 +60,9 @@ class Commands(click.Group):
 
 
 def _message(error: Exception) -> str:
-    text = " ".join(str(error).split())
     if isinstance(error, DskrobustError):
-        return text
+        return " ".join(error.on_command_line.split())
+    text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"{type(error).__name__}: {text} (set {DEBUG}=1 to see where)"

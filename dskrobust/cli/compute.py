@@ -21,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
     from ..scores import Scores
@@ -178,7 +178,7 @@ def compute(
 def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = False) -> Scores:
     """Compute on a cluster and show how far it is; quiet: nothing on stdout."""
     from ..cluster.blas import FASTER, VARIABLE
-    from ..cluster.workers import slow_workers
+    from ..cluster.checks import slow_workers
     from ..compute import run_scores
     from ..show import terminal
     from ..show.live import Bounds
@@ -261,9 +261,9 @@ def summarise_run(scores: Scores, address: str) -> None:
     from ..show.overview import Overview
     from .show import group_table
 
-    found = Overview.of(scores)
-    terminal.show(group_table(found))
-    line = found.contradiction_line()
+    overview = Overview.of(scores)
+    terminal.show(group_table(overview))
+    line = overview.contradiction_line()
     if line:
         terminal.say(line, style="yellow")
     assert scores.result is not None

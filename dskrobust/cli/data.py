@@ -11,7 +11,6 @@ import click
 from .options import absolute, store_argument
 
 if TYPE_CHECKING:
-    from ..datasets import ReaderOptions
     from ..store import Store
 
 Command = Callable[..., Any]
@@ -49,11 +48,9 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _options(**given: Any) -> ReaderOptions:
-    """Return reader options of what was given on the command line."""
-    from ..datasets import ReaderOptions
-
-    return ReaderOptions(**{name: value for name, value in given.items() if value is not None})
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the command line gives."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @click.command()
@@ -68,7 +65,9 @@ def _options(**given: Any) -> ReaderOptions:
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
-def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **given: Any) -> None:
+def ingest(
+    what: str, source: Path | None, out: str | None, overwrite: bool, **options: Any
+) -> None:
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
@@ -85,12 +84,12 @@ def ingest(what: str, source: Path | None, out: str | None, overwrite: bool, **g
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
-    from ..datasets import open_reader
+    from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
     from ..store import write_store
 
     out = out or _default_name(what)
-    reader = open_reader(what, source, _options(**given))
+    reader = open_reader(what, source, ReaderOptions(**_given(options)))
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
@@ -132,12 +131,12 @@ def describe(store: Store) -> None:
 
 @click.command()
 @store_argument
-@click.option("--features", required=True, metavar="PATH", help="Zarr array (n, d).")
-@click.option("--labels", required=True, metavar="PATH", help="Zarr array (n,) or (n, m).")
+@click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
+@click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
-    "--label-kind",
+    "--labels",
     type=click.Choice(["categorical", "real", "vector"]),
     help="What labels mean; told by their type by default.",
 )
@@ -147,11 +146,11 @@ def describe(store: Store) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 def link(
     store: str,
-    features: str,
-    labels: str,
+    x: str,
+    y: str,
     split: str | None,
     scale: float,
-    label_kind: str | None,
+    labels: str | None,
     name: str | None,
     overwrite: bool,
 ) -> None:
@@ -161,22 +160,23 @@ def link(
 
     \b
     Example:
-      dskrobust link own.zarr --features /data/x.zarr --labels /data/y.zarr
+      dskrobust link own.zarr --x /data/x.zarr --y /data/y.zarr
     """
     import numpy as np
 
+    from ..datasets import link_store
     from ..labels import infer_label_kind
     from ..show import terminal
-    from ..store import StoreSpec, create_store, open_array
+    from ..store import StoreSpec, open_array
 
-    X, y = open_array(absolute(features)), open_array(absolute(labels))
+    features, target = open_array(absolute(x)), open_array(absolute(y))
     groups = open_array(absolute(split)) if split else None
-    kind = label_kind or infer_label_kind(np.dtype(y.dtype), len(y.shape))
+    kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
-        made = create_store(store, X, y, groups, spec=spec, link=True, overwrite=overwrite)
+        made = link_store(store, features, target, groups, spec=spec, overwrite=overwrite)
     describe(made)
-    terminal.fact("store", f"{store} refers to {features} and {labels}")
+    terminal.fact("store", f"{store} refers to {x} and {y}")
     terminal.fact("next", f"dskrobust compute {store}")
 
 
@@ -185,7 +185,7 @@ def link(
 @click.argument("what", metavar="WHAT")
 @reader_options
 @click.option("--group", metavar="NAME", help="Group of all new rows, an old or a new one.")
-def append(store: str, what: str, source: Path | None, group: str | None, **given: Any) -> None:
+def append(store: str, what: str, source: Path | None, group: str | None, **options: Any) -> None:
     """Append new rows to a store; what is scored already stays so.
 
     WHAT is what `ingest` takes. Classes and groups are matched by their names; new ones are added.
@@ -203,7 +203,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **give
     opened = open_store(store)
     before = opened.rows
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, _options(**given), group, progress=job.add)
+        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(options))
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
     _say_what_is_left(grown, store)
@@ -214,14 +214,14 @@ def _say_what_is_left(store: Store, address: str) -> None:
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
-    kept = (
+    remark = (
         ""
         if not known
         else (
             f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
         )
     )
-    terminal.fact("next", f"dskrobust compute {address}{kept}")
+    terminal.fact("next", f"dskrobust compute {address}{remark}")
 
 
 @click.command()

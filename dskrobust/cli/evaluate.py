@@ -15,7 +15,7 @@ from .options import absolute, cluster_options, json_option, store_argument, whe
 from .outcome import report, write
 
 if TYPE_CHECKING:
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..evaluation import Evaluation, Experiment
     from ..store import Store
 
@@ -31,7 +31,6 @@ balanced_option = click.option(
 @store_argument
 @click.option(
     "--model",
-    "-m",
     "kinds",
     multiple=True,
     required=True,
@@ -94,7 +93,10 @@ balanced_option = click.option(
     help="For real labels: from here on they are popular; the median by default.",
 )
 @click.option(
-    "--metric", metavar="METRIC", help="Of the results that select; the newest by default."
+    "--metric",
+    "-m",
+    metavar="METRIC",
+    help="Of the results that select; the newest by default.",
 )
 @where_options
 @click.option(
@@ -131,10 +133,10 @@ def evaluate(
     \b
     Examples:
       dskrobust evaluate digits.zarr --model forest
-      dskrobust evaluate mnist.zarr -m knn --train x=train --test t=test:L5000
-      dskrobust evaluate news.zarr -m sklearn.linear_model.Ridge --grid alpha=1,10
-      dskrobust evaluate cifar10.zarr -m cnn --scheduler tcp://10.0.0.1:8786
-      dskrobust evaluate mnist.zarr -m cnn --option device=cpu --trials 5
+      dskrobust evaluate mnist.zarr --model knn --test t=test:L5000
+      dskrobust evaluate news.zarr --model sklearn.svm.SVR --grid C=1,10
+      dskrobust evaluate mnist.zarr --model cnn --scheduler tcp://10.0.0.1:8786
+      dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
     from ..store import open_store
@@ -157,10 +159,10 @@ def evaluate(
         metric=metric,
         name=f"{', '.join(kinds)} on {opened.spec.name}",
     )
-    found = _run(opened, experiment, cluster, quiet=as_json)
+    evaluation = _run(opened, experiment, cluster, quiet=as_json)
     if out:
-        found.table.to_csv(out, index=False)
-    report(found, as_json, [("table", out)] if out else [], balanced)
+        evaluation.table.to_csv(out, index=False)
+    report(evaluation, as_json, [("table", out)] if out else [], balanced)
 
 
 @click.command("run")
@@ -208,9 +210,9 @@ def run_experiment(
         raise InvalidOptionError(f"{experiment} names no store; give one after it")
     opened = open_store(absolute(address))
     _check_balanced(opened, balanced)
-    found = _run(opened, described, cluster, quiet=as_json)
-    written = [("written", path) for path in write(found, Path(out), balanced)] if out else []
-    report(found, as_json, written, balanced)
+    evaluation = _run(opened, described, cluster, quiet=as_json)
+    written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []
+    report(evaluation, as_json, written, balanced)
 
 
 # -- what is asked for -----------------------------------------------------------------------
@@ -254,34 +256,34 @@ def _check_balanced(store: Store, balanced: bool) -> None:
         raise InvalidOptionError("--balanced is for classes; the labels of this store are numbers")
 
 
-def _named(given: Iterable[str]) -> dict[str, str]:
+def _named(texts: Iterable[str]) -> dict[str, str]:
     """Return NAME=SELECTION by name; a selection without a name is its own."""
-    found: dict[str, str] = {}
-    for text in given:
+    named: dict[str, str] = {}
+    for text in texts:
         name, equals, selection = text.partition("=")
-        if name in found:
+        if name in named:
             raise click.UsageError(f"subset {name!r} is given twice")
-        found[name] = selection if equals else text
-    return found
+        named[name] = selection if equals else text
+    return named
 
 
-def _values(given: Iterable[str], read: Callable[[str], Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in given:
+def _values(texts: Iterable[str], read: Callable[[str], Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             raise click.UsageError(f"{text!r} gives no value; write KEY=VALUE")
-        if name in found:
+        if name in values:
             raise click.UsageError(f"{name} is given twice")
-        found[name] = read(value)
-    return found
+        values[name] = read(value)
+    return values
 
 
-def _own(given: dict[str, Any], kind: str, kinds: Sequence[str]) -> dict[str, Any]:
+def _own(values: dict[str, Any], kind: str, kinds: Sequence[str]) -> dict[str, Any]:
     """Return what is given for all models, then for this one: MODEL.KEY=VALUE."""
     shared: dict[str, Any] = {}
     own: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in values.items():
         model, dot, key = name.rpartition(".")
         if dot and model not in kinds:
             raise click.UsageError(f"{name} is of no --model; there are {', '.join(kinds)}")
@@ -327,20 +329,20 @@ def _run(
     store: Store, experiment: Experiment, options: ClusterOptions, *, quiet: bool
 ) -> Evaluation:
     """Run what is missing on a cluster and show how far it is."""
-    from ..cluster.connection import connect
+    from ..cluster import connect
     from ..evaluation import Evaluation, Failure
     from ..show import terminal
 
     made = Evaluation(store, experiment)
-    total, found = len(made.jobs), made.finished()
+    total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
-        if found < total:
+        if finished < total:
             client = stack.enter_context(connect(_with_gpu(stack, made, options)))
             if not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)
         if not quiet:
-            resumed = f", {found:,} of them finished earlier" if found else ""
+            resumed = f", {finished:,} of them finished earlier" if finished else ""
             terminal.fact("plan", f"{terminal.counted(total, 'step')}{resumed}")
         bar = stack.enter_context(terminal.progress("Evaluating", total, unit="steps"))
 
@@ -370,12 +372,12 @@ def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> Cl
     """Give a local cluster this machine's GPU, where a model needs it: then it is one worker."""
     import dask
 
-    from ..cluster.workers import gpu_here
-    from ..evaluation.checks import needs_gpu
+    from ..evaluation.checks import local_gpu
 
-    if options.is_remote or not needs_gpu(made.models) or not gpu_here():
+    if options.is_remote or options.workers not in (None, 1):  # which of several has it?
         return options
-    if options.workers not in (None, 1):
-        return options  # which of them has it?
-    stack.enter_context(dask.config.set({"distributed.worker.resources": {"GPU": 1}}))
+    gpu = local_gpu(made.models)
+    if not gpu:
+        return options
+    stack.enter_context(dask.config.set({"distributed.worker.resources": dict(gpu)}))
     return replace(options, workers=1)

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, cluster_options, json_option, store_argument, where_options
+from .options import (
+    absolute,
+    cluster_options,
+    json_option,
+    metric_option,
+    store_argument,
+    where_options,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..store import Store
 
 
@@ -20,9 +27,9 @@ if TYPE_CHECKING:
 @store_argument
 @click.option("--top", "-n", type=click.IntRange(1), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), metavar="SCORE",
+@click.option("--max-score", type=click.FloatRange(0, 1), metavar="SCORE",
               help="Largest score of an issue; 0.4 by default.")  # fmt: skip
-@click.option("--metric", "-m", metavar="METRIC", help="As of `compute`; euclidean by default.")
+@metric_option
 @where_options
 @click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
               help="Write the list of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 def issues(
     store: str,
     top: int,
-    threshold: float | None,
+    max_score: float | None,
     metric: str | None,
     out: str | None,
     as_json: bool,
@@ -57,15 +64,15 @@ def issues(
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    found = find_label_issues(
-        opened, metric=chosen, threshold=THRESHOLD if threshold is None else threshold
+    table = find_label_issues(
+        opened, metric=chosen, threshold=THRESHOLD if max_score is None else max_score
     )
     if path:
-        write_frames([found], path)
+        write_frames([table], path)
     if as_json:
-        click.echo(json.dumps(_plain(found.head(top)), indent=2))
+        click.echo(json.dumps(_plain(table.head(top)), indent=2))
         return
-    _print(found, top)
+    _print(table, top)
     if path:
         from ..show import terminal
 
@@ -92,19 +99,19 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(cells.where(cells.notna(), None).to_dict("records"))
 
 
-def _print(found: pd.DataFrame, top: int) -> None:
+def _print(table: pd.DataFrame, top: int) -> None:
     from ..show import terminal
 
-    count = int(found["is_issue"].sum())
+    count = int(table["is_issue"].sum())
     terminal.say(
-        f"{count:,} of {terminal.counted(len(found), 'label')} probably wrong",
+        f"{count:,} of {terminal.counted(len(table), 'label')} probably wrong",
         style=terminal.STRONG,
     )
     shown = terminal.table(
         "score", "row", "label", "suggested", "witness", "at", "same", "at", "limits",
         text=(2, 3), quiet=(5, 7),
     )  # fmt: skip
-    for facts in _plain(found.head(top)):
+    for facts in _plain(table.head(top)):
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..engine.spec import PairSpec
     from ..labels import LabelMap
     from ..store import ResultTables, Store
@@ -42,6 +42,13 @@ def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 store_argument = click.argument("store", metavar="STORE", shell_complete=_folders)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
+metric_option = click.option(
+    "--metric",
+    "-m",
+    metavar="METRIC",
+    help="euclidean (default), cityblock, chebyshev, minkowski(p), angular, hamming or "
+    "mahalanobis.",
+)
 
 
 def metric_options(command: Command) -> Command:
@@ -59,13 +66,7 @@ def metric_options(command: Command) -> Command:
             help="categorical, real, vector-l1, vector-l2 or vector-linf; as the store says "
             "by default.",
         ),
-        click.option(
-            "--metric",
-            "-m",
-            metavar="METRIC",
-            help="euclidean (default), cityblock, chebyshev, minkowski(p), angular, hamming or "
-            "mahalanobis.",
-        ),
+        metric_option,
     ):
         command = option(command)
     return command
@@ -127,15 +128,15 @@ def where_options(command: Command) -> Command:
     return command
 
 
-def cluster_options(*, no_dashboard: bool = False, **given: Any) -> ClusterOptions:
+def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOptions:
     """Return what `where_options` ask for, or a usage error where they exclude each other."""
-    from ..cluster.options import ClusterOptions
+    from ..cluster import ClusterOptions
     from ..errors import ClusterError
 
     try:
-        return ClusterOptions(dashboard=not no_dashboard, **given)
+        return ClusterOptions(dashboard=not no_dashboard, **options)
     except ClusterError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(error.on_command_line) from error
 
 
 def absolute(address: str) -> str:
@@ -152,8 +153,8 @@ def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap
     from ..labels import resolve_labels
 
     row, dtype = store.row_shape("labels")
-    found = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
-    return found if bound is None else replace(found, bound=bound)
+    kind = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
+    return kind if bound is None else replace(kind, bound=bound)
 
 
 def asked_spec(

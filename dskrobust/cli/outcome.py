@@ -15,61 +15,61 @@ if TYPE_CHECKING:
 
 
 def report(
-    found: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
+    evaluation: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
 ) -> None:
     """Print what came out; fail where steps failed, with a line for each."""
     from ..show import terminal
 
     if as_json:
-        click.echo(json.dumps(evaluation_facts(found), indent=2))
+        click.echo(json.dumps(evaluation_facts(evaluation), indent=2))
     else:
-        _print(found, written, balanced)
-    mixed = [f"{name} {' and '.join(v)}" for name, v in found.versions().items() if len(v) > 1]
+        _print(evaluation, written, balanced)
+    mixed = [f"{name} {' and '.join(v)}" for name, v in evaluation.versions().items() if len(v) > 1]
     if mixed:
         warnings.warn(
             f"the steps were made with different versions: {', '.join(mixed)}", stacklevel=2
         )
-    for failure in found.failures:
+    for failure in evaluation.failures:
         terminal.say(f"Failed: {failure}", style="red", stderr=True)
-    if found.failures:
+    if evaluation.failures:
         from ..evaluation import summary_of
 
-        raise summary_of(found.failures, len(found.jobs))
+        raise summary_of(evaluation.failures, len(evaluation.jobs))
 
 
-def evaluation_facts(found: Evaluation) -> dict[str, Any]:
+def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
     """Return an evaluation as plain values; LOSS and ACC that are not there are null."""
-    table, sessions = (t.astype(object) for t in (found.table, found.sessions))
+    table, sessions = (t.astype(object) for t in (evaluation.table, evaluation.sessions))
     more = {"sessions": sessions.where(sessions.notna(), None).to_dict("records")}
     return {
-        **found.facts(),
-        "versions": found.versions(),
-        "records": found.records.path,
+        **evaluation.facts(),
+        "versions": evaluation.versions(),
+        "records": evaluation.records.path,
         "table": table.where(table.notna(), None).to_dict("records"),
         **(more if len(sessions) else {}),
-        "failures": [str(failure) for failure in found.failures],
+        "failures": [str(failure) for failure in evaluation.failures],
     }
 
 
-def _print(found: Evaluation, written: Sequence[tuple[str, Any]], balanced: bool) -> None:
+def _print(evaluation: Evaluation, written: Sequence[tuple[str, Any]], balanced: bool) -> None:
     from ..show import terminal
 
-    for matrix in _matrices(found, balanced):
+    for matrix in _matrices(evaluation, balanced):
         terminal.say()
         for line in str(matrix).splitlines():
             terminal.say(line)
     terminal.say()
-    for line in session_lines(found):
+    for line in session_lines(evaluation):
         terminal.fact("epochs", line)
     for name, path in written:
         terminal.fact(name, str(path))
-    terminal.fact("records", f"{found.store.url}/{found.records.path}")
+    terminal.fact("records", f"{evaluation.store.url}/{evaluation.records.path}")
 
 
-def session_lines(found: Evaluation) -> list[str]:
+def session_lines(evaluation: Evaluation) -> list[str]:
     """Return how networks came to their epochs, as the paper's Table 4 and C.3 have it."""
     lines = []
-    for row in found.sessions.to_dict("records"):
+    for row in evaluation.sessions.to_dict("records"):
         line = f"{row['model']} on {row['train']}: {row['epochs']}"
         if row["way"] == "best-weights":
             lasted = ", ".join(map(str, row["best_epochs"]))
@@ -81,30 +81,30 @@ def session_lines(found: Evaluation) -> list[str]:
     return lines
 
 
-def _matrices(found: Evaluation, balanced: bool) -> list[Any]:
+def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
     """Return matrices as Tables 6 and 8 have them, then, where there is a choice, 7 and 9.
 
     `balanced` adds those of the re-weighted LOSS, as Table 3 has them.
     """
-    chosen = any(model.sweep in model.spec.grid for model in found.models)
-    made = [matrix for best in (None, "each")[: 1 + chosen] for matrix in found.matrices(best)]
-    return made + (found.matrices(loss="balanced_loss") if balanced else [])
+    chosen = any(model.sweep in model.spec.grid for model in evaluation.models)
+    made = [matrix for best in (None, "each")[: 1 + chosen] for matrix in evaluation.matrices(best)]
+    return made + (evaluation.matrices(loss="balanced_loss") if balanced else [])
 
 
-def write(found: Evaluation, folder: Path, balanced: bool) -> list[Path]:
+def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
     folder.mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
-    found.table.to_csv(table, index=False)
-    if len(curves := found.curves):
+    evaluation.table.to_csv(table, index=False)
+    if len(curves := evaluation.curves):
         written.append(folder / "curves.csv")
         curves.to_csv(written[-1], index=False)
     text.write_text(
-        "\n\n".join(map(_markdown, _matrices(found, balanced))) + "\n", encoding="utf-8"
+        "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n", encoding="utf-8"
     )
-    kept = {k: v for k, v in evaluation_facts(found).items() if k != "table"}
-    facts.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    plain = {k: v for k, v in evaluation_facts(evaluation).items() if k != "table"}
+    facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return written
 
 

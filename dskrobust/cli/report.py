@@ -27,11 +27,11 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 @click.option("--subset", "subsets", multiple=True, metavar="SELECTION",
               help="A subset whose labels are shown, GROUP:L500; those of the evaluations, or the "
               "halves of every group, by default.")  # fmt: skip
-@click.option("--figure", "-f", type=click.IntRange(1), metavar="NUMBER",
-              help="Only this figure of the paper.")  # fmt: skip
+@click.option("--figure", "-f", metavar="FIGURE",
+              help="Only this figure: its number in the paper, or its name.")  # fmt: skip
 @click.option("--class", "classes", multiple=True, metavar="NAME",
               help="In Figures 2, 5 and 12: only this class; may be repeated.")  # fmt: skip
-@click.option("--threshold", type=float, metavar="T",
+@click.option("--mark", type=float, metavar="T",
               help="Marked in Figure 3 (a label) and in Figure 9 (a value of R).")  # fmt: skip
 @click.option("--images", type=click.Path(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
@@ -47,9 +47,9 @@ def report(
     samples: int,
     pairs: int,
     subsets: tuple[str, ...],
-    figure: int | None,
+    figure: str | None,
     classes: tuple[str, ...],
-    threshold: float | None,
+    mark: float | None,
     images: str | None,
     listing: bool,
 ) -> None:
@@ -77,7 +77,7 @@ def report(
     opened = open_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     if figure is not None:
-        wishes = Wishes(classes, threshold, _own(images))
+        wishes = Wishes(classes, mark, _own(images))
         path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
         path = write_report(
@@ -86,16 +86,16 @@ def report(
     terminal.fact("written", f"{path}, {terminal.size(path.stat().st_size)}")
 
 
-def _draw(results: StoredResults, number: int, wishes: Wishes, out: str | None) -> Path:
+def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path:
     from ..errors import InvalidOptionError
     from ..report import draw, style
 
-    path = Path(out or f"figure{number}.svg")
+    path = Path(out or f"figure{figure}.svg" if figure.isdigit() else f"{figure}.svg")
     kind = path.suffix[1:].lower()
     if kind not in FIGURE_KINDS:
         known = ", ".join(f".{k}" for k in FIGURE_KINDS)
         raise InvalidOptionError(f"{path}: a figure is written as one of {known}")
-    path.write_bytes(style.save(draw(results, number, wishes), kind))
+    path.write_bytes(style.save(draw(results, figure, wishes), kind))
     return path
 
 

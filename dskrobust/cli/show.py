@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
-def group_table(found: Overview) -> Table:
+def group_table(overview: Overview) -> Table:
     """Return R's least, median and largest value for every group and for their union."""
     from ..show import terminal
+    from ..show.overview import HEAD
 
-    shown = terminal.table("R in", "samples", "least", "median", "largest")
-    for row in found.group_rows():
+    shown = terminal.table(*HEAD)
+    for row in overview.group_rows():
         terminal.add_row(shown, *row)
     return shown
 
@@ -71,15 +72,15 @@ def show(
             _print_rows(opened, result, facts)
         return
     results = find_results(opened)
-    shown, scores, found = None, None, None
+    shown, scores, overview = None, None, None
     if metric or labels or label_bound or any(r.covers(opened) for r in results):
         shown = asked_result(opened, metric, labels, label_bound)
         scores = read_scores(opened, shown)
-        found = Overview.of(scores)
+        overview = Overview.of(scores)
     if as_json:
-        click.echo(json.dumps(store_facts(opened, store, results, scores, found), indent=2))
+        click.echo(json.dumps(store_facts(opened, store, results, scores, overview), indent=2))
     else:
-        _print_store(opened, store, results, scores, found)
+        _print_store(opened, store, results, scores, overview)
 
 
 def store_facts(
@@ -87,7 +88,7 @@ def store_facts(
     address: str,
     results: Sequence[ResultTables],
     scores: Scores | None,
-    found: Overview | None,
+    overview: Overview | None,
 ) -> dict[str, Any]:
     """Return what a store holds as plain values."""
     from ..show.overview import least_facts
@@ -114,27 +115,26 @@ def store_facts(
             for r in results
         ],
     }
-    if found is not None and scores is not None and scores.result is not None:
+    if overview is not None and scores is not None and scores.result is not None:
         facts["shown"] = scores.result.name
-        facts["robustness"] = _distribution(found)
-        facts["least_robust"] = least_facts(scores, found)
-        facts["contradictions"] = len(found.contradictions)
+        facts["robustness"] = _distribution(overview)
+        facts["least_robust"] = least_facts(scores, overview)
+        facts["contradictions"] = len(overview.contradictions)
     return facts
 
 
-def _distribution(found: Overview) -> dict[str, Any]:
+def _distribution(overview: Overview) -> dict[str, Any]:
     import numpy as np
 
+    from ..show.overview import robustness_by_group
     from ..show.terminal import bin_edges
 
-    distributions = found.with_union
+    distributions = overview.with_union
     edges = bin_edges(list(distributions.values()))
+    table = robustness_by_group(distributions)
     return {
         group: {
-            "samples": len(values),
-            "least": float(values.min()),
-            "median": float(np.median(values)),
-            "largest": float(values.max()),
+            **{name: table[group][name] for name in ("samples", "least", "median", "largest")},
             "quantiles": {str(q): float(np.quantile(values, q)) for q in QUANTILES},
             "histogram": {
                 "edges": edges.tolist(),
@@ -158,6 +158,7 @@ def row_facts(store: Store, scores: Scores, rows: Sequence[int]) -> list[dict[st
 def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     from dask.base import compute
 
+    from ..definitions import robustness_of
     from ..show.overview import finite, label_text
 
     names = ("lipschitz", "reach", "witness", "nearest")
@@ -168,7 +169,7 @@ def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     for k, group in enumerate(scores.groups):
         there = int(witness[k]) >= 0
         against[group] = {
-            "robustness": float(scores.label_norm / (q[k] + scores.label_norm)),
+            "robustness": float(robustness_of(q[k], scores.label_norm)),
             "lipschitz": finite(q[k]),
             "reach": finite(reach[k]),
             "witness": int(witness[k]) if there else None,
@@ -189,7 +190,7 @@ def _print_store(
     address: str,
     results: Sequence[ResultTables],
     scores: Scores | None,
-    found: Overview | None,
+    overview: Overview | None,
 ) -> None:
     from ..show import terminal
     from ..show.overview import asked_words, least_facts, least_table
@@ -204,20 +205,20 @@ def _print_store(
         mark = " ←" if result.name == name and len(results) > 1 else ""
         words = asked_words(result.parameters)
         terminal.fact("result", f"{words}{state}, computed {when} in {seconds}{mark}")
-    if found is None:
+    if overview is None:
         terminal.fact("result", "none for this data yet")
         terminal.fact("next", f"dskrobust compute {address}")
         return
-    terminal.show(group_table(found))
+    terminal.show(group_table(overview))
     terminal.heading("How robust the samples are")
-    terminal.show(terminal.histogram(found.by_group))
+    terminal.show(terminal.histogram(overview.by_group))
     terminal.heading("The least robust samples and their witnesses")
-    head, rows, text = least_table(least_facts(scores, found))
+    head, rows, text = least_table(least_facts(scores, overview))
     shown = terminal.table(*head, text=text)
     for row in rows:
         terminal.add_row(shown, *row)
     terminal.show(shown)
-    line = found.contradiction_line()
+    line = overview.contradiction_line()
     if line:
         terminal.say(line, style="yellow")
 

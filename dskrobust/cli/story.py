@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from ..cluster.connection import connect
-from ..cluster.options import ClusterOptions
+from ..cluster import ClusterOptions, connect
 from ..compute import run_scores
-from ..datasets import ReaderOptions, ingest
+from ..datasets import ingest
 from ..engine.plan import MIB
 from ..evaluation import Evaluation, Experiment, Model
 from ..runs import pair_spec
@@ -42,7 +41,7 @@ def tell(out: str | None = None, workers: int = 2) -> None:
     """
     started = time.perf_counter()
     with _place(out) as url:
-        store = ingest("digits", url, options=ReaderOptions())
+        store = ingest("digits", url)
         _say_what_it_is(store)
         scores = _compute(store, workers)
         robustness, witness, split = (

@@ -58,8 +58,8 @@ class Columns:
 @click.option("--within", "-w", multiple=True, metavar="GROUP[:L500]",
               help="A group, or a selection in one; every group by default.")  # fmt: skip
 @metric_options
-@click.option("--save", type=click.Path(dir_okay=False), metavar="FILE.npz",
-              help="Save the row numbers, least robust first, one array per subset.")  # fmt: skip
+@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
+              help="Write the row numbers, least robust first, one array per subset.")  # fmt: skip
 @json_option
 def subsets(
     store: str,
@@ -69,7 +69,7 @@ def subsets(
     metric: str | None,
     labels: str | None,
     label_bound: float | None,
-    save: str | None,
+    out: str | None,
     as_json: bool,
 ) -> None:
     """Select the least and most robust samples and count their classes, as in the paper's Table 1.
@@ -81,7 +81,7 @@ def subsets(
     \b
     Examples:
       dskrobust subsets mnist.zarr --least 48000 --most 48000
-      dskrobust subsets mnist.zarr --within test --least 5000 --save test.npz
+      dskrobust subsets mnist.zarr --within test --least 5000 --out test.npz
     Nested, the 500 least robust of the 5,000 least robust:
       dskrobust subsets mnist.zarr --within test:L5000 --least 500
     """
@@ -92,8 +92,8 @@ def subsets(
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)
     columns = side_by_side(opened, scores, select(scores, within, least, most))
-    if save:
-        _save(save, columns.chosen)
+    if out:
+        _save(out, columns.chosen)
     if as_json:
         facts = subset_facts(opened, columns)
         click.echo(json.dumps({"result": result.name, "subsets": facts}, indent=2))
@@ -103,8 +103,8 @@ def subsets(
 
     terminal.say(f"{opened.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
     _print(opened, columns)
-    if save:
-        terminal.fact("saved", f"row numbers in {save}")
+    if out:
+        terminal.fact("saved", f"row numbers in {out}")
 
 
 def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]) -> Columns:
@@ -151,7 +151,7 @@ def select(
         if asked > largest:
             where = ", ".join(f"{place.name} {len(place):,}" for _, place in places)
             raise InvalidOptionError(f"cannot choose {asked:,} samples; there are {where}")
-    found = []
+    chosen = []
     for root, place in places:
         count = len(place)
         if not count:
@@ -160,8 +160,8 @@ def select(
         for choose, wanted in ((least_robust, least), (most_robust, most)):
             half = count // 2 if choose is least_robust else count - count // 2
             fitting = [n for n in ((half,) if halves else wanted) if n <= count]
-            found += [(root, choose(scores, n, place)) for n in fitting]
-    return found
+            chosen += [(root, choose(scores, n, place)) for n in fitting]
+    return chosen
 
 
 def _group(scores: Scores, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Connect to a Dask scheduler, or start a local cluster, and check its workers against a plan."""
+"""Connecting to a Dask scheduler or a new local cluster, and what goes wrong with it in a line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from ..errors import ClusterError
-from .local import _local, local_resources
+from .checks import await_workers, check_installed
+from .local import local_cluster
 from .options import HOST, ClusterOptions
-from .workers import QUEUE_SECONDS, _await_workers, check_installed
-
-CONNECT_SECONDS = 10
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
         if options.is_remote:
             client = stack.enter_context(_remote(options))
         else:
-            client = stack.enter_context(_local(local_resources(options), options.dashboard))
+            client = stack.enter_context(local_cluster(options))
         # Not `set_as_default`: a client that fails to connect would stay the default, and whatever
         # is computed later would wait for it without end.
         with client.as_current(), cluster_errors():
@@ -67,20 +65,21 @@ def _was_wanted(record: logging.LogRecord) -> bool:
 @contextmanager
 def _remote(options: ClusterOptions) -> Iterator[Client]:
     address = options.scheduler or _address_in(options.scheduler_file or "")
+    seconds = options.patience.connect
     security = _security(address, options)
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+        client = Client(address, timeout=seconds, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
         _close_failed_client(error)
         raise ClusterError(
-            f"no scheduler can be reached at {address} within {CONNECT_SECONDS} s; "
+            f"no scheduler can be reached at {address} within {seconds} s; "
             "is the address right, and is it running?"
         ) from error
     with client:
         if options.wait_for is None:
-            _await_workers(client, 1)
+            await_workers(client, 1, options.patience.workers)
         else:
-            _await_workers(client, options.wait_for, QUEUE_SECONDS)
+            await_workers(client, options.wait_for, options.patience.queue)
         check_installed(client)
         yield client
 
@@ -100,8 +99,7 @@ def _close_failed_client(error: BaseException) -> None:
 
 def _security(address: str, options: ClusterOptions) -> Security:
     """Return the TLS files to connect with: the options', else those of Dask's configuration."""
-    given = {name: path for name, path in options.tls.items() if path is not None}
-    security = Security(**given)
+    security = Security(**{name: path for name, path in options.tls.items() if path is not None})
     if not address.startswith("tls://"):
         return security
     for name in options.tls:
@@ -129,9 +127,6 @@ def _address_in(path: str) -> str:
         raise ClusterError(f"{path} is no scheduler file: {error!r}") from error
 
 
-# -- checks ----------------------------------------------------------------------------------
-
-
 @contextmanager
 def cluster_errors() -> Iterator[None]:
     """Turn what Dask raises for lost workers and schedulers into one clear error."""
@@ -147,6 +142,3 @@ def cluster_errors() -> Iterator[None]:
         raise ClusterError(f"all workers are gone; {again}") from error
     except (FutureCancelledError, CommClosedError) as error:
         raise ClusterError(f"the connection to the scheduler was lost; {again}") from error
-
-
-# -- running ----------------------------------------------------------------------------------

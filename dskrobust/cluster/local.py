@@ -1,4 +1,4 @@
-"""A local cluster: its processes, their environment, their memory."""
+"""Clusters on this machine: their processes, environment and memory, or threads of this process."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import psutil
-from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
 from ..engine.plan import MIB, Resources
 from .blas import VARIABLE, faster_core
+from .checks import await_workers
 from .options import HOST, ClusterOptions
-from .workers import _await_workers
+from .workers import cores_here, current_client
 
 DASHBOARD_PORT = 8787
 SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
@@ -50,22 +50,36 @@ MALLOC = {
 }
 
 
-def local_resources(options: ClusterOptions) -> Resources:
+class Machine(NamedTuple):
+    """Cores and free bytes that workers may share."""
+
+    cores: int
+    free: int
+
+
+def this_machine() -> Machine:
+    """Return what this process may use of its machine now."""
+    return Machine(cores_here(), min(psutil.virtual_memory().available, MEMORY_LIMIT))
+
+
+def local_resources(options: ClusterOptions, machine: Machine | None = None) -> Resources:
     """Return what a local cluster of these options will have, before it is started."""
+    machine = machine or this_machine()
     workers, threads = options.workers, options.threads
     if workers is None:
-        cores = max(1, CPU_COUNT // (threads or 1))
+        cores = max(1, machine.cores // (threads or 1))
         workers = cores if threads or cores <= 4 else -(-cores // 4)
-    threads = threads or max(1, CPU_COUNT // workers)
+    threads = threads or max(1, machine.cores // workers)
     limit = options.memory_limit
     if limit is None:
-        free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
-        limit = int(SHARE_OF_FREE * free) // workers
+        limit = int(SHARE_OF_FREE * machine.free) // workers
     return Resources(workers, threads, limit)
 
 
 @contextmanager
-def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
+def local_cluster(options: ClusterOptions) -> Iterator[Client]:
+    """Yield a client of worker processes, which come back when they die."""
+    resources, dashboard = local_resources(options), options.dashboard
     with dask.config.set(CONFIG), _environment(), contextlib.ExitStack() as stack:
         with _interrupt_later():
             cluster = stack.enter_context(
@@ -82,7 +96,7 @@ def _local(resources: Resources, dashboard: bool) -> Iterator[Client]:
                 )
             )
             client = stack.enter_context(Client(cluster, set_as_default=False))
-            _await_workers(client, resources.workers)
+            await_workers(client, resources.workers, options.patience.workers)
             # brings back workers that die, also while they start (a nanny alone does not)
             cluster.adapt(minimum=resources.workers, maximum=resources.workers)
         try:
@@ -142,3 +156,32 @@ def dask_setup(worker: Any) -> None:
     """Let a local worker ignore the Ctrl-C that a terminal sends it too; called by Dask."""
     with contextlib.suppress(ValueError):  # not in the main thread: nothing to be done
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def some_client(client: Client | None, resources: Mapping[str, int]) -> Iterator[Client]:
+    """Yield the given client, the current one, or one of threads in this process.
+
+    resources: what the threads have besides cores.
+    """
+    client = current_client() if client is None else client
+    if client is not None:
+        yield client
+        return
+    with (
+        dask.config.set({"distributed.worker.memory.terminate": False}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=cores_here(),
+            processes=False,
+            protocol="tcp",
+            host=HOST,
+            dashboard_address=f"{HOST}:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,
+            resources=dict(resources) or None,
+            silence_logs=logging.CRITICAL,  # no traceback of what a failure says in a line
+        ) as cluster,
+        Client(cluster, set_as_default=False) as own,
+    ):
+        yield own

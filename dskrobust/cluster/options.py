@@ -1,4 +1,4 @@
-"""Which cluster a command uses, as one frozen value."""
+"""Which cluster is used, as one frozen value."""
 
 from __future__ import annotations
 
@@ -8,6 +8,25 @@ from ..errors import ClusterError
 
 PACKAGE = "dskrobust"
 HOST = "127.0.0.1"  # nothing of ours listens to the network
+
+
+@dataclass(frozen=True)
+class Patience:
+    """For how many seconds a scheduler, or its workers, are waited for.
+
+    Attributes
+    ----------
+    connect : float
+        For the scheduler's answer.
+    workers : float
+        For the first worker, or those of a local cluster.
+    queue : float
+        For workers that are waited for by number: their jobs may be in a queue.
+    """
+
+    connect: float = 10
+    workers: float = 60
+    queue: float = 3_600
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class ClusterOptions:
         Of a running scheduler: how many workers must be there before a plan is made for them.
     tls_ca, tls_cert, tls_key : str, optional
         Files of a running scheduler's TLS; what Dask's configuration says by default.
+    patience : Patience
     """
 
     scheduler: str | None = None
@@ -42,6 +62,7 @@ class ClusterOptions:
     tls_ca: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    patience: Patience = Patience()
 
     def __post_init__(self) -> None:
         local = (self.workers, self.threads, self.memory_limit)

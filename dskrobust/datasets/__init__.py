@@ -1,7 +1,7 @@
 """Readers of official file formats, which stream into a store."""
 
 from .append import append
-from .frames import FrameRows, create_store, take
+from .frames import FrameRows, create_store, link_store, take
 from .images import image_files
 from .online_news import restore_features, restore_labels
 from .opening import available, ingest, open_reader, without_end
@@ -16,6 +16,7 @@ __all__ = [
     "create_store",
     "image_files",
     "ingest",
+    "link_store",
     "open_reader",
     "restore_features",
     "restore_labels",

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
-from ..store import Block, Store, StoreSpec, append_rows, summarise
+from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
-from .arrow import CsvTable
-from .opening import DEFAULT_OPTIONS, open_reader
-from .reader import Reader, ReaderOptions, StreamReader, array_blocks, constant_split
+from .opening import open_reader
+from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 
 Columns = NDArray[np.int64] | None
 
 
 def append(
-    store: Store,
+    store: Store | str | Path,
     what: str,
     source: str | Path | None = None,
-    options: ReaderOptions = DEFAULT_OPTIONS,
+    *,
     group: str | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[ReaderKeywords],
 ) -> Store:
     """Append the rows of a data set or file to a store; a kill leaves the store as it was.
 
@@ -36,15 +36,18 @@ def append(
 
     Parameters
     ----------
-    store : Store
-    what, source, options
-        As for `open_reader`. Names of arrays and columns, and the label kind, are those of the
-        store's own source where the options do not say otherwise.
+    store : Store or str
+        An opened store, or its address.
+    what, source
+        As for `ingest`.
     group : str, optional
         Group of all new rows, an old or a new one; needed where the source has no groups, unless
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
+    **options
+        As for `ingest`. Names of arrays and columns, and the label kind, are those of the store's
+        own source where the options do not say otherwise.
 
     Raises
     ------
@@ -57,7 +60,8 @@ def append(
     """
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
-    reader = _open(store.spec, what, source, options)
+    store = open_store(store)
+    reader = _open(store.spec, what, source, ReaderOptions(**options))
     matched = match(store.spec, reader.spec, what, group)
     return append_rows(
         store,
@@ -77,23 +81,24 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
     if path is None or (what != "online-news" and not what.lower().endswith((".csv", ".csv.gz"))):
         raise InvalidOptionError(
             f"the values in {spec.name} were scaled: append the rows in their own units, as a CSV "
-            "file with the official columns (online-news --source FILE.csv)"
+            "file with the official columns",
+            Hint("that is online-news, source=FILE.csv", "that is online-news --source FILE.csv"),
         )
-    return _open_news(Path(path).expanduser(), spec, options)
+    return online_news.open_more(Path(path).expanduser(), spec, options)
 
 
 def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
     origin, default = spec.provenance, ReaderOptions()
-    given: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if options.labels is None and spec.label_kind != "categorical":
-        given["labels"] = spec.label_kind
+        known["labels"] = spec.label_kind
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
-        given["target"] = origin.get("target")
+        known["target"] = origin.get("target")
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
-        given |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
-    return replace(options, **given)
+        known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
+    return replace(options, **known)
 
 
 # -- matching names --------------------------------------------------------------------------
@@ -140,9 +145,9 @@ class Matched:
         """
         for block in reader.blocks():
             features = block.features if self.columns is None else block.features[:, self.columns]
-            found = Block(features, self._labels(block.labels), self._split(block.split))
-            self._watch(found)
-            yield found
+            matched = Block(features, self._labels(block.labels), self._split(block.split))
+            self._watch(matched)
+            yield matched
         for code, label in self.varied.items():
             if label is not None:
                 raise InvalidDataError(
@@ -178,11 +183,11 @@ class Matched:
         """Remember the first label of a new group until a second one is seen."""
         if int(block.split.max(initial=0)) < self.first_new:
             return
-        for code, found in summarise(block).groups.items():
+        for code, group in summarise(block).groups.items():
             if code < self.first_new:
                 continue
-            first = self.varied.setdefault(code, found.label)
-            if found.varied or first != found.label:
+            first = self.varied.setdefault(code, group.label)
+            if group.varied or first != group.label:
                 self.varied[code] = None
 
 
@@ -206,8 +211,9 @@ def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) 
     _check_kinds(spec, new, what)
     if group is None and new.groups == ("all",) and spec.groups != ("all",):
         raise InvalidOptionError(
-            f"{what} does not say to which group its rows belong; name it with the option group "
-            f"(--group): {', '.join(spec.groups)}, or a new one"
+            f"{what} does not say which group its rows are of: {', '.join(spec.groups)}, or a new "
+            "one",
+            Hint("name it with group=NAME", "name it with --group NAME"),
         )
     groups = _merged(spec.groups, (group,) if group is not None else new.groups)
     names = np.array([groups.index(name) for name in new.groups if group is None], np.int16)
@@ -284,36 +290,3 @@ def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-# -- values that the store has scaled ---------------------------------------------------------
-
-
-def _open_news(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:
-    """Return the reader of more Online News rows, scaled with the store's own bounds."""
-    from dask_ml.preprocessing import MinMaxScaler
-
-    options.allow("online-news")
-    found = online_news.find_file(path)
-    table = CsvTable.open(found)
-    online_news.check_columns(table)
-    if spec.feature_names != online_news.ATTRIBUTES or spec.scaling is None:
-        raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
-    low, high = (
-        np.array([*spec.scaling["features"][end], spec.scaling["labels"][end]])
-        for end in ("min", "max")
-    )
-    scaler = MinMaxScaler().fit(np.stack([low, high]))
-    rows = sum(len(values) for _, values in online_news.read_values(table))
-    if not rows:
-        raise SourceFileError(f"{found} has no rows")
-
-    def stream() -> Iterator[Block]:
-        for _, values in online_news.read_values(table):
-            scaled = scaler.transform(values)
-            inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
-            scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
-            yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
-
-    new = StoreSpec(found.name, "real", groups=("all",), feature_names=online_news.ATTRIBUTES)
-    return StreamReader(new, rows, stream)

@@ -29,6 +29,7 @@ from .reader import (
     expect_end,
     fill,
     provenance,
+    reads,
     source_errors,
 )
 
@@ -50,6 +51,7 @@ class RowArray(Protocol):
     def slices(self, step: int) -> Generator[NDArray[Any]]: ...
 
 
+@reads(".npz")
 def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an ``.npz`` archive, compressed or not.
 
@@ -70,6 +72,7 @@ def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     return rows_reader(arrays, spec, options)
 
 
+@reads(".npy")
 def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an ``.npy`` file of features with a file of labels beside it.
 
@@ -86,9 +89,9 @@ def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
 
 def _beside(path: Path, name: str, what: str, option: str) -> Path:
     """Return the file that an option names, seen from here or from the features' folder."""
-    for found in (Path(name), path.parent / name, path.parent / f"{name}.npy"):
-        if found.is_file() and found.suffix == ".npy":
-            return found
+    for file in (Path(name), path.parent / name, path.parent / f"{name}.npy"):
+        if file.is_file() and file.suffix == ".npy":
+            return file
     raise SourceFileError(
         f"there is no file {path.parent / name} with the {what} of {path.name}; "
         f"name their .npy file with the option {option}"

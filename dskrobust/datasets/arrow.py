@@ -163,14 +163,14 @@ def _arrow_errors(path: Path, form: str, names: Sequence[str] = ()) -> Iterator[
             raise
         except ArrowException as error:
             text = str(error)
-            found = re.match(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error", text)
-            if not found:
+            match = re.match(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error", text)
+            if not match:
                 raise SourceFileError(
                     f"{path} is no {form} file, or a damaged one: {text}"
                 ) from error
-            line = f", line {found[2]}" if found[2] else ""
+            line = f", line {match[2]}" if match[2] else ""
             raise InvalidDataError(
-                f"{path}: column '{names[int(found[1])]}'{line}: {text.rsplit(': ', 1)[-1]}; "
+                f"{path}: column '{names[int(match[1])]}'{line}: {text.rsplit(': ', 1)[-1]}; "
                 "features must be numbers: drop the column or encode it first"
             ) from error
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
 from ..store import StoreSpec
-from .reader import ReaderOptions, StreamReader, array_blocks, provenance
+from .reader import ReaderOptions, StreamReader, array_blocks, provenance, reads
 
 LOADERS = {
     "digits": "load_digits",
@@ -38,10 +38,10 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
     features, labels = bunch.data, bunch.target
     split = np.zeros(len(labels), np.int16)
     classes = getattr(bunch, "target_names", None)
-    given: dict[str, Any] = {"provenance": provenance(f"scikit-learn {name}")}
+    facts: dict[str, Any] = {"provenance": provenance(f"scikit-learn {name}")}
     if name == "digits":
         features, split = features.astype(np.uint8), stratified_split(labels, options.seed)
-        given = {
+        facts = {
             "groups": ("train", "test"),
             "scale": 1 / 16,
             "image_shape": (8, 8),
@@ -52,10 +52,14 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
         label_kind="real" if classes is None else "categorical",
         classes=None if classes is None else tuple(str(c) for c in classes),
         feature_names=tuple(str(n) for n in bunch.feature_names),
-        **given,
+        **facts,
     )
     stream = partial(array_blocks, features, labels, split)
     return StreamReader(options.apply(spec), len(labels), stream)
+
+
+for _name in LOADERS:
+    reads(_name)(partial(open_bundled, _name))
 
 
 def stratified_split(labels: NDArray[Any], seed: int) -> NDArray[np.int16]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import SourceFileError
 from ..store import Block, StoreSpec
+from .openml import ImagesCopy, open_images_copy
 from .reader import (
     ReaderOptions,
     StreamReader,
@@ -22,6 +23,7 @@ from .reader import (
     fill,
     folders,
     provenance,
+    reads,
     source_errors,
 )
 
@@ -32,12 +34,14 @@ GROUPS = ("train", "test")
 BATCHES = {**{f"data_batch_{k}": 0 for k in range(1, 6)}, "test_batch": 1}  # name: group code
 _CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 CLASSES = tuple(_CLASSES.split())
+OPENML = ImagesCopy("CIFAR_10", 50_000, (5000,) * 10, "CIFAR-10", CLASSES, IMAGE_SHAPE)
 
 BatchReader = Callable[[Path, int], Iterator[Block]]
 
 
-def open_cifar10(source: Path, options: ReaderOptions) -> StreamReader:
-    """Return the reader of the CIFAR-10 files in a folder, or in one just below it.
+@reads("cifar10")
+def open_cifar10(source: Path | None, options: ReaderOptions) -> StreamReader:
+    """Return the reader of the CIFAR-10 files in a folder or just below it, else of OpenML's copy.
 
     Features are (n, 3072) uint8 (red, green, blue, each row by row), labels (n,) uint8, groups
     train and test in this order. Pickles of the Python version cannot run code: only arrays of
@@ -49,6 +53,8 @@ def open_cifar10(source: Path, options: ReaderOptions) -> StreamReader:
         For a file that is missing, truncated or of another format.
     """
     options.allow("cifar10")
+    if source is None:
+        return open_images_copy("cifar10", OPENML, options)
     folder, suffix = _find(source)
     paths = {folder / f"{name}{suffix}": code for name, code in BATCHES.items()}
     meta = folder / ("batches.meta.txt" if suffix else "batches.meta")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,17 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from .. import store as stores
 from ..errors import InvalidDataError, InvalidOptionError
-from ..store import LazyRows, Store, StoreSpec, default_spec
+from ..store import (
+    Arrays,
+    LazyRows,
+    StorageOptions,
+    Store,
+    StoreSpec,
+    default_spec,
+    link_arrays,
+    write_arrays,
+)
 from .arrays import image_shape_of
 from .arrow import MemoryTable
 from .hdf5 import Hdf5Rows
@@ -25,8 +33,8 @@ from .tables import counted, feature_types, find_labels, known_column, matrix, t
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Features, labels and groups as arrays, taken out of what a caller gave.
+class NamedArrays:
+    """Features, labels and groups as arrays, with the names that came with them.
 
     Attributes
     ----------
@@ -52,8 +60,7 @@ def create_store(
     *,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
-    link: bool = False,
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
 ) -> Store:
     """Create a store from arrays, or from a table or collection that holds features and labels.
 
@@ -75,8 +82,9 @@ def create_store(
         Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
         classes are replaced by those found in `split` and in text labels.
     overwrite : bool
-    link : bool
-        Use Zarr arrays where they lie: only checksums, results and metadata are written.
+        Replace a store that is already there.
+    storage_options : mapping, optional
+        Options for fsspec.
 
     Raises
     ------
@@ -86,30 +94,61 @@ def create_store(
     InvalidOptionError
         For a column that does not exist.
     StoreError
-        Where a store is already there, or `link` is asked for arrays that are not in Zarr.
+        Where a store is already there.
     """
-    taken = take(X, y, split)
-    if taken.feature_names or taken.image_shape:
-        labels = taken.y if hasattr(taken.y, "shape") else np.asarray(taken.y)
-        base = spec or default_spec(str(url), labels)
-        spec = replace(
-            base,
-            feature_names=base.feature_names or taken.feature_names,
-            image_shape=base.image_shape or taken.image_shape,
-        )
-    return stores.create_store(
-        str(url),
-        taken.X,
-        taken.y,
-        taken.split,
-        spec=spec,
-        overwrite=overwrite,
-        link=link,
-        options=options,
+    arrays, spec = _prepare(str(url), X, y, split, spec)
+    return write_arrays(
+        str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options
     )
 
 
-def take(X: Any, y: Any = None, split: Any = None) -> Taken:
+def link_store(
+    url: str | Path,
+    X: Any,
+    y: Any,
+    split: Any = None,
+    *,
+    spec: StoreSpec | None = None,
+    overwrite: bool = False,
+    storage_options: StorageOptions = None,
+) -> Store:
+    """Create a store that refers to Zarr arrays where they lie.
+
+    Only checksums, results and metadata are written; the arrays are read once, to be checked.
+
+    Parameters
+    ----------
+    url, spec, overwrite, storage_options
+        As for `create_store`.
+    X, y, split : zarr.Array
+        Features (n, d), labels (n,) or (n, m) and, optionally, groups (n,).
+
+    Raises
+    ------
+    InvalidDataError
+        As `create_store`.
+    StoreError
+        Where a store is already there, or the arrays are not in Zarr.
+    """
+    arrays, spec = _prepare(str(url), X, y, split, spec)
+    return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
+
+
+def _prepare(
+    url: str, X: Any, y: Any, split: Any, spec: StoreSpec | None
+) -> tuple[Arrays, StoreSpec]:
+    """Return what a new store is made of."""
+    data = take(X, y, split)
+    arrays = Arrays.of(data.X, data.y, data.split)
+    spec = spec or default_spec(url, arrays.y)
+    return arrays, replace(
+        arrays.name(spec),
+        feature_names=spec.feature_names or data.feature_names,
+        image_shape=spec.image_shape or data.image_shape,
+    )
+
+
+def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
     """Return features, labels and groups as arrays; arrays are returned as they are.
 
     Parameters
@@ -138,7 +177,7 @@ def take(X: Any, y: Any = None, split: Any = None) -> Taken:
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return Taken(_plain(X, whole=False), y, split)
+    return NamedArrays(_plain(X, whole=False), y, split)
 
 
 def _plain(value: Any, whole: bool = True) -> Any:
@@ -164,19 +203,19 @@ class FrameRows(LazyRows):
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
         part = MemoryTable(self.table.where, self.table.table.slice(lo, hi - lo))
-        found = [
+        parts = [
             matrix(batch, self.names, self.dtype, part.where, lo + first)
             for first, batch in counted(part, dict.fromkeys(self.names))
         ]
-        return np.concatenate(found) if found else np.empty((0, len(self.names)), self.dtype)
+        return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
-def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> Taken:
+def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
     table = MemoryTable(where, _arrow(frame))
     names = _features(table, y, split)
     types, dtype = feature_types(table, names)
     rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
-    return Taken(
+    return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
@@ -231,16 +270,16 @@ def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]
 
 
 def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    found = list(parts)
-    if not found:
+    arrays = list(parts)
+    if not arrays:
         raise InvalidDataError("the frame has no rows")
-    return np.concatenate(found)
+    return np.concatenate(arrays)
 
 
 # -- Dask frames -------------------------------------------------------------------------------
 
 
-def _from_dask(frame: Any, y: Any, split: Any) -> Taken:
+def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
     import pandas as pd
 
@@ -265,7 +304,7 @@ def _from_dask(frame: Any, y: Any, split: Any) -> Taken:
     if not blocks:
         raise InvalidDataError(f"{where} has no rows")
     held = MemoryTable(where, _arrow(small))
-    return Taken(
+    return NamedArrays(
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
         column(held, split, as_text=True) if isinstance(split, str) else split,
@@ -301,7 +340,7 @@ class XarrayRows(LazyRows):
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _from_xarray(data: Any, y: Any, split: Any) -> Taken:
+def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
     whole = hasattr(data, "data_vars")
     if whole and not data.data_vars:
         raise InvalidDataError("the Dataset has no variables")
@@ -327,7 +366,7 @@ def _from_xarray(data: Any, y: Any, split: Any) -> Taken:
                 f"variable '{name}' has dtype {part.dtype}, not numbers; drop it or encode it first"
             )
     shape, channels_last = image_shape_of(parts[0].shape[1:]) if len(parts) == 1 else (None, False)
-    return Taken(
+    return NamedArrays(
         _joined_variables(parts, channels_last),
         data[y].to_numpy() if isinstance(y, str) else y,
         data[split].to_numpy() if isinstance(split, str) else split,

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import LazyRows, StoreSpec
 from .arrays import rows_reader
-from .reader import ReaderOptions, StreamReader, provenance, source_errors
+from .reader import ReaderOptions, StreamReader, provenance, reads, source_errors
 
 MOST_NAMES = 12  # that a message lists
 
 
+@reads(".h5", ".hdf5")
 def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of an HDF5 file; shapes are those of `open_npz`.
 
@@ -56,13 +57,13 @@ class Hdf5Rows(LazyRows):
     def open(cls, path: Path, name: str) -> Hdf5Rows:
         """Look up a data set in a file."""
         with _opened(path) as file:
-            found = file.get(name)
-            if found is None or not hasattr(found, "dtype"):
+            data_set = file.get(name)
+            if data_set is None or not hasattr(data_set, "dtype"):
                 raise SourceFileError(
                     f"{path} has no data set '{name}' but {_listed(file)}; name the data sets with "
                     "the options x, y and split"
                 )
-            return cls.of(found)
+            return cls.of(data_set)
 
     @classmethod
     def of(cls, data_set: Any) -> Hdf5Rows:
@@ -73,14 +74,14 @@ class Hdf5Rows(LazyRows):
             raise InvalidOptionError(
                 f"{data_set!r} is no data set; give one of those in it, such as file['X']"
             )
-        found = cls(
+        rows = cls(
             Path(data_set.file.filename), str(data_set.name), data_set.shape, _dtype(data_set)
         )
-        if not found.shape or not found.shape[0]:
+        if not rows.shape or not rows.shape[0]:
             raise InvalidDataError(
-                f"{found.where} has the shape {found.shape}; there are no rows in it"
+                f"{rows.where} has the shape {rows.shape}; there are no rows in it"
             )
-        return found
+        return rows
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import SourceFileError
 from ..store import Block, StoreSpec
+from .openml import ImagesCopy, open_images_copy
 from .reader import (
     ReaderOptions,
     StreamReader,
@@ -23,6 +24,7 @@ from .reader import (
     fill,
     folders,
     provenance,
+    reads,
     source_errors,
 )
 
@@ -32,6 +34,8 @@ CLASSES = tuple("0123456789")
 GROUPS = {"train": "train", "test": "t10k"}  # group: how its files begin
 ENDS = ("", ".gz")
 KINDS = {"images": "idx3", "labels": "idx1"}
+COUNTS = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)  # of classes in train
+OPENML = ImagesCopy("mnist_784", 60_000, COUNTS, "MNIST", CLASSES, IMAGE_SHAPE)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class IdxFile:
             expect_end(handle, self.path, self.shape[0])
 
 
-def open_mnist(source: Path, options: ReaderOptions) -> StreamReader:
-    """Return the reader of the MNIST files in a folder, or in one just below it.
+@reads("mnist")
+def open_mnist(source: Path | None, options: ReaderOptions) -> StreamReader:
+    """Return the reader of the MNIST files in a folder or just below it, else of OpenML's copy.
 
     Features are (n, 784) uint8, labels (n,) uint8, groups train and test in this order.
 
@@ -82,6 +87,8 @@ def open_mnist(source: Path, options: ReaderOptions) -> StreamReader:
         For a file that is missing, truncated, longer than its header says or no IDX file.
     """
     options.allow("mnist")
+    if source is None:
+        return open_images_copy("mnist", OPENML, options)
     paths = _find(source)
     parts = []
     for code, group in enumerate(GROUPS):
@@ -124,18 +131,18 @@ def _find(source: Path) -> dict[tuple[str, str], Path]:
     """Return the four files by (group, kind), all of one folder."""
     missing: list[str] = []
     for folder in folders(source):
-        found, absent = {}, []
+        files, absent = {}, []
         for group, begin in GROUPS.items():
             for kind, form in KINDS.items():
                 names = [f"{begin}-{kind}{dot}{form}-ubyte{end}" for dot in "-." for end in ENDS]
                 paths = [folder / name for name in names if (folder / name).is_file()]
                 if paths:
-                    found[group, kind] = paths[0]
+                    files[group, kind] = paths[0]
                 else:
                     absent.append(f"{names[0]}[.gz]")
         if not absent:
-            return found
-        if found:
+            return files
+        if files:
             missing = missing or [f"{folder} has no {name}" for name in absent]
     raise SourceFileError(
         "; ".join(missing)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
-from .reader import ReaderOptions, StreamReader, block_rows, source_errors
+from .reader import FOLDER, ReaderOptions, StreamReader, block_rows, reads, source_errors
 
 ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FIRST = ("train", "training")  # of the groups; the others follow by name
@@ -66,7 +66,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _in_classes(folders: Sequence[Path], group: str) -> list[ImageFile]:
-    found = []
+    images = []
     for folder in folders:
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDS)
         files = [p for p in files if not p.name.startswith(".")]
@@ -74,10 +74,11 @@ def _in_classes(folders: Sequence[Path], group: str) -> list[ImageFile]:
             raise SourceFileError(
                 f"{folder} holds no images ({', '.join(ENDS)}); fill the folder or remove it"
             )
-        found += [ImageFile(path, folder.name, group) for path in files]
-    return found
+        images += [ImageFile(path, folder.name, group) for path in files]
+    return images
 
 
+@reads(FOLDER)
 def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a folder of images of one size; features are bytes, in colour or grey.
 
@@ -121,15 +122,15 @@ def _form(files: Sequence[ImageFile]) -> tuple[tuple[int, int], bool]:
     size, grey = None, True
     for file in files:
         with source_errors(file.path, "an image"), _opened(file.path) as image:
-            found, mode = (image.height, image.width), image.mode
+            shape, mode = (image.height, image.width), image.mode
         if mode not in (*GREY, *COLOUR):
             raise InvalidDataError(
                 f"{file.path} has pixels of the mode {mode}; save it with bytes (grey or RGB)"
             )
-        size, grey = size or found, grey and mode in GREY
-        if found != size:
+        size, grey = size or shape, grey and mode in GREY
+        if shape != size:
             raise InvalidDataError(
-                f"{file.path} has {found[0]} × {found[1]} pixels, {files[0].path} has {size[0]} × "
+                f"{file.path} has {shape[0]} × {shape[1]} pixels, {files[0].path} has {size[0]} × "
                 f"{size[1]}; resize all images to one size first"
             )
     assert size is not None

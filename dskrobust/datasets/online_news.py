@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidDataError, SourceFileError
+from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import CsvTable
-from .reader import ReaderOptions, StreamReader, array_blocks, folders, provenance
+from .reader import (
+    ReaderOptions,
+    StreamReader,
+    array_blocks,
+    constant_split,
+    folders,
+    provenance,
+    reads,
+)
 from .tables import matrix
 
 FILE = "OnlineNewsPopularity.csv"
@@ -37,7 +45,8 @@ abs_title_sentiment_polarity
 ATTRIBUTES = tuple(_ATTRIBUTES.split())
 
 
-def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
+@reads("online-news")
+def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReader:
     """Return the reader of the CSV file, given itself or a folder that holds it.
 
     Features are (n, 58) float64 and labels (n,) float64, both scaled to [0, 1] over the whole
@@ -52,6 +61,12 @@ def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
         For a value that is missing or not a finite number.
     """
     options.allow("online-news")
+    if source is None:
+        raise SourceFileError(
+            "online-news needs its CSV file: download OnlineNewsPopularity.zip from the UCI "
+            "repository (data set 332) and unpack it",
+            Hint("give the folder, source=DIR", "give the folder with --source DIR"),
+        )
     path = find_file(source)
     table = CsvTable.open(path)
     check_columns(table)
@@ -83,6 +98,36 @@ def open_online_news(source: Path, options: ReaderOptions) -> StreamReader:
             yield from array_blocks(scaled[:, :-1], scaled[:, -1], part)
 
     return StreamReader(options.apply(spec), rows, stream)
+
+
+def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:
+    """Return the reader of more rows of a store, scaled with the bounds that the store recorded."""
+    from dask_ml.preprocessing import MinMaxScaler
+
+    options.allow("online-news")
+    file = find_file(path)
+    table = CsvTable.open(file)
+    check_columns(table)
+    if spec.feature_names != ATTRIBUTES or spec.scaling is None:
+        raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
+    low, high = (
+        np.array([*spec.scaling["features"][end], spec.scaling["labels"][end]])
+        for end in ("min", "max")
+    )
+    scaler = MinMaxScaler().fit(np.stack([low, high]))
+    rows = sum(len(values) for _, values in read_values(table))
+    if not rows:
+        raise SourceFileError(f"{file} has no rows")
+
+    def stream() -> Iterator[Block]:
+        for _, values in read_values(table):
+            scaled = scaler.transform(values)
+            inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
+            scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
+            yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
+
+    new = StoreSpec(file.name, "real", groups=("all",), feature_names=ATTRIBUTES)
+    return StreamReader(new, rows, stream)
 
 
 def restore_features(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from ..errors import InvalidOptionError, SourceFileError
-from ..store import Store, write_store
-from .arrays import open_npy, open_npz
-from .bundled import LOADERS, open_bundled
-from .cifar import open_cifar10
-from .hdf5 import open_hdf5
-from .idx import open_mnist
-from .images import open_images
-from .online_news import open_online_news
-from .openml import open_openml, open_openml_images
-from .reader import Reader, ReaderOptions
-from .tables import open_csv, open_parquet
+from ..errors import InvalidOptionError
+from ..store import StorageOptions, Store, write_store
+from .reader import FOLDER, READERS, Opener, Reader, ReaderKeywords, ReaderOptions
 
-OFFICIAL: Mapping[str, Callable[[Path, ReaderOptions], Reader]] = {
-    "mnist": open_mnist,
-    "cifar10": open_cifar10,
-    "online-news": open_online_news,
-}
-FILES: Mapping[str, Callable[[Path, ReaderOptions], Reader]] = {
-    ".npz": open_npz,
-    ".npy": open_npy,
-    ".csv": open_csv,
-    ".csv.gz": open_csv,
-    ".parquet": open_parquet,
-    ".h5": open_hdf5,
-    ".hdf5": open_hdf5,
-}
-OPENML = "openml:"
 DEFAULT_OPTIONS = ReaderOptions()
+
+
+@cache
+def _readers() -> Mapping[str, Opener]:
+    """Return what every module of this folder says it reads."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{__package__}.{module.name}")
+    return dict(sorted(READERS.items()))
+
+
+def _ends() -> list[str]:
+    return [name for name in _readers() if name.startswith(".")]
+
+
+def _beginnings() -> list[str]:
+    return [name for name in _readers() if name.endswith(":")]
+
+
+def _data_sets() -> list[str]:
+    return [name for name in _readers() if name[0] not in f".{FOLDER}" and name[-1] != ":"]
 
 
 def without_end(name: str) -> str:
     """Return a file's name without the end that says its format."""
-    return next((name[: -len(end)] for end in FILES if name.lower().endswith(end)), name)
+    return next((name[: -len(end)] for end in _ends() if name.lower().endswith(end)), name)
 
 
 def available() -> tuple[str, ...]:
-    """Return what `open_reader` takes, as it is told to users."""
-    files = (f"a {end} file" for end in FILES)
-    return (*OFFICIAL, *LOADERS, f"{OPENML}NAME", *files, "a folder of images")
+    """Return what `open_reader` takes, in words."""
+    files = (f"a {end} file" for end in _ends())
+    named = (f"{beginning}NAME" for beginning in _beginnings())
+    return (*_data_sets(), *named, *files, "a folder of images")
 
 
 def open_reader(
@@ -72,28 +72,20 @@ def open_reader(
         For a file that is missing, truncated or of another format.
     """
     folder = None if source is None else Path(source).expanduser()
-    if what in OFFICIAL:
-        if folder is not None:
-            return OFFICIAL[what](folder, options)
-        if what == "online-news":
-            raise SourceFileError(
-                "online-news needs its CSV file: download OnlineNewsPopularity.zip from the UCI "
-                "repository (data set 332), unpack it and give the folder with --source DIR"
-            )
-        return open_openml_images(what, options)
-    if what in LOADERS:
-        return open_bundled(what, folder, options)
-    if what.startswith(OPENML):
-        if folder is not None:
-            raise InvalidOptionError(f"{what} comes from the network: leave the source away")
-        return open_openml(what.removeprefix(OPENML), options)
-    for end, open_file in FILES.items():
+    readers = _readers()
+    if what in _data_sets():
+        return readers[what](folder, options)
+    for beginning in _beginnings():
+        if what.startswith(beginning):
+            if folder is not None:
+                raise InvalidOptionError(f"{what} comes from the network: leave the source away")
+            return readers[beginning](what.removeprefix(beginning), options)
+    path = Path(what).expanduser() if folder is None else folder / Path(what).expanduser()
+    for end in _ends():
         if what.lower().endswith(end):
-            path = Path(what).expanduser()
-            return open_file(path if folder is None else folder / path, options)
-    path = Path(what).expanduser() if folder is None else folder / what
+            return readers[end](path, options)
     if what and path.is_dir():
-        return open_images(path, options)
+        return readers[FOLDER](path, options)
     raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
 
 
@@ -101,32 +93,62 @@ def ingest(
     what: str,
     out: str | Path,
     source: str | Path | None = None,
-    options: ReaderOptions = DEFAULT_OPTIONS,
+    *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
-    storage: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
+    **options: Unpack[ReaderKeywords],
 ) -> Store:
-    """Read a data set block by block into a new store.
+    """Read a data set or file block by block into a new store.
 
     Parameters
     ----------
-    what, source, options
-        As for `open_reader`.
+    what : str
+        ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .csv,
+        .csv.gz, .parquet, .h5 or .hdf5 file; or that of a folder of images.
     out : str
         Path or fsspec URL of the store.
+    source : path, optional
+        The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from
+        OpenML without it.
     overwrite : bool
         Replace a store that is already there.
     progress : callable, optional
         Called with the number of rows after each write.
-    storage : mapping, optional
-        Storage options for fsspec.
+    storage_options : mapping, optional
+        Options for fsspec.
+    x, y : str
+        Names of the feature and label arrays in an ``.npz`` or HDF5 file (X and y). For an ``.npy``
+        file, which holds the features, `y` is the file of the labels.
+    split : str, optional
+        Array, file (``.npy``) or column (tables) with the group of every row.
+    target : str, optional
+        Label column of a table; needed unless a column is called y, label, target or class.
+    labels : {"categorical", "real", "vector"}, optional
+        What labels mean, where their dtype tells it wrong.
+    scale : float, optional
+        Features are multiplied by this before any distance.
+    seed : int
+        Of random train/test splits.
+    name : str, optional
+        What the data set is called in titles.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where `what` is unknown; the message lists what there is.
+    SourceFileError
+        For a file that is missing, truncated or of another format.
+    StoreError
+        Where a store is already there.
     """
-    reader = open_reader(what, source, options)
+    reader = open_reader(what, source, ReaderOptions(**options))
     return write_store(
         str(out),
         reader.spec,
         reader.blocks(),
         overwrite=overwrite,
-        options=storage,
+        storage_options=storage_options,
         progress=progress,
     )

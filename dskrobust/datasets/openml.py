@@ -6,29 +6,48 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidDataError, SourceFileError
+from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
-from . import cifar, idx
 from .arrow import MemoryTable
-from .reader import ReaderOptions, StreamReader, block_rows, constant_split, provenance
+from .reader import ReaderOptions, StreamReader, block_rows, constant_split, provenance, reads
 from .tables import open_table
 
-# OpenML's copy, rows in train, and labels per class among them: they tell that rows are in order.
-IMAGES = {
-    "mnist": (
-        "mnist_784",
-        60_000,
-        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-        ("MNIST", idx.CLASSES, idx.IMAGE_SHAPE),
-    ),
-    "cifar10": ("CIFAR_10", 50_000, (5000,) * 10, ("CIFAR-10", cifar.CLASSES, cifar.IMAGE_SHAPE)),
-}
+
+class ImagesCopy(NamedTuple):
+    """OpenML's copy of official images.
+
+    Attributes
+    ----------
+    name : str
+        What OpenML calls it.
+    train : int
+        Rows of the group train, the first ones.
+    counts : tuple of int
+        How many of these are of every class, which tells that rows are in order.
+    title : str
+    classes : tuple of str
+    image_shape : tuple of int
+    """
+
+    name: str
+    train: int
+    counts: tuple[int, ...]
+    title: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...]
 
 
+FILES_INSTEAD = Hint(
+    "give the folder of the official files of MNIST or CIFAR-10, source=DIR",
+    "give the folder of the official files of MNIST or CIFAR-10, --source DIR",
+)
+
+
+@reads("openml:")
 def open_openml(name: str, options: ReaderOptions) -> StreamReader:
     """Return the reader of a data set of OpenML: one group, or the split column's groups.
 
@@ -45,25 +64,23 @@ def open_openml(name: str, options: ReaderOptions) -> StreamReader:
         raise InvalidDataError(f"openml:{name} has no single label column; name it with target")
     table = MemoryTable(f"openml:{name}", pa.Table.from_pandas(bunch.frame, preserve_index=False))
     numbers = bunch.target.dtype.kind in "iuf"  # OpenML itself tells classes from numbers
-    given = replace(
+    options = replace(
         options,
         target=bunch.target.name,
         labels=options.labels or ("real" if numbers else None),
     )
-    return open_table(table, name, [], f"openml:{name}", given)
+    return open_table(table, name, [], f"openml:{name}", options)
 
 
-def open_openml_images(what: str, options: ReaderOptions) -> StreamReader:
-    """Return the reader of MNIST or CIFAR-10 from OpenML, as their official files have them."""
-    options.allow(what)
-    name, train, counts, (title, classes, image_shape) = IMAGES[what]
+def open_images_copy(what: str, copy: ImagesCopy, options: ReaderOptions) -> StreamReader:
+    """Return the reader of images from OpenML, in the order of their official files."""
+    name, train, counts, title, classes, image_shape = copy
     bunch = _fetch(name, what, False, "default-target")
     labels = np.asarray(bunch.target).astype(np.int64).astype(np.uint8)
-    found = np.bincount(labels[:train], minlength=10)
-    if len(labels) <= train or tuple(found.tolist()) != counts:
+    seen = np.bincount(labels[:train], minlength=10)
+    if len(labels) <= train or tuple(seen.tolist()) != counts:
         raise SourceFileError(
-            f"OpenML's {name} is not in the official order of {title}; give the official files "
-            "with --source DIR"
+            f"OpenML's {name} is not in the official order of {title}", FILES_INSTEAD
         )
     spec = StoreSpec(
         name=title,
@@ -100,9 +117,9 @@ def _fetch(name: str, what: str, as_frame: bool, target: str) -> Any:
             return fetch_openml(name, as_frame=as_frame, target_column=target, n_retries=1)
     except OSError as error:
         raise SourceFileError(
-            f"OpenML, where {what} is fetched from, cannot be reached ({error}); download "
-            "the files elsewhere and give them instead: the folder of MNIST or CIFAR-10 with "
-            "--source DIR, others as the path of a CSV or Parquet file"
+            f"OpenML, where {what} is fetched from, cannot be reached ({error}); download the "
+            "files elsewhere and read a CSV or Parquet file by its path",
+            FILES_INSTEAD,
         ) from error
     except (ValueError, KeyError) as error:
         raise SourceFileError(f"OpenML has no usable data set {name}: {error}") from error

@@ -1,4 +1,8 @@
-"""What every reader has: a spec, a row count and a stream of blocks; and what readers share."""
+"""What every reader has: a spec, a row count and a stream of blocks; and what readers share.
+
+A new reader is one file in this folder: a function of a place and `ReaderOptions` that returns a
+`Reader` (a `StreamReader` will do), with the decorator `reads` above it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +51,22 @@ class Reader(Protocol):
         ...
 
 
+class ReaderKeywords(TypedDict, total=False):
+    """The fields of `ReaderOptions`, as `ingest` and `append` take them."""
+
+    x: str
+    y: str
+    split: str | None
+    target: str | None
+    labels: str | None
+    scale: float | None
+    seed: int
+    name: str | None
+
+
 @dataclass(frozen=True)
 class ReaderOptions:
-    """What a reader may be told.
+    """How a source is read.
 
     Attributes
     ----------
@@ -106,6 +123,29 @@ class ReaderOptions:
             scale=spec.scale if self.scale is None else self.scale,
             label_kind=self.labels or spec.label_kind,
         )
+
+
+Opener = Callable[[Any, ReaderOptions], Reader]
+READERS: dict[str, Opener] = {}
+FOLDER = "/"
+
+
+def reads(*what: str) -> Callable[[Any], Any]:
+    """Make the function below it the reader of what a user names.
+
+    Parameters
+    ----------
+    *what : str
+        Data sets ("mnist"): it is called with the folder of their files, None where none is given.
+        Ends of files' names (".csv"): with the path of the file. Beginnings ("openml:"): with the
+        rest of the name. FOLDER: with the path of any folder.
+    """
+
+    def register(opener: Any) -> Any:
+        READERS.update(dict.fromkeys(what, opener))
+        return opener
+
+    return register
 
 
 @dataclass(frozen=True)
@@ -223,13 +263,13 @@ def provenance(reader: str, paths: Sequence[Path] = (), **more: Any) -> dict[str
 
 def distinct(parts: Iterator[NDArray[Any]], most: int, what: str) -> tuple[Any, ...]:
     """Return the distinct values of a streamed array in the order of their first appearance."""
-    found: dict[Any, None] = {}
+    seen: dict[Any, None] = {}
     for part in parts:
         values, first = np.unique(part, return_index=True)
-        found.update(dict.fromkeys(values[np.argsort(first)].tolist()))
-        if len(found) > most:
+        seen.update(dict.fromkeys(values[np.argsort(first)].tolist()))
+        if len(seen) > most:
             raise InvalidDataError(f"{what} has more than {most:,} different values; is it right?")
-    return tuple(found)
+    return tuple(seen)
 
 
 def encode(values: NDArray[Any], codes: Mapping[Any, int], dtype: Any) -> NDArray[Any]:

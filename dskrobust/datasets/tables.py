@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import CsvTable, ParquetTable, Table
 from .reader import (
@@ -23,6 +23,7 @@ from .reader import (
     distinct,
     encode,
     provenance,
+    reads,
 )
 
 TARGET_NAMES = ("y", "label", "target", "class")
@@ -155,18 +156,18 @@ def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str,
 def _target(table: Table, options: ReaderOptions) -> str:
     names = table.names
     if options.target is None:
-        found = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
-        if len(found) == 1:
-            return found[0]
+        likely = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
+        if len(likely) == 1:
+            return likely[0]
         if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
             raise InvalidOptionError(
                 f"{table.where}: its only column is called {names[0]!r}; save it with commas "
                 "between the columns"
             )
         raise InvalidOptionError(
-            f"{table.where}: which column holds the labels? Name it with the option target, "
-            f"--target COLUMN (not needed where one column is called {', '.join(TARGET_NAMES)}); "
-            f"there are {_listed(names)}"
+            f"{table.where}: which column holds the labels? There are {_listed(names)} (one that "
+            f"is called {', '.join(TARGET_NAMES)} would be taken)",
+            Hint("name it with target=COLUMN", "name it with --target COLUMN"),
         )
     return known_column(table, options.target, "target")
 
@@ -187,6 +188,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 # -- the reader --------------------------------------------------------------------------------
 
 
+@reads(".csv", ".csv.gz")
 def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a CSV file with a header; features are float64.
 
@@ -201,6 +203,7 @@ def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     return open_table(CsvTable.open(path), path.name.split(".")[0], [path], "csv", options)
 
 
+@reads(".parquet")
 def open_parquet(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a Parquet file; features have the columns' common dtype."""
     options.allow("a Parquet file", "target", "split")

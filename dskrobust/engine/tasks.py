@@ -213,7 +213,7 @@ def by_set(state: QuotientState, sets: ReferenceSets | None) -> QuotientState:
 
 
 def _columns(state: QuotientState, part: int) -> QuotientState:
-    return QuotientState(*(array[:, part : part + 1] for array in state))
+    return QuotientState._make(array[:, part : part + 1] for array in state)
 
 
 def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> Any:

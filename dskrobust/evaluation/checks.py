@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from distributed import Client
 
+from ..cluster.workers import gpu_here, tasks_of, workers_of
+from ..display import error_line
 from ..engine.plan import MIB, USABLE, base_bytes
 from ..errors import ClusterError, MemoryPlanError
 from .models.base import GPU, Model, Problem
 
 LIBRARY_BYTES = 80 * MIB  # of a worker: scikit-learn, pandas, rows being read (measured)
-
-
-def _tasks_of(worker: Mapping[str, Any], needs: Mapping[str, int]) -> int:
-    """How many jobs with these needs a worker runs at a time."""
-    of = [worker["resources"].get(name, 0) // count for name, count in needs.items()]
-    return int(min([worker["nthreads"], *of]))
-
-
-def _able(client: Client, needs: Mapping[str, int]) -> dict[str, Any]:
-    """Return the workers that have what a job needs, by address."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].items()
-    return {
-        address: worker
-        for address, worker in workers
-        if all(worker["resources"].get(name, 0) >= count for name, count in needs.items())
-    }
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split("Stack trace:")[0].split())  # of xgboost's C++
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> None:
@@ -45,7 +25,7 @@ def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> 
     """
     for model in models:
         needs = model.resources
-        able = list(_able(client, needs))
+        able = list(workers_of(client, needs))
         for name in needs if not able else ():
             raise ClusterError(
                 f"model {model.spec.name}: no worker has a {name} resource; start workers with "
@@ -53,10 +33,10 @@ def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> 
             )
         if model.distributed:
             continue
-        found = client.run(model.lacks, problem, workers=able, on_error="return")
-        for address, lack in found.items():
+        lacks = client.run(model.lacks, problem, workers=able, on_error="return")
+        for address, lack in lacks.items():
             if isinstance(lack, Exception):
-                lack = _line(lack)
+                lack = error_line(lack)
             if lack:
                 raise ClusterError(f"model {model.spec.name}: worker {address} {lack}")
 
@@ -75,20 +55,20 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
     own = base_bytes() + LIBRARY_BYTES
     for model in models:
-        workers = _able(client, model.resources).values()
+        workers = workers_of(client, model.resources).values()
         limits = [
-            (w["memory_limit"], _tasks_of(w, model.resources)) for w in workers if w["memory_limit"]
+            (w["memory_limit"], tasks_of(w, model.resources)) for w in workers if w["memory_limit"]
         ]
         if not limits:
             continue
         limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
         held = min(threads, 2, len(problem.train) * len(models))
-        kept, each = model.task_bytes(rows, problem)
+        data, each = model.task_bytes(rows, problem)
         if not model.distributed:
-            most, needed = limit, own + held * kept + threads * each
+            most, needed = limit, own + held * data + threads * each
             where = f"a worker of {threads} threads, whose limit is"
-        elif kept and len(limits) == len(workers):
-            most, needed = sum(limit for limit, _ in limits), len(limits) * own + kept
+        elif data and len(limits) == len(workers):
+            most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
             where = f"{len(limits)} workers together, whose limits add up to"
         else:
             continue
@@ -100,6 +80,6 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
             )
 
 
-def needs_gpu(models: Sequence[Model]) -> bool:
-    """Whether one of the models asks for a GPU."""
-    return any(GPU in model.resources for model in models)
+def local_gpu(models: Sequence[Model]) -> Mapping[str, int]:
+    """Return this machine's GPU as a worker's resource, where one of the models asks for it."""
+    return {GPU: 1} if any(GPU in model.resources for model in models) and gpu_here() else {}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pandas as pd
 
-from ..cluster.workers import check_source, threads_of_a_task
+from ..cluster.checks import check_source
+from ..cluster.local import some_client
+from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
     EvaluationError,
@@ -21,19 +24,21 @@ from ..errors import (
     OverlapWarning,
 )
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
-from .checks import check_memory, check_workers
+from . import findings
+from .checks import check_memory, check_workers, local_gpu
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
-from .models.base import Job, Model, Problem, model_class
-from .results import Results
-from .scheduling import Failure, run_jobs, some_client, watch_epochs
+from .matrices import PerformanceMatrix, SideBySide, side_by_side
+from .models import model_class
+from .models.base import Job, Model, Problem
+from .protocol import Choice, performance_matrix
+from .scheduling import Failure, run_jobs, watch_epochs
 from .selections import Selector, overlap
+from .table import ModelRecords, grid_of, settings_of, trials_table
+from .targets import Targets, check_threshold, targets_of
 
 if TYPE_CHECKING:
     from distributed import Client
-
-
-SLACK = 1e-12  # of the labels' size: a mean of equal labels may miss them by a rounding error
 
 Progress = Callable[[Job, "dict[str, Any] | Failure", bool], None]
 Watch = Callable[[Job, "dict[str, Any]"], None]
@@ -47,7 +52,7 @@ def evaluate(
     test: Mapping[str, Selection] | None = None,
     models: Sequence[ModelSpec] | None = None,
     client: Client | None = None,
-    **given: Any,
+    **parts: Any,
 ) -> Evaluation:
     """Return an experiment's evaluation: checked, but nothing is read or trained until asked.
 
@@ -70,13 +75,13 @@ def evaluate(
     if experiment is None:
         if train is None or test is None or models is None:
             raise InvalidOptionError("evaluate needs an experiment, or train, test and models")
-        experiment = Experiment(train, test, models, **given)
-    elif given or any(part is not None for part in (train, test, models)):
+        experiment = Experiment(train, test, models, **parts)
+    elif parts or any(part is not None for part in (train, test, models)):
         raise InvalidOptionError("give evaluate either an experiment or its parts, not both")
     return Evaluation(open_store(store), experiment, client)
 
 
-class Evaluation(Results):
+class Evaluation:
     """The evaluation of an experiment on a store; see `evaluate`.
 
     Attributes
@@ -101,8 +106,8 @@ class Evaluation(Results):
         self.store, self.client = store, client
         selector = Selector(store, experiment.metric)
         self._train, self._test = (
-            [selector.choose(what, name, value) for name, value in given.items()]
-            for what, given in (("training", experiment.train), ("test", experiment.test))
+            [selector.choose(what, name, value) for name, value in named.items()]
+            for what, named in (("training", experiment.train), ("test", experiment.test))
         )
         categorical = kind == "categorical"
         self.models = [_model(spec, categorical) for spec in experiment.models]
@@ -110,17 +115,17 @@ class Evaluation(Results):
         self.problem = Problem(
             categorical,
             store.columns,
-            {chosen.name: chosen.size for chosen in self._train},
-            {chosen.name: chosen.size for chosen in self._test},
+            {subset.name: subset.size for subset in self._train},
+            {subset.name: subset.size for subset in self._test},
             image_shape=store.spec.image_shape,
             itemsize=store.row_shape("features")[1].itemsize,
             trials=experiment.trials,
         )
         for model in self.models:
             model.check(self.problem)
-        _check_threshold(store, experiment.threshold)
+        check_threshold(store, experiment.threshold)
         self.failures: list[Failure] = []
-        self._records = {}
+        self._records: dict[str, dict[str, Any]] = {}  # of the jobs that are done, by name
         self._ready = False
 
     # -- what is to be done --------------------------------------------------------------------
@@ -129,7 +134,7 @@ class Evaluation(Results):
     def jobs(self) -> tuple[Job, ...]:
         """The steps; subsets that are lazy Dask arrays are computed for it."""
         self._train, self._test = (
-            [chosen.resolved() for chosen in part] for part in (self._train, self._test)
+            [subset.resolved() for subset in part] for part in (self._train, self._test)
         )
         keys = tuple({c.name: str(c.key) for c in part} for part in (self._train, self._test))
         shared = {
@@ -166,7 +171,7 @@ class Evaluation(Results):
         Parameters
         ----------
         tell : callable, optional
-            Called for every step with its job, its record or failure, and whether it was found.
+            Called for every step with its job, its record or failure, and whether the store had it.
         watch : callable, optional
             Called for every epoch that a network is through with, from another thread, with its
             job and an event: session, epoch, until (where it may go on to), loss (on the first
@@ -179,7 +184,7 @@ class Evaluation(Results):
         OverlapWarning
             Where a test subset has samples of a training subset.
         """
-        report: Progress = tell or (lambda job, record, found: None)
+        report: Progress = tell or (lambda job, record, resumed: None)
         missing = []
         done = self.records.finished([job.name for job in self.jobs])
         for job in self.jobs:
@@ -208,20 +213,20 @@ class Evaluation(Results):
     def _run(
         self, missing: Sequence[Job], client: Client | None, report: Progress, watch: Watch | None
     ) -> None:
-        def tell(job: Job, found: dict[str, Any] | Failure) -> None:
-            if not isinstance(found, Failure):
-                self._records[job.name] = found
-            report(job, found, False)
+        def tell(job: Job, record: dict[str, Any] | Failure) -> None:
+            if not isinstance(record, Failure):
+                self._records[job.name] = record
+            report(job, record, False)
 
-        with some_client(client, self.models) as running:
+        with some_client(client, local_gpu(self.models)) as running:
             check_source(running, self.records.address)
             classes, threshold = self._targets
             problem = replace(self.problem, classes=len(classes))
             check_workers(running, self.models, problem)
             check_memory(running, self.models, problem)
             self._warn_of_overlap()
-            for chosen in {str(c.key): c for c in (*self._train, *self._test)}.values():
-                self.records.save_rows(str(chosen.key), chosen.rows())
+            for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
+                self.records.save_rows(key, subset.rows())
             self.records.begin(self.facts())
             threads = threads_of_a_task(running)
             ready = [
@@ -232,9 +237,9 @@ class Evaluation(Results):
                 self.failures = run_jobs(running, ready, tell)
 
     def _warn_of_overlap(self) -> None:
-        found = overlap(self.store.rows, self._train, self._test)
-        if found is not None:
-            share, train, test = found
+        largest = overlap(self.store.rows, self._train, self._test)
+        if largest is not None:
+            share, train, test = largest
             warnings.warn(
                 f"{share:.0%} of the samples of {test} are in {train} too: LOSS and ACC on samples "
                 "that a model was trained on are flattering",
@@ -243,19 +248,8 @@ class Evaluation(Results):
             )
 
     @cached_property
-    def _targets(self) -> tuple[tuple[Any, ...], float | None]:
-        """Return the classes, and the threshold in stored units less the rounding error."""
-        spec, labels = self.store.spec, self.store.labels[:]
-        if self.problem.categorical:
-            known = np.unique(labels) if spec.classes is None else np.arange(len(spec.classes))
-            return tuple(known.tolist()), None
-        threshold = self.experiment.threshold
-        if threshold is None:
-            stored = float(np.median(labels))
-        else:
-            low, high = (float(v) for v in restore_labels(spec, [0.0, 1.0]))
-            stored = (threshold - low) / (high - low)
-        return (), stored - SLACK * max(1e-300, float(np.abs(labels).max()))
+    def _targets(self) -> Targets:
+        return targets_of(self.store, self.experiment.threshold)
 
     def facts(self) -> dict[str, Any]:
         """Return the provenance: data, experiment, threshold, versions of this process.
@@ -263,7 +257,7 @@ class Evaluation(Results):
         The threshold is there in the labels' own units and in those of the store, also where it
         is the median.
         """
-        stored, threshold = self._targets[1], self.experiment.threshold
+        stored, threshold = self._targets.threshold, self.experiment.threshold
         if stored is not None and threshold is None:
             threshold = float(restore_labels(self.store.spec, [stored])[0])
         return {
@@ -278,6 +272,187 @@ class Evaluation(Results):
             "stored_threshold": stored,
             "versions": versions(),
         }
+
+    # -- what came out ---------------------------------------------------------------------------
+
+    def versions(self) -> dict[str, list[str]]:
+        """Return which versions of Python and the libraries the finished steps were made with."""
+        known: dict[str, set[str]] = {}
+        for record in self._records.values():
+            for name, version in record["facts"]["versions"].items():
+                known.setdefault(name, set()).add(version)
+        return {name: sorted(several) for name, several in known.items()}
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether `compute` was called."""
+        return self._ready
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per training subset, test subset, model, setting and trial; computed if need be.
+
+        Columns: train, test, model, one per hyper-parameter (None where a model has it not),
+        trial, seed, loss, acc and, for classes, balanced_loss. LOSS is that of C.2 for real labels
+        (1 is best), the cross-entropy for classes (0 is best), once more re-weighted so that every
+        class counts alike (Table 3; NaN in records of before); ACC is the share of right classes,
+        or of values on the right side of the threshold.
+        """
+        self._computed()
+        return trials_table(
+            [self._records_of(model) for model in self.models],
+            list(self.experiment.train),
+            list(self.experiment.test),
+            balanced=self.problem.categorical,
+        )
+
+    def _computed(self) -> None:
+        if not self._ready:
+            self.compute()
+
+    def _records_of(self, model: Model) -> ModelRecords:
+        own = [job.name for job in self.jobs if job.model.name == model.spec.name]
+        records = [self._records[name] for name in own if name in self._records]
+        searched = grid_of(records, {}) if model.own_sweep else {}
+        grid = {**model.spec.grid, **{name: searched.get(name, ()) for name in model.own_sweep}}
+        return ModelRecords(model.spec.name, grid, records)
+
+    def matrix(
+        self,
+        model: str | None = None,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        sweep: str | None = None,
+        best: str | None = None,
+        by: str | None = None,
+        loss: str = "loss",
+    ) -> PerformanceMatrix:
+        """Return a model's performance matrix (paper, Tables 2 to 9); computed if need be.
+
+        Parameters
+        ----------
+        model : str, optional
+            Needed where there are several.
+        fixed : mapping, optional
+            Values of hyper-parameters that are not swept.
+        sweep : str, optional
+            The hyper-parameter that is chosen; the model's own by default.
+        best : str, optional
+            The test subset on which it is chosen (Tables 2 to 4, 6 and 8), the first by default;
+            "each" for one value a cell (Tables 7 and 9).
+        by : {"acc", "loss"}, optional
+            What chooses it: LOSS for networks, ACC for all others by default.
+        loss : {"loss", "balanced_loss"}
+            Which LOSS is shown; the other is re-weighted by class (Table 3).
+        """
+        table = self.table
+        models = [m for m in self.models if model in (None, m.spec.name)]
+        if len(models) == 1:
+            own = models[0]
+            by = by or own.chosen_by
+            sweep = sweep or (own.sweep if own.sweep in (*own.spec.grid, *own.own_sweep) else None)
+        return performance_matrix(
+            table,
+            loss_high=not self.problem.categorical,
+            model=model,
+            fixed=fixed or {},
+            choice=Choice(sweep, best or next(iter(self.experiment.test)), by or "acc"),
+            loss=loss,
+        )
+
+    # -- what networks leave beside --------------------------------------------------------------
+
+    def _steps(self) -> Iterator[findings.Step]:
+        """Finished jobs of all trials at once; computed if need be."""
+        self._computed()
+        for job in self.jobs:
+            if job.seeds and job.name in self._records:
+                setting = {k: v for k, v in job.settings[0].items() if k != "epochs"}
+                yield findings.Step(job, self._records[job.name]["facts"], setting)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """LOSS and ACC of every trial by epoch (paper, D.3), of models with ``curves = true``.
+
+        Columns: train, test, model, trial, epoch, loss, acc, then what else is swept.
+        """
+        return findings.curves(self._steps())
+
+    @property
+    def sessions(self) -> pd.DataFrame:
+        """How networks came to their number of epochs (paper, C.3): one row a training subset.
+
+        Columns: model, train, what is swept, way, threshold (epochs after which models overfit),
+        best_epochs (of every model of a first session) and their average, epochs (the best ones),
+        extra (epochs after that), inside (whether the lowest loss is not at the last check),
+        penalty (mean over the trials of Σ λ‖w‖², which Keras adds to every LOSS), device, seconds.
+        """
+        return findings.sessions(self._steps())
+
+    def true_class_probability(
+        self,
+        train: str,
+        of: str = "test",
+        *,
+        model: str | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return each sample's probability of its own class, mean over trials (paper, D.2 and F).
+
+        That is at the number of epochs whose LOSS on the first test subset is lowest.
+
+        Parameters
+        ----------
+        train : str
+            The training subset of the networks that are asked.
+        of : {"test", "train"}
+            Samples of the test subsets, or those they were trained on (only with the option
+            ``train_probabilities = true``).
+        model, fixed : optional
+            Name and hyper-parameters, where there are several.
+
+        Returns
+        -------
+        DataFrame
+            row (of the store), label, probability.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where there is none, or more than one.
+        """
+        return findings.true_class_probability(
+            self.store, self._steps(), train, of, model, fixed or {}
+        )
+
+    # -- matrices --------------------------------------------------------------------------------
+
+    def matrices(
+        self, best: str | None = None, loss: str = "loss"
+    ) -> list[PerformanceMatrix | SideBySide]:
+        """Return all matrices, of every model those of its other hyper-parameters side by side.
+
+        Settings of which every step failed are left out. `best` and `loss` are those of `matrix`.
+        """
+        self._computed()
+        shown: list[PerformanceMatrix | SideBySide] = []
+        for model in self.models:
+            records = self._records_of(model).records
+            done = [setting for record in records for _, setting in settings_of(record)]
+            others = {
+                json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
+                for s in model.spec.settings
+            }
+            made = [
+                self.matrix(model.spec.name, fixed=fixed, best=best, loss=loss)
+                for fixed in others.values()
+                if any(fixed.items() <= setting.items() for setting in done)
+            ]
+            if made:
+                shown.append(made[0] if len(made) == 1 else side_by_side(made))
+        return shown
+
+    # -- how it is shown -------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<Evaluation {self._words()}>"
@@ -302,22 +477,8 @@ class Evaluation(Results):
 
 
 def _model(spec: ModelSpec, categorical: bool) -> Model:
-    found = model_class(spec.kind)
-    return found(spec.with_default_grid(found.default_grid(categorical)))
-
-
-def _check_threshold(store: Store, threshold: float | None) -> None:
-    """Refuse a threshold that puts all samples on one side, or that classes have no use for."""
-    if threshold is None:
-        return
-    if store.spec.label_kind == "categorical":
-        raise InvalidOptionError("a threshold is for real labels; classes are compared directly")
-    labels = restore_labels(store.spec, store.labels[:])
-    low, high = float(labels.min()), float(labels.max())
-    if not low < threshold <= high:
-        raise InvalidOptionError(
-            f"the threshold {threshold:g} is out of range: labels go from {low:g} to {high:g}"
-        )
+    kind = model_class(spec.kind)
+    return kind(spec.with_default_grid(kind.default_grid(categorical)))
 
 
 def summary_of(failures: Sequence[Failure], steps: int) -> EvaluationError:

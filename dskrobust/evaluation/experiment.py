@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..display import suggestion
 from ..errors import InvalidOptionError, SourceFileError
 from ..subsets import Subset
 
@@ -184,12 +184,12 @@ class Experiment:
         }
 
 
-def _checked_models(given: Any) -> tuple[ModelSpec, ...]:
+def _checked_models(value: Any) -> tuple[ModelSpec, ...]:
     """Return the models as a tuple; a name alone, or one model without a list, is refused."""
     how = 'such as [Model("forest")] (in a TOML file [[models]] and kind = "forest")'
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise InvalidOptionError(f"models must be a list of models, {how}, not {given!r:.60}")
-    models = tuple(given)
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidOptionError(f"models must be a list of models, {how}, not {value!r:.60}")
+    models = tuple(value)
     if not models:
         raise InvalidOptionError(f"an experiment needs a model, {how}")
     for model in models:
@@ -309,17 +309,11 @@ def _check_keys(path: Path, data: Mapping[str, Any], table: type, where: str) ->
             raise InvalidOptionError(f"{path}: {where}key {key!r} is missing")
 
 
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """Return what a misspelt word may have meant, or what there is to choose from."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
-
-
 def _reworded(message: str) -> str:
     """Return msgspec's message with the place as a key: Expected `int`, got `str` - at `$.seed`."""
     text, _, place = message.partition(" - at ")
     text, place = text.replace(" | null`", "`"), place.strip("`").removeprefix("$.")
-    place = re.sub(r"\[(\d+)\]\.?", lambda found: f" {int(found[1]) + 1}: ", place)
+    place = re.sub(r"\[(\d+)\]\.?", lambda match: f" {int(match[1]) + 1}: ", place)
     place = place.replace("[...]", "").rstrip(": ")
     words = {"object": "table", "array": "list", "str": "text", "int": "whole number"}
     for name, word in {**words, "float": "number", "bool": "true or false"}.items():

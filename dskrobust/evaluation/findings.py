@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
+from ..store import EvaluationRecords, Store
+from .models.base import Job
 from .rows import read_labels, test_side
 
-if TYPE_CHECKING:
-    from .models.base import Job
-    from .results import Results
-
 CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")
+SESSION = ("way", "threshold", "best_epochs", "average", "epochs", "extra", "inside")
 
 
-def curves(evaluation: Results) -> pd.DataFrame:
+class Step(NamedTuple):
+    """A finished job of all trials at once: its record's facts, and its setting but epochs."""
+
+    job: Job
+    facts: Mapping[str, Any]
+    setting: Mapping[str, Any]
+
+
+def curves(steps: Iterable[Step]) -> pd.DataFrame:
     """Return LOSS and ACC by epoch; see `Evaluation.curves`."""
     frames = []
-    for job, facts, setting in _done(evaluation):
-        if "curve_epochs" not in facts:
-            continue
-        values = evaluation.records.array(job.name, "curves")  # (epochs, trials, tests, 2)
-        assert values is not None  # the record would count as damaged
-        epochs, tests = facts["curve_epochs"], facts["curve_tests"]
-        index = pd.MultiIndex.from_product(
-            [epochs, range(1, 1 + len(job.seeds)), tests], names=["epoch", "trial", "test"]
-        )
-        frame = pd.DataFrame(values.reshape(-1, 2), index, ["loss", "acc"]).reset_index()
-        frames.append(frame.assign(train=job.train[0][0], model=job.model.name, **setting))
+    for job, facts, setting in steps:
+        frame = curve(job.records, job.name, facts)
+        if frame is not None:
+            frames.append(frame.assign(train=job.train[0][0], model=job.model.name, **setting))
     if not frames:
         return pd.DataFrame(columns=list(CURVES))
-    found = pd.concat(frames, ignore_index=True)
-    return found[[*CURVES, *(name for name in found if name not in CURVES)]]
+    joined = pd.concat(frames, ignore_index=True)
+    return joined[[*CURVES, *(name for name in joined if name not in CURVES)]]
 
 
-def sessions(evaluation: Results) -> pd.DataFrame:
+def curve(records: EvaluationRecords, step: str, facts: Mapping[str, Any]) -> pd.DataFrame | None:
+    """Return epoch, trial, test, loss and acc of a step; None where no curves were kept."""
+    if "curve_epochs" not in facts:
+        return None
+    values = records.array(step, "curves")  # (epochs, trials, tests, 2)
+    if values is None:  # damaged since the record was read
+        return None
+    axes = [facts["curve_epochs"], range(1, 1 + len(facts["seeds"])), facts["curve_tests"]]
+    index = pd.MultiIndex.from_product(axes, names=["epoch", "trial", "test"])
+    return pd.DataFrame(values.reshape(-1, 2), index, ["loss", "acc"]).reset_index()
+
+
+def sessions(steps: Iterable[Step]) -> pd.DataFrame:
     """Return how the number of epochs was found; see `Evaluation.sessions`."""
     rows = []
-    for job, facts, setting in _done(evaluation):
+    for job, facts, setting in steps:
         if "session" not in facts:
             continue
-        penalty = evaluation.records.array(job.name, "penalty")
+        penalty = job.records.array(job.name, "penalty")
         rows.append(
             {
                 "model": job.model.name,
@@ -60,11 +71,9 @@ def sessions(evaluation: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-SESSION = ("way", "threshold", "best_epochs", "average", "epochs", "extra", "inside")
-
-
 def true_class_probability(
-    evaluation: Results,
+    store: Store,
+    steps: Iterable[Step],
     train: str,
     of: str,
     model: str | None,
@@ -73,37 +82,24 @@ def true_class_probability(
     """Return mean probabilities of single samples; see `Evaluation.true_class_probability`."""
     if of not in ("test", "train"):
         raise InvalidOptionError(f"there are no probabilities of {of!r}; choose test or train")
-    found = [
+    known = [
         (job, values)
-        for job, _, setting in _done(evaluation)
+        for job, _, setting in steps
         if model in (None, job.model.name)
         and job.train[0][0] == train
         and fixed.items() <= setting.items()
-        and (values := evaluation.records.array(job.name, f"true_class_{of}")) is not None
+        and (values := job.records.array(job.name, f"true_class_{of}")) is not None
     ]
-    if not found:
+    if not known:
         more = " with the option train_probabilities = true" if of == "train" else ""
         raise InvalidOptionError(
             f"no model has probabilities of {of} samples for {train!r}; train cnn or resnet56 on "
             f"it{more}"
         )
-    if len(found) > 1:
+    if len(known) > 1:
         raise InvalidOptionError(
-            f"{len(found)} models were trained on {train!r}; name one with model and fixed"
+            f"{len(known)} models were trained on {train!r}; name one with model and fixed"
         )
-    return _by_row(evaluation, *found[0], of)
-
-
-def _by_row(evaluation: Results, job: Job, values: NDArray[Any], of: str) -> pd.DataFrame:
+    ((job, values),) = known
     rows = test_side(job).rows if of == "test" else job.records.rows(job.train[0][1])
-    labels = read_labels(evaluation.store, rows)
-    return pd.DataFrame({"row": rows, "label": labels, "probability": values})
-
-
-def _done(evaluation: Results) -> Iterator[tuple[Job, dict[str, Any], dict[str, Any]]]:
-    """Finished jobs of all trials at once, their records' facts, and settings but epochs."""
-    for job in evaluation.jobs:
-        record = evaluation.record_of(job)
-        if record is not None and job.seeds:
-            setting = {k: v for k, v in job.settings[0].items() if k != "epochs"}
-            yield job, record["facts"], setting
+    return pd.DataFrame({"row": rows, "label": read_labels(store, rows), "probability": values})

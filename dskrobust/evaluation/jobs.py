@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
 from .measures import scored
-from .models.base import Job, Model, Outcome, model_class
+from .models import model_class
+from .models.base import Job, Model, Outcome
 from .rows import test_side
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def jobs_of(
         The keys of the training and of the test subsets' rows.
     """
     train, test = keys
-    found = []
+    jobs = []
     for model in models:
         for names, settings in model.steps(list(experiment.train)):
             subsets = tuple((name, train[name]) for name in names)
@@ -69,9 +70,9 @@ def jobs_of(
                     threshold=threshold,
                     seeds=tuple(seeds[1:]) if model.lockstep else (),
                 )
-                found.append(job)
+                jobs.append(job)
     order = {name: k for k, name in enumerate(experiment.train)}
-    return sorted(found, key=lambda job: order[job.train[0][0]])  # stable
+    return sorted(jobs, key=lambda job: order[job.train[0][0]])  # stable
 
 
 def _seed(
@@ -96,9 +97,9 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
     A record holds plain values: ``rows``, one per training subset, setting and test subset, and
     ``facts`` on how they came about.
     """
-    found = job.records.load(job.name)
-    if found is not None:  # a retry after a worker was lost
-        return found
+    stored = job.records.load(job.name)
+    if stored is not None:  # a retry after a worker was lost
+        return stored
     started = time.perf_counter()
     model = model_class(job.model.kind)(job.model)
     side = test_side(job)
@@ -132,10 +133,10 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return what the numbers may depend on besides data, experiment and seed."""
-    found = {"python": platform.python_version()}
+    known = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            known[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return known

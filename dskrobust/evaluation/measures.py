@@ -1,4 +1,4 @@
-"""LOSS and ACC of predictions (paper, 4.1 and C.2)."""
+"""LOSS and ACC (paper, 4.1 and C.2): the measures themselves, and of what a job predicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
-from . import measures
+from .experiment import BALANCED
 
 if TYPE_CHECKING:
     from .models.base import Job, Prediction
@@ -138,6 +138,47 @@ def threshold_accuracy(true: ArrayLike, predicted: ArrayLike, threshold: float) 
     return float(((true >= least) == (predicted >= least)).mean())
 
 
+# -- of a job's predictions -------------------------------------------------------------------
+
+
+def scored(job: Job, side: TestSide, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """Yield LOSS and ACC on every test subset (paper, 4.1 and C.2)."""
+    codes = codes_of(job, side.labels) if job.classes else None
+    for name, places in side.places.items():
+        true, values = side.labels[places], prediction.values[places]
+        row = {"train": prediction.train, "test": name, "setting": prediction.setting}
+        if codes is not None:
+            p = prediction.probabilities
+            yield row | classified(true, values, codes[places], None if p is None else p[places])
+            continue
+        loss, acc = regression_loss(true, values), np.nan
+        if job.threshold is not None:
+            acc = threshold_accuracy(true, values, job.threshold)
+        yield row | {"loss": loss, "acc": acc}
+
+
+def codes_of(job: Job, labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the columns of labels (n,) among the probabilities."""
+    return np.searchsorted(np.array(job.classes), labels)
+
+
+def classified(
+    true: NDArray[Any],
+    values: NDArray[Any],
+    codes: NDArray[np.int64],
+    probabilities: NDArray[Any] | None,
+) -> dict[str, float]:
+    """Return ACC, LOSS and LOSS re-weighted by class; NaN without probabilities."""
+    measured = {"loss": np.nan, "acc": accuracy(true, values), BALANCED: np.nan}
+    if probabilities is not None:
+        measured["loss"] = cross_entropy(codes, probabilities)
+        measured[BALANCED] = cross_entropy(codes, probabilities, balanced=True)
+    return measured
+
+
+# -- checks ----------------------------------------------------------------------------------
+
+
 def _paired(
     true: ArrayLike, predicted: ArrayLike, dimensions: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -160,38 +201,3 @@ def _check_shapes(true: NDArray[Any], predicted: NDArray[Any], dimensions: tuple
             f"true values of shape {true.shape} and predictions of shape {predicted.shape} do not "
             f"fit; give twice {wanted} with n > 0"
         )
-
-
-def scored(job: Job, side: TestSide, prediction: Prediction) -> Iterator[dict[str, Any]]:
-    """Yield LOSS and ACC on every test subset (paper, 4.1 and C.2)."""
-    codes = codes_of(job, side.labels) if job.classes else None
-    for name, places in side.places.items():
-        true, values = side.labels[places], prediction.values[places]
-        row = {"train": prediction.train, "test": name, "setting": prediction.setting}
-        if codes is not None:
-            p = prediction.probabilities
-            yield row | classified(true, values, codes[places], None if p is None else p[places])
-            continue
-        loss, acc = measures.regression_loss(true, values), np.nan
-        if job.threshold is not None:
-            acc = measures.threshold_accuracy(true, values, job.threshold)
-        yield row | {"loss": loss, "acc": acc}
-
-
-def codes_of(job: Job, labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the columns of labels (n,) among the probabilities."""
-    return np.searchsorted(np.array(job.classes), labels)
-
-
-def classified(
-    true: NDArray[Any],
-    values: NDArray[Any],
-    codes: NDArray[np.int64],
-    probabilities: NDArray[Any] | None,
-) -> dict[str, float]:
-    """Return ACC, LOSS and LOSS re-weighted by class; NaN without probabilities."""
-    found = {"loss": np.nan, "acc": measures.accuracy(true, values), "balanced_loss": np.nan}
-    if probabilities is not None:
-        found["loss"] = measures.cross_entropy(codes, probabilities)
-        found["balanced_loss"] = measures.cross_entropy(codes, probabilities, balanced=True)
-    return found

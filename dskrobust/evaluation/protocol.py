@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,14 @@ from .matrices import (
     value_text,
 )
 
-__all__ = ["PerformanceMatrix", "SideBySide", "performance_matrix", "side_by_side", "trimmed_mean"]
+__all__ = [
+    "Choice",
+    "PerformanceMatrix",
+    "SideBySide",
+    "performance_matrix",
+    "side_by_side",
+    "trimmed_mean",
+]
 
 _KNOWN = ("train", "test", "model", "trial", *MEASURES)
 _BESIDE = ("seed", BALANCED)  # may be there too; other columns are hyper-parameters
@@ -55,15 +63,34 @@ def trimmed_mean(values: Iterable[float]) -> float:
         return float(ordered[drop : len(ordered) - drop].mean())
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How the value of the swept hyper-parameter is chosen.
+
+    Attributes
+    ----------
+    sweep : str, optional
+        The hyper-parameter; without it, the one that has several values.
+    best : str
+        A test subset: one value for each training subset, the best on that one (Tables 6 and
+        8). "each": one for each cell (Tables 7 and 9).
+    by : {"acc", "loss"}
+        What chooses: ACC, or LOSS as in Tables 2 to 4 (never the re-weighted one: Table 3 has the
+        epochs of Table 2).
+    """
+
+    sweep: str | None = None
+    best: str = EACH
+    by: str = "acc"
+
+
 def performance_matrix(
     table: pd.DataFrame,
     *,
     loss_high: bool,
     model: str | None = None,
     fixed: Mapping[str, Any] | None = None,
-    sweep: str | None = None,
-    best: str = EACH,
-    by: str = "acc",
+    choice: Choice | None = None,
     loss: str = "loss",
 ) -> PerformanceMatrix:
     """Return a model's performance matrix from a table of trials.
@@ -83,14 +110,8 @@ def performance_matrix(
         Needed where the table has several.
     fixed : mapping, optional
         Values of hyper-parameters that are not swept.
-    sweep : str, optional
-        The hyper-parameter that is chosen; without it, the one that has several values.
-    best : str
-        A test subset: one value for each training subset, the best on that one (Tables 6 and
-        8). "each": one for each cell (Tables 7 and 9).
-    by : {"acc", "loss"}
-        What chooses the swept hyper-parameter: ACC, or LOSS as in Tables 2 to 4 (never the
-        re-weighted one: Table 3 has the epochs of Table 2).
+    choice : Choice, optional
+        Of the swept hyper-parameter's value.
     loss : {"loss", "balanced_loss"}
         Which LOSS is shown; the other is re-weighted by class (Table 3).
 
@@ -102,9 +123,11 @@ def performance_matrix(
     InvalidDataError
         Where the table lacks columns or rows, has a trial twice, or an ACC that is NaN.
     """
-    for what, given, known in (("choice by", by, BY), ("LOSS", loss, LOSSES)):
-        if given not in known:
-            raise InvalidOptionError(f"there is no {what} {given!r}; choose {' or '.join(known)}")
+    choice = choice or Choice()
+    sweep, best, by = choice.sweep, choice.best, choice.by
+    for what, asked, known in (("choice by", by, BY), ("LOSS", loss, LOSSES)):
+        if asked not in known:
+            raise InvalidOptionError(f"there is no {what} {asked!r}; choose {' or '.join(known)}")
     model, rows = _model_rows(table, model, {*(fixed or {}), sweep}, loss)
     rows = _fixed_rows(rows, fixed or {})
     sweep, parameters = _parameters(rows, sweep)
@@ -155,9 +178,9 @@ def _model_rows(
     rows = table[table["model"] == model]
     extra = [name for name in rows.columns if name not in (*_KNOWN, *_BESIDE)]
     plain = {name: [_plain(value) for value in rows[name]] for name in extra}
-    kept = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
+    own = {k: v for k, v in plain.items() if k in asked or any(value is not None for value in v)}
     return model, rows[list(dict.fromkeys((*_KNOWN, loss)))].assign(
-        **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in kept.items()}
+        **{name: pd.Series(v, index=rows.index, dtype=object) for name, v in own.items()}
     )
 
 
@@ -238,9 +261,11 @@ def _mean_loss(values: Sequence[float]) -> float:
 
 def _choose(costs: Mapping[tuple[str, str, Any], float], x: str, t: str) -> Any:
     """The value with the lowest cost for x on t, of equal ones the smallest."""
-    found = {value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)}
+    cost_of = {
+        value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)
+    }
     # equal means of other trials may differ in their last bit; what has no LOSS is never best
-    return min(found, key=lambda v: (math.isnan(found[v]), round(found[v], 12), _order(v)),
+    return min(cost_of, key=lambda v: (math.isnan(cost_of[v]), round(cost_of[v], 12), _order(v)),
                default=None)  # fmt: skip
 
 

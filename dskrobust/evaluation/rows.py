@@ -51,9 +51,9 @@ test_side.__test__ = False  # type: ignore[attr-defined]
 
 @lru_cache(maxsize=2)
 def _test_side(records: EvaluationRecords, tests: tuple[tuple[str, str], ...]) -> TestSide:
-    given = {name: records.rows(key) for name, key in tests}
-    rows = np.unique(np.concatenate(list(given.values())))
-    places = {name: np.searchsorted(rows, subset) for name, subset in given.items()}
+    subsets = {name: records.rows(key) for name, key in tests}
+    rows = np.unique(np.concatenate(list(subsets.values())))
+    places = {name: np.searchsorted(rows, subset) for name, subset in subsets.items()}
     return TestSide(rows, read_labels(records.address.open(), rows), places)
 
 
@@ -69,11 +69,11 @@ class _TrainingData:
         ((_, subset),) = job.train
         key = (job.records.address, job.records.name, subset, dtype and np.dtype(dtype))
         with self._lock:
-            kept = self._kept  # which `forget` may take away meanwhile
-            if kept is None or kept[0] != key:
-                kept = self._kept = None  # let go of the old data first
-                kept = self._kept = key, read_rows(job.records, subset, dtype)
-            return kept[1]
+            data = self._kept  # which `forget` may take away meanwhile
+            if data is None or data[0] != key:
+                data = self._kept = None  # let go of the old data first
+                data = self._kept = key, read_rows(job.records, subset, dtype)
+            return data[1]
 
     def forget(self) -> None:
         """Let go of the data."""

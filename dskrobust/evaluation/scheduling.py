@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import dask
-from distributed import Client, LocalCluster, as_completed, default_client
+from distributed import Client, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoWorkerError
 
-from ..cluster.workers import gpu_here
-from .checks import _able, _line, _tasks_of, needs_gpu
+from ..cluster.workers import tasks_of, workers_of
+from ..display import error_line
 from .jobs import run_job
-from .models.base import GPU, TOPIC, Job, Model, model_class
+from .models import model_class
+from .models.base import TOPIC, Job
 from .rows import forget_training_data
 
-HOST = "127.0.0.1"  # nothing of ours listens to the network
 AHEAD = 2  # tasks per thread, or per GPU, that the scheduler has at a time
 LOST = (FutureCancelledError, CommClosedError, NoWorkerError)  # the cluster is gone, not one job
 
@@ -72,10 +70,10 @@ def run_jobs(client: Client, jobs: Sequence[Job], tell: Tell) -> list[Failure]:
     failures: list[Failure] = []
     tasks = [job for job in jobs if not model_class(job.model.kind).distributed]
     alone = [job for job in jobs if model_class(job.model.kind).distributed]
-    for job, found in itertools.chain(_run_tasks(client, tasks), _run_alone(client, alone)):
-        if isinstance(found, Failure):
-            failures.append(found)
-        tell(job, found)
+    for job, outcome in itertools.chain(_run_tasks(client, tasks), _run_alone(client, alone)):
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+        tell(job, outcome)
     with contextlib.suppress(Exception):  # a worker that is gone keeps nothing
         client.run(forget_training_data, on_error="ignore")
     order = {job.name: k for k, job in enumerate(jobs)}
@@ -109,13 +107,13 @@ def _run_tasks(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]
         for future in futures:
             name, job = running.pop(future.key)
             try:
-                found = future.result()
+                outcome = future.result()
             except LOST:
                 raise
             except Exception as error:
-                found = Failure(job, _line(error))
+                outcome = Failure(job, error_line(error))
             submit(name, 1)
-            yield job, found
+            yield job, outcome
     finally:
         if running:
             with contextlib.suppress(Exception):  # the scheduler may be gone
@@ -128,7 +126,7 @@ def _resources(job: Job) -> Mapping[str, int]:
 
 def _at_once(client: Client, needs: Mapping[str, int]) -> int:
     """How many jobs with these needs can run at a time."""
-    count = sum(_tasks_of(worker, needs) for worker in _able(client, needs).values())
+    count = sum(tasks_of(worker, needs) for worker in workers_of(client, needs).values())
     return max(1 if needs else 2, count)
 
 
@@ -136,12 +134,12 @@ def _run_alone(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]
     for job in jobs:
         try:
             with client.as_current():  # xgboost asks for the current one too
-                found: Any = run_job(job, client)
+                outcome: Any = run_job(job, client)
         except Exception as error:
             if isinstance(error, LOST) and not _has_workers(client):
                 raise
-            found = Failure(job, _line(error))
-        yield job, found
+            outcome = Failure(job, error_line(error))
+        yield job, outcome
 
 
 def _has_workers(client: Client) -> bool:
@@ -159,12 +157,12 @@ def watch_epochs(
     if tell is None:
         yield
         return
-    known, told = {job.name: job for job in jobs}, tell
+    known, report = {job.name: job for job in jobs}, tell
 
     def handle(event: tuple[float, dict[str, Any]]) -> None:
         job = known.get(event[1]["step"])
         if job is not None:
-            told(job, event[1])
+            report(job, event[1])
 
     client.subscribe_topic(TOPIC, handle)
     try:
@@ -172,34 +170,3 @@ def watch_epochs(
     finally:
         with contextlib.suppress(Exception):  # the scheduler may be gone
             client.unsubscribe_topic(TOPIC)
-
-
-@contextmanager
-def some_client(client: Client | None, models: Sequence[Model]) -> Iterator[Client]:
-    """Yield the given client, the current one, or one of threads in this process.
-
-    The latter has this machine's GPU, if a model needs one.
-    """
-    if client is None:
-        with contextlib.suppress(ValueError):
-            client = default_client()
-    if client is not None:
-        yield client
-        return
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False}),
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=dask.system.CPU_COUNT,
-            processes=False,
-            protocol="tcp",
-            host=HOST,
-            dashboard_address=f"{HOST}:0",
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,
-            resources={GPU: 1} if needs_gpu(models) and gpu_here() else None,
-            silence_logs=logging.CRITICAL,  # no traceback of what `Failure` says in a line
-        ) as cluster,
-        Client(cluster, set_as_default=False) as own,
-    ):
-        yield own

@@ -20,7 +20,7 @@ from ..subsets import ALL, Subset, parse_selection, select_subset
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SubsetRows:
     """A subset of an experiment.
 
     Attributes
@@ -42,12 +42,12 @@ class Chosen:
         """Return the row numbers (size,), rising."""
         return np.sort(self.load())
 
-    def resolved(self) -> Chosen:
+    def resolved(self) -> SubsetRows:
         """Return the same with its key, for which a lazy subset has to be computed."""
         if self.key is not None:
             return self
         rows = self.rows()
-        return Chosen(self.name, self.size, _key_of(rows), lambda: rows)
+        return SubsetRows(self.name, self.size, _key_of(rows), lambda: rows)
 
 
 class Selector:
@@ -77,7 +77,7 @@ class Selector:
             self._scores = read_scores(self.store, result_of(self.store, self.metric))
         return self._scores
 
-    def choose(self, what: str, name: str, selection: Any) -> Chosen:
+    def choose(self, what: str, name: str, selection: Any) -> SubsetRows:
         """Return a checked subset; nothing is computed.
 
         Raises
@@ -98,14 +98,14 @@ class Selector:
             raise InvalidOptionError(f"{what} subset {name!r} has no samples; choose another")
         return chosen
 
-    def _of_text(self, name: str, text: str) -> Chosen:
+    def _of_text(self, name: str, text: str) -> SubsetRows:
         group, steps = parse_selection(text, self.store.groups)
         if steps:
             subset = select_subset(self.scores, text)
             result = self.scores.result
             assert result is not None
             key = _digest(["selection", group, steps, result.name])
-            return Chosen(name, subset.size, key, partial(_rows_of_subset, subset))
+            return SubsetRows(name, subset.size, key, partial(_rows_of_subset, subset))
         code = (
             None
             if group == ALL and ALL not in self.store.groups
@@ -114,14 +114,14 @@ class Selector:
         known = self.store.summary.groups
         size = self.store.rows if code is None else known[code].rows if code in known else 0
         key = _digest(["group", code])
-        return Chosen(name, size, key, partial(_rows_of_group, self.store, code))
+        return SubsetRows(name, size, key, partial(_rows_of_group, self.store, code))
 
-    def _of_subset(self, name: str, subset: Subset) -> Chosen:
+    def _of_subset(self, name: str, subset: Subset) -> SubsetRows:
         if isinstance(subset.indices, np.ndarray):
             return self._of_rows(name, subset.indices)
-        return Chosen(name, subset.size, None, partial(_rows_of_subset, subset))
+        return SubsetRows(name, subset.size, None, partial(_rows_of_subset, subset))
 
-    def _of_rows(self, name: str, rows: NDArray[Any]) -> Chosen:
+    def _of_rows(self, name: str, rows: NDArray[Any]) -> SubsetRows:
         rows = np.sort(rows).astype(np.int64)
         if len(rows) and (rows[0] < 0 or rows[-1] >= self.store.rows):
             row = rows[0] if rows[0] < 0 else rows[-1]
@@ -130,11 +130,11 @@ class Selector:
         if (rows[1:] == rows[:-1]).any():
             row = rows[1:][rows[1:] == rows[:-1]][0]
             raise InvalidOptionError(f"row {row} is there twice; give every row once")
-        return Chosen(name, len(rows), _key_of(rows), lambda: rows)
+        return SubsetRows(name, len(rows), _key_of(rows), lambda: rows)
 
 
 def overlap(
-    rows: int, train: Iterable[Chosen], test: Iterable[Chosen]
+    rows: int, train: Iterable[SubsetRows], test: Iterable[SubsetRows]
 ) -> tuple[float, str, str] | None:
     """Return the largest share of a test subset that a training subset has too, and their names.
 
@@ -146,12 +146,12 @@ def overlap(
         Of the store.
     """
     tested = {chosen.name: chosen.rows() for chosen in test}
-    found = []
+    shares = []
     for chosen in train:
         trained = np.zeros(rows, np.bool_)
         trained[chosen.rows()] = True
-        found += [(float(trained[r].mean()), chosen.name, name) for name, r in tested.items()]
-    worst = max(found, key=lambda triple: triple[0])
+        shares += [(float(trained[r].mean()), chosen.name, name) for name, r in tested.items()]
+    worst = max(shares, key=lambda triple: triple[0])
     return worst if worst[0] else None
 
 

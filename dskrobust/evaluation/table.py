@@ -1,51 +1,94 @@
-"""Records of finished steps as tidy tables."""
+"""Records of finished steps as one tidy table of trials, for evaluations and for reports."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..store import EvaluationRecords, Store
+from .experiment import BALANCED, Setting
+
+Record = Mapping[str, Any]
 
 
-def _load(store: Store, records: EvaluationRecords) -> list[dict[str, Any]]:
-    """Records of all finished steps, the newest first; damaged ones are left out."""
-    try:
-        names = list(store.group[f"{records.path}/steps"].array_keys())  # type: ignore[union-attr]
-    except KeyError:
-        return []
-    found = [{**record, "step": name} for name in names if (record := records.load(name))]
-    return sorted(found, key=lambda record: str(record["facts"]["date"]), reverse=True)
+class ModelRecords(NamedTuple):
+    """The finished steps of a model, and the order of its hyper-parameters' values."""
+
+    name: str
+    grid: Mapping[str, Sequence[Any]]
+    records: Sequence[Record]
 
 
-def _by_model(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Records that belong together: of one model with the same parameters and options."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def trials_table(
+    models: Sequence[ModelRecords], train: Sequence[str], test: Sequence[str], *, balanced: bool
+) -> pd.DataFrame:
+    """Return one row per model, training subset, setting, trial and test subset, in this order.
+
+    Columns: train, test, model, one per hyper-parameter (None where a model has it not), trial,
+    seed, loss, acc and, if `balanced`, balanced_loss (NaN where a record has none). Of a trial that
+    is in several records the first counts.
+
+    Parameters
+    ----------
+    train, test : sequences of str
+        Names of the subsets in their order; training subsets that are not named come last.
+    """
+    own = [tuple(model.grid) for model in models]
+    hyper = list(dict.fromkeys(name for names in own for name in names))
+    columns = ["train", "test", "model", *hyper, "trial", "seed", "loss", "acc"]
+    columns += [BALANCED] if balanced else []
+    rows = [row for model in models for row in _rows_of(model, train, test)]
+    lacking = {name for name in hyper if any(name not in names for names in own)}
+    values = {name: [row.get(name) for row in rows] for name in columns}
+    return pd.DataFrame(
+        {k: pd.Series(v, dtype=object if k in lacking else None) for k, v in values.items()}
+    )
+
+
+def _rows_of(
+    model: ModelRecords, train: Sequence[str], test: Sequence[str]
+) -> list[dict[str, Any]]:
+    places = [_places(train), *map(_places, model.grid.values()), _places(test)]
+    unique: dict[tuple[Any, ...], tuple[list[Any], dict[str, Any]]] = {}
+    for record in model.records:
+        for row, setting in settings_of(record):
+            facts = {name: record["facts"].get(name) for name in ("trial", "seed")}
+            values = {**facts, BALANCED: math.nan, **row, "model": model.name, **setting}
+            keys = [values["train"], *map(setting.get, model.grid), values["test"]]
+            order = [at.get(key, len(at)) for at, key in zip(places, keys, strict=True)]
+            order.insert(-1, values["trial"])
+            unique.setdefault((*keys, values["trial"]), (order, values))
+    return [values for _, values in sorted(unique.values(), key=lambda pair: pair[0])]
+
+
+def settings_of(record: Record) -> Iterator[tuple[Mapping[str, Any], Setting]]:
+    """Yield the rows of a record with their settings."""
+    for row in record["rows"]:
+        yield row, {name: _hashable(value) for name, value in row["setting"].items()}
+
+
+def grid_of(
+    records: Iterable[Record], asked: Mapping[str, Sequence[Any]]
+) -> dict[str, tuple[Any, ...]]:
+    """Return the values that occur of every hyper-parameter: as asked, then numbers ascending."""
+    values: dict[str, dict[Any, None]] = {}
     for record in records:
-        facts = record["facts"]
-        identity = [facts[k] for k in ("model", "kind", "parameters", "options")]
-        found.setdefault(json.dumps(identity, sort_keys=True), []).append(record)
-    return [found[key] for key in sorted(found)]
-
-
-def _grid(
-    settings: Iterable[Mapping[str, Any]], given: Mapping[str, Sequence[Any]]
-) -> dict[str, list[Any]]:
-    """Hyper-parameters and the values that occur: in the given order, then numbers ascending."""
-    found: dict[str, dict[Any, None]] = {}
-    for setting in settings:
-        for name, value in setting.items():
-            found.setdefault(name, {})[_hashable(value)] = None
-    orders = {name: [_hashable(v) for v in given.get(name, ())] for name in [*given, *found]}
+        for _, setting in settings_of(record):
+            for name, value in setting.items():
+                values.setdefault(name, {})[value] = None
+    orders = {name: [_hashable(v) for v in asked.get(name, ())] for name in [*asked, *values]}
     return {
-        name: sorted(found[name], key=partial(_place, order=order))
+        name: tuple(sorted(values[name], key=partial(_place, order=order)))
         for name, order in orders.items()
-        if name in found
+        if name in values
     }
+
+
+def _places(values: Sequence[Any]) -> dict[Any, int]:
+    return {value: place for place, value in enumerate(values)}
 
 
 def _place(value: Any, order: Sequence[Any]) -> tuple[int, int, float]:
@@ -56,23 +99,3 @@ def _place(value: Any, order: Sequence[Any]) -> tuple[int, int, float]:
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
-
-
-def _ordered(
-    table: pd.DataFrame, facts: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
-) -> pd.DataFrame:
-    """Rows in the order of an evaluation's table: training subset, setting, trial, test subset."""
-    places = {k: {n: i for i, n in enumerate(facts["subsets"][k])} for k in ("train", "test")}
-    keys = [table["train"].map(places["train"]).fillna(len(places["train"]))]
-    keys += [table[k].map({v: i for i, v in enumerate(values)}) for k, values in grid.items()]
-    keys += [table["trial"], table["test"].map(places["test"])]
-    order = pd.concat(keys, axis=1, keys=range(len(keys)))
-    return table.loc[order.sort_values(list(order)).index].reset_index(drop=True)
-
-
-def _parts(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """Rows by their values of some columns, in the table's order."""
-    if not names:
-        return [({}, table)]
-    grouped = table.groupby(list(names), sort=False, dropna=False)
-    return [(dict(zip(names, values, strict=True)), part) for values, part in grouped]

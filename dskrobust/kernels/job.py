@@ -111,7 +111,7 @@ class PairJob:
     @property
     def measure(self) -> Measure:
         """The metric as kernels take it."""
-        up = self.scale_up if self.form.proportional else 1.0
+        up = self.scale_up if self.form.homogeneous else 1.0
         return Measure(self.form.code, self.form.p, self.form.factor / up)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +26,8 @@ class Entry:
         The Python function or method that does, by its full name.
     needs : str
         The command that has to run before, where results of the store are not enough.
+    figure : str
+        Of a figure: what `draw` calls it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Entry:
     command: str
     function: str
     needs: str = ""
+    figure: str = ""
 
     def resolve(self) -> Callable[..., Any]:
         """Return the function.
@@ -47,13 +50,13 @@ class Entry:
         modules = [k for k in range(len(parts)) if all(p.islower() for p in parts[: k + 1])]
         for k in reversed(modules):
             try:
-                found: Any = import_module(".".join(parts[: k + 1]))
+                target: Any = import_module(".".join(parts[: k + 1]))
                 for name in parts[k + 1 :]:
-                    found = getattr(found, name)
+                    target = getattr(target, name)
             except (ModuleNotFoundError, AttributeError):
                 continue
-            assert callable(found)
-            return found
+            assert callable(target)
+            return target
         raise InvalidOptionError(f"{self.name}: there is no {self.function}")
 
 
@@ -71,20 +74,20 @@ def _matrix(
 
 
 def _figure(
-    number: int,
-    what: str,
-    section: str,
-    store: str,
-    function: str,
-    options: str = "",
-    *,
-    experiment: str = "",
+    number: int, what: str, section: str, store: str, function: str, options: str = ""
 ) -> Entry:
     asked = f"--figure {number} {options}".strip()
     command = f"dskrobust report {store}.zarr {asked} --out figure{number}.svg"
+    name = function.rpartition(".")[2]
     made_by = f"dskrobust.report.{function}"
+    return Entry(f"Figure {number}", what, section, command, made_by, figure=name)
+
+
+def _curves(
+    number: int, what: str, section: str, store: str, function: str, experiment: str, figure: str
+) -> Entry:
     needs = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
-    return Entry(f"Figure {number}", what, section, command, made_by, needs if experiment else "")
+    return replace(_figure(number, what, section, store, function), needs=needs, figure=figure)
 
 
 def _computed(name: str, what: str, section: str, command: str) -> Entry:
@@ -93,7 +96,8 @@ def _computed(name: str, what: str, section: str, command: str) -> Entry:
 
 _CNN, _IMAGES_KNN = "cnn-table-2", "table5-cifar10-knn"
 _NEWS_KNN, _NEWS_FOREST = "tables6-7-online-news-knn", "tables8-9-online-news-forest"
-_CURVES, _EXTREMES = "figures.hyperparameter_curves", "figures.extreme_columns"
+_SWEPT, _EPOCHS = "figures.hyperparameter_curves", "figures.learning_curves"
+_EXTREMES = "figures.extreme_columns"
 
 catalogue: tuple[Entry, ...] = (
     _labels(1, "classes of CIFAR-10 in its subsets", "4.2", "cifar10", 40000, 25000, 5000, 2000),
@@ -110,21 +114,21 @@ catalogue: tuple[Entry, ...] = (
     _figure(2, "most and least robust samples of some classes", "4.2", "cifar10",
             "figures.extreme_rows", "--class airplane --class ship --class bird --class deer"),
     _figure(3, "labels in the subsets of Online News", "4.3", "online-news",
-            "figures.label_histograms", "--threshold 10000"),
+            "figures.label_histograms", "--mark 10000"),
     _figure(4, "R of every class", "D.1", "cifar10", "figures.robustness_by_class"),
     _figure(5, "most and least robust sample of every class", "D.2", "cifar10", _EXTREMES),
-    _figure(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves",
-            experiment=_CNN),
-    _figure(7, "ACC of a small CNN over the epochs", "D.3", "cifar10", "figures.learning_curves",
-            experiment=_CNN),
-    _figure(8, "ACC of nearest neighbours over K", "D.4", "cifar10", _CURVES,
-            experiment=_IMAGES_KNN),
+    _curves(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10",
+            _EPOCHS, _CNN, "loss_by_epoch"),
+    _curves(7, "ACC of a small CNN over the epochs", "D.3", "cifar10",
+            _EPOCHS, _CNN, "acc_by_epoch"),
+    _curves(8, "ACC of nearest neighbours over K", "D.4", "cifar10",
+            _SWEPT, _IMAGES_KNN, "acc_by_neighbors"),
     _figure(9, "R of training and test set", "E.1", "online-news", "figures.robustness_by_group",
-            "--threshold 0.65"),
-    _figure(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news", _CURVES,
-            experiment=_NEWS_KNN),
-    _figure(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news", _CURVES,
-            experiment=_NEWS_FOREST),
+            "--mark 0.65"),
+    _curves(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news",
+            _SWEPT, _NEWS_KNN, "loss_and_acc_by_neighbors"),
+    _curves(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news",
+            _SWEPT, _NEWS_FOREST, "loss_and_acc_by_trees"),
     _figure(12, "most and least robust image of every digit", "F", "mnist", _EXTREMES),
     _figure(13, "R of one's own digits in MNIST", "F", "mnist", "figures.own_images",
             "--images own.npz"),
@@ -134,3 +138,8 @@ catalogue: tuple[Entry, ...] = (
     _computed("Algorithm 1", "R for labels in any normed space", "B", "compute online-news.zarr"),
     _computed("Algorithm 2", "R for classes", "B", "compute mnist.zarr"),
 )  # fmt: skip
+
+
+def paper_figures() -> dict[int, str]:
+    """Return what `draw` calls the paper's figures, by their numbers."""
+    return {int(e.name.removeprefix("Figure ")): e.figure for e in catalogue if e.figure}

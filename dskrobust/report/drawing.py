@@ -1,17 +1,25 @@
-"""The paper's figures, by their numbers, from what a store holds."""
+"""Figures by name, from what a store holds.
+
+A figure is one function here, under ``@figure("name")``, that takes a store's results and wishes
+and returns a matplotlib figure; most hand a tidy table to a function of `figures`. `draw` and the
+command line know it at once. Which of them the paper numbers is said in `catalogue`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..datasets import restore_features
+from ..display import suggestion
 from ..errors import InvalidOptionError
 from . import figures
+from .catalogue import paper_figures
 from .own import score_own
 from .results import StoredResults
 from .tables import extremes, subset_labels
@@ -44,8 +52,29 @@ class Wishes:
     own: tuple[ArrayLike, ArrayLike] | None = None
 
 
-def draw(results: StoredResults, number: int, wishes: Wishes | None = None) -> Figure:
-    """Return a figure of the paper made of a store's results.
+Drawing = Callable[[StoredResults, Wishes], "Figure"]
+FIGURES: dict[str, Drawing] = {}
+
+
+def figure(name: str) -> Callable[[Drawing], Drawing]:
+    """Give a figure its name."""
+
+    def register(function: Drawing) -> Drawing:
+        FIGURES[name] = function
+        return function
+
+    return register
+
+
+def draw(results: StoredResults, name: int | str, wishes: Wishes | None = None) -> Figure:
+    """Return a figure made of a store's results.
+
+    Parameters
+    ----------
+    results : StoredResults
+    name : str or int
+        Of the figure, or its number in the paper.
+    wishes : Wishes, optional
 
     Raises
     ------
@@ -53,9 +82,15 @@ def draw(results: StoredResults, number: int, wishes: Wishes | None = None) -> F
         Where there is no such figure, or the store lacks what it shows; the message says what
         makes it.
     """
-    if number not in _FIGURES:
-        raise InvalidOptionError(f"the paper has the figures 1 to {max(_FIGURES)}, not {number}")
-    return _FIGURES[number](results, wishes or Wishes())
+    known = paper_figures()
+    asked = int(name) if str(name).isdigit() else name
+    if isinstance(asked, int):
+        if asked not in known:
+            raise InvalidOptionError(f"the paper has the figures 1 to {max(known)}, not {asked}")
+        asked = known[asked]
+    if asked not in FIGURES:
+        raise InvalidOptionError(f"figure {asked!r} is unknown; {suggestion(asked, list(FIGURES))}")
+    return FIGURES[asked](results, wishes or Wishes())
 
 
 def with_pictures(results: StoredResults, table: pd.DataFrame) -> pd.DataFrame:
@@ -83,6 +118,7 @@ def curve_models(results: StoredResults, kinds: Sequence[str] = ()) -> list[Mode
     ]
 
 
+@figure("reach_circles")
 def _plane(results: StoredResults, wishes: Wishes) -> Figure:
     store = results.store
     if store.columns != 2 or store.rows > MOST_POINTS:
@@ -98,10 +134,12 @@ def _plane(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.reach_circles(points, (names[0], names[1]))
 
 
+@figure("extreme_rows")
 def _rows(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.extreme_rows(_extremes(results, wishes, RANKS))
 
 
+@figure("extreme_columns")
 def _columns(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.extreme_columns(_extremes(results, wishes, 1))
 
@@ -118,16 +156,18 @@ def _extremes(results: StoredResults, wishes: Wishes, count: int) -> pd.DataFram
     return with_pictures(results, table)
 
 
+@figure("label_histograms")
 def _labels(results: StoredResults, wishes: Wishes) -> Figure:
     if "label" not in results.samples or results.categorical:
         raise InvalidOptionError(
             f"Figure 3 shows real labels; those of {results.store.url} are "
             f"{results.store.spec.label_kind} (`dskrobust subsets` counts classes)"
         )
-    subsets = [subset for found in results.subsets.values() for subset in found]
+    subsets = [subset for several in results.subsets.values() for subset in several]
     return figures.label_histograms(subset_labels(results, subsets), wishes.threshold)
 
 
+@figure("robustness_by_class")
 def _classes(results: StoredResults, wishes: Wishes) -> Figure:
     if not results.categorical:
         raise InvalidOptionError(
@@ -137,10 +177,12 @@ def _classes(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.robustness_by_class(results.samples)
 
 
+@figure("robustness_by_group")
 def _groups(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.robustness_by_group(results.samples, wishes.threshold)
 
 
+@figure("own_images")
 def _own(results: StoredResults, wishes: Wishes) -> Figure:
     if wishes.own is None:
         raise InvalidOptionError("Figure 13 shows your own images: give them with --images FILE")
@@ -149,49 +191,35 @@ def _own(results: StoredResults, wishes: Wishes) -> Figure:
     return figures.own_images(score_own(results, *wishes.own))
 
 
-def _over(
-    kinds: Sequence[str], measures: Sequence[str], model: str
-) -> Callable[[StoredResults, Wishes], Figure]:
-    def made(results: StoredResults, wishes: Wishes) -> Figure:
-        found = curve_models(results, kinds)
-        if not found:
-            raise InvalidOptionError(
-                f"{results.store.url} has no evaluation of {' or '.join(kinds)}; run `dskrobust "
-                f"evaluate {results.store.url} --model {model}`"
-            )
-        last = found[-1]
-        assert last.sweep is not None
-        known = [measure for measure in measures if measure in last.measures]
-        return figures.hyperparameter_curves(last.table, last.sweep, known, last.others)
-
-    return made
+def _swept(
+    results: StoredResults, wishes: Wishes, kinds: Sequence[str], measures: Sequence[str]
+) -> Figure:
+    """LOSS and ACC over the swept hyper-parameter of the last model of some kinds."""
+    models = curve_models(results, kinds)
+    if not models:
+        raise InvalidOptionError(
+            f"{results.store.url} has no evaluation of {' or '.join(kinds)}; run `dskrobust "
+            f"evaluate {results.store.url} --model {kinds[0]}`"
+        )
+    last = models[-1]
+    assert last.sweep is not None
+    known = [measure for measure in measures if measure in last.measures]
+    return figures.hyperparameter_curves(last.table, last.sweep, known, last.others)
 
 
-def _epochs(measure: str) -> Callable[[StoredResults, Wishes], Figure]:
-    def made(results: StoredResults, wishes: Wishes) -> Figure:
-        found = [m.curves for e in results.evaluations for m in e.models if m.curves is not None]
-        if not found:
-            raise InvalidOptionError(
-                f"{results.store.url} has no curves over epochs; run `dskrobust evaluate "
-                f"{results.store.url} --model cnn --option curves=true`"
-            )
-        return figures.learning_curves(found[-1], measure)
-
-    return made
+def _by_epoch(results: StoredResults, wishes: Wishes, measure: str) -> Figure:
+    curves = [m.curves for e in results.evaluations for m in e.models if m.curves is not None]
+    if not curves:
+        raise InvalidOptionError(
+            f"{results.store.url} has no curves over epochs; run `dskrobust evaluate "
+            f"{results.store.url} --model cnn --option curves=true`"
+        )
+    return figures.learning_curves(curves[-1], measure)
 
 
-_FIGURES: dict[int, Callable[[StoredResults, Wishes], Any]] = {
-    1: _plane,
-    2: _rows,
-    3: _labels,
-    4: _classes,
-    5: _columns,
-    6: _epochs("loss"),
-    7: _epochs("acc"),
-    8: _over(["knn"], ["acc"], "knn"),
-    9: _groups,
-    10: _over(["knn"], ["loss", "acc"], "knn"),
-    11: _over(["forest", "xgboost-forest"], ["loss", "acc"], "forest"),
-    12: _columns,
-    13: _own,
-}
+_BOTH, _FORESTS = ("loss", "acc"), ("forest", "xgboost-forest")
+figure("acc_by_neighbors")(partial(_swept, kinds=["knn"], measures=["acc"]))
+figure("loss_and_acc_by_neighbors")(partial(_swept, kinds=["knn"], measures=_BOTH))
+figure("loss_and_acc_by_trees")(partial(_swept, kinds=_FORESTS, measures=_BOTH))
+figure("loss_by_epoch")(partial(_by_epoch, measure="loss"))
+figure("acc_by_epoch")(partial(_by_epoch, measure="acc"))

@@ -7,40 +7,35 @@ from typing import Any
 
 import pandas as pd
 
+from ..evaluation.findings import CURVES, curve
 from ..store import EvaluationRecords
 
-CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")
 
-
-def curves_of(records: EvaluationRecords, kept: Sequence[Mapping[str, Any]]) -> pd.DataFrame | None:
+def curves_of(
+    records: EvaluationRecords, finished: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame | None:
     """Return LOSS and ACC of every trial by epoch (paper, D.3), None where none were kept.
 
     Parameters
     ----------
     records : EvaluationRecords
-    kept : sequence of mapping
+    finished : sequence of mapping
         Records of a model, each with its step's name as ``step``, the newest first: of a training
         subset that was trained twice the newest counts.
     """
     frames: dict[str, pd.DataFrame] = {}
-    for record in kept:
+    for record in finished:
         facts, train = record["facts"], str(record["rows"][0]["train"])
-        if "curve_epochs" not in facts or train in frames:
-            continue
-        values = records.array(record["step"], "curves")  # (epochs, trials, tests, 2)
-        if values is None:
-            continue
-        axes = [facts["curve_epochs"], range(1, 1 + len(facts["seeds"])), facts["curve_tests"]]
-        index = pd.MultiIndex.from_product(axes, names=["epoch", "trial", "test"])
-        frame = pd.DataFrame(values.reshape(-1, 2), index, ["loss", "acc"]).reset_index()
-        frames[train] = frame.assign(train=train, model=facts["model"])
+        frame = None if train in frames else curve(records, record["step"], facts)
+        if frame is not None:
+            frames[train] = frame.assign(train=train, model=facts["model"])
     if not frames:
         return None
     return pd.concat(frames.values(), ignore_index=True)[list(CURVES)]
 
 
 def probabilities_of(
-    records: EvaluationRecords, kept: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
+    records: EvaluationRecords, finished: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
 ) -> pd.Series[float] | None:
     """Return the mean probability of the true class by row number (paper, D.2 and F).
 
@@ -52,7 +47,7 @@ def probabilities_of(
         Training subset → key of its row numbers.
     """
     best: pd.Series[float] | None = None
-    for record in kept:
+    for record in finished:
         train = str(record["rows"][0]["train"])
         values = records.array(record["step"], "true_class_train")
         if values is None or train not in keys or (best is not None and len(best) >= len(values)):

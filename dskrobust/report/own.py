@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..definitions import lipschitz_of, norms_of, robustness_of
 from ..engine.spec import Context, PairSpec
 from ..errors import InvalidDataError
 from ..kernels import NOBODY, QuotientState
@@ -19,7 +20,6 @@ from .pictures import as_picture
 from .results import StoredResults
 
 LIKELY = 1.5, 8.0  # times what the store's largest value is; images beyond have other units
-NORMS: dict[str, float] = {"l1": 1, "l2": 2, "linf": np.inf}
 
 
 def score_own(
@@ -64,16 +64,14 @@ def score_own(
         raise InvalidDataError(f"there are {len(features)} samples, but {len(codes)} labels")
     tables = _brute_force(results, spec, features, codes)
     reach = tables.reach[:, group]
-    witness, lipschitz = tables.nearest[:, group], 1 / np.where(reach > 0, reach, np.nan)
-    lipschitz = np.where(reach == 0, np.inf, lipschitz)
+    witness, lipschitz = tables.nearest[:, group], lipschitz_of(reach)
     if spec.quotients:
         witness, lipschitz = tables.witness[:, group], tables.quotient[:, group]
     witness = np.where(witness == NOBODY, -1, witness)
-    norm = results.scores.label_norm
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "label": names,
-            "robustness": norm / (lipschitz + norm),
+            "robustness": robustness_of(lipschitz, results.scores.label_norm),
             "lipschitz": lipschitz,
             "reach": reach,
             "witness": witness,
@@ -82,11 +80,11 @@ def score_own(
     )
     if store.spec.image_shape is not None:
         shown = results.pictures(witness)
-        found["picture"] = [
+        table["picture"] = [
             as_picture(x, store.spec.image_shape, store.spec.scale) for x in features
         ]
-        found["witness_picture"] = [shown[int(row)] for row in witness]
-    return found
+        table["witness_picture"] = [shown[int(row)] for row in witness]
+    return table
 
 
 def _features(X: NDArray[Any], columns: int) -> NDArray[Any]:
@@ -117,8 +115,8 @@ def _labels(
     """What the labels are called, and the labels as kernels take them."""
     if not results.categorical:
         codes = spec.labels.encode(y)
-        order = NORMS[spec.labels.norm] if spec.labels.kind == "vector" else np.inf
-        norms = np.linalg.norm(codes, order, axis=1) * (1 - 1e-14)
+        norm = spec.labels.norm if spec.labels.kind == "vector" else "linf"
+        norms = norms_of(codes, norm) * (1 - 1e-14)
         if len(norms) and norms.max() > results.scores.label_norm:
             row = int(norms.argmax())
             raise InvalidDataError(

@@ -17,6 +17,7 @@ import pandas as pd
 from ..datasets import restore_features
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
+from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
@@ -150,7 +151,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "asked": "" if results.metric == "euclidean" else f" -m {quote(results.metric)}",
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
-        "evaluations": [_evaluation(found) for found in results.evaluations],
+        "evaluations": [_evaluation(evaluation) for evaluation in results.evaluations],
         "costs": score_costs(results.result),
         "model_costs": [model_cost(m) for e in results.evaluations for m in e.models],
     }
@@ -191,9 +192,9 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
     """Figures of R, with their captions."""
     samples = results.samples
     groups = ", ".join(map(str, samples["group"].cat.categories))
-    medians = samples.groupby("group", observed=True)["robustness"].median()
+    medians = group_table(results)["median"].drop(TOGETHER, errors="ignore")
     said = ", ".join(f"{group} {value:.3f}" for group, value in medians.items())
-    found = [
+    images = [
         (
             _drawn(figures.robustness_by_group(samples), f"Histogram of R, medians: {said}"),
             f"How R is distributed in {groups} (as the paper's Figure 9).",
@@ -203,8 +204,8 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
         drawn = figures.robustness_by_class(samples)
         alt = "Histograms of R of every class; the medians are in the table below"
         caption = "How R is distributed in every class (as the paper's Figure 4)."
-        found.append((_drawn(drawn, alt), caption))
-    return found
+        images.append((_drawn(drawn, alt), caption))
+    return images
 
 
 def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
@@ -240,7 +241,7 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
         return None
     numbers = table[["row", "witness", "nearest_same"]].to_numpy(np.int64)
     pictures = results.pictures(numbers) if results.store.spec.image_shape is not None else {}
-    found = []
+    issues = []
     for row, own in zip(table.to_dict("records"), numbers.tolist(), strict=True):
         labels = row["given_label"], row["suggested_label"], row["given_label"]
         row["samples"] = [
@@ -249,8 +250,8 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
             else {"row": k, "label": label}
             for k, label in zip(own, labels, strict=True)
         ]
-        found.append(row)
-    return found
+        issues.append(row)
+    return issues
 
 
 def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -261,7 +262,7 @@ def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, 
     )
     if results.store.spec.image_shape is not None:
         table = with_pictures(results, table)
-    found = []
+    rows = []
     for values in table.itertuples(index=False):
         row = values._asdict()
         for picture, number, label in (
@@ -270,8 +271,8 @@ def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, 
         ):
             if picture in row:
                 row[picture] = _photo(row[picture], f"row {row[number]}, {row[label]}")
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]:
@@ -281,29 +282,29 @@ def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]
     features = store.features[rows].astype(np.float64)
     names = store.spec.feature_names or tuple(f"column {k}" for k in range(store.columns))
     place = {int(row): k for k, row in enumerate(rows)}
-    found = []
+    differences = []
     for row, witness in zip(table["row"], table["witness"], strict=True):
         pair = features[[place[row], place[witness]]]
         gap = np.abs(pair[0] - pair[1])
         units = restore_features(store.spec, pair)
         order = [k for k in np.argsort(-gap, kind="stable")[:FEATURES] if gap[k] > 0]
-        found.append([f"{names[k]} {units[0, k]:.4g} → {units[1, k]:.4g}" for k in order])
-    return found
+        differences.append([f"{names[k]} {units[0, k]:.4g} → {units[1, k]:.4g}" for k in order])
+    return differences
 
 
 def _label_figure(results: StoredResults) -> Image | None:
     if results.categorical or "label" not in results.samples:
         return None
-    subsets = [subset for found in results.subsets.values() for subset in found]
+    subsets = [subset for several in results.subsets.values() for subset in several]
     drawn = figures.label_histograms(subset_labels(results, subsets))
     names = ", ".join(subset.name for subset in subsets)
     return _drawn(drawn, f"Histograms of the labels in {names}; quantiles are in the tables")
 
 
-def _evaluation(found: StoredEvaluation) -> dict[str, Any]:
+def _evaluation(evaluation: StoredEvaluation) -> dict[str, Any]:
     return {
-        "seed": found.facts["experiment"]["seed"],
-        "models": [_model(model, found.tests[0]) for model in found.models],
+        "seed": evaluation.facts["experiment"]["seed"],
+        "models": [_model(model, evaluation.tests[0]) for model in evaluation.models],
     }
 
 

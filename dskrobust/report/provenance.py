@@ -50,9 +50,9 @@ def data_facts(results: StoredResults) -> list[tuple[str, str]]:
 
 def _few(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
     """The first values under one name, and how many more there are."""
-    found = [(name, value) for value in values[:MOST_PARTS]]
+    rows = [(name, value) for value in values[:MOST_PARTS]]
     more = len(values) - MOST_PARTS
-    return [*found, ("", f"and {more:,} more")] if more > 0 else found
+    return [*rows, ("", f"and {more:,} more")] if more > 0 else rows
 
 
 def _class_words(classes: Sequence[str] | None) -> str:

@@ -95,8 +95,8 @@ class StoredResults:
     @cached_property
     def probabilities(self) -> pd.Series[float] | None:
         """Mean probability of the true class by row number (paper, D.2), None without networks."""
-        found = [m.probabilities for e in self.evaluations for m in e.models]
-        known = [each for each in found if each is not None]
+        several = [m.probabilities for e in self.evaluations for m in e.models]
+        known = [each for each in several if each is not None]
         return known[-1] if known else None
 
     @property
@@ -149,34 +149,34 @@ class StoredResults:
         by_group: dict[str, list[Subset]] = {}
         for subset in self._chosen():
             by_group.setdefault(self._group_of(subset), []).append(subset)
-        return {group: self._with_whole(group, found) for group, found in by_group.items()}
+        return {group: self._with_whole(group, own) for group, own in by_group.items()}
 
     def _chosen(self) -> list[Subset]:
         if self.asked:
             return [select_subset(self.scores, text).compute() for text in self.asked]
-        found: dict[str, Subset] = {}
+        by_key: dict[str, Subset] = {}
         for evaluation in self.evaluations:
             for name, key in evaluation.subset_keys().items():
-                if key not in found:
+                if key not in by_key:
                     rows = evaluation.records.rows(key)
-                    found[key] = Subset(name, rows, len(rows))
-        return list(found.values()) or self._halves()
+                    by_key[key] = Subset(name, rows, len(rows))
+        return list(by_key.values()) or self._halves()
 
     def _halves(self) -> list[Subset]:
-        found = []
+        halves = []
         for group, count in self.samples["group"].value_counts(sort=False).items():
             if count > 1:
-                found.append(least_robust(self.scores, count // 2, group).compute())
-                found.append(most_robust(self.scores, count - count // 2, group).compute())
-        return found
+                halves.append(least_robust(self.scores, count // 2, group).compute())
+                halves.append(most_robust(self.scores, count - count // 2, group).compute())
+        return halves
 
     def _group_of(self, subset: Subset) -> str:
         groups = self.samples["group"].iloc[subset.indices].unique()
         return str(groups[0]) if len(groups) == 1 else ALL
 
-    def _with_whole(self, group: str, found: list[Subset]) -> list[Subset]:
+    def _with_whole(self, group: str, subsets: list[Subset]) -> list[Subset]:
         named = group in self.scores.groups
         count = int((self.samples["group"] == group).sum()) if named else self.store.rows
-        wholes = [s for s in found if len(s) == count]
+        wholes = [s for s in subsets if len(s) == count]
         first = wholes[0] if wholes else whole(self.scores, group if named else None).compute()
-        return [first, *(s for s in found if len(s) < count)]
+        return [first, *(s for s in subsets if len(s) < count)]

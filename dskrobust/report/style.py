@@ -94,28 +94,28 @@ def panels(
     lines = [-(-count // across) for count in blocks]
     figure = new_figure(height * sum(lines) + 0.6)
     grid = figure.subplots(sum(lines), across, squeeze=False, **shared)
-    found, top = [], 0
+    rows, top = [], 0
     for count, down in zip(blocks, lines, strict=True):
         axes = list(grid[top : top + down].ravel())
         for rest in axes[count:]:
             rest.remove()
         for last in axes[max(0, count - across) : count]:
             last.tick_params(labelbottom=True)
-        found.append(axes[:count])
+        rows.append(axes[:count])
         top += down
-    return figure, found
+    return figure, rows
 
 
 def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
     """Put one legend for all panels above them, every name once."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for each in axes:
         for handle, name in zip(*each.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    if found:
-        lines = -(-len(found) // 5)
-        figure.legend(list(found.values()), list(found), loc="outside upper center",
-                      ncols=-(-len(found) // lines))  # fmt: skip
+            handles.setdefault(name, handle)
+    if handles:
+        lines = -(-len(handles) // 5)
+        figure.legend(list(handles.values()), list(handles), loc="outside upper center",
+                      ncols=-(-len(handles) // lines))  # fmt: skip
 
 
 def look_of(names: Sequence[Any]) -> Mapping[Any, dict[str, Any]]:
@@ -151,12 +151,12 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
         raise InvalidDataError(f"the table needs a column {column!r}; it has {', '.join(table)}")
     values = table[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
-        found = list(values.cat.remove_unused_categories().cat.categories)
+        categories = list(values.cat.remove_unused_categories().cat.categories)
     else:
-        found = list(dict.fromkeys(values.dropna()))
-    if not found:
+        categories = list(dict.fromkeys(values.dropna()))
+    if not categories:
         raise InvalidDataError(f"the table has no {column}; there is nothing to draw")
-    return found
+    return categories
 
 
 def short(name: Any, most: int = 18) -> str:

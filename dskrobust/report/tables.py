@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import restore_labels
+from ..show import overview
 from ..subsets import LabelTable, Subset, class_counts
 
 if TYPE_CHECKING:
     from .results import StoredResults
 
-TOGETHER = "all together"  # R in the union of the groups
 NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 LEAST, MOST = "least", "most"
 CONTRADICTORY, NEARLY = "contradictory", "near"
@@ -22,18 +22,13 @@ CONTRADICTORY, NEARLY = "contradictory", "near"
 
 def group_table(results: StoredResults) -> pd.DataFrame:
     """Return samples and quantiles of R, one row per group and one for the union of several."""
-    found = {
+    robustness = {
         str(group): part.to_numpy()
         for group, part in results.samples.groupby("group", observed=True)["robustness"]
     }
-    if len(found) > 1:
-        found[TOGETHER] = results.together
-    quantiles = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
-    rows = {
-        group: {"samples": len(r), **{name: np.quantile(r, q) for name, q in quantiles.items()}}
-        for group, r in found.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    if len(robustness) > 1:
+        robustness[overview.TOGETHER] = results.together
+    return pd.DataFrame.from_dict(overview.robustness_by_group(robustness), orient="index")
 
 
 def class_table(samples: pd.DataFrame) -> pd.DataFrame:
@@ -71,17 +66,17 @@ def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
     classes: list[tuple[Any, pd.DataFrame]] = [(group, own)]
     if isinstance(samples.get("label", pd.Series(dtype=float)).dtype, pd.CategoricalDtype):
         classes = list(own.groupby("label", observed=True))
-    found = []
+    parts = []
     for name, part in classes:
         ordered = part.sort_values("robustness", kind="stable")  # ties by row number
         few = min(count, max(1, len(ordered) // 2))
         for end, picked in ((LEAST, ordered.head(few)), (MOST, ordered.tail(few)[::-1])):
-            kept = picked[["robustness", "lipschitz", "reach", "witness"]].reset_index()
-            kept.insert(0, "rank", np.arange(1, len(kept) + 1))
-            kept.insert(0, "end", end)
-            kept.insert(0, "label", str(name))
-            found.append(kept)
-    return pd.concat(found, ignore_index=True)
+            columns = picked[["robustness", "lipschitz", "reach", "witness"]].reset_index()
+            columns.insert(0, "rank", np.arange(1, len(columns) + 1))
+            columns.insert(0, "end", end)
+            columns.insert(0, "label", str(name))
+            parts.append(columns)
+    return pd.concat(parts, ignore_index=True)
 
 
 def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -119,14 +114,14 @@ def close_kinds(samples: pd.DataFrame) -> pd.Series[Any]:
 
 def label_tables(results: StoredResults) -> dict[str, LabelTable]:
     """Return the labels of the subsets of every group, the whole group first (Tables 1, 10)."""
-    found = {}
+    tables = {}
     for group, subsets in results.subsets.items():
         made = class_counts(results.store, subsets, [subsets[0]] * len(subsets))
         if "label" in results.samples and made.shares is None:  # quantiles, in their own units
             values = restore_labels(results.store.spec, made.values)
             made = LabelTable(made.subsets, made.labels, values, None)
-        found[group] = made
-    return found
+        tables[group] = made
+    return tables
 
 
 def subset_labels(results: StoredResults, subsets: Sequence[Subset]) -> pd.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,11 @@ import pandas as pd
 from ..evaluation import Model
 from ..evaluation.experiment import BALANCED
 from ..evaluation.matrices import PerformanceMatrix
-from ..evaluation.models.base import model_class
-from ..evaluation.protocol import performance_matrix
-from ..evaluation.table import _by_model, _grid, _hashable, _load, _ordered, _parts
+from ..evaluation.models import model_class
+from ..evaluation.protocol import Choice, performance_matrix
+from ..evaluation.table import ModelRecords, grid_of, trials_table
 from ..store import EvaluationRecords, Store, find_evaluations
 from .networks import curves_of, probabilities_of
-
-KEYS = ["train", "test", "trial"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +26,11 @@ class ModelTrials:
     Attributes
     ----------
     spec : Model
-        With the grid that was found.
+        With the values that occur as its grid.
     sweep : str, optional
         The hyper-parameter that is chosen in performance matrices.
     table : DataFrame
-        One row a trial and setting: train, test, model, hyper-parameters, trial, loss, acc,
-        balanced_loss.
+        One row a trial, setting and test subset, as `Evaluation.table` has it.
     loss_high : bool
         Whether a higher LOSS is better.
     by : {"acc", "loss"}
@@ -79,19 +76,16 @@ class ModelTrials:
 
     def matrices(self, best: str, loss: str = "loss") -> list[PerformanceMatrix]:
         """Return a matrix for every setting of the other hyper-parameters (Tables 2 to 9)."""
-        found = []
-        for setting, _ in _parts(self.table, self.others):
-            made = performance_matrix(
+        return [
+            performance_matrix(
                 self.table,
                 loss_high=self.loss_high,
                 fixed=setting,
-                sweep=self.sweep,
-                best=best,
-                by=self.by,
+                choice=Choice(self.sweep, best, self.by),
                 loss=loss,
             )
-            found.append(made)
-        return found
+            for setting, _ in _parts(self.table, self.others)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,54 +117,74 @@ class StoredEvaluation:
 
 def stored_evaluations(store: Store) -> list[StoredEvaluation]:
     """Return the evaluations of a store's data that have finished steps, the newest last."""
-    found = []
+    categorical = store.spec.label_kind == "categorical"
+    evaluations = []
     for records in find_evaluations(store):
-        facts, kept = records.facts(), _load(store, records)
+        facts = records.facts()
         models = tuple(
-            _model_trials(records, steps, loss_high=store.spec.label_kind != "categorical")
-            for steps in _by_model(kept)
+            _model_trials(records, facts, steps, categorical=categorical)
+            for steps in _by_model(_finished(store, records))
         )
         if models:
-            found.append(StoredEvaluation(records, facts, models))
-    return found
+            evaluations.append(StoredEvaluation(records, facts, models))
+    return evaluations
+
+
+def _finished(store: Store, records: EvaluationRecords) -> list[dict[str, Any]]:
+    """Records of all finished steps, the newest first; damaged ones are left out."""
+    try:
+        names = list(store.group[f"{records.path}/steps"].array_keys())  # type: ignore[union-attr]
+    except KeyError:
+        return []
+    steps = [{**record, "step": name} for name in names if (record := records.load(name))]
+    return sorted(steps, key=lambda record: str(record["facts"]["date"]), reverse=True)
+
+
+def _by_model(steps: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Records that belong together: of one model with the same parameters and options."""
+    models: dict[str, list[dict[str, Any]]] = {}
+    for record in steps:
+        identity = [record["facts"][k] for k in ("model", "kind", "parameters", "options")]
+        models.setdefault(json.dumps(identity, sort_keys=True), []).append(record)
+    return [models[key] for key in sorted(models)]
 
 
 def _model_trials(
-    records: EvaluationRecords, kept: Sequence[dict[str, Any]], *, loss_high: bool
+    records: EvaluationRecords,
+    facts: Mapping[str, Any],
+    steps: Sequence[dict[str, Any]],
+    *,
+    categorical: bool,
 ) -> ModelTrials:
-    facts, about = records.facts(), kept[0]["facts"]
-    rows = [
-        {
-            **{k: row[k] for k in ("train", "test")},
-            "model": about["model"],
-            **{k: _hashable(v) for k, v in row["setting"].items()},
-            "trial": row.get("trial", record["facts"].get("trial")),
-            "loss": row["loss"],
-            "acc": row["acc"],
-            BALANCED: row.get(BALANCED, math.nan),
-        }
-        for record in kept
-        for row in record["rows"]
-    ]
-    known = {m["name"]: m["grid"] for m in facts["experiment"]["models"]}
-    settings = (row["setting"] for record in kept for row in record["rows"])
-    grid = _grid(settings, known.get(about["model"], {}))
-    table = pd.DataFrame(rows)
-    # the same trial may be in the steps of two experiments: the newest counts
-    table = table.drop_duplicates([*KEYS, *grid]).reset_index(drop=True)
+    about, subsets = steps[0]["facts"], facts["subsets"]
+    asked = {m["name"]: m["grid"] for m in facts["experiment"]["models"]}
+    grid = grid_of(steps, asked.get(about["model"], {}))
     spec = Model(about["kind"], grid, about["parameters"], about["options"], about["model"])
     model = model_class(spec.kind)(spec)
-    sweep = model.sweep if model.sweep in grid else None
-    steps = pd.DataFrame([{k: r["facts"][k] for k in ("seconds", "date")} for r in kept])
-    table = _ordered(table, facts, grid)
-    keys = {name: subset["key"] for name, subset in facts["subsets"]["train"].items()}
+    # the same trial may be in the steps of two experiments: the newest counts
+    table = trials_table(
+        [ModelRecords(spec.name, grid, steps)],
+        list(subsets["train"]),
+        list(subsets["test"]),
+        balanced=categorical,
+    )
     return ModelTrials(
         spec,
-        sweep,
+        model.sweep if model.sweep in grid else None,
         table,
-        loss_high,
-        model.chosen_by,
-        steps,
-        curves_of(records, kept),
-        probabilities_of(records, kept, keys),
+        loss_high=not categorical,
+        by=model.chosen_by,
+        steps=pd.DataFrame([{k: r["facts"][k] for k in ("seconds", "date")} for r in steps]),
+        curves=curves_of(records, steps),
+        probabilities=probabilities_of(
+            records, steps, {name: subset["key"] for name, subset in subsets["train"].items()}
+        ),
     )
+
+
+def _parts(table: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Rows by their values of some columns, in the table's order."""
+    if not names:
+        return [({}, table)]
+    grouped = table.groupby(list(names), sort=False, dropna=False)
+    return [(dict(zip(names, values, strict=True)), part) for values, part in grouped]

@@ -43,15 +43,15 @@ class Bounds:
         """Take in what a tile tells."""
         with self._lock:
             sides = (event["rows"], event["columns"])  # on the diagonal only the first counts
-            for (first, _), told in zip(sides, event["bounds"], strict=False):
-                new = read_bounds(told)
+            for (first, _), bounds in zip(sides, event["bounds"], strict=False):
+                new = read_bounds(bounds)
                 self._first.setdefault(first, new)
                 self._now[first] = np.minimum(self._now.get(first, new), new)
 
     def _values(self, parts: dict[int, NDArray[np.uint16]]) -> NDArray[np.float64]:
         with self._lock:
-            told = np.concatenate([np.zeros(0, np.uint16), *parts.values()])
-        return told[told < BOUND_STEPS] / BOUND_STEPS  # R ≤ 1 says nothing
+            bounds = np.concatenate([np.zeros(0, np.uint16), *parts.values()])
+        return bounds[bounds < BOUND_STEPS] / BOUND_STEPS  # R ≤ 1 says nothing
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -82,10 +82,10 @@ class Bounds:
         return f"R at most {least:.4f} (least), {median:.4f} (median), {largest:.4f} (largest)"
 
     def __rich__(self) -> Text:
-        found = self.counts(SPARK_BINS)
-        if found is None:
+        counts = self.counts(SPARK_BINS)
+        if counts is None:
             return Text("")
-        edges, now, _ = found
+        edges, now, _ = counts
         digits = display.digits_of(edges)
         line = Text.assemble(
             ("R so far  ", terminal.STRONG),
@@ -138,10 +138,10 @@ class LiveView:
             time.sleep(0.02)
 
     def __rich__(self) -> Group:
-        found = self.bounds.counts(TEXT_BINS)
-        if found is None:
+        counts = self.bounds.counts(TEXT_BINS)
+        if counts is None:
             return Group()
-        edges, now, first = found
+        edges, now, first = counts
         most, digits, width = max(1, now.max(), first.max()), display.digits_of(edges), 40
         shown = terminal.table("R so far", "samples", text=(0, 1))
         for k in range(len(now)):
@@ -159,12 +159,12 @@ class LiveView:
         job, words = self.progress, self.bounds.words()
         share = job.done / job.total if job.total else 1.0
         parts: list[display.Html | str] = [display.meter(share), " · ".join(job.words())]
-        found = self.bounds.counts(display.BINS)
-        if found is not None:
-            edges, now, first = found
+        counts = self.bounds.counts(display.BINS)
+        if counts is not None:
+            edges, now, first = counts
             parts.append(display.histograms({"R so far": now}, edges, before=first))
-            told = f"{now.sum():,} of {display.counted(self._rows, 'sample')}"
-            parts.append(f"{words}. Bounds only fall; the line is where they started. {told}.")
+            samples = f"{now.sum():,} of {display.counted(self._rows, 'sample')}"
+            parts.append(f"{words}. Bounds only fall; the line is where they started. {samples}.")
         if self._dashboard:
             parts.append(display.link("Dashboard", self._dashboard))
         return display.card(self.title, f"{self.state} · {job.percent().strip()}", *parts)

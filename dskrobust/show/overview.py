@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 
 FIRST = 10  # least robust rows, and contradictions, that are shown
 TOGETHER = "all together"  # R in the union of the groups
+HEAD = ("R in", "samples", "least", "median", "largest")
 MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
+
+
+def robustness_by_group(
+    robustness: Mapping[str, NDArray[np.float64]],
+) -> dict[str, dict[str, float]]:
+    """Return the table of R by group: samples, least, 5 %, median, 95 % and largest value."""
+    return {
+        group: {
+            "samples": len(values),
+            "least": float(values.min()),
+            "5 %": float(np.quantile(values, 0.05)),
+            "median": float(np.median(values)),
+            "95 %": float(np.quantile(values, 0.95)),
+            "largest": float(values.max()),
+        }
+        for group, values in robustness.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -53,8 +71,8 @@ class Overview:
     @property
     def by_group(self) -> dict[str, NDArray[np.float64]]:
         """R of every group that has samples."""
-        found = {group: self.of_group(group) for group in self.groups}
-        return {group: values for group, values in found.items() if len(values)}
+        groups = {group: self.of_group(group) for group in self.groups}
+        return {group: values for group, values in groups.items() if len(values)}
 
     @property
     def with_union(self) -> dict[str, NDArray[np.float64]]:
@@ -64,9 +82,9 @@ class Overview:
 
     def group_rows(self) -> Iterator[tuple[str, ...]]:
         """Name, samples, and R's least, median and largest value of every group and the union."""
-        for group, values in self.with_union.items():
-            cells = (f"{v:.4f}" for v in (values.min(), np.median(values), values.max()))
-            yield (group, f"{len(values):,}", *cells)
+        for group, facts in robustness_by_group(self.with_union).items():
+            cells = (f"{facts[name]:.4f}" for name in HEAD[2:])
+            yield (group, f"{facts['samples']:,}", *cells)
 
     def least(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the least robust samples, ties by row number."""
@@ -89,19 +107,19 @@ class Overview:
         )
 
 
-def least_facts(scores: Any, found: Overview, count: int = FIRST) -> list[dict[str, Any]]:
+def least_facts(scores: Any, overview: Overview, count: int = FIRST) -> list[dict[str, Any]]:
     """Return the least robust samples with their witnesses as plain values."""
-    rows = found.least(count)
-    labels, others = (label_texts(scores, at) for at in (rows, found.witness[rows]))
+    rows = overview.least(count)
+    labels, others = (label_texts(scores, at) for at in (rows, overview.witness[rows]))
     return [
         {
             "row": int(row),
-            "group": found.groups[found.split[row]],
+            "group": overview.groups[overview.split[row]],
             "label": labels[k],
-            "robustness": float(found.robustness[row]),
-            "lipschitz": finite(found.lipschitz[row]),
-            "reach": finite(found.reach[row]),
-            "witness": int(found.witness[row]),
+            "robustness": float(overview.robustness[row]),
+            "lipschitz": finite(overview.lipschitz[row]),
+            "reach": finite(overview.reach[row]),
+            "witness": int(overview.witness[row]),
             "witness_label": others[k],
         }
         for k, row in enumerate(rows)
@@ -185,17 +203,17 @@ def _found(scores: Any) -> Iterator[display.Html | str]:
     if scores.rows > MOST_ROWS:
         yield f"{scores.rows:,} rows are too many to read for a glance; least_robust(scores, k)"
         return
-    found = Overview.of(scores)
-    low, high = float(found.robustness.min()), float(found.robustness.max())
+    overview = Overview.of(scores)
+    low, high = float(overview.robustness.min()), float(overview.robustness.max())
     edges = display.round_edges(low, high, display.BINS)
-    counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in found.by_group.items()}
+    counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in overview.by_group.items()}
     yield display.histograms(counts, edges)
-    yield display.table(("R in", "samples", "least", "median", "largest"), found.group_rows())
-    line = found.contradiction_line()
+    yield display.table(HEAD, overview.group_rows())
+    line = overview.contradiction_line()
     if line:
         yield display.warning(line)
     yield display.caption("Least robust samples and their witnesses")
-    yield display.table(*least_table(least_facts(scores, found, FIRST // 2)))
+    yield display.table(*least_table(least_facts(scores, overview, FIRST // 2)))
     if scores.result is not None:
         facts = scores.result.facts
         took = display.clock(float(facts.get("seconds", 0)))

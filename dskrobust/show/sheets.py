@@ -71,11 +71,11 @@ class Sheet:
     @property
     def starts(self) -> frozenset[int]:
         """Columns that a group starts with."""
-        found, column = set(), 0
+        places, column = set(), 0
         for _, width in self.groups:
-            found.add(column)
+            places.add(column)
             column += width
-        return frozenset(found)
+        return frozenset(places)
 
     def named_columns(self) -> list[str]:
         """Return the first line of heads with the group's name in every column."""

@@ -1,6 +1,15 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
-from .creation import append_rows, check_names, create_store, default_spec, open_array, write_store
+from .creation import (
+    Arrays,
+    append_rows,
+    check_names,
+    default_spec,
+    link_arrays,
+    open_array,
+    write_arrays,
+    write_store,
+)
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
@@ -10,6 +19,7 @@ from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
 from .writing import (
     ARRAYS,
     Layout,
+    StorageOptions,
     Written,
     commit_segment,
     create_empty,
@@ -20,6 +30,7 @@ from .writing import (
 
 __all__ = [
     "ARRAYS",
+    "Arrays",
     "PREFIX_ROWS",
     "Block",
     "EvaluationRecords",
@@ -30,6 +41,7 @@ __all__ = [
     "ResultTables",
     "ResultWriter",
     "SourceAddress",
+    "StorageOptions",
     "Store",
     "StoreSpec",
     "StoredArray",
@@ -40,7 +52,6 @@ __all__ = [
     "check_names",
     "commit_segment",
     "create_empty",
-    "create_store",
     "current_results",
     "default_spec",
     "evaluation_records",
@@ -49,12 +60,14 @@ __all__ = [
     "grow",
     "is_zarr",
     "layout_of",
+    "link_arrays",
     "load_basis",
     "matching",
     "open_array",
     "open_store",
     "save_basis",
     "summarise",
+    "write_arrays",
     "write_rows",
     "write_store",
 ]

@@ -14,11 +14,11 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from . import arrays, writing
+from . import writing
+from .blobs import Blobs, open_root
 from .dataset import SourceAddress
 
 CHUNK_BYTES = 16 * 2**20
@@ -39,15 +39,11 @@ class Checkpoints:
     address: SourceAddress
     path: str
 
-    def _group(self, mode: str) -> zarr.Group:
-        return writing.open_group(self.address.url, self.address.storage_options, mode)
-
     def names(self) -> list[str]:
         """Return the names (number-writer) of all checkpoints, whole or not, rising."""
         try:
-            group = self._group("r")[self.path]
-            assert isinstance(group, zarr.Group)
-            return sorted(filter(_is_name, group.group_keys()), key=_number)
+            names = Blobs(self.address, self.path).group().group_keys()
+            return sorted(filter(_is_name, names), key=_number)
         except (KeyError, ValueError, TypeError):
             return []
 
@@ -55,46 +51,41 @@ class Checkpoints:
         """Write a checkpoint (plain facts, and arrays by any name), then drop the older ones."""
         old = self.names()
         number = _number(old[-1]) + 1 if old else 0
-        parent = self._group("r+").require_group(self.path)
-        group = parent.create_group(f"{number}-{uuid4().hex[:8]}")
+        blobs = self._blobs(f"{number}-{uuid4().hex[:8]}")
         for k, array in enumerate(values.values()):
             flat = np.ascontiguousarray(array).reshape(-1)  # one that is scalar has one value
-            chunk = max(1, CHUNK_BYTES // flat.itemsize)
-            made = arrays.create_array(
-                group, str(k), flat.shape, (chunk,), flat.dtype, compress=False
-            )
-            made[:] = flat
+            blobs.write(str(k), flat, chunk_bytes=CHUNK_BYTES)
         shapes = {name: list(array.shape) for name, array in values.items()}
+        group = open_root(self.address, "r+").require_group(blobs.path)
         group.attrs[KEY] = {"facts": dict(facts), "shapes": shapes}
         for older in old:
-            self._drop(f"{self.path}/{older}")
+            self._blobs(older).drop()
 
     def load(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """Return facts and arrays of the newest checkpoint that is whole; None without one."""
         for name in reversed(self.names()):
             with suppress(KeyError, ValueError, TypeError, StoreError):
-                return self._read(name)
+                if (checkpoint := self._read(name)) is not None:
+                    return checkpoint
         return None
 
-    def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        group = self._group("r")[f"{self.path}/{name}"]
-        meta: Any = group.attrs[KEY]
-        found = {}
+    def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+        blobs = self._blobs(name)
+        meta: Any = blobs.group().attrs[KEY]
+        values = {}
         for k, (key, shape) in enumerate(meta["shapes"].items()):
-            array = group[str(k)]  # type: ignore[index]
-            assert isinstance(array, zarr.Array)
-            found[key] = arrays.read_plain(array).reshape(shape)
-        return dict(meta["facts"]), found
+            flat = blobs.read(str(k))
+            if flat is None:
+                return None
+            values[key] = flat.reshape(shape)
+        return dict(meta["facts"]), values
 
     def clear(self) -> None:
         """Drop all checkpoints."""
-        self._drop(self.path)
+        Blobs(self.address, self.path).drop()
 
-    def _drop(self, name: str) -> None:
-        with suppress(KeyError, FileNotFoundError):  # another run may be dropping it too
-            group = self._group("r+")
-            if name in group:
-                del group[name]
+    def _blobs(self, name: str) -> Blobs:
+        return Blobs(self.address, f"{self.path}/{name}")
 
 
 def _number(name: str) -> int:

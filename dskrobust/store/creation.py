@@ -1,8 +1,8 @@
-"""Creating and extending a store: from streams of blocks, from arrays, or by reference."""
+"""Writing a new store: a stream of blocks, arrays, or links to arrays; and appending to one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,18 @@ import numpy as np
 import zarr
 from dask.base import compute
 from dask.delayed import delayed
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, StoreError
 from ..labels import infer_label_kind
 from . import writing
 from .dataset import Store, encode, open_store
 from .spec import Block, LazyRows, StoreSpec
-from .writing import Layout, Written
+from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
+Parts = tuple[Any, Any, Any]  # some rows of features, labels and split, read or not
+Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]  # classes and groups
 
 
 def write_store(
@@ -30,7 +32,7 @@ def write_store(
     blocks: Iterable[Block],
     *,
     overwrite: bool = False,
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
     progress: Progress | None = None,
 ) -> Store:
     """Stream blocks of any sizes into a new store.
@@ -48,14 +50,16 @@ def write_store(
     if first is None or not len(first.features):
         raise InvalidDataError("there are no rows to store")
     layout = Layout.of(first.features, first.labels)
-    with writing.staged(url, options, overwrite=overwrite) as target:
-        writing.create_empty(target, spec, layout, overwrite=True, options=options)
-        for part in _append(target, layout, 0, _chain(first, pieces), len(spec.groups), options):
+    with writing.staged(url, storage_options, overwrite=overwrite) as target:
+        writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
+        for part in _append(
+            target, layout, 0, _chain(first, pieces), len(spec.groups), storage_options
+        ):
             written.append(part)
             if progress:
                 progress(part.summary.rows)
-        writing.commit_segment(target, written, options)
-    return open_store(url, options)
+        writing.commit_segment(target, written, storage_options)
+    return open_store(url, storage_options)
 
 
 def append_rows(
@@ -90,7 +94,7 @@ def append_rows(
     layout = Layout(*store.row_shape("features"), *store.row_shape("labels"))
     written = []
     count = len(groups or store.groups)
-    for part in _append(store.url, layout, store.rows, blocks, count, store.options):
+    for part in _append(store.url, layout, store.rows, blocks, count, store.storage_options):
         written.append(part)
         if progress:
             progress(part.summary.rows)
@@ -99,78 +103,65 @@ def append_rows(
         old = getattr(store.spec, name)
         if old is not None and (values is None or values[: len(old)] != old):
             raise InvalidDataError(f"{name} may only get new names behind the old ones {old}")
-    writing.commit_segment(store.url, written, store.options, names=names)
-    return open_store(store.url, store.options)
+    writing.commit_segment(store.url, written, store.storage_options, names=names)
+    return open_store(store.url, store.storage_options)
 
 
-def create_store(
+def write_arrays(
     url: str,
-    X: Any,
-    y: Any,
-    split: ArrayLike | None = None,
+    arrays: Arrays,
+    spec: StoreSpec,
     *,
-    spec: StoreSpec | None = None,
     overwrite: bool = False,
-    link: bool = False,
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
 ) -> Store:
-    """Create a store from NumPy, Dask or Zarr arrays.
-
-    Parameters
-    ----------
-    url : str
-        A path or fsspec URL for the new store.
-    X : array_like, shape (n, d)
-        Features of any real dtype. Dask arrays are written block by block by their workers.
-    y : array_like, shape (n,) or (n, m)
-        Labels: numbers or text (classes).
-    split : array_like, shape (n,), optional
-        Group of every row (text or numbers). One group, "all", without it.
-    spec : StoreSpec, optional
-        Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
-        classes are replaced by those found in `split` and in text labels.
-    overwrite : bool
-    link : bool
-        Use Zarr arrays where they lie: only checksums, results and metadata are written.
-
-    Raises
-    ------
-    InvalidDataError
-        For lengths that differ, NaN or infinite values (row and column named), object dtypes.
-    StoreError
-        Where a store is already there, or `link` is asked for arrays that are not in Zarr.
-    """
-    url = str(url)
-    X, y = _as_array(X, "X"), _as_array(y, "y")
-    if len(X.shape) != 2 or not y.shape or X.shape[0] != y.shape[0]:
-        raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
-    split = None if split is None else _as_array(split, "split")
-    if split is not None and split.shape != (X.shape[0],):
-        raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
-    if split is not None and isinstance(split, np.ndarray):
-        check_names(split)
-    classes = _distinct(y) if y.dtype.kind in "UTOS" else None
-    groups = None if split is None else _distinct(split)
-    base = spec or default_spec(url, y)
-    spec = replace(
-        base,
-        classes=tuple(str(c) for c in classes) if classes else base.classes,
-        groups=tuple(str(g) for g in groups) if groups else ("all",),
-    )
-    parts = _Parts(X, y, split, classes, groups)
-    if link:
-        return _link(url, spec, parts, overwrite, options)
-    layout = Layout.of(X, parts.labels_like())
+    """Write arrays into a new store; Dask arrays block by block, by their workers."""
+    layout = arrays.layout
     step = layout.write_rows
-    with writing.staged(url, options, overwrite=overwrite) as target:
-        writing.create_empty(target, spec, layout, overwrite=True, options=options)
-        writing.grow(target, 0, X.shape[0], options)
+    with writing.staged(url, storage_options, overwrite=overwrite) as target:
+        writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
+        writing.grow(target, 0, arrays.rows, storage_options)
+        names = arrays.classes, arrays.groups
         tasks = [
-            delayed(_write_part)(target, a, *parts.delayed(a, a + step), classes, groups, options)
-            for a in range(0, X.shape[0], step)
+            delayed(_write_part)(target, a, arrays.cut(a, a + step), names, storage_options)
+            for a in range(0, arrays.rows, step)
         ]
-        writing.commit_segment(target, compute(*tasks) if parts.lazy else _now(tasks), options)
-    return open_store(url, options)
+        written = compute(*tasks) if arrays.lazy else _now(tasks)
+        writing.commit_segment(target, written, storage_options)
+    return open_store(url, storage_options)
+
+
+def link_arrays(
+    url: str,
+    arrays: Arrays,
+    spec: StoreSpec,
+    *,
+    overwrite: bool = False,
+    storage_options: StorageOptions = None,
+) -> Store:
+    """Make a store that refers to Zarr arrays, after one pass of checks over them."""
+    linked = {"features": arrays.X, "labels": arrays.y}
+    if arrays.split is not None:
+        linked["split"] = arrays.split
+    links: dict[str, Any] = {name: {"url": _url_of(a, name)} for name, a in linked.items()}
+    if arrays.groups is not None:
+        links["split"]["values"] = [_plain(g) for g in arrays.groups]
+    layout, names = arrays.layout, (arrays.classes, arrays.groups)
+    with writing.staged(url, storage_options, overwrite=overwrite) as target:
+        writing.create_empty(
+            target, spec, layout, overwrite=True, storage_options=storage_options, links=links
+        )
+        if arrays.split is None:
+            codes = writing.open_group(target, storage_options, "r+")["split"]
+            assert isinstance(codes, zarr.Array)
+            codes.resize((arrays.rows,))
+            codes[:] = 0
+        written = []
+        for a in range(0, arrays.rows, layout.write_rows):
+            part = arrays.cut(a, min(a + layout.write_rows, arrays.rows))
+            written.append(writing.record_rows(a, _make_block(part, names), layout.unit_rows))
+        writing.commit_segment(target, written, storage_options)
+    return open_store(url, storage_options)
 
 
 def default_spec(url: str, y: Any) -> StoreSpec:
@@ -180,8 +171,18 @@ def default_spec(url: str, y: Any) -> StoreSpec:
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """The arrays that a new store is made of, cut by rows."""
+class Arrays:
+    """The checked arrays that a new store is made of.
+
+    Attributes
+    ----------
+    X : array (n, d)
+        NumPy, Dask or Zarr, or `LazyRows`.
+    y : array (n,) or (n, m)
+    split : array (n,), optional
+    classes, groups : tuple, optional
+        The distinct values of text labels and of `split`.
+    """
 
     X: Any
     y: Any
@@ -189,17 +190,51 @@ class _Parts:
     classes: tuple[Any, ...] | None
     groups: tuple[Any, ...] | None
 
+    @classmethod
+    def of(cls, X: Any, y: Any, split: Any = None) -> Arrays:
+        """Check what callers gave.
+
+        Raises
+        ------
+        InvalidDataError
+            For lengths that differ, object dtypes, groups without a name.
+        """
+        X, y = _as_array(X, "X"), _as_array(y, "y")
+        if len(X.shape) != 2 or not y.shape or X.shape[0] != y.shape[0]:
+            raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
+        split = None if split is None else _as_array(split, "split")
+        if split is not None and split.shape != (X.shape[0],):
+            raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
+        if split is not None and isinstance(split, np.ndarray):
+            check_names(split)
+        classes = _distinct(y) if y.dtype.kind in "UTOS" else None
+        return cls(X, y, split, classes, None if split is None else _distinct(split))
+
+    @property
+    def rows(self) -> int:
+        return int(self.X.shape[0])
+
     @property
     def lazy(self) -> bool:
+        """Whether rows only exist after Dask computed them."""
         return any(isinstance(a, da.Array) for a in (self.X, self.y, self.split))
 
-    def labels_like(self) -> NDArray[Any]:
-        shape = (0, *self.y.shape[1:])
-        return np.empty(shape, np.int64 if self.classes else self.y.dtype)
+    @property
+    def layout(self) -> Layout:
+        dtype = np.int64 if self.classes else self.y.dtype
+        return Layout.of(self.X, np.empty((0, *self.y.shape[1:]), dtype))
 
-    def delayed(self, lo: int, hi: int) -> tuple[Any, Any, Any]:
-        """Rows lo:hi: a delayed value for Dask arrays, (array, lo, hi) for the others."""
-        return tuple(_rows_of(a, lo, hi) for a in (self.X, self.y, self.split))
+    def name(self, spec: StoreSpec) -> StoreSpec:
+        """Return the spec with the names of these classes and groups."""
+        return replace(
+            spec,
+            classes=tuple(str(c) for c in self.classes) if self.classes else spec.classes,
+            groups=tuple(str(g) for g in self.groups) if self.groups else ("all",),
+        )
+
+    def cut(self, lo: int, hi: int) -> Parts:
+        """Rows lo:hi of X, y and split: delayed values of Dask arrays, `_Rows` of the others."""
+        return _rows_of(self.X, lo, hi), _rows_of(self.y, lo, hi), _rows_of(self.split, lo, hi)
 
 
 def check_names(split: NDArray[Any]) -> None:
@@ -240,31 +275,15 @@ def _now(tasks: list[Any]) -> Iterator[Written]:
 
 
 def _write_part(
-    url: str,
-    start: int,
-    features: Any,
-    labels: Any,
-    split: Any,
-    classes: tuple[Any, ...] | None,
-    groups: tuple[Any, ...] | None,
-    options: Mapping[str, Any] | None,
+    url: str, start: int, parts: Parts, names: Names, storage_options: StorageOptions
 ) -> Written:
-    return writing.write_rows(
-        url, start, _make_block(features, labels, split, classes, groups), options
-    )
+    return writing.write_rows(url, start, _make_block(parts, names), storage_options)
 
 
-def _make_block(
-    features: Any,
-    labels: Any,
-    split: Any,
-    classes: tuple[Any, ...] | None,
-    groups: tuple[Any, ...] | None,
-) -> Block:
+def _make_block(parts: Parts, names: Names) -> Block:
     """Read what is lazy and encode text labels and the split."""
-    features, labels, split = (
-        part.read() if isinstance(part, _Rows) else part for part in (features, labels, split)
-    )
+    features, labels, split = (p.read() if isinstance(p, _Rows) else p for p in parts)
+    classes, groups = names
     layout = Layout.of(features, labels if classes is None else np.empty(0))
     labels = labels if classes is None else encode(labels, classes, "labels")
     if split is None:
@@ -278,51 +297,19 @@ def _make_block(
     return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split)
 
 
-def _link(
-    url: str,
-    spec: StoreSpec,
-    parts: _Parts,
-    overwrite: bool,
-    options: Mapping[str, Any] | None,
-) -> Store:
-    """Make a store that refers to Zarr arrays, after one pass of checks over them."""
-    given = {"features": parts.X, "labels": parts.y}
-    if parts.split is not None:
-        given["split"] = parts.split
-    links: dict[str, Any] = {name: {"url": _url_of(a, name)} for name, a in given.items()}
-    if parts.groups is not None:
-        links["split"]["values"] = [_plain(g) for g in parts.groups]
-    rows = parts.X.shape[0]
-    layout = Layout.of(parts.X, parts.labels_like())
-    with writing.staged(url, options, overwrite=overwrite) as target:
-        writing.create_empty(target, spec, layout, overwrite=True, options=options, links=links)
-        if parts.split is None:
-            codes = writing.open_group(target, options, "r+")["split"]
-            assert isinstance(codes, zarr.Array)
-            codes.resize((rows,))
-            codes[:] = 0
-        written = []
-        for a in range(0, rows, layout.write_rows):
-            lazy = parts.delayed(a, min(a + layout.write_rows, rows))
-            block = _make_block(*lazy, parts.classes, parts.groups)
-            written.append(writing.record_rows(a, block, layout.unit_rows))
-        writing.commit_segment(target, written, options)
-    return open_store(url, options)
-
-
 def _append(
     url: str,
     layout: Layout,
     start: int,
     blocks: Iterable[Block],
     groups: int,
-    options: Mapping[str, Any] | None,
+    storage_options: StorageOptions,
 ) -> Iterator[Written]:
     """Write blocks one after another in whole units."""
     at = start
     for block in _regroup(blocks, layout, groups):
-        writing.grow(url, start, at + len(block.features), options)
-        yield writing.write_rows(url, at, block, options)
+        writing.grow(url, start, at + len(block.features), storage_options)
+        yield writing.write_rows(url, at, block, storage_options)
         at += len(block.features)
 
 
@@ -402,10 +389,10 @@ def _as_array(value: Any, name: str) -> Any:
 
 def _distinct(values: Any) -> tuple[Any, ...]:
     if isinstance(values, da.Array):
-        found = da.unique(values).compute()
+        distinct = da.unique(values).compute()
     else:
-        found = np.unique(np.asarray(values[:]))
-    return tuple(_plain(v) for v in found)
+        distinct = np.unique(np.asarray(values[:]))
+    return tuple(_plain(v) for v in distinct)
 
 
 def _plain(value: Any) -> Any:

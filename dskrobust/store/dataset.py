@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,10 +14,12 @@ import zarr
 from numpy.typing import NDArray
 
 from .. import display
-from ..errors import InvalidDataError, StaleResultsError, StoreError
+from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
 from . import arrays, writing
+from .blobs import open_root
+from .results import find_results
 from .spec import Block, StoreSpec, Summary
-from .writing import ARRAYS, FORMAT, KEY
+from .writing import ARRAYS, FORMAT, KEY, StorageOptions
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class SourceAddress:
 
     url: str
     rows: int
-    options: str = "{}"
+    storage_json: str = "{}"
     digest: str = ""
 
     @property
     def storage_options(self) -> dict[str, Any]:
         """Options for fsspec (kept as JSON, so that an address can be hashed)."""
-        return dict(json.loads(self.options))
+        return dict(json.loads(self.storage_json))
 
     def open(self) -> Store:
         """Open the store, once a process."""
@@ -117,11 +118,11 @@ class Store:
         self,
         url: str,
         group: zarr.Group,
-        options: Mapping[str, Any] | None = None,
+        storage_options: StorageOptions = None,
         rows: int | None = None,
     ) -> None:
         self.url, self.group = url, group
-        self.options = dict(options or {})
+        self.storage_options = dict(storage_options or {})
         self._opened: dict[str, zarr.Array[Any]] = {}
         meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if not meta:
@@ -151,8 +152,8 @@ class Store:
     @property
     def address(self) -> SourceAddress:
         """What a task needs to read this store."""
-        options = json.dumps(self.options, sort_keys=True)
-        return SourceAddress(self.url, self.rows, options, self.segments[-1][1])
+        storage = json.dumps(self.storage_options, sort_keys=True)
+        return SourceAddress(self.url, self.rows, storage, self.segments[-1][1])
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -227,7 +228,7 @@ class Store:
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""
-        found, start, number = [], 0, 0
+        units, start, number = [], 0, 0
         for rows, _ in self.segments:
             count = -(-rows // self.unit_rows)
             a, b = max(lo - start, 0), min(hi - start, rows)
@@ -235,9 +236,9 @@ class Store:
                 for k in range(a // self.unit_rows, -(-b // self.unit_rows)):
                     first = start + k * self.unit_rows
                     last = min(first + self.unit_rows, start + rows)
-                    found.append((first, last, number + k))
+                    units.append((first, last, number + k))
             start, number = start + rows, number + count
-        return found
+        return units
 
     @cached_property
     def _checksums(self) -> NDArray[np.uint32]:
@@ -279,8 +280,6 @@ class Store:
         return array
 
     def _repr_html_(self) -> str:
-        from .results import find_results
-
         row, counts = self.row_shape("features")[1], self.summary.groups
         groups = (f"{name} {counts[k].rows:,}" for k, name in enumerate(self.groups) if k in counts)
         classes = self.spec.classes
@@ -312,15 +311,15 @@ def is_zarr(value: object) -> bool:
     return isinstance(value, zarr.Array)
 
 
-def open_store(url: str | Path | Store, options: Mapping[str, Any] | None = None) -> Store:
+def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.
 
     Parameters
     ----------
     url : str
         A path or any fsspec URL.
-    options : mapping, optional
-        Storage options for fsspec.
+    storage_options : mapping, optional
+        Options for fsspec.
 
     Raises
     ------
@@ -330,18 +329,18 @@ def open_store(url: str | Path | Store, options: Mapping[str, Any] | None = None
     if isinstance(url, Store):
         return url
     try:
-        group = writing.open_group(str(url), options, "r")
+        group = writing.open_group(str(url), storage_options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}; {_instead_of(str(url))}") from error
+        raise StoreError(f"there is no store at {url}", _instead_of(str(url))) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
-    return Store(str(url), group, options)
+    return Store(str(url), group, storage_options)
 
 
 @lru_cache(maxsize=16)
 def _open_cached(address: SourceAddress) -> Store:
-    options = address.storage_options
-    store = Store(address.url, writing.open_group(address.url, options, "r"), options, address.rows)
+    group = open_root(address, "r")
+    store = Store(address.url, group, address.storage_options, address.rows)
     if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
         raise StaleResultsError(
             f"{address.url} holds other data than when this computation was set up; open the store "
@@ -360,14 +359,18 @@ def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> ND
     return codes.astype(np.int16 if name == "split" else np.int64)
 
 
-def _instead_of(url: str) -> str:
+def _instead_of(url: str) -> Hint:
     """Return what to do where there is no store: a file is to be read, a name may be misspelt."""
-    path, make = Path(url), "make one with `dskrobust ingest`"
+    path = Path(url)
+    make = Hint("make one with create_store or ingest", "make one with `dskrobust ingest`")
     if "://" in url or "::" in url:
         return make
     if path.is_file():
-        return f"it is a file: read it with `dskrobust ingest {path.name}`"
+        read = f"ingest({path.name!r}, …)", f"`dskrobust ingest {path.name}`"
+        return Hint(*(f"it is a file: read it with {how}" for how in read))
     names = [p.parent.name for p in path.absolute().parent.glob("*/zarr.json")]
     stores = {name.removesuffix(".zarr"): name for name in names}
     close = difflib.get_close_matches(path.name.removesuffix(".zarr"), stores, n=1)
-    return f"did you mean {path.with_name(stores[close[0]])}?" if close else make
+    if not close:
+        return make
+    return Hint(*[f"did you mean {path.with_name(stores[close[0]])}?"] * 2)

@@ -1,8 +1,8 @@
 """Evaluations beside the data: the rows of their subsets, and one record per finished step.
 
-A record is one checksummed chunk, written atomically: a kill loses only the steps under way, and
-what is damaged counts as missing. Arrays that belong to a record are written before it. Steps that
-take long keep checkpoints until they have a record.
+A record is a blob: a kill loses only the steps under way, and what is damaged counts as missing.
+Arrays that belong to a record are written before it. Steps that take long keep checkpoints until
+they have a record.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import ContainsArrayError
 
-from ..errors import DamagedStoreError, StoreError
+from ..errors import DamagedStoreError
 from . import arrays, writing
+from .blobs import Blobs, open_root
 from .checkpoints import Checkpoints
 from .dataset import SourceAddress, Store
 
@@ -48,38 +48,26 @@ class EvaluationRecords:
         """The records' group in the store."""
         return f"{EVALUATIONS}/{self.name}"
 
-    def _group(self, mode: str) -> zarr.Group:
-        return writing.open_group(self.address.url, self.address.storage_options, mode)
+    @property
+    def _blobs(self) -> Blobs:
+        return Blobs(self.address, self.path)
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Write down what the records are of; earlier facts are replaced."""
-        group = self._group("r+").require_group(self.path)
+        group = open_root(self.address, "r+").require_group(self.path)
         date = datetime.now(UTC).isoformat(timespec="seconds")
         group.attrs[KEY] = {**facts, "date": date}
 
     def facts(self) -> dict[str, Any]:
         """Return what was written down by `begin`."""
         try:
-            return dict(self._group("r")[self.path].attrs.get(KEY, {}))  # type: ignore[arg-type]
+            return dict(self._blobs.group().attrs.get(KEY, {}))  # type: ignore[arg-type]
         except KeyError:
             return {}
 
     def save_rows(self, key: str, rows: NDArray[np.int64]) -> None:
-        """Write the row numbers (k,) of a subset, unless they are there.
-
-        The key says which they are, so of two runs at once both write the same bytes: neither
-        takes away what the other has written.
-        """
-        name, rows = f"{self.path}/rows/{key}", np.ascontiguousarray(rows, np.int64)
-        if self._read(name) is not None:
-            return
-        with suppress(KeyError, ValueError, TypeError):  # of metadata that is damaged
-            try:
-                self._write(name, rows, overwrite=False)
-            except ContainsArrayError:
-                self._array(name, "r+")[:] = rows
-        if self._read(name) is None:
-            self._write(name, rows)
+        """Write the row numbers (k,) of a subset, unless they are there; the key says which."""
+        self._blobs.write_once(f"rows/{key}", np.ascontiguousarray(rows, np.int64))
 
     def rows(self, key: str) -> NDArray[np.int64]:
         """Return the row numbers (k,) of a subset.
@@ -88,13 +76,13 @@ class EvaluationRecords:
         ------
         DamagedStoreError
         """
-        found = self._read(f"{self.path}/rows/{key}")
-        if found is None:
+        rows = self._blobs.read(f"rows/{key}")
+        if rows is None:
             raise DamagedStoreError(
                 f"the rows of a subset in {self.address.url}/{self.path} are damaged; run the same "
                 "command again, they are written anew"
             )
-        return found
+        return rows
 
     def save(
         self,
@@ -105,15 +93,15 @@ class EvaluationRecords:
         """Write the arrays beside a step's record, then the record (plain values), atomically."""
         beside = beside or {}
         for name, values in beside.items():
-            self._write(f"{self.path}/arrays/{step}/{name}", values)
+            self._blobs.write(f"arrays/{step}/{name}", values)
         named = {"arrays": list(beside)} if beside else {}
         packed = np.frombuffer(json.dumps({**record, **named}).encode(), np.uint8)
-        self._write(f"{self.path}/steps/{step}", packed)
+        self._blobs.write(f"steps/{step}", packed)
         self.checkpoints(step).clear()
 
     def load(self, step: str) -> dict[str, Any] | None:
         """Return a step's record, None where there is none (or it or an array is damaged)."""
-        packed = self._read(f"{self.path}/steps/{step}")
+        packed = self._blobs.read(f"steps/{step}")
         if packed is None:
             return None
         record = dict(json.loads(packed.tobytes()))
@@ -122,7 +110,7 @@ class EvaluationRecords:
 
     def array(self, step: str, name: str) -> NDArray[Any] | None:
         """Return an array beside a step's record, None where there is none (or a damaged one)."""
-        return self._read(f"{self.path}/arrays/{step}/{name}")
+        return self._blobs.read(f"arrays/{step}/{name}")
 
     def checkpoints(self, step: str) -> Checkpoints:
         """Return where a step that is under way keeps what it has so far."""
@@ -131,38 +119,16 @@ class EvaluationRecords:
     def tidy(self, finished: Container[str]) -> None:
         """Drop checkpoints of steps that were killed just after their record was written."""
         with suppress(KeyError, ValueError, TypeError):
-            group = self._group("r")[f"{self.path}/{CHECKPOINTS}"]
-            assert isinstance(group, zarr.Group)
-            for step in group.group_keys():
+            for step in Blobs(self.address, f"{self.path}/{CHECKPOINTS}").group().group_keys():
                 if step in finished:
                     self.checkpoints(step).clear()
 
     def finished(self, steps: Iterable[str]) -> set[str]:
         """Return which steps have a record; damage inside one is only found by `load`."""
         try:
-            group = self._group("r")[f"{self.path}/steps"]
-            assert isinstance(group, zarr.Group)
-            return set(group.array_keys()) & set(steps)
-        except KeyError:
-            return set()
+            return set(Blobs(self.address, f"{self.path}/steps").names()) & set(steps)
         except (ValueError, TypeError):  # metadata is damaged: one by one
             return {step for step in steps if self.load(step) is not None}
-
-    def _read(self, name: str) -> NDArray[Any] | None:
-        try:
-            return arrays.read_plain(self._array(name, "r"))
-        except (KeyError, ValueError, TypeError, StoreError):
-            return None
-
-    def _array(self, name: str, mode: str) -> zarr.Array[Any]:
-        array = self._group(mode)[name]
-        assert isinstance(array, zarr.Array)
-        return array
-
-    def _write(self, name: str, values: NDArray[Any], *, overwrite: bool = True) -> None:
-        group, shape = self._group("r+"), values.shape
-        array = arrays.create_array(group, name, shape, shape, values.dtype, overwrite=overwrite)
-        array[:] = values
 
 
 def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRecords:
@@ -183,9 +149,9 @@ def find_evaluations(store: Store) -> list[EvaluationRecords]:
         return []
     assert isinstance(parent, zarr.Group)
     fingerprint = [digest for _, digest in store.segments]
-    found = []
+    dated = []
     for name, group in parent.groups():
         facts: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
         if facts.get("segments") == fingerprint:
-            found.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
-    return [records for _, records in sorted(found, key=lambda pair: pair[0])]
+            dated.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
+    return [records for _, records in sorted(dated, key=lambda pair: pair[0])]

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from ..errors import DamagedStoreError
-from . import arrays, writing
+from .blobs import Blobs, pack, unpack
 from .dataset import SourceAddress
-from .results import TILES
+
+TILES = "tiles"
 
 
 @dataclass(frozen=True)
 class TileMemo:
-    """Finished tiles of a run, each one checksummed chunk, found again after any crash.
+    """Finished tiles of a run, one blob each, found again after any crash.
 
     Attributes
     ----------
@@ -31,42 +28,23 @@ class TileMemo:
     address: SourceAddress
     run: str
 
-    def _name(self, tile: str) -> str:
-        return f"{TILES}/{self.run}/{tile}"
+    @property
+    def _blobs(self) -> Blobs:
+        return Blobs(self.address, f"{TILES}/{self.run}")
 
     def load(self, tile: str) -> dict[str, NDArray[Any]] | None:
         """Return a finished tile's arrays, or None where there are none (or damaged ones)."""
-        group = writing.open_group(self.address.url, self.address.storage_options, "r")
-        try:
-            array = group[self._name(tile)]
-            assert isinstance(array, zarr.Array)
-            packed = arrays.read_plain(array)
-        except (KeyError, DamagedStoreError):
-            return None
-        with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as found:
-            return dict(found)
+        packed = self._blobs.read(tile)
+        return None if packed is None else unpack(packed)
 
     def save(self, tile: str, values: Mapping[str, NDArray[Any]]) -> None:
-        """Write a tile's arrays as one chunk, atomically."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **values)
-        packed = np.frombuffer(buffer.getvalue(), np.uint8)
-        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
-        array = arrays.create_array(
-            group, self._name(tile), packed.shape, packed.shape, packed.dtype
-        )
-        array[:] = packed
+        """Write a tile's arrays in one piece."""
+        self._blobs.write(tile, pack(values))
 
     def count(self) -> int:
         """Return how many tiles are stored."""
-        group = writing.open_group(self.address.url, self.address.storage_options, "r")
-        try:
-            return len(list(group[f"{TILES}/{self.run}"].array_keys()))  # type: ignore[union-attr]
-        except KeyError:
-            return 0
+        return len(self._blobs.names())
 
     def clear(self) -> None:
         """Drop all tiles of the run."""
-        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
-        if f"{TILES}/{self.run}" in group:
-            del group[f"{TILES}/{self.run}"]
+        self._blobs.drop()

@@ -6,7 +6,6 @@ and everything lies under the digest of its basis, so that no two bases are ever
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
-from . import arrays, writing
+from . import arrays
+from .blobs import Blobs, open_root, pack, unpack
 from .dataset import SourceAddress, Store
 
 PREFIXES = "prefixes"
@@ -45,19 +45,19 @@ class PrefixArrays:
     width: int
 
     def _group(self, mode: str) -> zarr.Group:
-        address = self.address
-        return writing.open_group(address.url, address.storage_options, mode)
+        return open_root(self.address, mode)
 
     def _path(self, digest: str) -> str:
         return f"{PREFIXES}/{self.kind}/{self.name}/{digest}"
 
     def missing(self) -> list[int]:
         """Return which segments have no finished prefixes yet."""
-        group, found = self._group("r"), []
-        for k, (_, digest) in enumerate(self.address.open().segments):
-            if f"{self._path(digest)}.checksums" not in group:
-                found.append(k)
-        return found
+        group, segments = self._group("r"), self.address.open().segments
+        return [
+            k
+            for k, (_, digest) in enumerate(segments)
+            if f"{self._path(digest)}.checksums" not in group
+        ]
 
     def create(self, segment: int) -> None:
         """Create the array of a segment; chunks written earlier by the same basis may stay."""
@@ -81,15 +81,8 @@ class PrefixArrays:
     def commit(self, segment: int, checksums: list[int]) -> None:
         """Make a segment's prefixes readable."""
         digest = self.address.open().segments[segment][1]
-        values = np.array(checksums, np.uint32)
-        table = arrays.create_array(
-            self._group("r+"),
-            f"{self._path(digest)}.checksums",
-            values.shape,
-            values.shape,
-            values.dtype,
-        )
-        table[:] = values
+        path = f"{PREFIXES}/{self.kind}/{self.name}"
+        Blobs(self.address, path).write(f"{digest}.checksums", np.array(checksums, np.uint32))
 
     def read(self, lo: int, hi: int) -> NDArray[np.float32]:
         """Read the prefixes of rows lo:hi, (hi - lo, width) float32, checked.
@@ -141,16 +134,10 @@ def save_basis(
     facts: Mapping[str, Any],
 ) -> str:
     """Keep a basis (arrays by name) for a kind of rows and return its name."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **values)
-    packed = np.frombuffer(buffer.getvalue(), np.uint8)
+    packed = pack(values)
     name = arrays.digest([json.dumps(dict(facts), sort_keys=True).encode(), packed.tobytes()])[:16]
-    group = writing.open_group(address.url, address.storage_options, "r+")
-    path = f"{PREFIXES}/{kind}/{name}/basis"
-    if path not in group:
-        array = arrays.create_array(group, path, packed.shape, packed.shape, packed.dtype)
-        array[:] = packed
-    parent = group[f"{PREFIXES}/{kind}"]
+    Blobs(address, f"{PREFIXES}/{kind}/{name}").write_once("basis", packed)
+    parent = open_root(address, "r+")[f"{PREFIXES}/{kind}"]
     parent.attrs["basis"] = {"name": name, **facts}  # last: from here on it is found
     return name
 
@@ -159,14 +146,11 @@ def load_basis(
     store: Store, kind: str
 ) -> tuple[str, dict[str, NDArray[Any]], dict[str, Any]] | None:
     """Return name, arrays and facts of the basis kept for a kind of rows, None without one."""
-    group = writing.open_group(store.url, store.options, "r")
+    folder = Blobs(store.address, f"{PREFIXES}/{kind}")
     try:
-        facts: dict[str, Any] = dict(group[f"{PREFIXES}/{kind}"].attrs["basis"])  # type: ignore[arg-type]
+        facts: dict[str, Any] = dict(folder.group().attrs["basis"])  # type: ignore[arg-type]
         name = str(facts.pop("name"))
-        array = group[f"{PREFIXES}/{kind}/{name}/basis"]
-        assert isinstance(array, zarr.Array)
-        packed = arrays.read_plain(array)
-    except (KeyError, DamagedStoreError):
+    except KeyError:
         return None
-    with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as found:
-        return name, dict(found), facts
+    packed = folder.read(f"{name}/basis")
+    return None if packed is None else (name, unpack(packed), facts)

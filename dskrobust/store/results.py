@@ -1,24 +1,40 @@
-"""Results beside the data: final tables per group, and the finished tiles of a run under way."""
+"""Results beside the data: tables of all rows, written chunk by chunk, then committed."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import StaleResultsError
+from ..errors import Hint, StaleResultsError
 from . import arrays, writing
-from .dataset import SourceAddress, Store
+from .blobs import Address, Blobs, open_root
 
-RESULTS, TILES = "results", "tiles"
+RESULTS = "results"
 KEY = writing.KEY
+
+
+class RowsAddress(Address, Protocol):
+    """Where a store is and how many rows of it results are of."""
+
+    @property
+    def rows(self) -> int: ...
+
+
+class Segmented(RowsAddress, Protocol):
+    """What results are of: a store, as far as they need to know it."""
+
+    @property
+    def group(self) -> zarr.Group: ...
+
+    @property
+    def segments(self) -> tuple[tuple[int, str], ...]: ...
 
 
 @dataclass(frozen=True)
@@ -48,21 +64,27 @@ class ResultTables:
     segments: tuple[str, ...]
     rows: int
     groups: tuple[str, ...]
-    options: str = "{}"
+    storage_options: dict[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def covers(self, store: Store) -> bool:
+    @property
+    def is_scores(self) -> bool:
+        """Whether these are scores of groups, not of further sets, nor a search of its own."""
+        rule = self.parameters.get("labels")
+        return rule not in ("same", "any") and not {"references", "k"} & set(self.parameters)
+
+    def covers(self, store: Segmented) -> bool:
         """Tell whether this result is of exactly the store's data."""
         return self.segments == tuple(digest for _, digest in store.segments)
 
-    def is_prefix_of(self, store: Store) -> bool:
+    def is_prefix_of(self, store: Segmented) -> bool:
         """Tell whether this result is of the store's first segments."""
         digests = tuple(digest for _, digest in store.segments)
         return self.segments == digests[: len(self.segments)] and bool(self.segments)
 
     def read(self, table: str, lo: int, hi: int) -> NDArray[Any]:
         """Read rows lo:hi of a table, shape (hi - lo, groups) or (hi - lo,)."""
-        group = writing.open_group(self.url, json.loads(self.options), "r")
+        group = open_root(self, "r")
         array = group[f"{RESULTS}/{self.name}/{table}"]
         assert isinstance(array, zarr.Array)
         sums = group[f"{RESULTS}/{self.name}/{table}.checksums"]
@@ -76,7 +98,7 @@ class ResultTables:
 
     def tables(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return name → (shape, dtype) of every table."""
-        root = writing.open_group(self.url, json.loads(self.options), "r")
+        root = open_root(self, "r")
         group = root[f"{RESULTS}/{self.name}"]
         assert isinstance(group, zarr.Group)
         return {
@@ -86,47 +108,47 @@ class ResultTables:
         }
 
 
-def find_results(store: Store, *, everything: bool = False) -> list[ResultTables]:
+def find_results(store: Segmented, *, everything: bool = False) -> list[ResultTables]:
     """Return the finished scores in a store, newest last.
 
-    everything: also the nearest samples of the same label, which are no scores, and scores against
-    further reference sets.
+    everything: also searches that are no scores, and scores against further reference sets.
     """
+    return [r for r in _finished(store, store.group) if everything or r.is_scores]
+
+
+def _finished(address: Address, root: zarr.Group) -> list[ResultTables]:
+    """Return all finished results below the group of a store, newest last."""
     try:
-        parent = store.group[RESULTS]
+        parent = root[RESULTS]
     except KeyError:
         return []
     assert isinstance(parent, zarr.Group)
-    found = []
+    results = []
     for name, group in parent.groups():
         meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
-        if not meta.get("complete"):
-            continue
-        parameters = meta["parameters"]
-        if not everything and (parameters.get("labels") == "same" or "references" in parameters):
-            continue
-        found.append(
-            ResultTables(
-                url=store.url,
-                name=name,
-                parameters=parameters,
-                segments=tuple(meta["segments"]),
-                rows=int(meta["rows"]),
-                groups=tuple(meta["groups"]),
-                options=store.address.options,
-                facts=meta["facts"],
+        if meta.get("complete"):
+            results.append(
+                ResultTables(
+                    url=address.url,
+                    name=name,
+                    parameters=meta["parameters"],
+                    segments=tuple(meta["segments"]),
+                    rows=int(meta["rows"]),
+                    groups=tuple(meta["groups"]),
+                    storage_options=address.storage_options,
+                    facts=meta["facts"],
+                )
             )
-        )
-    return sorted(found, key=lambda r: str(r.facts.get("date", "")))
+    return sorted(results, key=lambda r: str(r.facts.get("date", "")))
 
 
-def matching(store: Store, parameters: Mapping[str, Any]) -> list[ResultTables]:
+def matching(store: Segmented, parameters: Mapping[str, Any]) -> list[ResultTables]:
     """Return the store's results with these parameters, newest last."""
-    found = find_results(store, everything=True)
-    return [r for r in found if dict(r.parameters) == dict(parameters)]
+    results = find_results(store, everything=True)
+    return [r for r in results if dict(r.parameters) == dict(parameters)]
 
 
-def current_results(store: Store, parameters: Mapping[str, Any] | None = None) -> ResultTables:
+def current_results(store: Segmented, parameters: Mapping[str, Any] | None = None) -> ResultTables:
     """Return the newest result that covers the store's data (with these parameters).
 
     Raises
@@ -134,23 +156,24 @@ def current_results(store: Store, parameters: Mapping[str, Any] | None = None) -
     StaleResultsError
         Where there is none; the message says what there is.
     """
-    found = find_results(store)
-    fit = [r for r in found if parameters is None or dict(r.parameters) == dict(parameters)]
+    results = find_results(store)
+    fit = [r for r in results if parameters is None or dict(r.parameters) == dict(parameters)]
     for result in reversed(fit):
         if result.covers(store):
             return result
-    command = f"run `dskrobust compute {store.url}`"
+    hint = Hint(
+        f"call sample_robustness({store.url!r}).write()", f"run `dskrobust compute {store.url}`"
+    )
     if fit:
         raise StaleResultsError(
             f"the results in {store.url} cover {fit[-1].rows:,} rows of other data than the "
-            f"{store.rows:,} rows there now; {command} (rows already scored are kept)"
+            f"{store.rows:,} rows there now (rows already scored are kept)",
+            hint,
         )
-    if found:
-        have = "; ".join(str(r.parameters.get("metric")) for r in found)
-        raise StaleResultsError(
-            f"{store.url} has results for other parameters ({have}); {command} with the wanted ones"
-        )
-    raise StaleResultsError(f"{store.url} has no results yet; {command}")
+    if results:
+        have = "; ".join(str(r.parameters.get("metric")) for r in results)
+        raise StaleResultsError(f"{store.url} has results for other parameters ({have})", hint)
+    raise StaleResultsError(f"{store.url} has no results yet", hint)
 
 
 class ResultWriter:
@@ -158,7 +181,7 @@ class ResultWriter:
 
     def __init__(
         self,
-        address: SourceAddress,
+        address: RowsAddress,
         parameters: Mapping[str, Any],
         segments: tuple[str, ...],
         groups: tuple[str, ...],
@@ -171,13 +194,12 @@ class ResultWriter:
         self.name = f"{label}-{arrays.digest(identity)[:12]}"
 
     def _group(self) -> zarr.Group:
-        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
-        return group.require_group(f"{RESULTS}/{self.name}")
+        return open_root(self.address, "r+").require_group(f"{RESULTS}/{self.name}")
 
     def create(self, tables: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
         """Create the tables, name → (shape of a row, dtype)."""
-        group = writing.open_group(self.address.url, self.address.storage_options, "r+")
-        group = group.require_group(RESULTS).create_group(self.name, overwrite=True)
+        results = open_root(self.address, "r+").require_group(RESULTS)
+        group = results.create_group(self.name, overwrite=True)
         for name, (row, dtype) in tables.items():
             shape = (self.address.rows, *row)
             arrays.create_array(group, name, shape, (self.chunk_rows, *row), dtype)
@@ -196,10 +218,7 @@ class ResultWriter:
         group = self._group()
         for name in checksums[0]:
             values = np.array([part[name] for part in checksums], np.uint32)
-            table = arrays.create_array(
-                group, f"{name}.checksums", values.shape, values.shape, values.dtype
-            )
-            table[:] = values
+            Blobs(self.address, f"{RESULTS}/{self.name}").write(f"{name}.checksums", values)
         facts = {**facts, "date": datetime.now(UTC).isoformat(timespec="seconds")}
         group.attrs[KEY] = {
             "complete": True,
@@ -209,12 +228,9 @@ class ResultWriter:
             "groups": list(self.groups),
             "facts": facts,
         }
-        store = Store(
-            self.address.url,
-            writing.open_group(self.address.url, self.address.storage_options, "r+"),
-            self.address.storage_options,
-        )
-        for old in matching(store, self.parameters):
-            if old.name != self.name:
-                del store.group[f"{RESULTS}/{old.name}"]
-        return next(r for r in find_results(store, everything=True) if r.name == self.name)
+        root = open_root(self.address, "r+")
+        written = _finished(self.address, root)
+        for old in written:
+            if old.name != self.name and dict(old.parameters) == self.parameters:
+                del root[f"{RESULTS}/{old.name}"]
+        return next(r for r in written if r.name == self.name)

@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError, StoreError
+from ..errors import Hint, InvalidDataError, StoreError
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
@@ -27,6 +27,8 @@ FORMAT = 1
 KEY = "dskrobust"
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
 ARRAYS = ("features", "labels", "split")
+
+StorageOptions = Mapping[str, Any] | None  # for fsspec
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Written:
     summary: Summary
 
 
-def open_group(url: str, options: Mapping[str, Any] | None, mode: str) -> zarr.Group:
+def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Group:
     """Open the Zarr group at a path or fsspec URL.
 
     Raises
@@ -106,8 +108,8 @@ def open_group(url: str, options: Mapping[str, Any] | None, mode: str) -> zarr.G
     StoreError
         Where a file system cannot be reached, or not be written to.
     """
-    remote, given = local_path(url) is None, _storage_options(url, options)
-    extra = {"storage_options": given} if given else {}
+    remote, options = local_path(url) is None, _storage_options(url, storage_options)
+    extra = {"storage_options": options} if options else {}
     try:
         return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -126,10 +128,10 @@ def open_group(url: str, options: Mapping[str, Any] | None, mode: str) -> zarr.G
         ) from error
 
 
-def _storage_options(url: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _storage_options(url: str, storage_options: StorageOptions) -> dict[str, Any]:
     """Return options for fsspec that make it list a folder anew: other processes write there."""
     fresh = {} if local_path(url) is not None or "::" in url else {"use_listings_cache": False}
-    return {**fresh, **(options or {})}
+    return {**fresh, **(storage_options or {})}
 
 
 def create_empty(
@@ -138,7 +140,7 @@ def create_empty(
     layout: Layout,
     *,
     overwrite: bool = False,
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
     links: Mapping[str, Any] | None = None,
 ) -> None:
     """Create a store without rows; it opens only after the first `commit_segment`.
@@ -148,8 +150,8 @@ def create_empty(
     StoreError
         Where a complete store is already there and `overwrite` is false.
     """
-    check_free(url, options, overwrite=overwrite)
-    group = open_group(url, options, "w")
+    check_free(url, storage_options, overwrite=overwrite)
+    group = open_group(url, storage_options, "w")
     unit, step = layout.unit_rows, layout.write_rows
     if not links:
         arrays.create_array(
@@ -175,7 +177,7 @@ def create_empty(
     }
 
 
-def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool) -> None:
+def check_free(url: str, storage_options: StorageOptions = None, *, overwrite: bool) -> None:
     """Refuse to write where a finished store or anything that is not a store lies.
 
     Raises
@@ -183,27 +185,31 @@ def check_free(url: str, options: Mapping[str, Any] | None = None, *, overwrite:
     StoreError
     """
     try:
-        old = open_group(url, options, "r").attrs.get(KEY)
+        old = open_group(url, storage_options, "r").attrs.get(KEY)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         old = None
     if isinstance(old, Mapping):
         if old.get("segments") and not overwrite:
             raise StoreError(
-                f"{url} is already a store; choose another path, pass overwrite=True or --overwrite"
+                f"{url} is already a store",
+                Hint(
+                    "choose another path or pass overwrite=True",
+                    "choose another path or replace it with --overwrite",
+                ),
             )
         return
-    if _occupied(url, options):
+    if _occupied(url, storage_options):
         raise StoreError(
             f"{url} holds something that is not a dskrobust store; choose another path"
         )
 
 
-def _occupied(url: str, options: Mapping[str, Any] | None) -> bool:
+def _occupied(url: str, storage_options: StorageOptions) -> bool:
     """Whether there is anything at an address."""
     folder = local_path(url)
     if folder is not None:
         return folder.exists() and (folder.is_file() or any(folder.iterdir()))
-    files, path = fsspec.core.url_to_fs(url, **_storage_options(url, options))
+    files, path = fsspec.core.url_to_fs(url, **_storage_options(url, storage_options))
     return bool(files.exists(path) and files.find(path))
 
 
@@ -241,7 +247,7 @@ def local_path(url: str) -> Path | None:
 
 
 @contextmanager
-def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: bool) -> Iterator[str]:
+def staged(url: str, storage_options: StorageOptions = None, *, overwrite: bool) -> Iterator[str]:
     """Yield an address to write a new store to; it takes the place of `url` once complete.
 
     On a local file system that is a folder beside it, so that a store is only ever replaced by a
@@ -249,12 +255,12 @@ def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: boo
     """
     folder = local_path(url)
     if folder is None:
-        check_free(url, options, overwrite=overwrite)
+        check_free(url, storage_options, overwrite=overwrite)
         yield url
         return
     old = folder.with_name(f".{folder.name}.old")
     _recover(folder, old)
-    check_free(url, options, overwrite=overwrite)
+    check_free(url, storage_options, overwrite=overwrite)
     beside = folder.with_name(f".{folder.name}.partial")
     try:
         yield str(beside)
@@ -270,12 +276,12 @@ def staged(url: str, options: Mapping[str, Any] | None = None, *, overwrite: boo
         beside.rename(folder)
 
 
-def grow(url: str, start: int, rows: int, options: Mapping[str, Any] | None = None) -> None:
+def grow(url: str, start: int, rows: int, storage_options: StorageOptions = None) -> None:
     """Make room for `rows` rows in all; what lies beyond the committed rows is not read.
 
     start: where the segment begins that is being written.
     """
-    group = open_group(url, options, "r+")
+    group = open_group(url, storage_options, "r+")
     _check_end(url, group.attrs[KEY], start)
     for name in ARRAYS:
         if name in group:
@@ -285,14 +291,14 @@ def grow(url: str, start: int, rows: int, options: Mapping[str, Any] | None = No
 
 
 def write_rows(
-    url: str, start: int, block: Block, options: Mapping[str, Any] | None = None
+    url: str, start: int, block: Block, storage_options: StorageOptions = None
 ) -> Written:
     """Write a block's rows from row `start` on and return what the commit needs of them.
 
     Parallel writers must start at multiples of `Layout.write_rows` and, but for the last, write
     that many rows.
     """
-    group = open_group(url, options, "r+")
+    group = open_group(url, storage_options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
     written = record_rows(start, block, int(meta["unit_rows"]))
@@ -317,7 +323,7 @@ def record_rows(start: int, block: Block, unit_rows: int) -> Written:
 def commit_segment(
     url: str,
     written: Iterable[Written],
-    options: Mapping[str, Any] | None = None,
+    storage_options: StorageOptions = None,
     *,
     names: Mapping[str, tuple[str, ...] | None] | None = None,
 ) -> None:
@@ -328,7 +334,7 @@ def commit_segment(
     parts = sorted(written, key=lambda part: part.start)
     if not parts:
         raise InvalidDataError("there are no rows to store")
-    group = open_group(url, options, "r+")
+    group = open_group(url, storage_options, "r+")
     meta: dict[str, Any] = dict(group.attrs[KEY])  # type: ignore[arg-type]
     _check_end(url, meta, parts[0].start)
     summary = parts[0].summary

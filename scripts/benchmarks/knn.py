@@ -26,8 +26,7 @@ from dask.utils import parse_bytes
 from memory import BLOCK, STEP, row_of, spilled
 
 import dskrobust as dr
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import MIB
 from dskrobust.neighbours import NearestRows

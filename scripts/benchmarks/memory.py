@@ -25,8 +25,7 @@ import numpy as np
 from dask.utils import parse_bytes
 
 import dskrobust as dr
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import Plan
 from dskrobust.store import Block, Store, StoreSpec, write_store

@@ -38,8 +38,7 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
 import dskrobust as dr
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.datasets import ingest
 from dskrobust.engine.cache import BlockCache
 
@@ -307,7 +306,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     from dskrobust.engine.plan import Resources
     from dskrobust.engine.scratch import check_arrays
     from dskrobust.engine.spec import TileSpec, TileTask, make_context
-    from dskrobust.robustness import RunOptions
+    from dskrobust.runs import RunOptions
 
     given = check_arrays(X, y, None)
     lazy = dr.sample_robustness(X, y, options=RunOptions(Resources(2, 1)))

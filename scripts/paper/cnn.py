@@ -36,8 +36,7 @@ from tables import (
 
 import dskrobust as dr
 from dskrobust.cli.outcome import session_lines
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.evaluation import Evaluation, read_experiment
 from dskrobust.evaluation.protocol import trimmed_mean
 from dskrobust.store import current_results

@@ -24,10 +24,14 @@ from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
 import dskrobust as dr
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.evaluation import Evaluation, read_experiment
-from dskrobust.evaluation.protocol import PerformanceMatrix, performance_matrix, side_by_side
+from dskrobust.evaluation.protocol import (
+    Choice,
+    PerformanceMatrix,
+    performance_matrix,
+    side_by_side,
+)
 from dskrobust.show import terminal
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -129,9 +133,7 @@ def our_matrices(
             loss_high=loss_high,
             model=paper.model,
             fixed=side.parameters,
-            sweep=paper.sweep,
-            best=paper.best,
-            by=paper.by,
+            choice=Choice(paper.sweep, paper.best, paper.by),
             loss=paper.measure,
         )
         found.append(made.showing(*side.measures))

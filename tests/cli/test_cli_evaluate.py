@@ -105,7 +105,7 @@ def test_evaluate_has_defaults_for_everything(here, call):
 
 
 def test_what_is_finished_is_not_done_again(here, call):
-    asked = ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees=1:3", "--trials", "2",
+    asked = ["evaluate", "s.zarr", "--model", "forest", "--grid", "trees=1:3", "--trials", "2",
              "--set", "max_depth=3", "--option", "nested=true", "--train", "x=train",
              "--test", "test"]  # fmt: skip
     first = call(*asked)
@@ -135,13 +135,23 @@ def test_json(here, call):
 
 def test_the_median_is_told_in_the_labels_units(here, call):
     facts = json.loads(
-        call("evaluate", "s.zarr", "-m", MODEL, "--train", "x=train", "--test", "t=test", "--json")
+        call(
+            "evaluate",
+            "s.zarr",
+            "--model",
+            MODEL,
+            "--train",
+            "x=train",
+            "--test",
+            "t=test",
+            "--json",
+        )
     )
     assert facts["threshold"] == pytest.approx(np.median(dr.open_store("s.zarr").labels[:]))
 
 
 def test_steps_of_other_versions_are_told_of(here, call):
-    asked = ["evaluate", "s.zarr", "-m", MODEL, "--grid", "alpha=1,2"]
+    asked = ["evaluate", "s.zarr", "--model", MODEL, "--grid", "alpha=1,2"]
     asked += ["--train", "x=train", "--test", "t=test"]
     call(*asked)
     found = dr.evaluate(
@@ -162,7 +172,7 @@ def test_one_of_several_models_has_its_own_values(here, call):
     net = "sklearn.neural_network.MLPRegressor"
     facts = json.loads(
         call(
-            "evaluate", "s.zarr", "-m", "forest", "-m", net, "--grid", "forest.trees=1:2",
+            "evaluate", "s.zarr", "--model", "forest", "--model", net, "--grid", "forest.trees=1:2",
             "--set", "forest.max_depth=2", "--set", f"{net}.max_iter=5",
             "--grid", f"{net}.hidden_layer_sizes=[2],[3,2]", "--option", "forest.nested=true",
             "--train", "x=train", "--test", "t=test", "--trials", 1, "--json",
@@ -198,11 +208,20 @@ def test_an_experiment_is_written_out(here, call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "s.zarr", "-m", "tree"], "Error: model 'tree' is unknown; choose from knn"),
-        (["evaluate", "no.zarr", "-m", "forest"], "Error: there is no store at no.zarr"),
-        (["evaluate", "s.zarr", "-m", "forest", "--grid", "tree=1"], "did you mean 'trees'?"),
-        (["evaluate", "s.zarr", "-m", "forest", "--threshold", "1400"], "1400 is out of range"),
-        (["evaluate", "s.zarr", "-m", "forest", "--test", "t=rest"], "there is no group 'rest'"),
+        (
+            ["evaluate", "s.zarr", "--model", "tree"],
+            "model 'tree' is unknown; choose from knn",
+        ),
+        (["evaluate", "no.zarr", "--model", "forest"], "Error: there is no store at no.zarr"),
+        (["evaluate", "s.zarr", "--model", "forest", "--grid", "tree=1"], "did you mean 'trees'?"),
+        (
+            ["evaluate", "s.zarr", "--model", "forest", "--threshold", "1400"],
+            "is out of range",
+        ),
+        (
+            ["evaluate", "s.zarr", "--model", "forest", "--test", "t=rest"],
+            "no group 'rest'",
+        ),
         (["run", "no.toml"], "Error: there is no experiment file no.toml"),
         (["run", "e.toml"], "Error: e.toml names no store; give one after it"),
         (["run", "wrong.toml", "s.zarr"], "Error: wrong.toml: key 'trails' is unknown; did you"),
@@ -221,12 +240,12 @@ def test_bad_input_is_one_line(here, arguments, message):
     "arguments",
     [
         ["evaluate", "s.zarr"],
-        ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees"],
-        ["evaluate", "s.zarr", "-m", "forest", "--set", "a=1", "--set", "a=2"],
-        ["evaluate", "s.zarr", "-m", "forest", "--train", "x=train", "--train", "x=test"],
-        ["evaluate", "s.zarr", "-m", "forest", "--trials", "0"],
-        ["evaluate", "s.zarr", "-m", "forest", "--grid", "knn.neighbors=1:3"],
-        ["evaluate", "s.zarr", "-m", "forest", "--grid", "trees=[1"],
+        ["evaluate", "s.zarr", "--model", "forest", "--grid", "trees"],
+        ["evaluate", "s.zarr", "--model", "forest", "--set", "a=1", "--set", "a=2"],
+        ["evaluate", "s.zarr", "--model", "forest", "--train", "x=train", "--train", "x=test"],
+        ["evaluate", "s.zarr", "--model", "forest", "--trials", "0"],
+        ["evaluate", "s.zarr", "--model", "forest", "--grid", "knn.neighbors=1:3"],
+        ["evaluate", "s.zarr", "--model", "forest", "--grid", "trees=[1"],
         ["run"],
     ],
 )
@@ -239,7 +258,7 @@ def test_usage_errors_are_told_apart(here, arguments):
 def test_groups_of_other_names_have_to_be_given(tmp_path):
     X = np.arange(20.0)[:, None]
     url = dr.create_store(str(tmp_path / "a.zarr"), X, X[:, 0]).url
-    result = CliRunner().invoke(cli.main, ["evaluate", url, "-m", MODEL])
+    result = CliRunner().invoke(cli.main, ["evaluate", url, "--model", MODEL])
     assert result.exit_code == 1
     assert "there is no group 'train', the groups are all; say what to take with --train x=" in (
         result.stderr
@@ -262,7 +281,7 @@ def test_failures_do_not_keep_the_rest_from_being_written(here, call):
 
 def test_failures_are_a_line_each_and_an_exit_code(here, call):
     told = call(
-        "evaluate", "s.zarr", "-m", "odd_estimators.Mean", "--grid", "fail=true,false",
+        "evaluate", "s.zarr", "--model", "odd_estimators.Mean", "--grid", "fail=true,false",
         "--set", "random_state=1", "--train", "x=train", "--test", "t=test", code=1,
     )  # fmt: skip
     assert lines_of(told) == [
@@ -273,7 +292,7 @@ def test_failures_are_a_line_each_and_an_exit_code(here, call):
 
 
 def test_a_local_cluster(here):
-    asked = ["evaluate", "s.zarr", "-m", MODEL, "--workers", "1", "--no-dashboard"]
+    asked = ["evaluate", "s.zarr", "--model", MODEL, "--workers", "1", "--no-dashboard"]
     result = CliRunner().invoke(cli.main, asked)
     assert result.exit_code == 0, result.output
     assert "dashboard" not in result.stdout

@@ -5,9 +5,7 @@ import os
 import pytest
 from distributed import Client
 
-from dskrobust.cluster import blas
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, blas, connect
 
 WIDE = frozenset({"avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"})
 

@@ -15,16 +15,15 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from dskrobust import compute
-from dskrobust.cluster import connection as c
-from dskrobust.cluster import local, workers
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
-from dskrobust.cluster.workers import check_workers, resources_of
-from dskrobust.engine.events import TOPIC
+from dskrobust.cluster import ClusterOptions, checks, connect, connection, local
+from dskrobust.cluster.options import Patience
+from dskrobust.cluster.workers import resources_of
+from dskrobust.datasets import create_store
+from dskrobust.engine.events import TOPIC, watch_tiles
 from dskrobust.engine.plan import MIB, Resources, Workload, make_plan
 from dskrobust.errors import ClusterError, MemoryPlanError
-from dskrobust.robustness import pair_spec
-from dskrobust.store import SourceAddress, create_store
+from dskrobust.runs import pair_spec
+from dskrobust.store import SourceAddress
 
 
 @pytest.fixture
@@ -53,19 +52,16 @@ def small_plan(resources):
     return make_plan(Workload((1000,), 10, 8, 8, True, 1), resources)
 
 
-def test_local_defaults_use_all_cores_and_most_free_memory(monkeypatch):
-    monkeypatch.setattr(c, "CPU_COUNT", 32)
-    monkeypatch.setattr(c.psutil, "virtual_memory", lambda: type("M", (), {"available": 2**34}))
-    monkeypatch.setattr(c, "MEMORY_LIMIT", 2**40)
-    many = local.local_resources(ClusterOptions())
+def test_local_defaults_use_all_cores_and_most_free_memory():
+    large, small = local.Machine(32, 2**34), local.Machine(2, 2**34)
+    many = local.local_resources(ClusterOptions(), large)
     assert (many.workers, many.threads) == (8, 4)
     assert many.memory_limit == int(0.8 * 2**34) // 8
-    assert local.local_resources(ClusterOptions(workers=4)).threads == 8
-    assert local.local_resources(ClusterOptions(threads=16)).workers == 2
+    assert local.local_resources(ClusterOptions(workers=4), large).threads == 8
+    assert local.local_resources(ClusterOptions(threads=16), large).workers == 2
     asked = ClusterOptions(workers=3, threads=1, memory_limit=7)
-    assert local.local_resources(asked) == Resources(3, 1, 7)
-    monkeypatch.setattr(c, "CPU_COUNT", 2)
-    few = local.local_resources(ClusterOptions())
+    assert local.local_resources(asked, large) == Resources(3, 1, 7)
+    few = local.local_resources(ClusterOptions(), small)
     assert (few.workers, few.threads) == (2, 1)
 
 
@@ -76,7 +72,7 @@ def test_options_that_exclude_each_other():
         ClusterOptions(scheduler="tcp://127.0.0.1:1", workers=2)
 
 
-def test_local_cluster(store, monkeypatch):
+def test_local_cluster(store):
     options = ClusterOptions(workers=1, threads=2, memory_limit=400 * MIB)
     before = signal.getsignal(signal.SIGINT)
     with connect(options) as client:
@@ -88,16 +84,16 @@ def test_local_cluster(store, monkeypatch):
         assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) >= 10
         (limit,) = client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()
         assert limit == "1"
-        workers.check_installed(client)
+        checks.check_installed(client)
         with pytest.raises(ClusterError, match=r"scheduler tcp.* has no no-such-package; install"):
-            workers.check_installed(client, "no-such-package")
+            checks.check_installed(client, "no-such-package")
         with pytest.raises(ClusterError, match="use one version"):
-            workers.check_installed(client, "numpy")
-        c.check_source(client, store.address)
+            checks.check_installed(client, "numpy")
+        checks.check_source(client, store.address)
         with pytest.raises(ClusterError, match=r"worker tcp.* cannot use the store /nowhere"):
-            c.check_source(client, SourceAddress("/nowhere", 10))
+            checks.check_source(client, SourceAddress("/nowhere", 10))
         with pytest.raises(ClusterError, match="holds other data than when"):
-            c.check_source(client, replace(store.address, digest="other"))
+            checks.check_source(client, replace(store.address, digest="other"))
         # a terminal sends Ctrl-C to the workers too
         for pid in client.run(os.getpid).values():
             os.kill(pid, signal.SIGINT)
@@ -110,7 +106,7 @@ def test_local_cluster(store, monkeypatch):
 
 
 def test_a_plan_that_does_not_fit_starts_nothing(store, monkeypatch):
-    monkeypatch.setattr(c, "connect", lambda options: pytest.fail("a cluster was started"))
+    monkeypatch.setattr(compute, "connect", lambda options: pytest.fail("a cluster was started"))
     with pytest.raises(MemoryPlanError, match="does not fit"):
         compute.run_scores(
             store,
@@ -132,9 +128,8 @@ def test_running_scheduler_by_address_and_by_file(remote, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:port"])
-def test_unreachable_scheduler(address, monkeypatch):
-    monkeypatch.setattr(c, "CONNECT_SECONDS", 1)
-    options = ClusterOptions(scheduler=address)
+def test_unreachable_scheduler(address):
+    options = ClusterOptions(scheduler=address, patience=Patience(connect=1))
     message = "no scheduler can be reached"
     with pytest.raises(ClusterError, match=message) as failed, connect(options):
         pass
@@ -166,12 +161,11 @@ def test_wrong_scheduler_file(text, message, tmp_path):
 
 def test_a_client_that_could_not_connect_is_closed_at_once(monkeypatch):
     """Collected later it may stop its loop while another client starts one: a deadlock."""
-    monkeypatch.setattr(c, "CONNECT_SECONDS", 1)
     made = []
-    monkeypatch.setattr(c, "Client", type("Noted", (Client,), {"__init__": _noting(made)}))
+    monkeypatch.setattr(connection, "Client", type("Noted", (Client,), {"__init__": _noting(made)}))
     with (
         pytest.raises(ClusterError, match="no scheduler can be reached"),
-        connect(ClusterOptions(scheduler="tcp://127.0.0.1:9")),
+        connect(ClusterOptions(scheduler="tcp://127.0.0.1:9", patience=Patience(connect=1))),
     ):
         pass
     assert [client.status for client in made] == ["closed"]
@@ -185,8 +179,7 @@ def _noting(made):
     return start
 
 
-def test_scheduler_without_workers(monkeypatch):
-    monkeypatch.setattr(workers, "WORKER_SECONDS", 1)
+def test_scheduler_without_workers():
     with LocalCluster(
         n_workers=0,
         processes=False,
@@ -194,7 +187,7 @@ def test_scheduler_without_workers(monkeypatch):
         protocol="tcp://",
         dashboard_address="127.0.0.1:0",
     ) as empty:
-        options = ClusterOptions(scheduler=empty.scheduler_address)
+        options = ClusterOptions(scheduler=empty.scheduler_address, patience=Patience(workers=1))
         with (
             pytest.raises(ClusterError, match="0 workers after 1 s, 1 were expected"),
             connect(options),
@@ -206,10 +199,10 @@ def test_scheduler_without_workers(monkeypatch):
 
 def test_workers_are_checked_against_the_plan(client):
     limit = min(w["memory_limit"] for w in client.scheduler_info(n_workers=-1)["workers"].values())
-    check_workers(client, small_plan(resources_of(client)))
+    checks.check_plan(client, small_plan(resources_of(client)))
     greedy = replace(small_plan(Resources(2, 1)), peak_bytes=limit)
     with pytest.raises(ClusterError, match=r"worker tcp.* has a memory limit of .* the plan needs"):
-        check_workers(client, greedy)
+        checks.check_plan(client, greedy)
 
 
 def test_workers_with_more_threads_than_planned(remote):
@@ -219,7 +212,7 @@ def test_workers_with_more_threads_than_planned(remote):
         connect(ClusterOptions(scheduler=remote)) as client,
         pytest.raises(ClusterError, match=message),
     ):
-        check_workers(client, plan)
+        checks.check_plan(client, plan)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +224,7 @@ def test_workers_with_more_threads_than_planned(remote):
     ],
 )
 def test_what_dask_raises_becomes_one_line(error, message):
-    with pytest.raises(ClusterError, match=message) as caught, c.cluster_errors():
+    with pytest.raises(ClusterError, match=message) as caught, connection.cluster_errors():
         raise error
     assert "run the same command again" in str(caught.value)
 
@@ -245,7 +238,7 @@ def test_tiles_are_told_of_once(client, store):
         if len(told) == len(plan.tiles):
             done.set()
 
-    with c.watch_tiles(client, plan, tell):
+    with watch_tiles(client, plan, tell):
         for _ in range(2):
             client.log_event(TOPIC, {"rows": [0, 1], "columns": [5, 6], "resumed": False})
             for i, j in plan.tiles:

@@ -16,9 +16,8 @@ from helpers import ROOT
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.cluster import workers
-from dskrobust.cluster.connection import connect
-from dskrobust.cluster.options import ClusterOptions
+from dskrobust.cluster import ClusterOptions, connect
+from dskrobust.cluster.options import Patience
 from dskrobust.errors import ClusterError
 
 JOBS = ROOT / "scripts" / "jobs"
@@ -175,9 +174,10 @@ def test_tls_is_checked_before_anything_else(encrypted, certificates):
         ClusterOptions(wait_for=3)
 
 
-def test_workers_are_waited_for_by_number(encrypted, certificates, monkeypatch):
-    monkeypatch.setattr(workers, "QUEUE_SECONDS", 1)
-    options = ClusterOptions(scheduler=encrypted, wait_for=2, **certificates)
+def test_workers_are_waited_for_by_number(encrypted, certificates):
+    options = ClusterOptions(
+        scheduler=encrypted, wait_for=2, patience=Patience(queue=1), **certificates
+    )
     with (
         pytest.raises(ClusterError, match="1 workers after 1 s, 2 were expected"),
         connect(options),

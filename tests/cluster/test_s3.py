@@ -57,7 +57,7 @@ def arrays():
 @pytest.fixture
 def store(options, request):
     url = f"s3://{BUCKET}/{request.node.name}.zarr"
-    return dr.create_store(url, *arrays(), options=options)
+    return dr.create_store(url, *arrays(), storage_options=options)
 
 
 def test_two_workers_score_a_store_that_another_process_wrote(store, options, client):
@@ -143,6 +143,6 @@ def test_what_cannot_be_opened_is_one_line(options, url, change, message, monkey
 
 def test_what_cannot_be_written_is_one_line(store, options):
     with pytest.raises(StoreError, match="is already a store"):
-        dr.create_store(store.url, *arrays(), options=options)
+        dr.create_store(store.url, *arrays(), storage_options=options)
     with pytest.raises(StoreError, match=r"nothing can be written to s3://elsewhere/x\.zarr"):
-        dr.create_store("s3://elsewhere/x.zarr", *arrays(), options=options)
+        dr.create_store("s3://elsewhere/x.zarr", *arrays(), storage_options=options)

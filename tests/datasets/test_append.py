@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from dskrobust import sample_robustness
-from dskrobust.datasets import ReaderOptions, append, ingest, online_news, restore_features
+from dskrobust import create_store, link_store, sample_robustness
+from dskrobust.datasets import append, ingest, online_news, restore_features
 from dskrobust.errors import InvalidDataError, InvalidOptionError, SourceFileError, StoreError
-from dskrobust.store import Block, StoreSpec, append_rows, create_store, open_array, open_store
+from dskrobust.store import Block, StoreSpec, append_rows, open_array, open_store
 
 rng = np.random.default_rng(3)
 
@@ -24,15 +24,14 @@ def pets(tmp_path):
     """A store of a CSV file: columns a and b, classes cat and dog, groups train and test."""
     rows = [(k, 10 * k, "cat" if k % 2 else "dog", "test" if k > 5 else "train") for k in range(10)]
     path = table(tmp_path / "pets.csv", ("a", "b", "kind", "fold"), rows)
-    options = ReaderOptions(target="kind", split="fold")
-    return ingest(path, tmp_path / "pets.zarr", options=options)
+    return ingest(path, tmp_path / "pets.zarr", target="kind", split="fold")
 
 
 def test_classes_groups_and_columns_are_matched_by_name(pets, tmp_path):
     rows = [(7, "owl", 1, "late"), (8, "dog", 2, "train"), (9, "cat", 3, "late")]
     path = table(tmp_path / "more.csv", ("b", "kind", "a", "fold"), rows)
     counted = []
-    grown = append(pets, path, options=ReaderOptions(split="fold"), progress=counted.append)
+    grown = append(pets.url, path, split="fold", progress=counted.append)
     assert grown.rows == 13
     assert sum(counted) == 3
     assert grown.spec.classes == ("cat", "dog", "owl")
@@ -51,7 +50,13 @@ def test_all_rows_go_to_one_group(pets, tmp_path):
 @pytest.mark.parametrize(
     ("header", "row", "group", "error", "message"),
     [
-        (("a", "b", "kind"), (1, 2, "dog"), None, InvalidOptionError, "--group.*train, test, or a"),
+        (
+            ("a", "b", "kind"),
+            (1, 2, "dog"),
+            None,
+            InvalidOptionError,
+            "a new one; name it with group=",
+        ),
         (("a", "b", "kind"), (1, 2, "dog"), "new", InvalidDataError, "group 'new' have the same"),
         (("a", "b", "kind"), (1, 2, "dog"), "", InvalidOptionError, "must not be empty"),
         (("a", "c", "kind"), (1, 2, "dog"), "test", InvalidDataError, "lacks b and has besides c"),
@@ -93,8 +98,7 @@ def test_numbers_name_the_classes_that_they_spell(tmp_path):
 def test_text_that_spells_numbers_and_names_of_arrays(tmp_path):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 4
     np.savez(tmp_path / "first.npz", a=X, b=y)
-    options = ReaderOptions(x="a", y="b")
-    store = ingest(str(tmp_path / "first.npz"), tmp_path / "s.zarr", options=options)
+    store = ingest(str(tmp_path / "first.npz"), tmp_path / "s.zarr", x="a", y="b")
     np.savez(tmp_path / "more.npz", a=X[:3], b=np.array(["2", "9", "2"]))
     grown = append(store, str(tmp_path / "more.npz"))  # the names a and b are remembered
     np.testing.assert_array_equal(grown.labels[20:], [2, 9, 2])
@@ -129,7 +133,7 @@ def test_a_store_of_links_cannot_grow(tmp_path):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 4
     copied = create_store(str(tmp_path / "s.zarr"), X, y)
     arrays = [open_array(str(tmp_path / "s.zarr" / name)) for name in ("features", "labels")]
-    linked = create_store(str(tmp_path / "l.zarr"), *arrays, link=True)
+    linked = link_store(str(tmp_path / "l.zarr"), *arrays)
     np.savez(tmp_path / "more.npz", X=X, y=y)
     with pytest.raises(StoreError, match="cannot grow"):
         append(linked, str(tmp_path / "more.npz"))
@@ -174,7 +178,7 @@ def test_new_articles_are_scaled_with_the_recorded_bounds(news_file, tmp_path):
     units = restore_features(grown.spec, grown.features[32_011])
     np.testing.assert_allclose(units, strange[:-1], atol=1e-9)
     assert append(grown, more, group="train").rows == 32_014
-    with pytest.raises(InvalidOptionError, match="--group"):
+    with pytest.raises(InvalidOptionError, match="group=NAME"):
         append(grown, "online-news", more)
     with pytest.raises(InvalidOptionError, match="rows in their own units"):
         append(grown, "more.npz", group="test")

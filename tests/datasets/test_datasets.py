@@ -19,6 +19,7 @@ import pytest
 from dskrobust.datasets import (
     ReaderOptions,
     available,
+    idx,
     ingest,
     online_news,
     open_reader,
@@ -87,9 +88,7 @@ def test_mnist_into_a_store(tmp_path):
     write_mnist(tmp_path / "files")
     counted = []
     out = tmp_path / "own.zarr"
-    store = ingest(
-        "mnist", out, tmp_path, options(name="Digits"), overwrite=True, progress=counted.append
-    )
+    store = ingest("mnist", out, tmp_path, name="Digits", overwrite=True, progress=counted.append)
     block = gather(open_reader("mnist", tmp_path))
     assert np.array_equal(store.features[:], block.features)
     assert np.array_equal(store.labels[:], block.labels)
@@ -427,7 +426,7 @@ def test_an_unknown_column_is_refused(tmp_path, few_train):
 
 
 def test_online_news_without_files(tmp_path):
-    with pytest.raises(SourceFileError, match="--source"):
+    with pytest.raises(SourceFileError, match="source="):
         open_reader("online-news")
     with pytest.raises(SourceFileError, match=r"holds no OnlineNewsPopularity\.csv"):
         open_reader("online-news", tmp_path)
@@ -481,7 +480,7 @@ def test_npz(tmp_path, save, dtype):
     path = tmp_path / "own.npz"
     save(path, X=X.astype(dtype), y=Y, group=SPLIT)
     source = open_reader(str(path), options=options(split="group", scale=0.5))
-    store = ingest(str(path), tmp_path / "own.zarr", options=options(split="group", scale=0.5))
+    store = ingest(str(path), tmp_path / "own.zarr", split="group", scale=0.5)
     for block in (gather(source), Block(store.features[:], store.labels[:], store.split_codes[:])):
         assert np.array_equal(block.features, X.astype(dtype))
         assert np.array_equal(block.labels, Y)
@@ -652,9 +651,7 @@ def write_csv(path, text):
 @pytest.mark.parametrize("name", ["own.csv", "own.csv.gz"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_csv(tmp_path, name, bom):
-    store = ingest(
-        write_csv(tmp_path / name, bom + CSV), tmp_path / "own.zarr", options=options(split="part")
-    )
+    store = ingest(write_csv(tmp_path / name, bom + CSV), tmp_path / "own.zarr", split="part")
     assert store.features[:].tolist() == [[1, 0.5], [2, 0.1], [3, 1e-3], [4, -2]]
     assert store.features.dtype == np.float64
     assert store.spec.classes == ("bird", "cat", "dog")
@@ -699,8 +696,8 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
         (CSV, {}, InvalidDataError, "column 'part', line 2.*'train'"),
         (CSV, {"target": "z"}, InvalidOptionError, "no column 'z'.*a, b, label, part"),
         (CSV, {"split": "z"}, InvalidOptionError, "no column 'z'"),
-        ("a,b\n1,2\n", {}, InvalidOptionError, "option target.*called y, label, target, class"),
-        ("y,label,a\n1,2,3\n", {}, InvalidOptionError, "option target"),
+        ("a,b\n1,2\n", {}, InvalidOptionError, "is called y, label, target, class.*target=COLUMN"),
+        ("y,label,a\n1,2,3\n", {}, InvalidOptionError, "target=COLUMN"),
         ("y\n1\n", {}, InvalidDataError, "no columns besides"),
         ("a,y\n", {}, SourceFileError, "no rows"),
         ("", {}, SourceFileError, "first line"),
@@ -719,7 +716,7 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
 def test_bad_csv_files_are_refused(tmp_path, text, given, error, message):
     path = write_csv(tmp_path / "own.csv", text)
     with pytest.raises(error, match=message):
-        ingest(path, tmp_path / "own.zarr", options=options(**given))
+        ingest(path, tmp_path / "own.zarr", **given)
 
 
 def test_a_csv_file_that_is_none_is_refused(tmp_path):
@@ -748,7 +745,7 @@ def write_parquet(path, **columns):
 def test_parquet(tmp_path, dtypes, common):
     a, b = (RNG.integers(0, 99, 25).astype(dtype) for dtype in dtypes)
     path = write_parquet(tmp_path / "own.parquet", a=a, b=b, target=Y, part=SPLIT)
-    store = ingest(path, tmp_path / "own.zarr", options=options(split="part"))
+    store = ingest(path, tmp_path / "own.zarr", split="part")
     assert store.features.dtype == common
     assert np.array_equal(store.features[:], np.stack([a, b], axis=1))
     assert np.array_equal(store.labels[:], Y)
@@ -814,7 +811,7 @@ def fake_openml(monkeypatch, answer):
 @pytest.mark.parametrize("what", ["openml:anneal", "mnist", "cifar10"])
 def test_openml_out_of_reach(monkeypatch, what):
     fake_openml(monkeypatch, urllib.error.URLError("no route"))
-    with pytest.raises(SourceFileError, match=r"no route.*--source"):
+    with pytest.raises(SourceFileError, match=r"no route.*source="):
         open_reader(what)
     fake_openml(monkeypatch, ValueError("no known dataset"))
     with pytest.raises(SourceFileError, match="no known dataset"):
@@ -828,7 +825,7 @@ def test_openml_without_a_network(monkeypatch, tmp_path, what):
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    with pytest.raises(SourceFileError, match=r"no network.*--source"):
+    with pytest.raises(SourceFileError, match=r"no network.*source="):
         open_reader(what)
 
 
@@ -848,10 +845,8 @@ def test_openml(monkeypatch, kind):
 
 
 def test_mnist_of_openml(monkeypatch):
-    from dskrobust.datasets import openml
-
     counts = (4, 3, 2, 1, 1, 1, 1, 1, 1, 1)
-    monkeypatch.setitem(openml.IMAGES, "mnist", ("m", 16, counts, openml.IMAGES["mnist"][3]))
+    monkeypatch.setattr(idx, "OPENML", idx.OPENML._replace(name="m", train=16, counts=counts))
     labels = np.concatenate([np.repeat(np.arange(10), counts), np.arange(5)])
     images = RNG.integers(0, 256, (21, 784)).astype(float)
     fake_openml(monkeypatch, SimpleNamespace(data=images, target=labels.astype(str)))
@@ -1015,7 +1010,7 @@ def test_real_cifar10(tmp_path, paper_data):
 
 @pytest.mark.data
 def test_real_online_news(tmp_path, paper_data):
-    store = ingest("online-news", tmp_path / "own.zarr", paper_data, options(seed=1))
+    store = ingest("online-news", tmp_path / "own.zarr", paper_data, seed=1)
     assert store.columns == 58
     train, test = np.bincount(store.split_codes[:])
     assert (train, test) == (32_000, store.rows - 32_000)

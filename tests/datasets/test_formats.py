@@ -106,8 +106,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 
 def test_hdf5_rows_are_appended(tmp_path):
     path = write_hdf5(tmp_path / "a.h5", features=X, animal=NAMES)
-    given = ReaderOptions(x="features", y="animal")
-    store = dr.ingest(path, tmp_path / "a.zarr", options=given)
+    store = dr.ingest(path, tmp_path / "a.zarr", x="features", y="animal")
     grown = append(store, path)  # names are those of the first file
     assert grown.rows == 2 * N
     np.testing.assert_array_equal(grown.features[N:], X)

@@ -105,7 +105,7 @@ def test_pictures_of_the_pages_say_what_they_show(site):
 
 def test_the_public_api_is_all_there(site):
     anchors = set().union(*(page.anchors for page in site[0].values()))
-    public = [name for name in dr.__all__ if name != "__version__"]
+    public = [name for name in dr.__all__ if name not in ("__version__", "errors")]
     assert [name for name in public if f"dskrobust.{name}" not in anchors] == []
 
 
@@ -165,6 +165,15 @@ def test_every_command_has_examples_and_says_what_its_options_do(command):
     assert [p.opts for p in options if not p.help] == []
 
 
+def test_a_short_flag_is_one_option():
+    named = {}
+    for command in commands():
+        for option in (p for p in command.params if isinstance(p, click.Option)):
+            for flag in (flag for flag in option.opts if not flag.startswith("--")):
+                named.setdefault(flag, set()).add(option.opts[0])
+    assert {flag: long for flag, long in named.items() if len(long) > 1} == {}
+
+
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
 def test_examples_use_options_that_exist(command):
     known = {word for p in command.params for word in (*p.opts, *p.secondary_opts)}
@@ -221,8 +230,8 @@ def test_completion_is_switched_on_as_documented(shell):
         (["ingest", "own.csv", "--target", "prize"], "has no column 'prize'"),
         (["ingest", "other.csv"], "save it with commas"),
         (["subsets", "digits.zarr"], "run `dskrobust compute digits.zarr`"),
-        (["evaluate", "digits.zarr", "-m", "kn"], "did you mean 'knn'?"),
-        (["evaluate", "digits.zarr", "-m", "knn", "--train", "L100"], "(write train:L100)"),
+        (["evaluate", "digits.zarr", "--model", "kn"], "did you mean 'knn'?"),
+        (["evaluate", "digits.zarr", "--model", "knn", "--train", "L100"], "(write train:L100)"),
         (["compute", "digits.zarr", "--memory-limit", "1"], "write 1GiB or 512MB"),
         (["compute", "digits.zarr", "-m", "euclid"], "choose one of euclidean"),
         (["comptue", "digits.zarr"], "Did you mean 'compute'?"),

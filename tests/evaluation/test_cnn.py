@@ -31,7 +31,7 @@ from dskrobust.evaluation.models.base import Problem
 from dskrobust.evaluation.models.networks import run as cnn_run
 from dskrobust.evaluation.models.networks import sessions
 from dskrobust.evaluation.models.networks.model import Network
-from dskrobust.evaluation.protocol import performance_matrix, trimmed_mean
+from dskrobust.evaluation.protocol import Choice, performance_matrix, trimmed_mean
 from dskrobust.store import arrays
 
 torch = pytest.importorskip("torch")
@@ -399,11 +399,11 @@ def test_loss_may_choose_either_way(loss_high, chosen):
         for k in (1, 2, 3)
     ]
     table = pd.DataFrame(rows)
-    made = performance_matrix(table, loss_high=loss_high, by="loss")
+    made = performance_matrix(table, loss_high=loss_high, choice=Choice(by="loss"))
     assert made.values.tolist() == [[chosen]]
     assert performance_matrix(table, loss_high=loss_high).values.tolist() == [[1]]
     with pytest.raises(InvalidOptionError, match="there is no choice by 'accuracy'; choose acc or"):
-        performance_matrix(table, loss_high=False, by="accuracy")
+        performance_matrix(table, loss_high=False, choice=Choice(by="accuracy"))
     with pytest.raises(dr.errors.InvalidDataError, match="needs the column 'balanced_loss'"):
         performance_matrix(table, loss_high=False, loss="balanced_loss")
 
@@ -528,7 +528,7 @@ def test_class_weights_and_other_hyper_parameters(url, here):
         (dr.Model("cnn", {"class_weight": ["even"]}), "class_weight 'even' is unknown; it is bal"),
         (dr.Model("cnn", options={"shape": [4, 16]}), "needs images of at least 8 × 8 pixels, not"),
         (tiny(kind="torch:own_networks.No"), "'own_networks.No' cannot be imported"),
-        (tiny(kind="torch:"), "model 'torch:' is unknown; choose from knn"),
+        (tiny(kind="torch:"), "model 'torch:' is unknown; choose from cnn"),
         (dr.Model("nn"), "or torch:package.module.Class"),
     ],
 )
@@ -853,7 +853,7 @@ def test_run_prints_and_writes_all_there_is(url, here, tmp_path, monkeypatch):
 def test_evaluate_refuses_in_a_line(url, here):
     where = ["--scheduler", here.scheduler.address]
     told = CliRunner().invoke(
-        cli.main, ["evaluate", url, "-m", "cnn", "--grid", "epochs=1", *where]
+        cli.main, ["evaluate", url, "--model", "cnn", "--grid", "epochs=1", *where]
     )
     assert told.exit_code == 1
     assert "Error: model cnn: no worker has a GPU resource; start workers with" in told.stderr

@@ -18,7 +18,6 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from dskrobust.evaluation.models.networks import lockstep  # noqa: E402
-from dskrobust.evaluation.models.networks import trials as training  # noqa: E402
 from dskrobust.evaluation.models.networks.architectures import ResNet, make_network  # noqa: E402
 from dskrobust.evaluation.models.networks.data import DataSet  # noqa: E402
 from dskrobust.evaluation.models.networks.draws import epoch_draws  # noqa: E402
@@ -341,7 +340,7 @@ def test_bfloat16_stays_near_float32(digits):
 
 
 @pytest.mark.parametrize("strategy", ["lockstep", "sequential"])
-def test_probabilities(digits, monkeypatch, strategy):
+def test_probabilities(digits, strategy):
     images, labels = digits[0][:40], digits[1][:40]
     trials = Trials(described("cnn", strategy=strategy), images, labels, SEEDS)
     trials.train_epoch()
@@ -349,11 +348,11 @@ def test_probabilities(digits, monkeypatch, strategy):
     assert p.shape == (3, 40, 10)
     assert p.dtype == np.float32
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
-    monkeypatch.setitem(training._EVALUATED, "cpu", 21)  # batches of 7 or 21 images
-    np.testing.assert_allclose(trials.probabilities(images), p, atol=1e-6)
-    np.testing.assert_allclose(trials.probabilities(images, only=[2, 0]), p[[2, 0]], atol=1e-6)
-    monkeypatch.setattr(training, "_PIXELS", 16)  # then 8 × 8 are large: batches of 1 or 5
-    np.testing.assert_allclose(trials.probabilities(images), p, atol=1e-6)
+    for at_once in (21, 5):  # batches of 7 or 21 images, of 1 or 5
+        few = trials.probabilities(images, at_once=at_once)
+        np.testing.assert_allclose(few, p, atol=1e-6)
+    some = trials.probabilities(images, only=[2, 0], at_once=21)
+    np.testing.assert_allclose(some, p[[2, 0]], atol=1e-6)
     as_numbers = trials.probabilities(images.astype(np.float64))
     np.testing.assert_allclose(as_numbers, p, atol=1e-6)
 

@@ -24,10 +24,10 @@ from dskrobust.errors import (
     StaleResultsError,
 )
 from dskrobust.evaluation import measures, rows
-from dskrobust.evaluation.models import boosting, estimators
-from dskrobust.evaluation.models.base import model_class
+from dskrobust.evaluation.models import boosting, estimators, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
 from dskrobust.store import find_evaluations
+from dskrobust.store.blobs import Blobs
 
 FOREST = dr.Model("forest", {"trees": [1, 3]})
 TRAIN = {"x": "train", "x_L": "train:L80", "x_M": "train:M80"}
@@ -175,7 +175,7 @@ def test_texts_subsets_and_rows_are_the_same(url):
 def test_whole_groups_need_no_results(digits):
     found = dr.evaluate(digits, train={"x": "train"}, test={"t": "all"}, models=[FOREST], trials=1)
     assert found.problem.test == {"t": 300}
-    with pytest.raises(StaleResultsError, match="has no results yet; run `dskrobust compute"):
+    with pytest.raises(StaleResultsError, match="has no results yet; call sample_robustness"):
         dr.evaluate(digits, train={"x": "train:L9"}, test={"t": "test"}, models=[FOREST])
 
 
@@ -214,7 +214,7 @@ def test_tests_on_training_samples_are_warned_of_once(url):
         ({"train": {"x": [3, 4, 3]}}, "row 3 is there twice"),
         ({"threshold": 1400}, "the threshold 1400 is out of range: labels go from"),
         ({"threshold": -1400}, "the threshold -1400 is out of range: labels go from"),
-        ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from knn, forest"),
+        ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from cnn, forest, knn"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"D": [1]})]}, "hyper-parameter 'D' is unknown;"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"C": [-1.0]})]}, "The 'C' parameter of SVR mus"),
         ({"models": [dr.Model("sklearn.svm.SVC")]}, "real labels need a regressor, sklearn.svm.S"),
@@ -573,9 +573,9 @@ def test_rows_that_come_up_meanwhile_are_not_taken_away(url, monkeypatch):
     kept.save_rows("some", np.arange(7))
     marker = Path(url) / kept.path / "rows" / "some" / "marker"
     marker.touch()
-    read, early = type(kept)._read, iter([True])
+    read, early = Blobs.read, iter([True])
     monkeypatch.setattr(
-        type(kept), "_read", lambda self, name: None if next(early, False) else read(self, name)
+        Blobs, "read", lambda self, name: None if next(early, False) else read(self, name)
     )
     kept.save_rows("some", np.arange(7))
     assert next(early, None) is None  # it was not there when first looked for

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
+from dskrobust.display import suggestion
 from dskrobust.errors import InvalidOptionError, SourceFileError
-from dskrobust.evaluation.experiment import suggestion
+from dskrobust.evaluation import models
+from dskrobust.evaluation.models import base, model_class
 
 WHOLE = """
 name = "forests"
@@ -172,3 +174,23 @@ def test_parts_of_the_wrong_type_are_told_in_one_line(given, message):
 def test_suggestions():
     assert suggestion("forrest", ["knn", "forest"]) == "did you mean 'forest'?"
     assert suggestion("?", ["knn", "forest"]) == "choose from knn, forest"
+
+
+def test_a_model_is_known_by_its_class_line(monkeypatch):
+    files = {path.stem for path in Path(models.__path__[0]).iterdir()} - {"__init__", "base"}
+    model_class("knn")  # imports them all
+    known = {*base.KINDS.values(), *base.PATHS.values()}
+    prefix = f"{models.__name__}."
+    assert {kind.__module__.removeprefix(prefix).split(".")[0] for kind in known} == files - {
+        "__pycache__"
+    }
+    kinds = {**base.KINDS}
+    for module in (models, base):
+        monkeypatch.setattr(module, "KINDS", kinds)
+
+    class Named(base.Model, kind="mean"):
+        """All that a new one takes."""
+
+    assert model_class("mean") is Named
+    assert model_class("torch:own.Net") is model_class("cnn")
+    assert model_class("sklearn.svm.SVC").__name__ == "AnyEstimator"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 from dskrobust.errors import InvalidDataError, InvalidOptionError
-from dskrobust.evaluation.protocol import performance_matrix, side_by_side, trimmed_mean
+from dskrobust.evaluation.protocol import Choice, performance_matrix, side_by_side, trimmed_mean
 from dskrobust.show import terminal
 
 finite = st.floats(-1e6, 1e6)
@@ -84,7 +84,8 @@ def table():
 
 
 def matrix(rows, **options):
-    return performance_matrix(pd.DataFrame(rows), **{"loss_high": True, **options})
+    choice = Choice(**{k: options.pop(k) for k in ("sweep", "best", "by") if k in options})
+    return performance_matrix(pd.DataFrame(rows), **{"loss_high": True, **options}, choice=choice)
 
 
 def test_one_value_for_each_training_subset(table):
@@ -130,7 +131,7 @@ def test_the_order_of_values_and_trials_does_not_matter(order):
 def test_cells_are_trimmed_means_of_their_own(seed, trials):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(trials_of(lambda *_: rng.random(), lambda *_: rng.normal(), trials))
-    made = performance_matrix(frame, loss_high=True, best="t_L")
+    made = performance_matrix(frame, loss_high=True, choice=Choice(best="t_L"))
     assert made.trials == (trials, trials)
     means = frame.groupby(["train", "test", "trees"])[["loss", "acc"]].agg(trimmed_mean)
     for j, x in enumerate(made.train):

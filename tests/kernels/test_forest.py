@@ -10,7 +10,8 @@ import dskrobust as dr
 from dskrobust.errors import InvalidOptionError, MemoryPlanError
 from dskrobust.evaluation import measures
 from dskrobust.evaluation.checks import check_memory
-from dskrobust.evaluation.models.base import Problem, model_class
+from dskrobust.evaluation.models import model_class
+from dskrobust.evaluation.models.base import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.OverlapWarning")
 

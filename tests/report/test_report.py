@@ -23,6 +23,7 @@ from dskrobust.report import (
     Wishes,
     catalogue,
     draw,
+    drawing,
     score_own,
     write_report,
 )
@@ -226,7 +227,7 @@ def test_vector_labels_and_another_metric(tmp_path, monkeypatch):
 def test_no_results_yet(tmp_path):
     url = str(tmp_path / "new.zarr")
     dr.create_store(url, np.eye(4), np.arange(4) % 2)
-    with pytest.raises(StaleResultsError, match="has no results yet; run `dskrobust compute"):
+    with pytest.raises(StaleResultsError, match="has no results yet; call sample_robustness"):
         write_report(url, tmp_path / "r.html")
     result = CliRunner().invoke(cli.main, ["report", url])
     assert result.exit_code == 1
@@ -367,6 +368,16 @@ def test_figures_that_a_store_has_nothing_for(images, plane):
         draw(results_of(images), 2, Wishes(classes=["owl"]))
 
 
+def test_figures_have_names(images, monkeypatch):
+    assert set(drawing.FIGURES) >= {entry.figure for entry in catalogue if entry.figure}
+    assert isinstance(draw(results_of(images), "extreme_columns"), Figure)
+    with pytest.raises(InvalidOptionError, match="did you mean 'extreme_rows'"):
+        draw(results_of(images), "extreme_row")
+    monkeypatch.setattr(drawing, "FIGURES", {})
+    drawing.figure("blank")(lambda results, wishes: Figure())  # all that a new one takes
+    assert isinstance(draw(results_of(images), "blank"), Figure)
+
+
 # -- own samples -------------------------------------------------------------------------------
 
 
@@ -427,6 +438,8 @@ def test_the_command_writes_a_page_and_figures(images, tmp_path, monkeypatch):
     call(images, "--figure", 13, "--images", "own.npz")
     assert (tmp_path / "figure13.svg").read_text().startswith("<?xml")
     call(images, "--figure", 2, "--class", "dog", "--out", "some.png")
+    call(images, "--figure", "robustness_by_class")
+    assert (tmp_path / "robustness_by_class.svg").is_file()
     assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
     assert "one of .svg, .pdf, .png" in call(images, "--figure", 2, "--out", "some.doc", code=1)
     assert "give a STORE" in call(code=2)

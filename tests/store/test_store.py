@@ -61,6 +61,11 @@ def assert_holds(store, X, y, split=None):
     assert (store.rows, store.columns) == X.shape
 
 
+def made(how):
+    """Return the function that makes a store of arrays in this way."""
+    return dr.link_store if how == "link" else dr.create_store
+
+
 # -- round trips -------------------------------------------------------------------------------
 
 
@@ -82,9 +87,9 @@ def test_round_trip(how, dtype, small, tmp_path, request):
         given_as = zarr_arrays(tmp_path, **given_as)
     if how == "link" and dtype == ">f8":
         with pytest.raises(StoreError, match="byte order"):
-            dr.create_store(str(tmp_path / "own.zarr"), **given_as, link=True)
+            dr.link_store(str(tmp_path / "own.zarr"), **given_as)
         return
-    store = dr.create_store(str(tmp_path / "own.zarr"), **given_as, link=how == "link")
+    store = made(how)(str(tmp_path / "own.zarr"), **given_as)
     assert store.groups == ("3", "4")
     for reopened in (store, dr.open_store(str(tmp_path / "own.zarr"))):
         assert_holds(reopened, X, y, split)
@@ -112,7 +117,7 @@ def test_labels_round_trip(labels, how, tmp_path, small_units):
         given_as["y"] = da.from_array(y, chunks=(11, *y.shape[1:]))
     elif how == "link":
         given_as = zarr_arrays(tmp_path, **given_as)
-    store = dr.create_store(str(tmp_path / "own.zarr"), **given_as, link=how == "link")
+    store = made(how)(str(tmp_path / "own.zarr"), **given_as)
     assert_holds(store, X, y)
     assert store.spec.label_kind == labels.partition("-")[0]
     assert store.labels.shape == y.shape
@@ -130,7 +135,7 @@ def test_text_labels_and_splits(how, tmp_path, small_units):
         given_as = zarr_arrays(tmp_path, **given_as)
     elif how == "dask":
         given_as |= {name: da.from_array(given_as[name], chunks=9) for name in ("y", "split")}
-    store = dr.create_store(str(tmp_path / "own.zarr"), **given_as, link=how == "link")
+    store = made(how)(str(tmp_path / "own.zarr"), **given_as)
     assert store.spec.classes == tuple(classes)
     assert store.spec.label_kind == "categorical"
     assert_holds(store, X, codes, split)
@@ -158,7 +163,7 @@ def test_links_copy_nothing_and_notice_changes(tmp_path, small_units):
     X, y, _ = arrays_of(4096, 16)
     source = zarr.array(X, store=str(tmp_path / "x.zarr"), chunks=(64, 16))
     labels = zarr.array(y, store=str(tmp_path / "y.zarr"))
-    store = dr.create_store(str(tmp_path / "own.zarr"), source, labels, link=True)
+    store = dr.link_store(str(tmp_path / "own.zarr"), source, labels)
     assert not (tmp_path / "own.zarr" / "features").exists()
     size = sum(f.stat().st_size for f in (tmp_path / "own.zarr").rglob("*") if f.is_file())
     assert size < X.nbytes / 2
@@ -178,7 +183,7 @@ def test_links_survive_another_working_folder(tmp_path, monkeypatch):
     X, y, _ = arrays_of()
     monkeypatch.chdir(tmp_path)
     linked = zarr.array(X, store="x.zarr"), zarr.array(y, store="y.zarr")
-    dr.create_store(str(tmp_path / "own.zarr"), *linked, link=True)
+    dr.link_store(str(tmp_path / "own.zarr"), *linked)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert_holds(dr.open_store(str(tmp_path / "own.zarr")), X, y)
@@ -188,7 +193,7 @@ def test_only_arrays_with_an_address_can_be_linked(tmp_path):
     X, y, _ = arrays_of()
     for given_as in ((X, y), (zarr.array(X), zarr.array(y)), (da.from_array(X), y)):
         with pytest.raises(StoreError, match="link"):
-            dr.create_store(str(tmp_path / "own.zarr"), *given_as, link=True)
+            dr.link_store(str(tmp_path / "own.zarr"), *given_as)
     assert not (tmp_path / "own.zarr").exists()
 
 
@@ -700,7 +705,7 @@ def test_a_failing_overwrite_keeps_the_old_store(tmp_path, how):
                 given_as = [
                     zarr.array(v, store=str(tmp_path / n)) for n, v in (("x", bad), ("y", y))
                 ]
-            dr.create_store(path, *given_as, overwrite=True, link=how == "link")
+            made(how)(path, *given_as, overwrite=True)
     assert contents(path) == before
     other = arrays_of(30, 4, seed=9)  # and what was left behind does not stand in the way
     assert_holds(dr.create_store(path, *other, overwrite=True), *other)

@@ -1,4 +1,4 @@
-"""What a model is to an experiment, and which models there are.
+"""What a model is to an experiment: from jobs to predictions.
 
 A model turns jobs into predictions. Most jobs are one Dask task each; the model of a job that uses
 the whole cluster itself says so (`Model.distributed`) and is called where the client is. A job is
@@ -11,31 +11,21 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display import suggestion
 from ...errors import InvalidOptionError
 from ...store import EvaluationRecords
-from ..experiment import ModelSpec, Setting, suggestion
+from ..experiment import ModelSpec, Setting
 
 if TYPE_CHECKING:
     from distributed import Client
 
-KINDS = {
-    "knn": ".knn:NearestNeighbours",
-    "forest": ".forest:Forest",
-    "xgboost": ".boosting:BoostedTrees",
-    "xgboost-forest": ".boosting:ParallelTrees",
-    "cnn": ".networks.model:Network",
-    "resnet56": ".networks.model:ResNet56",
-}
-ANY_ESTIMATOR = ".estimators:AnyEstimator"
 GPU = "GPU"  # the resource of a worker that has one
 TOPIC = "dskrobust-epoch"  # events of epochs that jobs are through with, for progress displays
-TORCH, ANY_MODULE = "torch:", ".networks.model:Network"  # torch:package.module.Class
 
 
 @dataclass(frozen=True)
@@ -155,6 +145,10 @@ class Outcome:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+KINDS: dict[str, type[Model]] = {}  # by name, of all modules that are imported
+PATHS: dict[str, type[Model]] = {}  # by what import paths begin with
+
+
 class Model(ABC):
     """A kind of model in an experiment; made of a `ModelSpec` once per job.
 
@@ -182,6 +176,21 @@ class Model(ABC):
     own_parameters: ClassVar[tuple[str, ...]] = ()
     known_options: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, *, kind: str = "", paths: str | None = None) -> None:
+        """Make a class known to experiments.
+
+        Parameters
+        ----------
+        kind : str, optional
+            Its name.
+        paths : str, optional
+            What import paths begin with that it takes for a kind; "" for all of them.
+        """
+        if kind:
+            KINDS[kind] = cls
+        if paths is not None:
+            PATHS[paths] = cls
+
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
 
@@ -191,8 +200,8 @@ class Model(ABC):
         return next(iter((*self.own_parameters, *self.spec.grid)), "")
 
     @property
-    def found(self) -> tuple[str, ...]:
-        """Hyper-parameters that are not in the grid as the model finds their values itself."""
+    def own_sweep(self) -> tuple[str, ...]:
+        """Hyper-parameters that are not in the grid as the model chooses their values itself."""
         return ()
 
     @property
@@ -285,29 +294,10 @@ class Model(ABC):
 
     def check_whole(self, name: str, least: int = 1, most: float = np.inf) -> None:
         """Refuse values of a hyper-parameter that are no whole numbers in a range."""
-        given = self.spec.grid.get(name, ())
+        values = self.spec.grid.get(name, ())
         if name in self.spec.parameters:
-            given = (self.spec.parameters[name],)
-        for value in given:
+            values = (self.spec.parameters[name],)
+        for value in values:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 limit = f"from {least} on" if most == np.inf else f"from {least} to {most:,}"
                 raise self.refuse(f"{name} must be a whole number {limit}, not {value!r}")
-
-
-def model_class(kind: str) -> type[Model]:
-    """Return the class of a kind of model.
-
-    Raises
-    ------
-    InvalidOptionError
-        For an unknown kind.
-    """
-    if kind not in KINDS and "." not in kind:
-        raise InvalidOptionError(
-            f"model {kind!r} is unknown; {suggestion(kind, list(KINDS))}; or give the import path "
-            "of a scikit-learn estimator such as sklearn.svm.SVC, or torch:package.module.Class"
-        )
-    other = ANY_MODULE if kind.startswith(TORCH) else ANY_ESTIMATOR
-    module, name = KINDS.get(kind, other).split(":")
-    found: type[Model] = getattr(import_module(module, __package__), name)
-    return found

@@ -92,14 +92,14 @@ class _Boosted(Model):
 
     def _asked(self, setting: Setting, classes: Sequence[Any]) -> tuple[dict[str, Any], int]:
         """Return xgboost's parameters and the number of rounds."""
-        given = {**self.defaults, **self.spec.parameters, **setting}
-        criterion = given.pop("criterion", "squared_error")
-        rounds, own = self._rounds(given)
+        parameters = {**self.defaults, **self.spec.parameters, **setting}
+        criterion = parameters.pop("criterion", "squared_error")
+        rounds, own = self._rounds(parameters)
         if classes:
             own |= {"objective": "multi:softprob", "num_class": max(2, len(classes))}
         else:
             own["objective"] = OBJECTIVES[criterion]
-        return {**given, **own}, rounds
+        return {**parameters, **own}, rounds
 
     def _train(self, job: Job, client: Client, setting: Setting) -> Future:
         """Train on the cluster with a setting (of the most rounds); the booster, on all workers."""
@@ -110,12 +110,12 @@ class _Boosted(Model):
         X, y = _as_arrays(job, job.records.rows(subset))
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
-            found = xgboost.dask.train(client, parameters, data, num_boost_round=rounds)
+            trained = xgboost.dask.train(client, parameters, data, num_boost_round=rounds)
         # hash=False: were it scattered again, the first copy's release would take the second
-        return client.scatter(found["booster"], broadcast=True, hash=False)
+        return client.scatter(trained["booster"], broadcast=True, hash=False)
 
     @abstractmethod
-    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Take our hyper-parameters out and return rounds and what xgboost calls the rest."""
 
     def _prediction(
@@ -128,14 +128,14 @@ class _Boosted(Model):
             client.submit(_predict_part, job.records, rows[a:b], booster, rounds, pure=False)
             for a, b in _cuts(job, rows)
         ]
-        found = np.concatenate(client.gather(parts))
+        values = np.concatenate(client.gather(parts))
         if not job.classes:
-            return Prediction(train, setting, found.astype(np.float64))
-        p = found[:, : len(job.classes)]
+            return Prediction(train, setting, values.astype(np.float64))
+        p = values[:, : len(job.classes)]
         return Prediction(train, setting, np.array(job.classes)[p.argmax(axis=1)], p)
 
 
-class BoostedTrees(_Boosted):
+class BoostedTrees(_Boosted, kind="xgboost"):
     """Gradient-boosted trees (``xgboost.dask``).
 
     Hyper-parameters: ``rounds`` (of boosting; one training of the most serves all, as its first k
@@ -153,8 +153,8 @@ class BoostedTrees(_Boosted):
     def seeded_by(self, settings: Sequence[Setting]) -> Setting:
         return {k: v for k, v in super().seeded_by(settings).items() if k != "rounds"}
 
-    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return given.pop("rounds", 100), {}
+    def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return parameters.pop("rounds", 100), {}
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         assert client is not None
@@ -165,7 +165,7 @@ class BoostedTrees(_Boosted):
             yield self._prediction(job, client, booster, setting, rounds)
 
 
-class ParallelTrees(_Boosted):
+class ParallelTrees(_Boosted, kind="xgboost-forest"):
     """One boosting round of many trees at once: not scikit-learn's forest, but larger than memory.
 
     Rows are drawn without replacement and leaves are second-order steps, as in xgboost's own
@@ -186,8 +186,8 @@ class ParallelTrees(_Boosted):
         trees = {"trees": range(1, 10)}
         return trees if categorical else {**trees, "criterion": tuple(OBJECTIVES)}
 
-    def _rounds(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return 1, {"num_parallel_tree": given.pop("trees", 100)}
+    def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 1, {"num_parallel_tree": parameters.pop("trees", 100)}
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         assert client is not None
@@ -254,8 +254,8 @@ def _predict_part(
     records: EvaluationRecords, rows: NDArray[np.int64], booster: Any, rounds: int
 ) -> NDArray[np.float32]:
     """Predict rows with the first rounds: values (k,), or probabilities (k, c)."""
-    found = [
+    parts = [
         booster.inplace_predict(X, iteration_range=(0, rounds))
         for _, X in feature_blocks(records.address.open(), rows, np.float32)
     ]
-    return np.concatenate(found)
+    return np.concatenate(parts)

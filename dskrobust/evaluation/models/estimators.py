@@ -48,7 +48,7 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
-class AnyEstimator(Model):
+class AnyEstimator(Model, paths=""):
     """An estimator with fit and predict, such as ``sklearn.svm.SVC``.
 
     The import path names a class, or a function that returns an estimator (a pipeline of your
@@ -68,11 +68,11 @@ class AnyEstimator(Model):
         """
         module, _, name = self.spec.kind.rpartition(".")
         try:
-            found = getattr(import_module(module), name)
+            factory = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise self.refuse(f"{self.spec.kind!r} cannot be imported: {error}") from error
         try:
-            estimator = found()
+            estimator = factory()
         except Exception as error:
             raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
         for needed in ("fit", "predict", "get_params", "set_params"):

@@ -22,7 +22,7 @@ BLOCK_VALUES = 4 * 2**20  # of features read at once: a unit of the store, of by
 ROW_BYTES = 64  # beside the features while a tree grows: labels, weights, indices, targets
 
 
-class Forest(Model):
+class Forest(Model, kind="forest"):
     """scikit-learn's RandomForestRegressor or RandomForestClassifier, by the store's labels.
 
     Hyper-parameters: ``trees``, and those of scikit-learn but ``n_estimators`` and what is set
@@ -65,8 +65,8 @@ class Forest(Model):
 
     def _given(self, setting: Setting) -> dict[str, Any]:
         """scikit-learn's hyper-parameters of a setting; 100 trees as there where none are given."""
-        given = {**self.spec.parameters, **setting}
-        return {"n_estimators": given.pop("trees", 100), **given}
+        parameters = {**self.spec.parameters, **setting}
+        return {"n_estimators": parameters.pop("trees", 100), **parameters}
 
     def seeded_by(self, settings: Sequence[Setting]) -> Setting:
         """All of a setting, so that forests of different sizes are independent; else not trees."""
@@ -84,8 +84,8 @@ class Forest(Model):
         sizes = {self._given(s)["n_estimators"] for s in self.spec.settings} or {1}
         outputs = max(1, problem.classes)
         trees = rows * 1.26 * (NODE_BYTES + 8 * outputs) * (max(sizes) + 1)
-        kept = len(sizes) if self.nested else 1
-        predicted = (kept + 3) * sum(problem.test.values()) * outputs * 8
+        forests = len(sizes) if self.nested else 1
+        predicted = (forests + 3) * sum(problem.test.values()) * outputs * 8
         read = min(rows * problem.columns, BLOCK_VALUES) * (8 + 4)
         return rows * problem.columns * 4, int(rows * ROW_BYTES + trees + predicted + read)
 
@@ -93,11 +93,13 @@ class Forest(Model):
         ((train, _),) = job.train
         X, y = training_data(job, np.float32)
         by_trees = {self._given(setting)["n_estimators"]: setting for setting in job.settings}
-        given = self._given(by_trees[max(by_trees)])
-        forest = _estimator(bool(job.classes), {**given, "random_state": job.seed, "n_jobs": 1})
+        parameters = self._given(by_trees[max(by_trees)])
+        forest = _estimator(
+            bool(job.classes), {**parameters, "random_state": job.seed, "n_jobs": 1}
+        )
         forest.fit(X, y)
-        found = _read_off(forest, job, sorted(by_trees))
-        for trees, values in found.items():
+        by_size = _read_off(forest, job, sorted(by_trees))
+        for trees, values in by_size.items():
             if not job.classes:
                 yield Prediction(train, by_trees[trees], values)
                 continue
@@ -106,12 +108,12 @@ class Forest(Model):
             yield Prediction(train, by_trees[trees], labels, p)
 
 
-def _estimator(categorical: bool, given: Mapping[str, Any]) -> Any:
+def _estimator(categorical: bool, parameters: Mapping[str, Any]) -> Any:
     from sklearn import ensemble
 
     if categorical:
-        return ensemble.RandomForestClassifier(**given)
-    return ensemble.RandomForestRegressor(**given)
+        return ensemble.RandomForestClassifier(**parameters)
+    return ensemble.RandomForestRegressor(**parameters)
 
 
 def _read_off(forest: Any, job: Job, wanted: Sequence[int]) -> dict[int, NDArray[np.float64]]:
@@ -121,11 +123,11 @@ def _read_off(forest: Any, job: Job, wanted: Sequence[int]) -> dict[int, NDArray
     """
     rows, store = test_side(job).rows, job.records.address.open()
     shape = (len(rows), len(forest.classes_)) if job.classes else (len(rows),)
-    found = {k: np.empty(shape) for k in wanted}
+    means = {k: np.empty(shape) for k in wanted}
     for part, X in feature_blocks(store, rows, np.float32):
         total = np.zeros((len(X), *shape[1:]))
         for k, tree in enumerate(forest.estimators_, start=1):
             total += tree.predict_proba(X) if job.classes else tree.predict(X)
-            if k in found:
-                found[k][part] = total / k
-    return found
+            if k in means:
+                means[k][part] = total / k
+    return means

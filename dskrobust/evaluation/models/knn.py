@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WEIGHTS = ("uniform", "distance")
 
 
-class NearestNeighbours(Model):
+class NearestNeighbours(Model, kind="knn"):
     """K nearest neighbours, what scikit-learn's KNeighborsClassifier and -Regressor predict.
 
     Hyper-parameters: ``neighbors`` (K), ``weights`` ("uniform" or "distance", the reciprocal of
@@ -97,8 +97,8 @@ class NearestNeighbours(Model):
 
 def _of(setting: Setting, fixed: Mapping[str, Any]) -> tuple[int, str, str]:
     """K, weights and metric of a setting."""
-    given = {"neighbors": 5, "weights": "uniform", "metric": "euclidean", **fixed, **setting}
-    return given["neighbors"], given["weights"], given["metric"]
+    values = {"neighbors": 5, "weights": "uniform", "metric": "euclidean", **fixed, **setting}
+    return values["neighbors"], values["weights"], values["metric"]
 
 
 class Votes:

@@ -193,7 +193,9 @@ class _Block(nn.Module):
 
 
 def _penalised(trials: int, inputs: int, outputs: int, size: int, stride: int) -> Convolution:
-    return Convolution(trials, inputs, outputs, size, stride=stride, initial=he_normal, l2=1e-4)
+    layer = Convolution(trials, inputs, outputs, size, stride=stride, initial=he_normal)
+    layer.l2 = 1e-4
+    return layer
 
 
 # -- a user's own ----------------------------------------------------------------------------
@@ -260,12 +262,12 @@ class Own(Network):
         self.module.eval()
         try:
             with torch.no_grad():
-                found: Any = self.module(torch.zeros(2, *shape))
+                logits: Any = self.module(torch.zeros(2, *shape))
         except Exception as error:
             raise self._refuse(f"cannot take images of shape {shape}: {error}") from error
-        if not isinstance(found, Tensor) or found.shape != (2, classes):
-            given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise self._refuse(f"gave {given} for 2 images; it must give logits (2, {classes})")
+        if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+            shown = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise self._refuse(f"gave {shown} for 2 images; it must give logits (2, {classes})")
 
     def _refuse(self, what: str) -> InvalidOptionError:
         return InvalidOptionError(f"{self.path} {' '.join(what.split())}")

@@ -69,13 +69,12 @@ class Convolution(Layer):
         stride: int = 1,
         same: bool = True,
         initial: Initial = glorot_uniform,
-        l2: float = 0.0,
     ) -> None:
         area = size * size
         shape = (trials, outputs, inputs, size, size)
         super().__init__(shape, (area * inputs, area * outputs), initial)
         self.bias = nn.Parameter(torch.zeros(trials, outputs))
-        self.stride, self.same, self.l2 = stride, same, l2
+        self.stride, self.same, self.l2 = stride, same, 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T·inputs, H, W) to (B, T·outputs, H', W')."""

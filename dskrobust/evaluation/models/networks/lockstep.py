@@ -165,32 +165,32 @@ class Group:
 
     def penalty(self) -> NDArray[np.float64]:
         """Return the L2 penalty (T,) of the models' weights, Σ λ‖w‖²."""
-        found = torch.zeros_like(self._loss)
+        total = torch.zeros_like(self._loss)
         for parameter, weight in self.network.shrinkage().items():
-            found += weight * parameter.detach().square().flatten(1).sum(1, dtype=torch.float64)
-        return found.cpu().numpy()
+            total += weight * parameter.detach().square().flatten(1).sum(1, dtype=torch.float64)
+        return total.cpu().numpy()
 
     # -- what is kept ----------------------------------------------------------------------
 
     def weights(self) -> dict[str, list[Tensor]]:
         """Return weights and other numbers of the models, all views with T as first axis."""
         by_trial = self.network.by_trial
-        found = {"parameters": [by_trial(p.detach()) for p in self.parameters]}
+        tensors = {"parameters": [by_trial(p.detach()) for p in self.parameters]}
         fixed = [p for p in self.network.parameters() if not p.requires_grad]
         for tensor in (*fixed, *self.network.buffers()):
             name = f"statistics.{str(tensor.dtype).removeprefix('torch.')}"
-            found.setdefault(name, []).append(by_trial(tensor.detach()))
-        return found
+            tensors.setdefault(name, []).append(by_trial(tensor.detach()))
+        return tensors
 
     def memory(self) -> dict[str, list[Tensor]]:
         """Return what the optimizer remembers, laid out like the weights."""
         sizes = [p.numel() for p in self.parameters]
-        found = {}
+        tensors = {}
         for name, slot in self.optimizer.slots.items():
             pieces = zip(slot.split(sizes), self.parameters, strict=True)
             shaped = [self.network.by_trial(piece.view(p.shape)) for piece, p in pieces]
-            found[f"optimizer.{name}"] = shaped
-        return found
+            tensors[f"optimizer.{name}"] = shaped
+        return tensors
 
     def changing(self) -> list[Tensor]:
         """Return everything that a step changes."""
@@ -234,8 +234,8 @@ class _Captured:
             group.step(*self.inputs)
 
     def __call__(self, *inputs: Tensor) -> None:
-        for mine, new in zip(self.inputs, inputs, strict=True):
-            mine.copy_(new)
+        for own, new in zip(self.inputs, inputs, strict=True):
+            own.copy_(new)
         self.graph.replay()
 
 
@@ -269,11 +269,11 @@ def products(precision: str, device: torch.device) -> Iterator[None]:
 
 def packed(groups: Sequence[Tensors]) -> dict[str, NDArray[Any]]:
     """Return one array (T, numbers) per name; the groups' models follow each other."""
-    found = {}
+    numbers = {}
     for name in groups[0]:
         rows = [torch.cat([t.flatten(1) for t in map(_plane, g[name])], dim=1) for g in groups]
-        found[name] = torch.cat(rows).cpu().numpy()
-    return found
+        numbers[name] = torch.cat(rows).cpu().numpy()
+    return numbers
 
 
 def unpack(
@@ -288,10 +288,10 @@ def unpack(
     """
     for name in groups[0]:
         wanted = (sum(len(g[name][0]) for g in groups), sum(t[0].numel() for t in groups[0][name]))
-        given = arrays[name].shape if name in arrays else "no"
-        if given != wanted:
+        shape = arrays[name].shape if name in arrays else "no"
+        if shape != wanted:
             raise InvalidDataError(
-                f"{name} of {given} numbers are not of these models, which have {wanted}"
+                f"{name} of {shape} numbers are not of these models, which have {wanted}"
             )
     for name in groups[0]:
         first = 0

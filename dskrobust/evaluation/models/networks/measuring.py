@@ -1,23 +1,43 @@
-"""What a training takes: memory, threads, parameters, bytes that are saved."""
+"""What a network needs to train: torch, threads, and memory, measured or counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ....errors import EvaluationError
+from ....errors import EvaluationError, InvalidOptionError
 
 if TYPE_CHECKING:
-    from ..base import Model
+    from ...experiment import ModelSpec, Setting
+    from ..base import Problem
     from .settings import Training
 
 
-def training_module(model: Model) -> Any:
+class NetworkModel(Protocol):
+    """What a run asks of the model that it trains."""
+
+    spec: ModelSpec
+
+    @property
+    def on_gpu(self) -> bool: ...
+
+    def option(self, name: str, default: Any = None) -> Any: ...
+
+    def values(self, setting: Setting) -> dict[str, Any]: ...
+
+    def training(
+        self, values: Mapping[str, Any], problem: Problem, scale: float = 1
+    ) -> Training: ...
+
+    def refuse(self, what: str) -> InvalidOptionError: ...
+
+
+def training_module(model: NetworkModel) -> Any:
     """Return the module that trains."""
     try:
         from . import trials as training

@@ -14,17 +14,18 @@ import numpy as np
 from ....engine.plan import MIB
 from ....errors import InvalidOptionError
 from ...experiment import Setting
-from ..base import GPU, TORCH, Job, Model, Outcome, Problem
+from ..base import GPU, Job, Model, Outcome, Problem
 from . import sessions
 from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
-from .sessions import STEP, Bench, Found
+from .sessions import STEP, Bench, TrainingLog
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from .settings import Training
 
+TORCH = "torch:"  # before the import path of a module
 TUNED = ("optimizer", "learning_rate", "decay", "batch_size", "augment", "class_weight")
 RUN_ONLY = ("device", "torch_threads", "checkpoint_every", "strategy")  # no record depends on them
 WAYS = ("search", "best-weights")
@@ -71,7 +72,7 @@ OPTIONS: dict[str, Option] = {
 }  # fmt: skip
 
 
-class Network(Model):
+class Network(Model, kind="cnn", paths=TORCH):
     """The small CNN (paper, C.1), or a torch module of your own by its import path.
 
     All trials of a training subset train at once, each from its own seed, and every five epochs
@@ -99,7 +100,7 @@ class Network(Model):
     # -- what is asked for ---------------------------------------------------------------------
 
     @property
-    def found(self) -> tuple[str, ...]:
+    def own_sweep(self) -> tuple[str, ...]:
         return () if self._epochs else ("epochs",)
 
     @property
@@ -151,14 +152,14 @@ class Network(Model):
         self._check_way()
         self.check_names(TUNED)
         self.check_whole("epochs")
-        for given in map(self.given, self.spec.settings):
-            if given["class_weight"] not in (None, "balanced"):
+        for values in map(self.values, self.spec.settings):
+            if values["class_weight"] not in (None, "balanced"):
                 raise self.refuse(
-                    f"class_weight {given['class_weight']!r} is unknown; it is balanced"
+                    f"class_weight {values['class_weight']!r} is unknown; it is balanced"
                 )
-            if not isinstance(given["augment"], bool):
-                raise self.refuse(f"augment must be true or false, not {given['augment']!r}")
-            self._parameters(self.training(given, problem))
+            if not isinstance(values["augment"], bool):
+                raise self.refuse(f"augment must be true or false, not {values['augment']!r}")
+            self._parameters(self.training(values, problem))
 
     def _check_way(self) -> None:
         for name in WAY_ONLY if self._epochs else ():
@@ -167,24 +168,24 @@ class Network(Model):
         if "patience" in self.spec.options and self._way != "search":
             raise self.refuse("option patience is of session = search")
 
-    def given(self, setting: Setting) -> dict[str, Any]:
+    def values(self, setting: Setting) -> dict[str, Any]:
         """Return all hyper-parameters of a setting but epochs, with what C.1 has for the rest."""
         defaults_of = training_module(self).defaults_of
         paper = {**defaults_of(self.network), "augment": False, "class_weight": None}
-        given = {**paper, **self.spec.parameters, **setting}
-        return {k: v for k, v in given.items() if k != "epochs"}
+        values = {**paper, **self.spec.parameters, **setting}
+        return {k: v for k, v in values.items() if k != "epochs"}
 
     @property
     def network(self) -> str:
         """What `training.Training` calls it."""
         return self.spec.kind.removeprefix(TORCH)
 
-    def training(self, given: Mapping[str, Any], problem: Problem, scale: float = 1) -> Training:
-        values = {k: v for k, v in given.items() if k != "class_weight"}
+    def training(self, values: Mapping[str, Any], problem: Problem, scale: float = 1) -> Training:
+        named = {k: v for k, v in values.items() if k != "class_weight"}
         more = {k: v for k in ("precision", "strategy") if (v := self.option(k))}
         try:
             return training_module(self).Training(
-                self.network, self.shape(problem), max(2, problem.classes), scale=scale, **values,
+                self.network, self.shape(problem), max(2, problem.classes), scale=scale, **named,
                 **more,
             )  # fmt: skip
         except (InvalidOptionError, TypeError) as error:
@@ -225,7 +226,7 @@ class Network(Model):
         There are two while a checkpoint is put together, and a third where best weights are kept.
         On the CPU what is trained lies there too (`_trained_bytes`).
         """
-        kept = rows * problem.columns * problem.itemsize
+        images = rows * problem.columns * problem.itemsize
         tested = sum(problem.test.values())
         test = tested * (
             problem.columns * problem.itemsize + 3 * problem.trials * problem.classes * 4
@@ -233,12 +234,12 @@ class Network(Model):
         copies = 3 if self._way == "best-weights" and not self._epochs else 2
         each = TORCH_BYTES + test + copies * self._state_bytes(problem)
         if self.on_gpu:
-            return kept, each + CUDA_BYTES
-        return kept, each + self._trained_bytes(rows, problem)
+            return images, each + CUDA_BYTES
+        return images, each + self._trained_bytes(rows, problem)
 
     def _state_bytes(self, problem: Problem) -> int:
         """Bytes of all models' weights and what the optimizer remembers of them."""
-        training = self.training(self.given(self.spec.settings[0]), problem)
+        training = self.training(self.values(self.spec.settings[0]), problem)
         numbers = self._parameters(training) * (1 + SLOTS.get(training.optimizer, 2))
         return problem.trials * numbers * 4
 
@@ -248,7 +249,7 @@ class Network(Model):
         What the backward pass needs of an image is measured on a batch of made-up ones. One after
         another only one model's is there at a time.
         """
-        training = self.training(self.given(self.spec.settings[0]), problem)
+        training = self.training(self.values(self.spec.settings[0]), problem)
         images = rows * problem.columns * (1 if problem.itemsize == 1 else 4)
         lockstep = self.on_gpu if training.strategy == "auto" else training.strategy == "lockstep"
         lockstep &= not self.spec.kind.startswith(TORCH)
@@ -288,13 +289,13 @@ class Network(Model):
         run = Run(self, job)
         try:
             with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
-                found = self._sessions(run.bench, job)
-            outcome = run.outcome(found)
+                result = self._sessions(run.bench, job)
+            outcome = run.outcome(result)
         finally:  # not when garbage is collected: the next job needs the device
             run.let_go()
         yield outcome
 
-    def _sessions(self, bench: Bench, job: Job) -> Found:
+    def _sessions(self, bench: Bench, job: Job) -> TrainingLog:
         if self._epochs:
             wanted = [s["epochs"] for s in job.settings if "epochs" in s]
             return sessions.plain(bench, job.seeds, wanted or self._epochs)
@@ -307,7 +308,7 @@ class Network(Model):
         return sessions.search(bench, job.seeds, first, self.option("patience", 3), most)
 
 
-class ResNet56(Network):
+class ResNet56(Network, kind="resnet56"):
     """ResNet-56 (paper, C.1); epochs are found with best weights and an epoch more (C.3)."""
 
     way = "best-weights"

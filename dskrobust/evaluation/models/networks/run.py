@@ -14,12 +14,11 @@ from ....errors import EvaluationError
 from ...measures import classified, codes_of
 from ...rows import TestSide, read_features, test_side, training_data
 from ..base import TOPIC, Job, Outcome, Problem
-from .measuring import training_module
-from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Found, Look
+from .measuring import NetworkModel, training_module
+from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Look, TrainingLog
 
 if TYPE_CHECKING:
     from ...experiment import Setting
-    from .model import Network
     from .trials import Trials
 
 ROWS = 8192  # training images whose probabilities are asked for at once
@@ -33,7 +32,7 @@ class Run:
     bench : Bench
     """
 
-    def __init__(self, model: Network, job: Job) -> None:
+    def __init__(self, model: NetworkModel, job: Job) -> None:
         self.model, self.job = model, job
         self.side: TestSide = test_side(job)
         self.codes = codes_of(job, self.side.labels)
@@ -70,14 +69,14 @@ class Run:
         problem = Problem(
             True, store.columns, {}, {}, len(self.job.classes), store.spec.image_shape
         )
-        given = self.model.given(self._setting)
+        values = self.model.values(self._setting)
         images, codes = self._data
         weights = None
-        if given["class_weight"] == "balanced":
+        if values["class_weight"] == "balanced":
             counts = np.bincount(codes, minlength=len(self.job.classes))
             weights = len(codes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
         return training_module(self.model).Trials(
-            self.model.training(given, problem, store.spec.scale),
+            self.model.training(values, problem, store.spec.scale),
             images,
             codes,
             seeds,
@@ -106,14 +105,14 @@ class Run:
                 f"model {lost[0]} of {len(p)} has diverged, its probabilities are NaN; take a "
                 "lower learning_rate"
             )
-        found = np.empty((len(p), len(self.side.places), 3))
+        measures = np.empty((len(p), len(self.side.places), 3))
         for k, places in enumerate(self.side.places.values()):
             codes = self.codes[places]
             for trial, own in enumerate(p[:, places]):
                 made = classified(codes, own.argmax(axis=1), codes, own)
                 for at, name in ((LOSS, "loss"), (BALANCED, "balanced_loss"), (ACC, "acc")):
-                    found[trial, k, at] = made[name]
-        return Look(found, {"true_class_test": _mean_of(p, self.codes)})
+                    measures[trial, k, at] = made[name]
+        return Look(measures, {"true_class_test": _mean_of(p, self.codes)})
 
     def _more(self, models: Trials) -> dict[str, NDArray[Any]]:
         """Return the L2 penalties, and the mean probability of training samples' true class.
@@ -121,13 +120,13 @@ class Run:
         The former where a network has some, the latter where they are asked for.
         """
         penalty = models.penalty()
-        found: dict[str, NDArray[Any]] = {"penalty": penalty} if penalty.any() else {}
+        arrays: dict[str, NDArray[Any]] = {"penalty": penalty} if penalty.any() else {}
         if not self.model.option("train_probabilities", False):
-            return found
+            return arrays
         images, codes = self._data
         parts = [slice(k, k + ROWS) for k in range(0, len(codes), ROWS)]
         means = [_mean_of(models.probabilities(images[part]), codes[part]) for part in parts]
-        return {**found, "true_class_train": np.concatenate(means)}
+        return {**arrays, "true_class_train": np.concatenate(means)}
 
     def _tell(self, event: dict[str, Any]) -> None:
         from distributed import get_worker
@@ -138,7 +137,7 @@ class Run:
         except ValueError:
             return  # not on a distributed worker
 
-    def outcome(self, found: Found) -> Outcome:
+    def outcome(self, result: TrainingLog) -> Outcome:
         """Return the rows of all trials, test subsets and epochs, and what is kept beside them."""
         rows = [
             {
@@ -151,18 +150,18 @@ class Run:
                 "acc": float(measured[k, t, ACC]),
                 "balanced_loss": float(measured[k, t, BALANCED]),
             }
-            for epoch, measured in found.log.items()
+            for epoch, measured in result.log.items()
             for k in range(len(self.job.seeds))
             for t, test in enumerate(self.side.places)
         ]
-        facts = {"session": found.facts, "device": self._device_name(), **self.bench.facts}
+        facts = {"session": result.facts, "device": self._device_name(), **self.bench.facts}
         if self.device == "cuda":  # without one a run is several times slower: to be seen
             facts["cuda_graph"] = self._graph
-        arrays = dict(found.means)
+        arrays = dict(result.means)
         if self.bench.curves:
-            epochs = sorted(found.curves)
+            epochs = sorted(result.curves)
             facts |= {"curve_epochs": epochs, "curve_tests": list(self.side.places)}
-            arrays["curves"] = np.stack([found.curves[e][:, :, [LOSS, ACC]] for e in epochs])
+            arrays["curves"] = np.stack([result.curves[e][:, :, [LOSS, ACC]] for e in epochs])
         return Outcome(rows, facts, arrays)
 
     def _at(self, epoch: int) -> Setting:
@@ -179,6 +178,3 @@ def _mean_of(p: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the mean over trials of the probabilities (T, n, c) of the true classes (n,)."""
     chosen = p[:, np.arange(len(codes)), codes]
     return chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-# -- torch -----------------------------------------------------------------------------------

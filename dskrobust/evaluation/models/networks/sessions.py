@@ -97,8 +97,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._found, self._arrays = self.keeper.load() or ({}, {})
-        self.facts = {**self.facts, **self._found.get("facts", {})}
+        self._stored, self._arrays = self.keeper.load() or ({}, {})
+        self.facts = {**self.facts, **self._stored.get("facts", {})}
 
     def session(self, name: str, seeds: Sequence[int], *, best_weights: bool = False) -> Session:
         """Return a session, from its beginning or from where a checkpoint has it.
@@ -107,8 +107,8 @@ class Bench:
         """
         self.let_go()
         self._sessions[name] = made = Session(self, name, seeds, best_weights=best_weights)
-        if name in self._found.get("sessions", {}):
-            made.restore(self._found["sessions"][name], _part(self._arrays, name))
+        if name in self._stored.get("sessions", {}):
+            made.restore(self._stored["sessions"][name], _part(self._arrays, name))
             self._arrays = {k: v for k, v in self._arrays.items() if not k.startswith(f"{name}/")}
         elif len(self._sessions) > 1:
             self.save()
@@ -124,7 +124,7 @@ class Bench:
         facts = {"facts": self.facts, "sessions": {}}
         arrays: Arrays = {}
         for name, session in self._sessions.items():
-            facts["sessions"][name], own = session.kept()
+            facts["sessions"][name], own = session.checkpoint()
             arrays |= {f"{name}/{key}": values for key, values in own.items()}
         self.keeper.save(facts, arrays)
 
@@ -176,8 +176,8 @@ class Session:
         self._awake()
         self.models.load_weights(self._best, optimizer_reset=True)
         self.models.train_epoch(LOWER_RATE)
-        found = self.bench.look(self.models)
-        return Look(found.measures, {**found.means, **self.bench.more(self.models)})
+        look = self.bench.look(self.models)
+        return Look(look.measures, {**look.means, **self.bench.more(self.models)})
 
     def let_go(self) -> None:
         """Let go of the models: this session is through."""
@@ -199,9 +199,9 @@ class Session:
         self._state = None
 
     def _see(self, wanted: bool) -> None:
-        found = self.bench.look(self.models)
-        self.log[self.epoch] = found.measures
-        losses = found.measures[:, 0, LOSS]
+        look = self.bench.look(self.models)
+        self.log[self.epoch] = look.measures
+        losses = look.measures[:, 0, LOSS]
         if self._keep_best:
             before = np.array([m[:, 0, LOSS] for e, m in self.log.items() if e != self.epoch])
             better = losses < before.min(axis=0, initial=np.inf)
@@ -213,7 +213,7 @@ class Session:
         loss = round(trimmed_mean(losses), SAME)
         if wanted and self._reported and loss < self._lowest:
             self._lowest = loss
-            self.means = {**found.means, **self.bench.more(self.models)}
+            self.means = {**look.means, **self.bench.more(self.models)}
 
     def _tell(self, until: int) -> None:
         loss = self.mean_loss(max(self.log)) if self.log else None
@@ -242,7 +242,7 @@ class Session:
 
     # -- checkpoints ---------------------------------------------------------------------------
 
-    def kept(self) -> tuple[dict[str, Any], Arrays]:
+    def checkpoint(self) -> tuple[dict[str, Any], Arrays]:
         """Return what a checkpoint has of it: plain values and arrays."""
         lowest = self._lowest if np.isfinite(self._lowest) else None  # JSON has no ∞
         facts = {"epoch": self.epoch, "log": list(self.log), "lowest": lowest}
@@ -254,7 +254,7 @@ class Session:
         return facts, arrays
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
-        """Go back to what `kept` returned."""
+        """Go back to what `checkpoint` returned."""
         lowest = facts["lowest"]
         self.epoch, self._lowest = facts["epoch"], np.inf if lowest is None else lowest
         self.log = dict(zip(facts["log"], arrays.get("log", ()), strict=True))
@@ -275,8 +275,8 @@ def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What sessions came to.
+class TrainingLog:
+    """What the sessions of a job say of its models.
 
     Attributes
     ----------
@@ -296,18 +296,18 @@ class Found:
     facts: dict[str, Any]
 
 
-def plain(bench: Bench, seeds: Sequence[int], epochs: Sequence[int]) -> Found:
+def plain(bench: Bench, seeds: Sequence[int], epochs: Sequence[int]) -> TrainingLog:
     """Train models for the most epochs, and read off the others."""
     session = bench.session(SECOND, seeds)
     session.train(max(epochs), lambda epoch: epoch in epochs)
     log = {e: session.log[e] for e in sorted(epochs)}
     facts = {"way": "given", "epochs": session.lowest(list(log))}
-    return Found(log, session.log, session.means, facts)
+    return TrainingLog(log, session.log, session.means, facts)
 
 
 def search(
     bench: Bench, seeds: Sequence[int], first: Sequence[int], patience: int, most: int
-) -> Found:
+) -> TrainingLog:
     """Find the overfitting threshold with a few models, then the best epochs with fresh ones.
 
     The first session ends when the mean loss has not fallen for `patience` checks, one every five
@@ -335,7 +335,7 @@ def search(
         "inside": best < session.epoch,
     }
     log = {e: session.log[e] for e in session.checks()}
-    return Found(log, session.log, session.means, facts)
+    return TrainingLog(log, session.log, session.means, facts)
 
 
 def _in_fives(epoch: int) -> bool:
@@ -352,7 +352,9 @@ def _has_turned(session: Session, patience: int) -> bool:
     return bool(checks) and len(checks) - 1 - checks.index(session.lowest(checks)) >= patience
 
 
-def best_weights(bench: Bench, seeds: Sequence[int], first: Sequence[int], most: int) -> Found:
+def best_weights(
+    bench: Bench, seeds: Sequence[int], first: Sequence[int], most: int
+) -> TrainingLog:
     """Train fresh models up to a threshold, keep each one's best weights, add an epoch (C.3).
 
     The threshold comes from other models, each trained for `most` epochs: see `threshold_of`.
@@ -373,7 +375,7 @@ def best_weights(bench: Bench, seeds: Sequence[int], first: Sequence[int], most:
         "extra": 1,
         "second_best_epochs": session.best_epochs(),
     }
-    return Found({threshold: last.measures}, session.log, last.means, facts)
+    return TrainingLog({threshold: last.measures}, session.log, last.means, facts)
 
 
 def threshold_of(epochs: Sequence[int]) -> int:

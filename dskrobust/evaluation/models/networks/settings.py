@@ -77,8 +77,8 @@ class Training:
         object.__setattr__(self, "shape", tuple(self.shape))  # a list where it comes from JSON
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                given = getattr(self, name)
-                raise InvalidOptionError(f"{name} {given!r} is unknown; it is {' or '.join(known)}")
+                value = getattr(self, name)
+                raise InvalidOptionError(f"{name} {value!r} is unknown; it is {' or '.join(known)}")
         if self.network not in NETWORKS and "." not in self.network:
             names = ", ".join(NETWORKS)
             raise InvalidOptionError(
@@ -93,9 +93,9 @@ class Training:
             raise InvalidOptionError(f"shape must be (channels, height, width), not {self.shape!r}")
         for name, least in (("classes", 2), ("batch_size", 1)):
             if not _whole(getattr(self, name), least):
-                given = getattr(self, name)
+                value = getattr(self, name)
                 raise InvalidOptionError(
-                    f"{name} must be a whole number from {least} on, not {given!r}"
+                    f"{name} must be a whole number from {least} on, not {value!r}"
                 )
         for name in ("learning_rate", "scale"):
             if not 0 < getattr(self, name) < np.inf:

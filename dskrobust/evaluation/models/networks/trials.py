@@ -21,7 +21,9 @@ from ....errors import InvalidDataError, InvalidOptionError
 from .architectures import NETWORKS, make_network
 from .data import DataSet
 from .lockstep import Group, packed, unpack
-from .settings import Training
+from .settings import Training, defaults_of
+
+__all__ = ["Training", "Trials", "defaults_of", "parameter_count"]
 
 # Images of 32 × 32 pixels times models that are worked at once where nothing is trained: some 100
 # MiB of the small CNN's activations on the CPU, 1 GiB on a GPU. Of larger images there are fewer.
@@ -36,10 +38,10 @@ def parameter_count(training: Training, *, trainable: bool = False) -> int:
     trained is asked for.
     """
     network = make_network(training.network, training.shape, training.classes, [0])
-    found = sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad or not trainable)
     if not trainable:
-        found += sum(b.numel() for b in network.buffers() if b.is_floating_point())
-    return found
+        count += sum(b.numel() for b in network.buffers() if b.is_floating_point())
+    return count
 
 
 class Trials:
@@ -121,7 +123,10 @@ class Trials:
         return np.concatenate(losses)
 
     def probabilities(
-        self, images: NDArray[Any], only: Sequence[int] | None = None
+        self,
+        images: NDArray[Any],
+        only: Sequence[int] | None = None,
+        at_once: int | None = None,
     ) -> NDArray[np.float32]:
         """Return the models' probabilities (T, n, classes) for images (n, C·H·W).
 
@@ -132,21 +137,23 @@ class Trials:
         images : ndarray (n, C·H·W)
         only : sequence of int, optional
             Positions of the trials that are asked; T is their number.
+        at_once : int, optional
+            Images of 32 × 32 pixels times models; as many as fit the device by default.
         """
         chosen = range(len(self)) if only is None else only
         wide = len(self) // len(self._groups)
         asked = sorted({k // wide for k in chosen})
-        found = np.empty((len(chosen), len(images), self.training.classes), np.float32)
+        answers = np.empty((len(chosen), len(images), self.training.classes), np.float32)
         _, height, width = self.training.shape
-        at_once = _EVALUATED[self._data.device.type] * _PIXELS // max(height * width, _PIXELS)
-        step = max(at_once // wide, 1)
+        at_once = at_once or _EVALUATED[self._data.device.type]
+        step = max(at_once * _PIXELS // max(height * width, _PIXELS) // wide, 1)
         for start in range(0, len(images), step):
             part = slice(start, start + step)
             pixels = self._data.pixels(images[part]).view(-1, *self.training.shape)
             p = {g: self._groups[g].probabilities(pixels).cpu().numpy() for g in asked}
             for place, k in enumerate(chosen):
-                found[place, part] = p[k // wide][k % wide]
-        return found
+                answers[place, part] = p[k // wide][k % wide]
+        return answers
 
     @property
     def captured(self) -> bool:

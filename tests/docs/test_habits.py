@@ -1,0 +1,118 @@
+"""What people who carry this on rely on is there, and names what there is."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from helpers import ROOT, TESTS, slow_tests
+
+KINDS = ("new", "changed", "fixed", "faster", "inside")
+FRAGMENTS = [p for p in sorted((ROOT / "notebooks" / "changes").glob("*.md"))
+             if p.name not in ("README.md", "released.md")]  # fmt: skip
+PAGES = [ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md",
+         ROOT / "dskrobust" / "DESIGN.md", *sorted((ROOT / "notebooks").rglob("*.md"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FRAGMENTS, ids=lambda path: path.name)
+def test_fragments_are_named_and_short(path):
+    name, kind, _ = path.name.split(".")
+    assert re.fullmatch(r"[a-z0-9-]+", name)
+    assert kind in KINDS
+    text = path.read_text(encoding="utf-8")
+    assert not text.startswith("#")
+    assert 20 < len(text) < 800
+
+
+def test_the_readme_of_the_fragments_has_all_kinds():
+    text = (ROOT / "notebooks" / "changes" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(KINDS)
+
+
+# Fragments may name what was before.
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if p not in FRAGMENTS], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_pages_name_files_that_exist(path):
+    """Paths from the root, in backticks, links and commands."""
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(
+        r"\b(?:scripts|tests|notebooks|dskrobust)/[\w./-]*\w\.(?:py|sh|md|toml|json|sbatch)\b", text
+    )
+    assert [name for name in sorted(set(named)) if not (ROOT / name).exists()] == []
+
+
+def test_links_between_pages_of_the_repository_lead_somewhere():
+    links = {}
+    for path in PAGES:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        links[path] = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    inside = [(path, link) for path in links for link in links[path] if "://" not in link]
+    assert [(p.name, link) for p, link in inside if not (p.parent / link).exists()] == []
+
+
+def test_the_glossary_is_linked_and_has_one_meaning_a_word():
+    text = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8")
+    words = [word for row in re.findall(r"^\| (\*\*.*?) \|", text, re.MULTILINE)
+             for word in re.findall(r"\*\*(.+?)\*\*", row)]  # fmt: skip
+    assert len(words) > 60
+    assert sorted(words) == sorted(set(words))
+    assert "notebooks/glossary.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "glossary.md" in (ROOT / "notebooks" / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_paper_is_named():
+    title = "Introducing Sample Robustness"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert title in project["keywords"]
+    assert project["readme"] == "README.md"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"title  = {{{title}}}" in readme
+
+
+def test_recipes():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipes = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert recipes == ["A metric", "A reduction", "A model", "A reader", "A figure"]
+
+
+def test_hooks_are_those_of_the_development_environment():
+    pytest.importorskip("pre_commit")
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"id: (\S+)", hooks) == [
+        "ruff", "ruff-format", "nbstripout", "codespell", "validate-pyproject",
+    ]  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "pre_commit", "validate-config", ROOT / ".pre-commit-config.yaml"],
+        check=True,
+    )
+
+
+def test_stripping_notebooks_changes_none_of_ours(tmp_path):
+    pytest.importorskip("nbstripout")
+    hook = re.search(r"nbstripout (--.*)", (ROOT / ".pre-commit-config.yaml").read_text())
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        copy = tmp_path / path.name
+        copy.write_bytes(path.read_bytes())
+        options = hook[1].split()
+        subprocess.run([sys.executable, "-m", "nbstripout", *options, copy], check=True)
+        assert copy.read_bytes() == path.read_bytes()
+
+
+def test_slow_tests_exist():
+    missing = []
+    for name in slow_tests():
+        path, _, test = name.partition("::")
+        function = re.sub(r"\[.*", "", test).split("::")[0]
+        text = (TESTS / path).read_text(encoding="utf-8") if (TESTS / path).exists() else None
+        if text is None or not re.search(rf"\b{re.escape(function)}\b", text):
+            missing.append(name)
+    assert missing == []
+
+
+def test_every_folder_of_tests_is_one_of_the_package():
+    own = {"docs", "scripts", "cli"}
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir() and path.name[0] not in "_."}
+    rooms = {path.name for path in (ROOT / "dskrobust").iterdir() if path.is_dir()}
+    assert folders - own <= rooms
