@@ -203,3 +203,66 @@ def assert_same(scores, expected):
 def exact_square(a, b):
     """Squared Euclidean distance as a fraction: no rounding at all."""
     return sum((Fraction(float(s)) - Fraction(float(t))) ** 2 for s, t in zip(a, b, strict=True))
+
+
+# -- what a tile's rows come to ----------------------------------------------------------------
+
+NOBODY = 2**63 - 1  # where no pair was seen
+
+
+def counting_pairs(y, labels, rule, rows, columns, itself=False):
+    """Which pairs of some rows and columns count, and their ‖Δy‖: two (r, c) arrays.
+
+    rule: "different", "same" or "any" labels; no row counts with itself but with `itself`.
+    """
+    rows, columns = np.asarray(rows), np.asarray(columns)
+    dy = label_distances(y, labels)[np.ix_(rows, columns)]
+    if rule == "different":
+        return dy > 0, dy
+    allowed = np.ones(dy.shape, bool) if itself else rows[:, None] != columns[None, :]
+    return allowed & ((dy == 0) | (rule == "any")), np.ones(dy.shape)
+
+
+def _named(index, columns):
+    """Columns as row numbers, NOBODY where there are none."""
+    return np.where(index < 0, NOBODY, np.asarray(columns)[index])
+
+
+def largest_quotients(d, dy, allowed, parts, columns, *, quotients):
+    """Reach, nearest, quotient and witness (r, p) against every part.
+
+    parts: for every part which columns lie in it; columns: their row numbers, ascending.
+    """
+    found = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = dy / d
+    for inside in parts:
+        reach, nearest = best(d, allowed & inside)
+        negative, witness = best(-ratio, allowed & inside)
+        q = np.where(witness < 0, 0.0, -negative)
+        found.append((reach, _named(nearest, columns), q, _named(witness, columns)))
+    reach, nearest, q, witness = (np.stack(column, axis=1) for column in zip(*found, strict=True))
+    if not quotients:
+        return reach, nearest, np.zeros((0, 0)), np.zeros((0, 0), np.int64)
+    return reach, nearest, q, witness
+
+
+def k_nearest(d, allowed, parts, columns, k):
+    """Distances and row numbers (r, p, k) of the nearest in every part."""
+    distance = np.full((len(d), len(parts), k), np.inf)
+    index = np.full(distance.shape, NOBODY)
+    for i, row in enumerate(d):
+        for p, inside in enumerate(parts):
+            at = np.flatnonzero(allowed[i] & inside)
+            at = at[np.argsort(row[at], kind="stable")][:k]
+            distance[i, p, : len(at)] = row[at]
+            index[i, p, : len(at)] = np.asarray(columns)[at]
+    return distance, index
+
+
+def count_within(d, allowed, parts, radius):
+    """How many pairs are within the radius (r, p) of their row, in every part."""
+    counts = [
+        ((d <= radius[:, p, None]) & allowed & inside).sum(axis=1) for p, inside in enumerate(parts)
+    ]
+    return np.stack(counts, axis=1)

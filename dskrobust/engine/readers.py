@@ -105,7 +105,8 @@ class TileReader:
         one = self._sides[side]
         if self._cache is None or not one.is_whole(lo, hi):
             return None
-        return self._cache.get(("panel", *one.block), make)
+        as_column = side if self._spec.one_sided else 0  # where the same rows have other parts
+        return self._cache.get(("panel", as_column, *one.block), make)
 
     def _read(self, rows: tuple[int, int], out: NDArray[Any] | None) -> NDArray[Any]:
         values = self._source.read("features", *rows, out)

@@ -134,7 +134,9 @@ def run_tile(
     counters = reduce_tile(reader, spec.panel_rows, shared.context.job(spec.pairs), left, right)
     result = TileResult(left, None if right is left or spec.one_sided else right)
     if shared.cache is not None and spec.pairs.reduction.warm:
-        for side, state in zip(task.sides, (left, right), strict=True):
+        # columns that only answer know nothing, and may be the rows of another tile
+        asking = (left,) if spec.one_sided else (left, right)
+        for side, state in zip(task.sides, asking, strict=False):
             shared.cache.put(("state", *side), state)
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo

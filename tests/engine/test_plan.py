@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from kernel_cases import Arrays, reduce_ranges
 
 import dskrobust as dr
 from dskrobust.engine.plan import (
@@ -24,7 +25,6 @@ from dskrobust.engine.plan import (
 )
 from dskrobust.engine.spec import PairSpec, make_context
 from dskrobust.errors import MemoryPlanError
-from dskrobust.kernels import reduce_tile
 from dskrobust.labels import LabelMap
 from dskrobust.store import Block, summarise
 
@@ -243,20 +243,14 @@ def test_bytes_read_are_those_read(dtype, segments, block, panel):
     work = Workload(segments, 6, itemsize, itemsize, True, 1)
     plan = make_plan(work, block_rows=block, panel_rows=panel)
     job = make_context(summarise(Block(X, y, codes)), spec).job(spec)
-    rows = pairs = most = 0
-
-    def read(lo, hi, side=0):
-        nonlocal most
-        most = max(most, hi - lo)
-        return X[lo:hi], y[lo:hi, None].astype(float), codes[lo:hi]
-
+    arrays, rows = Arrays(X, y), 0
     for i, j in plan.tiles:
-        counters = reduce_tile(read, plan.blocks[i], plan.blocks[j], plan.panel_rows, job)[2]
-        rows += counters.rows_read
-    pairs = plan.pairs
+        tile = plan.blocks[i], plan.blocks[j], plan.panel_rows
+        rows += reduce_ranges(arrays, *tile, job)[2].rows_read
+    assert rows == sum(hi - lo for lo, hi in arrays.asked)
     assert plan.bytes_read == rows * 6 * itemsize
-    assert pairs == 100 * 99 // 2
-    assert most <= max(plan.panel_rows)
+    assert plan.pairs == 100 * 99 // 2
+    assert max(hi - lo for lo, hi in arrays.asked) <= max(plan.panel_rows)
 
 
 def test_panels_shrink_with_the_limit():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import job_for
+from kernel_cases import Arrays, Case, basis_for, reduce_ranges, same
 
 import dskrobust as dr
 from dskrobust import store as stores
@@ -21,10 +21,16 @@ from dskrobust.kernels import (
     Projector,
     Screen,
     choose_basis,
-    reduce_tile,
+    copy_of,
     sketch_rows,
 )
-from dskrobust.kernels.bounds.prefix import THETA, refine, screen_prefixes, stretch_of
+from dskrobust.kernels.bounds.prefix import (
+    THETA,
+    prefix_bounds,
+    refine,
+    screen_prefixes,
+    stretch_of,
+)
 from dskrobust.kernels.panel import margin
 from dskrobust.runs import RunOptions
 
@@ -53,36 +59,20 @@ def rows_of(kind, n, d, rng):
     return X
 
 
-def directions(kind, k, d, rng):
-    """Matrices that a basis may have; the bounds must not need orthonormal rows."""
-    matrix = rng.standard_normal((k, d))
-    if kind == "orthonormal":
-        matrix = np.linalg.qr(matrix.T)[0].T
-    elif kind == "repeated":
-        matrix[:] = matrix[0]
-    elif kind == "zero":
-        matrix[:] = 0
-    return matrix.astype(np.float32)
-
-
-def basis_for(X, kind, short, long, rng):
-    d = X.shape[1]
-    matrix = directions(kind, long, d, rng)
-    center = X.mean(axis=0)
-    size = np.abs(X - center).max()
-    unit = 2.0 ** -np.ceil(np.log2(size)) if size > 0 else 1.0
-    return Basis(center, matrix, stretch_of(matrix), Depths(d, short, long, unit))
+def exact_squares(X, unit):
+    """Squared distances of all pairs in screen lengths, as fractions."""
+    scale = Fraction(unit)
+    exact = [[Fraction(float(v)) for v in row] for row in X]
+    out = np.empty((len(X), len(X)), object)
+    for i, a in enumerate(exact):
+        for j, b in enumerate(exact):
+            out[i, j] = sum(((s - t) * scale) ** 2 for s, t in zip(a, b, strict=True))
+    return out
 
 
 def squares(X, unit):
-    """Squared distances of all pairs in screen lengths: exact, rounded once."""
-    scale = Fraction(unit)
-    exact = [[Fraction(float(v)) for v in row] for row in X]
-    out = np.empty((len(X), len(X)))
-    for i, a in enumerate(exact):
-        for j, b in enumerate(exact):
-            out[i, j] = float(sum(((s - t) * scale) ** 2 for s, t in zip(a, b, strict=True)))
-    return out
+    """Squared distances of all pairs in screen lengths, rounded once."""
+    return exact_squares(X, unit).astype(np.float64)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,6 +98,64 @@ def test_bounds_hold_for_any_rows_and_directions(kind, matrix):
         assert refine(found, 1, side, side, margin(long + 2)) == 1, (i, j)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("matrix", ["orthonormal", "any", "repeated", "zero"])
+def test_long_prefixes_bound_from_both_sides(kind, matrix):
+    rng = np.random.default_rng(1 + KINDS.index(kind))
+    n, d, short, long = 12, 40, 5, 17
+    X = rows_of(kind, n, d, rng)
+    basis = basis_for(X, matrix, short, long, rng)
+    exact = exact_squares(X, basis.depths.unit)
+    arrays = Arrays(X, np.zeros(n), basis=basis)
+    screen = np.empty((n, short + 1), np.float32)
+    norms = screen_prefixes(arrays.prefix, basis.depths, margin(short + 1), screen)
+    pairs = np.argwhere(np.ones((n, n), bool)).astype(np.int32)
+    side = arrays.prefix, norms[1], np.zeros(n)
+    low, high = prefix_bounds(pairs, len(pairs), side, side, margin(long + 2))
+    for s, (i, j) in enumerate(pairs):
+        wider = exact[i, j] * (1 + 2 * Fraction(THETA))  # what squared radii are widened by
+        assert Fraction(float(low[s])) <= wider, (i, j)
+        assert exact[i, j] <= Fraction(float(high[s])), (i, j)
+
+
+@given(
+    n=st.integers(2, 8),
+    d=st.integers(1, 40),
+    long=st.integers(1, 12),
+    kind=st.sampled_from(KINDS),
+    matrix=st.sampled_from(["orthonormal", "any", "repeated", "zero"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_long_prefixes_bound_any_rows(n, d, long, kind, matrix, seed):
+    rng = np.random.default_rng(seed)
+    X, long = rows_of(kind, n, max(d, 2), rng), min(long, max(d, 2))
+    basis = basis_for(X, matrix, 1, long, rng)
+    exact = exact_squares(X, basis.depths.unit)
+    arrays, screen = Arrays(X, np.zeros(n), basis=basis), np.empty((n, 2), np.float32)
+    norms = screen_prefixes(arrays.prefix, basis.depths, margin(2), screen)
+    pairs = np.argwhere(np.ones((n, n), bool)).astype(np.int32)
+    side = arrays.prefix, norms[1], np.zeros(n)
+    low, high = prefix_bounds(pairs, len(pairs), side, side, margin(long + 2))
+    wider = exact.ravel() * (1 + 2 * Fraction(THETA))
+    assert all(Fraction(float(value)) <= most for value, most in zip(low, wider, strict=True))
+    least = exact.ravel()
+    assert all(value <= Fraction(float(most)) for value, most in zip(least, high, strict=True))
+
+
+def test_long_prefixes_say_something():
+    """Bounds that hold but are far off would decide nothing."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((30, 6)) @ rng.standard_normal((6, 40))
+    matrix = np.linalg.svd(X, full_matrices=False)[2][:9].astype(np.float32)
+    basis = Basis(np.zeros(40), matrix, stretch_of(matrix), Depths(40, 3, 9, 1.0))
+    arrays, screen = Arrays(X, np.zeros(30), basis=basis), np.empty((30, 4), np.float32)
+    norms = screen_prefixes(arrays.prefix, basis.depths, margin(4), screen)
+    pairs = np.argwhere(~np.eye(30, dtype=bool)).astype(np.int32)
+    side = arrays.prefix, norms[1], np.zeros(30)
+    low, high = prefix_bounds(pairs, len(pairs), side, side, margin(11))
+    assert (high < 1.01 * low).all()
+
+
 def test_prefixes_spare_pairs_and_lose_none():
     rng = np.random.default_rng(1)
     X = rng.standard_normal((40, 30)) @ rng.standard_normal((30, 50))
@@ -126,24 +174,6 @@ def test_prefixes_spare_pairs_and_lose_none():
     assert kept[1] < kept[0] < 1  # deeper prefixes leave fewer pairs over
 
 
-class Given:
-    """Prefixes and rows of arrays, as tiles read them."""
-
-    def __init__(self, X, y, split, basis):
-        self.X, self.y, self.split = X, np.asarray(y, np.float64)[:, None], split
-        self.depths = basis.depths
-        self.prefix = np.empty((len(X), basis.depths.width), np.float32)
-        Projector(basis)(X, self.prefix)
-        self.rows_read = 0
-
-    def rows(self, lo, hi, side=0):
-        self.rows_read += hi - lo
-        return self.X[lo:hi].copy(), self.y[lo:hi], self.split[lo:hi]
-
-    def read(self, lo, hi):
-        return self.prefix[lo:hi], self.y[lo:hi], self.split[lo:hi]
-
-
 @given(
     kind=st.sampled_from([*KINDS[:4], "equal", "spread"]),
     matrix=st.sampled_from(["orthonormal", "any", "zero"]),
@@ -160,36 +190,29 @@ def test_tiles_are_the_same_with_prefixes(kind, matrix, n, classes, panels, cut,
     X = rows_of(kind, n, 24, rng)
     X = (X * 40 % 256 if dtype == "uint8" else X).astype(dtype)
     X[rng.integers(0, n, n // 4)] = X[rng.integers(0, n, n // 4)]  # ties and contradictions
-    y, split = rng.integers(0, classes, n), rng.integers(0, 2, n).astype(np.int16)
-    job = job_for(X, groups=("a", "b"))
-    basis = basis_for(X.astype(np.float64), matrix, 4, 9, rng)
-    rows = Given(X, y, split, basis)
-    cut = min(cut, n)
-    ranges = [((0, n), (0, n))] if cut in (0, n) else [((0, cut), (cut, n))]
-    for a, b in ranges:
-        plain = reduce_tile(rows.rows, a, b, panels, job)
-        screened = reduce_tile(rows.rows, a, b, panels, job, prefixes=rows)
-        for one, other in zip(plain[:2], screened[:2], strict=True):
-            for name, values in one.arrays().items():
-                np.testing.assert_array_equal(values, other.arrays()[name])
+    y, parts = rng.integers(0, classes, n), rng.integers(0, 2, n).astype(np.int16)
+    case, basis = Case(X, y, parts), basis_for(X.astype(np.float64), matrix, 4, 9, rng)
+    ranges = ((0, n), (0, n)) if cut in (0, n) or cut > n else ((0, cut), (cut, n))
+    plain = reduce_ranges(case.arrays(), *ranges, panels, case.job())
+    screened = reduce_ranges(case.arrays(basis), *ranges, panels, case.job())
+    for one, other in zip(plain[:2], screened[:2], strict=True):
+        assert same(one, other)
 
 
 def test_known_pairs_spare_proofs_and_change_nothing():
     rng = np.random.default_rng(3)
     X, y = rng.standard_normal((900, 24)), rng.integers(0, 3, 900)
-    split, job = np.zeros(900, np.int16), job_for(X)
-    rows = Given(X, y, split, basis_for(X, "orthonormal", 6, 16, rng))
-    a, b = (0, 450), (450, 900)
-    known = tuple(reduce_tile(rows.rows, s, s, (450, 450), job)[0] for s in (a, b))
-    before = [t.copy() for t in known]
-    cold = reduce_tile(rows.rows, a, b, (450, 450), job, prefixes=rows)
-    warm = reduce_tile(rows.rows, a, b, (450, 450), job, prefixes=rows, known=known)
+    rows = Arrays(X, y, basis=basis_for(X, "orthonormal", 6, 16, rng))
+    job = Case(X, y, rows.parts).job()
+    a, b, panels = (0, 450), (450, 900), (450, 450)
+    known = tuple(reduce_ranges(Arrays(X, y), s, s, panels, job)[0] for s in (a, b))
+    before = [copy_of(state) for state in known]
+    cold = reduce_ranges(rows, a, b, panels, job)
+    warm = reduce_ranges(rows, a, b, panels, job, known)
     assert warm[2].proven < cold[2].proven
     for side in (0, 1):
-        merged = cold[side].merge(known[side])
-        np.testing.assert_array_equal(merged.reach, warm[side].reach)
-        np.testing.assert_array_equal(merged.nearest, warm[side].nearest)
-        np.testing.assert_array_equal(before[side].reach, known[side].reach)  # not written to
+        assert same(cold[side].merge(known[side]), warm[side])
+        assert same(before[side], known[side])  # not written to
 
 
 # -- the choice --------------------------------------------------------------------------------
@@ -384,11 +407,11 @@ def test_arrays_in_memory_have_prefixes_too(made, monkeypatch):
 def test_rows_are_read_only_where_a_pair_is_left_to_prove():
     rng = np.random.default_rng(8)
     X = np.repeat([[0.0], [1000.0]], 300, axis=0) + rng.random((600, 24))  # two far heaps
-    y, split = rng.integers(0, 2, 600), np.zeros(600, np.int16)
-    rows, job = Given(X, y, split, basis_for(X, "orthonormal", 6, 16, rng)), job_for(X)
-    a, b = (0, 300), (300, 600)
-    known = tuple(reduce_tile(rows.rows, s, s, (300, 300), job)[0] for s in (a, b))
-    rows.rows_read = 0
-    counters = reduce_tile(rows.rows, a, b, (300, 300), job, prefixes=rows, known=known)[2]
-    assert rows.rows_read == counters.rows_read == counters.proven == 0
+    y = rng.integers(0, 2, 600)
+    rows = Arrays(X, y, basis=basis_for(X, "orthonormal", 6, 16, rng))
+    job, a, b, panels = Case(X, y, rows.parts).job(), (0, 300), (300, 600), (300, 300)
+    known = tuple(reduce_ranges(Arrays(X, y), s, s, panels, job)[0] for s in (a, b))
+    counters = reduce_ranges(rows, a, b, panels, job, known)[2]
+    assert rows.asked == []
+    assert counters.rows_read == counters.proven == 0
     assert counters.prefixes_read == 600

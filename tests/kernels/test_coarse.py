@@ -2,18 +2,25 @@
 
 from fractions import Fraction
 
-import brute
 import numpy as np
 import pytest
 import strategies as own
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import KINDS, adversary, job_for
+from kernel_cases import (
+    KINDS,
+    Arrays,
+    Case,
+    adversary,
+    job_for,
+    metric_argument,
+    reduce_ranges,
+    same,
+)
 
-import dskrobust as dr
-from dskrobust.kernels import reduce_tile
-from dskrobust.kernels.bounds import byte_grid as coarse
+from dskrobust.kernels import Tuning
 from dskrobust.kernels.bounds import byte_sweep as bounded
+from dskrobust.kernels.bounds.byte_grid import make_grid, row_bytes
 from dskrobust.kernels.distances import _power_mean, reduced
 from dskrobust.metrics import CHEBYSHEV, CITYBLOCK, HAMMING, resolve_metric
 
@@ -21,11 +28,7 @@ METRICS = ("cityblock", "chebyshev", "minkowski(1.5)", "minkowski(3)", "minkowsk
 METRICS = (*METRICS, "minkowski(7.3)")
 
 
-@pytest.fixture
-def always(monkeypatch):
-    """Make grids for the smallest panels, with both coarse levels at few columns."""
-    monkeypatch.setattr(coarse, "LEAST_ROWS", 1)
-    monkeypatch.setattr(coarse, "LEAST_COLUMNS", 1)
+ALWAYS = {"grid_rows": 1, "grid_columns": 1}  # grids for the smallest panels
 
 
 def form_of(metric, columns):
@@ -58,11 +61,11 @@ def distance_above(differences, form):
     return root_above(sum(t ** int(form.p) for t in differences), int(form.p))
 
 
-def assert_bounded(X, metric):
+def assert_bounded(X, metric, **tuning):
     """Check that no level's bound exceeds the exact distance; return the levels."""
     form = form_of(metric, X.shape[1])
     with np.errstate(all="ignore"):
-        grid = coarse.make_grid(X, form)
+        grid = make_grid(X, form, Tuning(**ALWAYS, **tuning))
     if grid is None:
         return ()
     found = grid.coarse(X, np.arange(len(X)))
@@ -74,10 +77,10 @@ def assert_bounded(X, metric):
         assert not np.isnan(error).any()
         for i in range(len(X)):
             for j in range(len(X)):
-                measured = bounded.apart(grid.power, part, i, part, j)
+                measured = bounded.byte_distance(grid.power, part, i, part, j)
                 room = distance_above(exact[i][j], form) / step + 1e-6
                 limit = room + error[i] + error[j]
-                assert measured <= bounded.raised(grid.power, limit, part.shape[1])
+                assert measured <= bounded.bar_of(grid.power, limit, part.shape[1])
     return grid.levels
 
 
@@ -85,13 +88,13 @@ def assert_bounded(X, metric):
 @pytest.mark.parametrize("d", [1, 33, 128, 400])
 @pytest.mark.parametrize("metric", ["cityblock", "chebyshev", "minkowski(3)"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bounds_are_certified(always, kind, d, metric, dtype):
+def test_bounds_are_certified(kind, d, metric, dtype):
     X = adversary(kind, 6, d, np.random.default_rng(d)).astype(dtype)
     assert_bounded(X, metric)
 
 
 @pytest.mark.parametrize("metric", ["cityblock", "chebyshev", "minkowski(2.5)", "minkowski(4)"])
-def test_bounds_are_certified_for_bytes(always, metric):
+def test_bounds_are_certified_for_bytes(metric):
     X = np.random.default_rng(0).integers(0, 256, (8, 500)).astype(np.uint8)
     form = form_of(metric, 500)
     if form.p == 2.5:
@@ -102,68 +105,50 @@ def test_bounds_are_certified_for_bytes(always, metric):
     assert levels[2] is None  # the rows themselves
 
 
-def test_rows_outside_the_sample_stay_bounded(always, monkeypatch):
-    monkeypatch.setattr(coarse, "SAMPLE", 2)
+def test_rows_outside_the_sample_stay_bounded():
     X = np.random.default_rng(1).standard_normal((9, 40)) * 10.0 ** np.arange(-4, 5)[:, None]
-    assert_bounded(X, "cityblock")
-    assert_bounded(X, "chebyshev")
+    for metric in ("cityblock", "chebyshev"):
+        assert assert_bounded(X, metric, grid_sample=2)
 
 
-@pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 @given(
     metric=st.sampled_from(METRICS),
     kind=st.sampled_from(["ties", "gaussian", "clusters"]),
     dtype=st.sampled_from(["uint8", "float32", "float64"]),
     labels=st.sampled_from(own.LABELS),
     shape=st.tuples(st.integers(4, 60), st.sampled_from([3, 24, 40, 129, 200, 400])),
-    groups=st.integers(1, 2),
+    parts=st.integers(1, 2),
     offset=st.sampled_from([0, 1, 10_000]),
     lead=st.integers(0, 2),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_results_are_the_brute_forces(
-    metric, kind, dtype, labels, shape, groups, offset, lead, seed
+    metric, kind, dtype, labels, shape, parts, offset, lead, seed
 ):
     n, d = shape
     rng = np.random.default_rng(seed)
     X = own.features(rng, n, d, dtype, kind, offset)
     y = own.label_values(rng, n, labels, bool(seed % 2))
-    split = np.array(["a", "b"])[np.arange(n) % groups]
-    for group in range(groups):
-        y[group], y[group + groups] = 0, 1
-    name, _, rest = metric.partition("(")
-    wanted = brute.score(X, y, split, (name, float(rest[:-1])) if rest else name, labels)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coarse, "LEAST_ROWS", 1)
-        patch.setattr(coarse, "LEAST_COLUMNS", 1)
-        patch.setattr(bounded, "FIRST_LEAD", lead)
-        options = dr.RunOptions(own.UNLIMITED, block_rows=int(rng.integers(5, 70)))
-        scores = dr.sample_robustness(
-            X, y, split=split, metric=metric, labels=labels, options=options
-        ).compute()
-    brute.assert_same(scores, wanted)
+    codes = (np.arange(n) % parts).astype(np.int16)
+    case = Case(X, y, codes, metric_argument(metric), labels)
+    panel, cut = int(rng.integers(5, 70)), int(rng.integers(1, n))
+    ranges = ((0, n), (0, n)) if seed % 3 else ((0, cut), (cut, n))
+    case.assert_tile(*ranges, (panel, panel), lead=lead, boxes=False, **ALWAYS)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("labels", ["categorical", "real"])
-def test_tiles_agree_with_the_plain_way(monkeypatch, metric, dtype, labels):
+def test_tiles_agree_with_the_plain_way(metric, dtype, labels):
     rng = np.random.default_rng(3)
     base = rng.integers(0, 200, (40, 300))
     X = (base[rng.integers(0, 40, 1100)] + rng.integers(0, 30, (1100, 300))).astype(dtype)
-    y = rng.integers(0, 4, 1100)
-    job = job_for(X, resolve_metric(metric), labels)
-    values = y[:, None].astype(float)
-
-    def read(lo, hi, side=0):
-        return X[lo:hi], values[lo:hi], np.zeros(hi - lo, np.int16)
-
-    found = reduce_tile(read, (0, 1100), (0, 1100), (700, 700), job)
-    monkeypatch.setattr(coarse, "LEAST_ROWS", 10**9)
-    wanted = reduce_tile(read, (0, 1100), (0, 1100), (700, 700), job)
-    for name, table in wanted[0].arrays().items():
-        assert found[0].arrays()[name].tobytes() == table.tobytes(), name
+    rows, tile = Arrays(X, rng.integers(0, 4, 1100)), ((0, 1100), (0, 1100), (700, 700))
+    metric = resolve_metric(metric)
+    found = reduce_ranges(rows, *tile, job_for(X, metric, labels))
+    wanted = reduce_ranges(rows, *tile, job_for(X, metric, labels, grid_rows=10**9))
+    assert same(found[0], wanted[0])
     assert found[2].proven < 0.2 * wanted[2].proven
 
 
@@ -177,8 +162,8 @@ def test_values_of_bytes_are_the_canonical_ones(d, p, part, seed):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 256, (2, d)).astype(np.uint8)
     lanes, a, b = np.empty(64), X[0], X[1]
-    assert bounded.apart(1, X, 0, X, 1) == reduced(CITYBLOCK, p, a, b, np.inf, lanes)
-    assert bounded.apart(0, X, 0, X, 1) == reduced(CHEBYSHEV, p, a, b, np.inf, lanes)
+    assert bounded.byte_distance(1, X, 0, X, 1) == reduced(CITYBLOCK, p, a, b, np.inf, lanes)
+    assert bounded.byte_distance(0, X, 0, X, 1) == reduced(CHEBYSHEV, p, a, b, np.inf, lanes)
     assert reduced(HAMMING, p, a, b, np.inf, lanes) == (a != b).sum()
     whole = _power_mean(a, b, p, np.inf)
     powers = np.full((256, 256), -1.0)
@@ -193,8 +178,8 @@ def test_values_of_bytes_are_the_canonical_ones(d, p, part, seed):
 def test_bytes_of_a_row_are_as_planned(dtype, columns):
     X = np.random.default_rng(0).integers(0, 200, (80, columns)).astype(dtype)
     form = form_of("cityblock", columns)
-    grid = coarse.make_grid(X, form)
-    planned = coarse.row_bytes(columns, form, X.dtype)
+    grid = make_grid(X, form, Tuning())
+    planned = row_bytes(columns, form, X.dtype)
     if grid is None:
         assert planned == 0
         return

@@ -1,7 +1,8 @@
-"""The certificate of the screen, the merge of partial results, and one BLAS thread a tile."""
+"""The certificate of the screen, distances of pairs, tiles, and one BLAS thread a tile."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
 import brute
@@ -10,14 +11,23 @@ import pytest
 import strategies as own
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import KINDS, adversary, job_for, reader, same
+from kernel_cases import KINDS, Arrays, adversary, arrays_of, job_for, reduce_ranges, same
 from threadpoolctl import threadpool_info
 
 import dskrobust as dr
-from dskrobust.kernels import NOBODY, Tables, make_panel, one_blas_thread, reduce_rows, reduce_tile
-from dskrobust.kernels.bounds import product as sweep
-from dskrobust.kernels.distances import finish, reduced, unfinish
-from dskrobust.kernels.panel import margin
+from dskrobust.kernels import (
+    KNearest,
+    LargestQuotient,
+    Screen,
+    beside,
+    copy_of,
+    one_blas_thread,
+    reduce_rows,
+)
+from dskrobust.kernels.bounds import product
+from dskrobust.kernels.distances import finish, reduced, surely_within, unfinish
+from dskrobust.kernels.panel import make_panel, margin
+from dskrobust.kernels.reductions import part_of
 from dskrobust.metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
 
 # -- the certificate ---------------------------------------------------------------------------
@@ -44,8 +54,8 @@ def exact_squares(X):
 def bounds(panel, order=slice(None)):
     """Low and high bounds of all pairs, in the arithmetic of the sweeps."""
     low, high = panel.norms
-    product = panel.screen @ panel.screen.T
-    twice = product + product
+    products = panel.screen @ panel.screen.T
+    twice = products + products
     lows = (low[:, None] + low[None, :]) - twice
     highs = (high[None, :] - twice) + high[:, None]
     return lows, highs
@@ -55,8 +65,7 @@ def assert_certified(X, metric=None):
     """Check low ≤ exact ≤ high for every pair; return the widest gap beside its norms."""
     with np.errstate(all="ignore"):
         job = job_for(X, metric)
-        labels = np.zeros((len(X), 1))
-        panel = make_panel(0, X, labels, np.zeros(len(X), np.int16), job)
+        panel = make_panel(Arrays(X, np.zeros(len(X))).panel_rows(), X, job)
         lows, highs = bounds(panel)
     unit = Fraction(float(job.screen.unit)) ** 2
     exact = exact_squares(panel.rows[panel.order])
@@ -66,6 +75,7 @@ def assert_certified(X, metric=None):
         for j in range(len(X)):
             assert Fraction(float(lows[i, j])) <= exact[i, j] * unit <= Fraction(float(highs[i, j]))
     assert_survive(panel, exact * unit)
+    assert_listed(panel, exact * unit)
     norms = panel.norms[1].astype(np.float64)
     return float(((highs - lows) / (norms[:, None] + norms[None, :])).max())
 
@@ -73,17 +83,27 @@ def assert_certified(X, metric=None):
 def assert_survive(panel, exact):
     """Check that a sweep keeps every pair that is exactly as far as one of its rows has reached."""
     n, low = len(panel), panel.norms[0]
-    product, nothing = panel.screen @ panel.screen.T, np.full(n, -np.inf, np.float32)
+    products, nothing = panel.screen @ panel.screen.T, np.full(n, -np.inf, np.float32)
     found = np.empty((n * n, 2), np.int32)
     for step in range(1, min(n, 4)):
         others = (np.arange(n) + step) % n
         reach = np.array([float32_above(exact[i, j]) for i, j in enumerate(others)])
         for sides, columns in (((reach, nothing), (0, 1)), ((nothing, reach), (1, 0))):
-            count = sweep.survivors(product, low, low, *sides, found)
+            count = product.survivors(products, low, low, *sides, found)
             kept = {tuple(pair) for pair in found[:count, columns].tolist()}
             assert kept >= set(enumerate(others.tolist()))
-    assert sweep.survivors(product, low, low, nothing, nothing, found) == 0
-    assert sweep.survivors(product, low, low, -nothing, nothing, found) == n * n
+    assert product.survivors(products, low, low, nothing, nothing, found) == 0
+    assert product.survivors(products, low, low, -nothing, nothing, found) == n * n
+
+
+def assert_listed(panel, exact):
+    """Check the bounds of listed pairs, which counts are made of."""
+    products = panel.screen @ panel.screen.T
+    pairs = np.argwhere(np.ones(products.shape, bool)).astype(np.int32)
+    pairs = pairs[np.random.default_rng(0).permutation(len(pairs))]
+    low, high = product.listed_bounds(pairs, len(pairs), products, panel.norms, panel.norms)
+    for s, (i, j) in enumerate(pairs):
+        assert Fraction(float(low[s])) <= exact[i, j] <= Fraction(float(high[s]))
 
 
 @given(
@@ -99,16 +119,16 @@ def test_no_pair_within_a_reach_is_lost(lows, exponent, seed):
     reach[rng.random(len(low)) < 0.2] = rng.choice([np.inf, -np.inf, 0.0])
     nothing = np.full(len(low), -np.inf, np.float32)
     exact = (low.astype(np.float64)[:, None] + other - reach.astype(np.float64)[:, None]) / 2
-    product = exact.astype(np.float32)
+    products = exact.astype(np.float32)
     with np.errstate(over="ignore"):  # from an infinity to the largest number and back
         for _ in range(int(rng.integers(0, 3))):
-            product = np.nextafter(product, np.float32(rng.choice([-np.inf, np.inf])))
-    found = np.empty((product.size, 2), np.int32)
+            products = np.nextafter(products, np.float32(rng.choice([-np.inf, np.inf])))
+    found = np.empty((products.size, 2), np.int32)
     for matrix, sides, columns in (
-        (product, (low, other, reach, nothing), (0, 1)),
-        (product.T.copy(), (other, low, nothing, reach), (1, 0)),
+        (products, (low, other, reach, nothing), (0, 1)),
+        (products.T.copy(), (other, low, nothing, reach), (1, 0)),
     ):
-        count = sweep.survivors(matrix, *sides, found)
+        count = product.survivors(matrix, *sides, found)
         kept = {tuple(pair) for pair in found[:count, columns].tolist()}
         for i in range(len(low)):
             for j in range(len(other)):
@@ -117,7 +137,7 @@ def test_no_pair_within_a_reach_is_lost(lows, exponent, seed):
                 elif reach[i] > -np.inf:
                     needed = Fraction(float(low[i])) + Fraction(float(other[j]))
                     needed -= Fraction(float(reach[i]))
-                    if 2 * Fraction(float(product[i, j])) >= needed:
+                    if 2 * Fraction(float(products[i, j])) >= needed:
                         assert (i, j) in kept
 
 
@@ -235,44 +255,48 @@ def test_unfinish_is_an_upper_bound(code, value, factor):
         assert unfinish(code, factor, finish(code, factor, value)) >= value
 
 
-# -- merging partial results -------------------------------------------------------------------
+@given(
+    code=st.sampled_from([*CODES.values(), CHORD]),
+    value=st.just(0.0) | st.floats(1e-250, 1e300),
+    factor=st.sampled_from([1.0, 1 / 255, 3.7, 2.0**-60]),
+    off=st.integers(-3, 3),
+)
+@settings(max_examples=500)
+def test_surely_within_is_a_lower_bound(code, value, factor, off):
+    """What accumulates less than it is within the distance, however finishing rounds."""
+    if code == CHORD:
+        value = value % 4.0
+    if code == HAMMING:
+        factor, value = 784.0, value % 784
+    with np.errstate(over="ignore"):
+        distance = finish(code, factor, value)
+    for _ in range(abs(off) if distance > 1e-280 else 0):
+        distance = np.nextafter(distance, np.inf * np.sign(off))
+    least = surely_within(code, factor, distance)
+    assert least <= unfinish(code, factor, distance)
+    if least >= 0 and np.isfinite(distance):
+        assert finish(code, factor, least) <= distance
 
 
-@st.composite
-def tables(draw, quotients):
-    """Partial results of 3 rows and 2 groups, with many ties."""
-    shape = (3, 2)
-
-    def column(values, nothing):
-        chosen = [draw(st.sampled_from(values)) for _ in range(6)]
-        index = [NOBODY if v == nothing else draw(st.integers(0, 3)) for v in chosen]
-        return np.array(chosen).reshape(shape), np.array(index, np.int64).reshape(shape)
-
-    reach, nearest = column([0.0, 1.0, 2.0, np.inf], np.inf)
-    quotient, witness = np.zeros((0, 0)), np.full((0, 0), NOBODY)
-    if quotients:
-        quotient, witness = column([0.0, 1.0, 2.0, np.inf], 0.0)
-    return Tables(5, reach, nearest, quotient, witness)
+# -- parts of states ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quotients", [False, True])
-@given(draw=st.data())
-def test_merge_is_a_semilattice(quotients, draw):
-    a, b, c = (draw.draw(tables(quotients)) for _ in range(3))
-    assert same(a.merge(b), b.merge(a))
-    assert same(a.merge(b).merge(c), a.merge(b.merge(c)))
-    assert same(a.merge(a), a)
-    assert same(a.merge(b).merge(b), a.merge(b))
-    nothing = Tables.empty(5, 3, 2, quotients)
-    assert same(a.merge(nothing), a)
-    assert same(nothing.merge(a), a)
+@pytest.mark.parametrize("reduction", [LargestQuotient(), LargestQuotient(True), KNearest(3)])
+def test_parts_are_views(reduction):
+    whole = reduction.empty(6, 2)
+    part_of(whole, 2, 4)[0][:] = 3
+    moved = (whole[0] == 3).reshape(6, -1).all(axis=1)
+    np.testing.assert_array_equal(moved, [0, 0, 1, 1, 0, 0])
+    copy_of(whole)[0][:] = 7
+    assert not (whole[0] == 7).any()
 
 
-def test_parts_are_views():
-    whole = Tables.empty(10, 6, 2, True)
-    whole.part(12, 14).reach[:] = 3
-    np.testing.assert_array_equal((whole.reach == 3).all(axis=1), [0, 0, 1, 1, 0, 0])
-    assert whole.part(12, 14).first == 12
+def test_states_stand_beside_each_other():
+    one, two = LargestQuotient().empty(4, 1), LargestQuotient().empty(4, 2)
+    one.reach[:], two.reach[:] = 1, 2
+    both = beside(one, two)
+    np.testing.assert_array_equal(both.reach, [[1, 2, 2]] * 4)
+    assert both.quotient.shape == (0, 0)
 
 
 # -- tiles -------------------------------------------------------------------------------------
@@ -285,40 +309,46 @@ def example(labels, n=90):
     return own.Data(own.features(rng, n, 9, "float32", "ties", 0), y, split, labels)
 
 
+@pytest.mark.parametrize("boxes", [False, True])
 @pytest.mark.parametrize("labels", ["categorical", "real"])
 @pytest.mark.parametrize("panel_rows", [(90, 90), (40, 13), (7, 50), (1, 1)])
 @pytest.mark.parametrize("ranges", [((0, 90), (0, 90)), ((0, 33), (33, 90)), ((50, 90), (0, 41))])
-def test_tiles_agree_with_reduce_rows(labels, panel_rows, ranges):
-    data, log = example(labels), []
-    job = job_for(data.X, labels=labels, groups=("a", "b"))
-    left, right, counters = reduce_tile(reader(data, log), *ranges, panel_rows, job)
+def test_tiles_agree_with_reduce_rows(labels, panel_rows, ranges, boxes):
+    data = example(labels)
+    rows = arrays_of(data)
+    job = job_for(data.X, labels=labels, groups=("a", "b"), boxes=boxes)
+    left, right, counters = reduce_ranges(rows, *ranges, panel_rows, job)
     assert (left is right) == (ranges[0] == ranges[1])
-    assert counters.rows_read == sum(hi - lo for lo, hi in log)
-    assert max(hi - lo for lo, hi in log) <= max(panel_rows)
-    read = reader(data)
-    for tables_, mine, theirs in ((left, *ranges), (right, *ranges[::-1])):
-        wanted = Tables.empty(mine[0], mine[1] - mine[0], 2, labels == "real")
-        X, y, _ = read(*mine)
-        reduce_rows((np.arange(*mine), X, y), (theirs[0], *read(*theirs)), job, wanted)
-        assert same(tables_, wanted)
+    assert counters.rows_read == sum(hi - lo for lo, hi in rows.asked)
+    assert max(hi - lo for lo, hi in rows.asked) <= max(panel_rows)
+    for found, mine, theirs in ((left, *ranges), (right, *ranges[::-1])):
+        assert same(found, second_opinion(rows, mine, theirs, job))
+
+
+def second_opinion(rows, mine, theirs, job):
+    """What `reduce_rows` says of a tile."""
+    wanted = job.reduction.empty(mine[1] - mine[0], job.parts)
+    one, two = slice(*mine), slice(*theirs)
+    others = theirs[0], rows.X[two], rows.labels[two], rows.parts[two]
+    reduce_rows((np.arange(*mine), rows.X[one], rows.labels[one]), others, job, wanted)
+    return wanted
 
 
 def test_results_do_not_depend_on_the_centre_or_unit():
-    data = example("real")
-    job = job_for(data.X, labels="real", groups=("a", "b"))
-    screen = type(job.screen)
-    first = reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), job)[0]
+    data, whole = example("real"), (0, 90)
+    job = job_for(data.X, labels="real", groups=("a", "b"), boxes=False)
+    first = reduce_ranges(arrays_of(data), whole, whole, (90, 90), job)[0]
     for center, unit in ((np.zeros(9), 2.0**-30), (np.full(9, 17.3), 2.0**-6), (None, 1 / 4)):
-        other = type(job)(job.form, job.label_code, True, 2, screen(center, unit), job.lift)
-        assert same(reduce_tile(reader(data), (0, 90), (0, 90), (90, 90), other)[0], first)
+        other = replace(job, screen=Screen(center, unit))
+        assert same(reduce_ranges(arrays_of(data), whole, whole, (90, 90), other)[0], first)
 
 
 def test_the_screen_spares_most_pairs():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((1500, 8)), rng.integers(0, 2, 1500)
-    data = own.Data(X, y, np.array(["a"] * 1500), "categorical")
-    job = job_for(X)
-    counters = reduce_tile(reader(data), (0, 1500), (0, 1500), (1500, 1500), job)[2]
+    job = job_for(X, boxes=False)
+    counters = reduce_ranges(Arrays(X, y), (0, 1500), (0, 1500), (1500, 1500), job)[2]
+    assert counters.pairs > 0.4 * 1500**2 / 2
     assert counters.proven < 0.05 * counters.pairs
 
 
@@ -364,11 +394,12 @@ def test_blas_threads_are_restored_after_a_failing_tile():
     before = blas_threads()
     data = example("real")
 
-    def read(lo, hi, side=0):
-        assert set(blas_threads()) == {1}
-        raise OSError("gone")
+    class Gone(Arrays):
+        def panel_rows(self, *_):
+            assert set(blas_threads()) == {1}
+            raise OSError("gone")
 
     job = job_for(data.X, labels="real")
     with pytest.raises(OSError, match="gone"):
-        reduce_tile(read, (0, 9), (0, 9), (9, 9), job)
+        reduce_ranges(Gone(data.X, data.y), (0, 9), (0, 9), (9, 9), job)
     assert blas_threads() == before

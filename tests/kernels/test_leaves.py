@@ -1,34 +1,35 @@
 """Few columns: boxes bound, leaves find what brute force finds, and few pairs are looked at."""
 
-from dataclasses import replace
-
 import brute
 import numpy as np
 import pytest
 import strategies as own
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import job_for, reader, same
+from kernel_cases import Arrays, Case, job_for, metric_argument, reduce_ranges, same
 
 import dskrobust as dr
-from dskrobust.kernels import Counters, Tables, make_panel, reduce_rows, reduce_tile
-from dskrobust.kernels.bounds import boxes as leaves
-from dskrobust.kernels.bounds import trees as forest
+from dskrobust.kernels import Counters, copy_of
+from dskrobust.kernels.bounds import boxes
 from dskrobust.kernels.bounds.boxes import make_rules, make_work
-from dskrobust.kernels.bounds.trees import CHILD, LOWEST, START, STOP, plant
+from dskrobust.kernels.bounds.trees import LOWEST, START, STOP, plant
 from dskrobust.kernels.distances import SCRATCH, reduced
-from dskrobust.metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, MINKOWSKI, resolve_metric
+from dskrobust.kernels.panel import make_panel
+from dskrobust.kernels.proof import Side
+from dskrobust.metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, MINKOWSKI
 
-CODES = (EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV)
+METRIC_OF = {
+    EUCLIDEAN: dr.Euclidean(),
+    CHORD: dr.Angular(),
+    CITYBLOCK: dr.Cityblock(),
+    CHEBYSHEV: dr.Chebyshev(),
+}
+CODES = tuple(METRIC_OF)
 pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 METRICS = ("euclidean", "cityblock", "chebyshev", "minkowski(3)", "minkowski(1.5)", "angular")
 
 
-@pytest.fixture(autouse=True)
-def always(monkeypatch):
-    """Small leaves, and no way back from them."""
-    monkeypatch.setattr(forest, "LEAF", 8)
-    monkeypatch.setattr(leaves, "PAYS", np.inf)
+ALWAYS = {"leaf": 8, "pays": np.inf}  # small leaves, and no way back from them
 
 
 # -- the forest ----------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def test_every_row_is_in_one_leaf_and_in_its_boxes(n, d, kind, groups, few, leaf
     rng = np.random.default_rng(seed)
     X = own.features(rng, n, d, "float64", kind, 0)
     y, split = rng.integers(0, 2 if few else n, (n, 1)) * 1.0, rng.integers(0, groups, n)
-    wood = plant(X, y, split.astype(np.int16), True, leaf)
+    wood = plant(X, y, split.astype(np.int16), job_for(X, leaf=leaf))
     assert sorted(wood.order.tolist()) == list(range(n))
     ranges = [tuple(wood.nodes[k, [START, STOP]]) for k in wood.leaves]
     assert [a for a, _ in ranges] == [0, *(b for _, b in ranges[:-1])]
@@ -75,7 +76,7 @@ def test_every_row_is_in_one_leaf_and_in_its_boxes(n, d, kind, groups, few, leaf
 def test_leaves_of_two_classes_hold_one_each():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((2000, 4)), rng.integers(0, 2, (2000, 1)) * 1.0
-    wood = plant(X, y, np.zeros(2000, np.int16), True, 32)
+    wood = plant(X, y, np.zeros(2000, np.int16), job_for(X, leaf=32))
     pure = wood.label_low[wood.leaves] == wood.label_high[wood.leaves]
     assert pure.mean() > 0.9
 
@@ -104,11 +105,12 @@ def nasty(rng, n, d, kind):
 @settings(max_examples=200)
 def test_leaves_accumulate_what_reduced_does(code, d, kind, seed):
     X, lanes = nasty(np.random.default_rng(seed), 20, d, kind), np.empty(SCRATCH)
-    wood = plant(X, np.zeros((20, 1)), np.zeros(20, np.int16), False, 24)
+    job = job_for(X, labels="real", leaf=24)
+    wood = plant(X, np.zeros((20, 1)), np.zeros(20, np.int16), job)
     value, parts = np.empty(24), make_work(24, d).parts
     rows = X[wood.order]
     for i in range(20):
-        hits = leaves._accumulate(
+        hits = boxes._accumulate(
             *(wood.blocks, 0, i, wood.blocks, 0, 24, np.inf, code, value, parts)
         )
         assert hits == 24
@@ -128,33 +130,21 @@ def test_leaves_accumulate_what_reduced_does(code, d, kind, seed):
 def test_boxes_are_no_farther_than_their_rows(code, p, d, kind, seed):
     X, lanes = nasty(np.random.default_rng(seed), 24, d, kind), np.empty(SCRATCH)
     own_rows, others = X[:12], X[12:]
-    rules = make_rules((code, p, 1.0), d, 0, False)
+    rules = make_rules(job_for(X, METRIC_OF.get(code) or dr.Minkowski(p)), d)
     low, high = others.min(axis=0), others.max(axis=0)
     bound = np.empty(12)
-    leaves._to_box(np.ascontiguousarray(own_rows.T), 12, low, high, code, bound)
-    boxes = [part[None].copy() for part in (own_rows.min(axis=0), own_rows.max(axis=0), low, high)]
-    between = leaves._between(*boxes[:2], 0, *boxes[2:], 0, code)[0]
+    boxes._to_box(np.ascontiguousarray(own_rows.T), 12, low, high, code, bound)
+    edges = own_rows.min(axis=0), own_rows.max(axis=0), low, high
+    edges = [edge[None].copy() for edge in edges]
+    between = boxes._between(*edges[:2], 0, *edges[2:], 0, code)[0]
     for i, row in enumerate(own_rows):
         least = min(reduced(code, p, row, other, np.inf, lanes) for other in others)
         if code == MINKOWSKI:
-            least = least * least * rules.stretch + leaves.TINY
+            least = least * least * rules.stretch + boxes.TINY
         assert max(bound[i], between) <= least * (1 + rules.slack)
 
 
 # -- tiles ---------------------------------------------------------------------------------------
-
-
-def assert_same_tiles(data, metric, ranges, panel_rows, groups):
-    """Reduce tiles by leaves only and compare the tables with brute force."""
-    job = job_for(data.X, resolve_metric(metric), data.labels, groups)
-    left, right, counters = reduce_tile(reader(data), *ranges, panel_rows, job)
-    assert counters.leaves > 0 or counters.proven == 0
-    read = reader(data)
-    for found, mine, theirs in ((left, *ranges), (right, *ranges[::-1])):
-        wanted = Tables.empty(mine[0], mine[1] - mine[0], len(groups), job.quotients)
-        X, y, _ = read(*mine)
-        reduce_rows((np.arange(*mine), X, y), (theirs[0], *read(*theirs)), job, wanted)
-        assert same(found, wanted)
 
 
 @given(
@@ -163,25 +153,26 @@ def assert_same_tiles(data, metric, ranges, panel_rows, groups):
     d=st.integers(1, 16),
     dtype=st.sampled_from(("uint8", "float32", "float64")),
     kind=st.sampled_from(own.KINDS),
-    labels=st.sampled_from(("categorical", "real")),
+    labels=st.sampled_from(own.LABELS),
     metric=st.sampled_from(METRICS),
     offset=st.sampled_from((1, 100, 10_000)),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_tiles_agree_with_brute_force(draw, n, d, dtype, kind, labels, metric, offset, seed):
     rng = np.random.default_rng(seed)
     X = own.features(rng, n, d, dtype, kind, offset)
     X[(X == 0).all(axis=1)] = 1  # which have no angle
     y = own.label_values(rng, n, labels, draw.draw(st.booleans()))
-    groups = ("a", "b", "c")[: draw.draw(st.integers(1, 3))]
-    split = np.array(groups)[rng.integers(0, len(groups), n)]
-    split[: len(groups)] = groups[:n]
-    groups = tuple(np.unique(split).tolist())
+    parts = rng.integers(0, draw.draw(st.integers(1, 3)), n).astype(np.int16)
+    parts[-1] = 0
     panels = draw.draw(st.sampled_from(((n, n), (40, 13), (17, 60))))
     half = max(1, n // 3)
     ranges = draw.draw(st.sampled_from((((0, n), (0, n)), ((0, half), (half, n)))))
-    assert_same_tiles(own.Data(X, y, split, labels), metric, ranges, panels, groups)
+    scale = draw.draw(st.sampled_from((1.0, 1 / 255, 3.7)))
+    case = Case(X, y, parts, metric_argument(metric), labels, scale=scale)
+    counters = case.assert_tile(*ranges, panels, **ALWAYS)
+    assert counters.leaves > 0 or counters.proven == 0
 
 
 @given(
@@ -189,15 +180,14 @@ def test_tiles_agree_with_brute_force(draw, n, d, dtype, kind, labels, metric, o
     metric=st.sampled_from(METRICS),
     options=own.options(120),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40)
 def test_results_agree_with_brute_force(data, metric, options):
     X = np.abs(data.X[:, :16].astype(np.float64)).astype(data.X.dtype) + data.X.dtype.type(1)
     X[(X == 0).all(axis=1)] = 1
-    name, _, p = metric.partition("(")
     scores = dr.sample_robustness(
         X, data.y, data.split, metric=metric, labels=data.labels, scale=data.scale, options=options
     )
-    wanted = (name, float(p[:-1])) if p else name
+    wanted = metric_argument(metric)
     expected = brute.score(X, data.y, data.split, wanted, data.labels, data.scale)
     brute.assert_same(scores.compute(), expected)
 
@@ -207,29 +197,8 @@ def test_results_agree_with_brute_force(data, metric, options):
 def test_vector_labels(labels, size):
     rng = np.random.default_rng(3)
     X, y = rng.standard_normal((200, 3)), rng.integers(0, 3, (200, 4)) * size
-    if labels == "categorical":
-        y = y[:, 0]
-    scores = dr.sample_robustness(X, y, labels=labels).compute()
-    expected = brute.score(X, y, labels=labels)
-    if size < 1e-150:  # brute force's ‖y‖∞ underflows
-        expected = replace(expected, robustness=scores.robustness)
-    brute.assert_same(scores, expected)
-
-
-def test_vector_categories():
-    """Categories of several columns reach the kernels only."""
-    rng = np.random.default_rng(5)
-    X, y = rng.integers(0, 5, (120, 2)) * 1.0, rng.integers(0, 2, (120, 2)) * 1.0
-    job = job_for(X)
-    panel = make_panel(0, X, y, np.zeros(120, np.int16), job)
-    found, wanted = (Tables.empty(0, 120, 1, False) for _ in range(2))
-    rules = make_rules(job.metric, 2, 0, False)
-    done, _ = leaves.reduce_forests(
-        panel.forest, panel.forest, rules, (found.side(), found.side()), True
-    )
-    assert done
-    reduce_rows((np.arange(120), X, y), (0, X, y, np.zeros(120, np.int16)), job, wanted)
-    assert same(found, wanted)
+    case = Case(X, y, np.zeros(200, np.int16), labels=labels)
+    assert case.assert_tile((0, 200), (0, 200), (200, 200), **ALWAYS).leaves > 0
 
 
 @pytest.mark.parametrize("labels", ["categorical", "real"])
@@ -245,34 +214,47 @@ def test_hard_rows(kind, labels):
         "tiny": rng.standard_normal((300, 3)) * 1e-200,
         "gap": rng.standard_normal((300, 3)) + 1e9 * (np.arange(300) % 2)[:, None],
     }[kind]
-    y = rng.integers(0, 3, 300) * 1.0
-    split = np.array(["a", "b"])[rng.integers(0, 2, 300)]
-    scores = dr.sample_robustness(X, y, split, labels=labels).compute()
-    lift = 2.0**600 if kind == "tiny" else 1.0  # exact, and squares do not underflow
-    brute.assert_same(scores, brute.score(X * lift, y, split, labels=labels, scale=1 / lift))
+    y, parts = rng.integers(0, 3, 300) * 1.0, rng.integers(0, 2, 300).astype(np.int16)
+    case = Case(X, y, parts, labels=labels)
+    assert case.assert_tile((0, 300), (0, 300), (300, 300), **ALWAYS).leaves > 0
 
 
 def test_mahalanobis():
     rng = np.random.default_rng(2)
     X, y = rng.standard_normal((200, 5)) * [1, 9, 0.1, 3, 1], rng.integers(0, 3, 200)
-    metric = dr.Mahalanobis.fit(X)
-    data = own.Data(X, y, np.array(["a"] * 200), "categorical")
-    assert_same_tiles(data, metric, ((0, 200), (0, 200)), (90, 90), ("a",))
+    VI = np.linalg.inv(np.cov(X.T))
+    case = Case(X, y, np.zeros(200, np.int16), ("mahalanobis", VI))
+    assert case.assert_tile((0, 200), (0, 200), (90, 90), **ALWAYS).leaves > 0
 
 
-def test_warm_tables_only_spare_work():
+def test_warm_states_only_spare_work():
     rng = np.random.default_rng(6)
-    X, y = rng.standard_normal((600, 3)), rng.integers(0, 3, (600, 1)) * 1.0
-    job, split = job_for(X), np.zeros(600, np.int16)
-    wood = make_panel(0, X, y, split, job).forest
-    rules, tables = make_rules(job.metric, 3, 0, False), Tables.empty(0, 600, 1, False)
-    sides = tables.side(), tables.side()
-    cold = leaves.reduce_forests(wood, wood, rules, sides, True)[1]
-    before = {name: values.copy() for name, values in tables.arrays().items()}
-    warm = leaves.reduce_forests(wood, wood, rules, sides, True)[1]
-    assert warm[0] < cold[0]
-    for name, values in tables.arrays().items():
-        np.testing.assert_array_equal(values, before[name])
+    X, y = rng.standard_normal((600, 3)), rng.integers(0, 3, 600) * 1.0
+    job, rows = job_for(X, **ALWAYS), Arrays(X, y)
+    panel = make_panel(rows.panel_rows(), X, job)
+    state = job.reduction.empty(600, 1)
+    sides = (Side(panel.rows, panel.numbers, state),) * 2
+    cold = boxes.reduce_trees(panel.trees, panel.trees, job, sides)
+    before = copy_of(state)
+    warm = boxes.reduce_trees(panel.trees, panel.trees, job, sides)
+    assert cold[0]
+    assert warm[0]
+    assert warm[1][0] < cold[1][0]
+    assert same(state, before)
+
+
+def test_closed_rows_look_for_nothing():
+    """Rows whose state is closed change nothing and cost nothing."""
+    rng = np.random.default_rng(7)
+    X, y = rng.standard_normal((600, 3)), rng.integers(0, 3, 600) * 1.0
+    for labels in ("categorical", "real"):
+        case = Case(X, y, np.zeros(600, np.int16), labels=labels)
+        job, tile = case.job(**ALWAYS), ((0, 300), (300, 600), (300, 300))
+        both = reduce_ranges(case.arrays(), *tile, job)
+        left, right, counters = reduce_ranges(case.arrays(), *tile, job, one_sided=True)
+        assert same(left, both[0])
+        assert same(right, job.reduction.closed(300))
+        assert counters.pairs < 0.7 * both[2].pairs
 
 
 # -- how much is looked at -----------------------------------------------------------------------
@@ -284,22 +266,23 @@ def clustered(n, d, labels, seed=0):
     cluster = rng.integers(0, 40, n)
     X = 2 * rng.standard_normal((40, d))[cluster] + rng.standard_normal((n, d))
     y = cluster % 5 if labels == "categorical" else X[:, 0] + rng.standard_normal(n)
-    return own.Data(X, y * 1.0, np.array(["a"] * n), labels)
+    return X, y * 1.0
 
 
-def looked_at(data):
-    n = len(data.X)
-    job = job_for(data.X, labels=data.labels, groups=("a",))
-    return reduce_tile(reader(data), (0, n), (0, n), (n, n), job)[2]
+def looked_at(X, y, labels="categorical", **tuning):
+    n = len(X)
+    job = job_for(X, labels=labels, **tuning)
+    return reduce_ranges(Arrays(X, y), (0, n), (0, n), (n, n), job)[2]
 
 
 @pytest.mark.parametrize(
     ("d", "labels", "power"),
     [(3, "categorical", 1.15), (8, "categorical", 1.45), (3, "real", 1.6)],
 )
-def test_pairs_grow_far_slower_than_their_number(monkeypatch, d, labels, power):
-    monkeypatch.setattr(forest, "LEAF", 64)
-    small, large = (looked_at(clustered(n, d, labels)) for n in (8_000, 32_000))
+def test_pairs_grow_far_slower_than_their_number(d, labels, power):
+    small, large = (
+        looked_at(*clustered(n, d, labels), labels, pays=np.inf) for n in (8_000, 32_000)
+    )
     assert small.leaves > 0
     assert large.pairs < small.pairs * 4**power
     assert large.leaves < small.leaves * 4 ** (power + 0.2)
@@ -308,16 +291,14 @@ def test_pairs_grow_far_slower_than_their_number(monkeypatch, d, labels, power):
 def test_equal_rows_are_not_compared_again_and_again():
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 4, (4000, 1)) * 1.0, rng.integers(0, 2, 4000) * 1.0
-    counters = looked_at(own.Data(X, y, np.array(["a"] * 4000), "categorical"))
-    assert counters.pairs < 4000 * 4000 / 10
+    assert looked_at(X, y, **ALWAYS).pairs < 4000 * 4000 / 10
 
 
 @pytest.mark.parametrize("columns", [3, 16])
-def test_flat_noise_goes_back_to_products(monkeypatch, columns):
-    monkeypatch.undo()
+def test_flat_noise_goes_back_to_products(columns):
     rng = np.random.default_rng(0)
     X, y = rng.random((3000, columns)), rng.integers(0, 2, 3000) * 1.0
-    counters = looked_at(own.Data(X, y, np.array(["a"] * 3000), "categorical"))
+    counters = looked_at(X, y)
     if columns == 3:
         assert counters.pairs < 3000**2 / 8
     else:
@@ -325,6 +306,10 @@ def test_flat_noise_goes_back_to_products(monkeypatch, columns):
         assert counters.leaves < 0.1 * (3000 / 64) ** 2
 
 
+def test_boxes_may_be_forbidden():
+    X, y = clustered(500, 3, "categorical")
+    assert looked_at(X, y, boxes=False).leaves == 0
+
+
 def test_counters_start_at_nothing():
     assert Counters().leaves == 0
-    assert CHILD == 0

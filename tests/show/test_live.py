@@ -17,22 +17,17 @@ from rich.console import Console
 import dskrobust as dr
 from dskrobust.engine import events
 from dskrobust.engine.events import BOUND_STEPS, bounds_of, read_bounds, watch_tiles
-from dskrobust.kernels import Tables
+from dskrobust.kernels import LargestQuotient
 from dskrobust.show import live, terminal
 from dskrobust.show.live import Bounds
 
 SMALL = dr.RunOptions(dr.Resources(1, 1, None), block_rows=60)
-EMPTY = np.zeros((0, 0))
 
 
 def arrays(n=240, groups=2):
     rng = np.random.default_rng(5)
     X, y = rng.normal(size=(n, 4)), rng.integers(0, 3, n)
     return X, y, np.array(["train", "test", "more"])[np.arange(n) % groups]
-
-
-def tables(reach, first=0):
-    return Tables(first, reach, np.zeros(reach.shape, np.int64), EMPTY, EMPTY.astype(np.int64))
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -124,10 +119,11 @@ def test_the_sample_is_as_large_as_it_should_be():
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40), st.floats(0.1, 1e3))
 def test_what_is_told_is_an_upper_bound(reach, norm):
-    distance = np.array(reach)[:, None]
-    told = read_bounds(bounds_of(tables(distance), None, norm, len(reach)))
+    state = LargestQuotient().empty(len(reach), 1)
+    state.reach[:, 0] = reach
+    told = read_bounds(bounds_of(state.lipschitz, None, norm, (0, len(reach))))
     with np.errstate(divide="ignore", over="ignore"):
-        robustness = norm / (1 / distance[:, 0] + norm)
+        robustness = norm / (1 / state.reach[:, 0] + norm)
     assert (told / BOUND_STEPS >= robustness - 1e-15).all()
     assert (told / BOUND_STEPS <= robustness + 1.01 / BOUND_STEPS).all()
 

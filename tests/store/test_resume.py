@@ -17,8 +17,7 @@ import pytest
 import strategies as own
 
 import dskrobust as dr
-from dskrobust.engine import tasks as tiles
-from dskrobust.kernels import reduce_tile
+from dskrobust.engine.events import listening
 from dskrobust.store import Block, find_results
 
 OPTIONS = dr.RunOptions(own.UNLIMITED, block_rows=40)
@@ -37,16 +36,16 @@ def create(folder, labels="real", **given):
 
 
 @pytest.fixture
-def computed(monkeypatch):
+def computed():
     """The rows and columns of every tile that is computed, not found, from now on."""
     seen = []
 
-    def count(read, rows, columns, *rest, **known):
-        seen.append((rows, columns))
-        return reduce_tile(read, rows, columns, *rest, **known)
+    def hear(event):
+        if not event["resumed"]:
+            seen.append((tuple(event["rows"]), tuple(event["columns"])))
 
-    monkeypatch.setattr(tiles, "reduce_tile", count)
-    return seen
+    with listening(hear):
+        yield seen
 
 
 def tile_files(path):
