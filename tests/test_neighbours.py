@@ -274,6 +274,9 @@ def test_lists_are_written_and_read(tmp_path):
             assert_lists(again.compute(**THREADS), (wanted.distance, wanted.index))
     assert events == []
     assert find_results(store) == []  # nobody takes them for scores
+    report = dr.verify_store(store, sample=5)
+    assert report.unproven == report.results
+    assert len(report.results) == 1
     other = dr.nearest_neighbours(store, 5, options=made)
     assert other.search is not None
     np.testing.assert_array_equal(other.compute(**THREADS).index, wanted.index[:, :5])
