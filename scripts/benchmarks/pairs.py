@@ -331,7 +331,7 @@ def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
         def tile(i: int, j: int, known: list[Any]) -> Any:
             task = TileTask(plan.blocks[i], plan.blocks[j], "", "", len(X))
             mine = kept.setdefault(threading.get_ident(), BlockCache(2**29))
-            return tasks.run_tile(task, tiles, source, context, made, mine, known)
+            return tasks.run_tile(task, (tiles, source, context, made, mine), known)
 
         diagonal = list(pool.map(lambda k: tile(k, k, []), range(len(plan.blocks))))
         others = [(i, j) for i, j in plan.tiles if i != j]
