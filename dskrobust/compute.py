@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from distributed import Client
 
@@ -21,6 +21,27 @@ from .scores import Scores
 from .store import Store
 
 
+class Writable(Protocol):
+    """What is computed on a cluster and written into a store: scores, neighbours."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """How it runs; None where it is in the store already."""
+        ...
+
+    @property
+    def run(self) -> str | None:
+        """What the events of its tiles are named by."""
+        ...
+
+    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Any:
+        """Compute, write and return it as read from the store."""
+        ...
+
+
+W = TypeVar("W", bound=Writable)
+
+
 def run_scores(
     store: Store,
     spec: PairSpec,
@@ -29,10 +50,31 @@ def run_scores(
     start: Callable[[Client, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
 ) -> Scores:
-    """Compute the scores of a store on a cluster and write them into the store.
+    """Compute the scores of a store on a cluster and write them; see `run_and_write`."""
+
+    def prepare(resources: Resources) -> Scores:
+        data = PairData(store, scale=spec.scale)
+        return score(data, spec.metric, spec.labels, RunOptions(resources), rule=spec.rule)
+
+    return run_and_write(store, prepare, options, start=start, tell=tell)
+
+
+def run_and_write(
+    store: Store,
+    prepare: Callable[[Resources], W],
+    options: ClusterOptions,
+    *,
+    start: Callable[[Client, Plan], None],
+    tell: Callable[[int, dict[str, Any]], None],
+) -> W:
+    """Compute something on a cluster and write it into the store.
 
     Parameters
     ----------
+    store : Store
+    prepare : callable
+        Makes it, lazily, for some resources.
+    options : ClusterOptions
     start : callable
         Called with the client and the plan before anything runs.
     tell : callable
@@ -44,25 +86,19 @@ def run_scores(
         Where the plan does not fit; for a local cluster before it is started.
     ClusterError
     """
-
-    def prepare(resources: Resources) -> Scores:
-        return score(
-            PairData(store, scale=spec.scale), spec.metric, spec.labels, RunOptions(resources),
-            rule=spec.rule,
-        )  # fmt: skip
-
-    scores = None if options.is_remote else prepare(local_resources(options))
+    lazy = None if options.is_remote else prepare(local_resources(options))
     with connect(options) as client:
-        scores = scores or prepare(resources_of(client))
-        plan = scores.plan
+        lazy = lazy or prepare(resources_of(client))
+        plan = lazy.plan
         if plan is None:  # another run wrote these results meanwhile
-            return scores
+            return lazy
         check_plan(client, plan)
         check_source(client, store.address)
         start(client, plan)
-        with watch_tiles(client, plan, tell, scores.run):
+        with watch_tiles(client, plan, tell, lazy.run):
             fresh = set() if options.is_remote else set(workers_of(client))
-            return scores.write(lambda: _run_facts(client, plan, fresh))
+            done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
+            return done
 
 
 def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:

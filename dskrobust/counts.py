@@ -95,7 +95,7 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
             "dr.sample_robustness(store)"
         )
     spec = scores.spec
-    data = PairData(scores.store, scores.given, spec.scale)
+    data = PairData(scores.store, scores.arrays, spec.scale)
     reach = da.asarray(scores.reach)
     inside = da.map_blocks(np.nextafter, reach, -np.inf, dtype=np.float64)
     return _count(data, inside, "same", spec.metric, options, own=True)

@@ -11,8 +11,8 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
+from .datasets.labelled import check_arrays
 from .definitions import norms_of, robustness_of
-from .engine.scratch import check_arrays
 from .engine.spec import PairSpec
 from .errors import InvalidDataError
 from .labels import LabelMap, resolve_labels

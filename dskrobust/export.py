@@ -69,7 +69,7 @@ def _columns(scores: Any, by_group: bool) -> dict[str, Any]:
     names = ["robustness", "lipschitz", "reach", "witness"]
     names += [] if scores.categorical else ["nearest"]
     names += ["lipschitz_by_group", "reach_by_group", "witness_by_group"] if by_group else []
-    source = scores.given.y if scores.store is None else scores.store.labels
+    source = scores.arrays.y if scores.store is None else scores.store.labels
     return {"split": scores.split, "label": source, **{n: getattr(scores, n) for n in names}}
 
 
@@ -96,7 +96,7 @@ def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]
     if labels.ndim == 2:
         return {f"label_{k}": labels[:, k] for k in range(labels.shape[1])}
     spec = None if scores.store is None else scores.store.spec
-    classes = scores.given.classes if spec is None else spec.classes
+    classes = scores.arrays.classes if spec is None else spec.classes
     if scores.categorical and (classes is not None or labels.dtype.kind == "f"):
         return {"label": label_names(labels, classes)}
     return {"label": labels if spec is None else restore_labels(spec, labels)}

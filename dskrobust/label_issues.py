@@ -137,7 +137,7 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     spec = scores.spec
     if spec.labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
-    data = PairData(scores.store, scores.given, spec.scale)
+    data = PairData(scores.store, scores.arrays, spec.scale)
     return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
 
 
@@ -271,11 +271,11 @@ def _table(quality: LabelQuality, threshold: float) -> pd.DataFrame:
 
 def _labels(quality: LabelQuality) -> tuple[Any, tuple[str, ...] | None]:
     """Return all labels, shape (n,), and the names of the classes they may be codes of."""
-    store, given = quality.scores.store, quality.scores.given
+    store, arrays = quality.scores.store, quality.scores.arrays
     if store is not None:
         return store.labels[:], store.spec.classes
-    assert given is not None
-    return given.y, given.classes
+    assert arrays is not None
+    return arrays.y, arrays.classes
 
 
 def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:

@@ -23,6 +23,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from .engine.lazy import LazyArrays
+from .engine.plan import Plan
 from .errors import InvalidOptionError
 from .kernels import NOBODY, KNearest, NearestState
 from .labels import LabelMap
@@ -67,12 +68,27 @@ class Neighbours:
     store: Store | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def plan(self) -> Plan | None:
+        """How the search runs; None for lists that are there."""
+        return None if self.search is None else self.search.plan
+
+    @property
+    def run(self) -> str | None:
+        """What events of the search's tiles are named by."""
+        return None if self.search is None else self.search.graph.token
+
     def compute(self, **kwargs: Any) -> Neighbours:
         """Search; the same with NumPy arrays. In a store, an interrupted search goes on."""
         return compute_neighbours({"": self}, **kwargs)[""]
 
-    def write(self) -> Neighbours:
+    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Neighbours:
         """Search and write the lists into the store; return them as read from there.
+
+        Parameters
+        ----------
+        facts : callable, optional
+            Called once all is computed; what it returns is kept with the lists.
 
         Raises
         ------
@@ -102,8 +118,8 @@ class Neighbours:
             for k in range(-(-self.rows // chunk))
         ]
         checksums = compute(*writes)
-        facts = {"seconds": time.perf_counter() - started}
-        result = writer.commit(list(checksums), facts)
+        seconds = {"seconds": time.perf_counter() - started}
+        result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
         _forget(self.search)
         return _stored(self.store, result, self.parameters)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets.labelled import LabelledArrays
 from .engine.graph import Choices, build, start_graph
-from .engine.scratch import GivenArrays
-from .engine.sources import StackedSource
+from .engine.sources import StackedSource, array_source
 from .engine.spec import PairSpec, TileSpec, check_summary
 from .labels import LabelMap
 from .metrics import Metric
@@ -104,7 +104,7 @@ def score(
     if data.store is None:
         tiles = TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
         graph = build(start, tiles, plan, Choices(codes=codes))
-        scores = replace(lazy_scores(graph, spec, plan), given=data.arrays, scratch=scratch)
+        scores = replace(lazy_scores(graph, spec, plan), arrays=data.arrays, scratch=scratch)
         return replace(scores, split=data.split)
     tiles = TileSpec(spec, plan.panel_rows, run_memo(data.store, spec), plan.panel_bytes)
     choices = Choices(memo_names(data, plan), base, codes)
@@ -126,13 +126,13 @@ def _stored(data: PairData, spec: PairSpec) -> tuple[ResultTables | None, Result
 
 
 def score_against(
-    fitted: GivenArrays, new: GivenArrays, spec: PairSpec, options: RunOptions | None = None
+    fitted: LabelledArrays, new: LabelledArrays, spec: PairSpec, options: RunOptions | None = None
 ) -> NDArray[np.float64]:
     """Return Q of new samples in a fitted set, shape (k,); pairs of new samples do not count.
 
     Parameters
     ----------
-    fitted, new : GivenArrays
+    fitted, new : LabelledArrays
     spec : PairSpec
         Of the fitted set.
     """
@@ -145,7 +145,7 @@ def score_against(
         (i, j) for i, j in plan.tiles if plan.blocks[i][1] <= rows <= plan.blocks[j][0]
     )
     plan = replace(plan, tiles=crossing)
-    source = StackedSource([fitted.source(), new.source()])
+    source = StackedSource([array_source(fitted), array_source(new)])
     tiles = TileSpec(both, plan.panel_rows, budget=plan.panel_bytes)
     graph = build(start_graph(source, both, plan.blocks), tiles, plan)
     lipschitz = lazy_scores(graph, both, plan).lipschitz_by_group[rows:, 0]

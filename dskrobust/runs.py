@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .cluster.workers import found_resources, shares_process
+from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, Workload, make_plan
 from .engine.prefixes import projected_depths
-from .engine.scratch import GivenArrays, check_arrays, scratch_graph, scratch_spec
+from .engine.scratch import scratch_graph, scratch_spec
+from .engine.sources import array_source
 from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
 from .errors import InvalidOptionError
@@ -52,13 +54,13 @@ class PairData:
     Attributes
     ----------
     store : Store, optional
-    arrays : GivenArrays, optional
+    arrays : LabelledArrays, optional
     scale : float
         Features are multiplied by it.
     """
 
     store: Store | None = None
-    arrays: GivenArrays | None = None
+    arrays: LabelledArrays | None = None
     scale: float = 1.0
 
     @property
@@ -116,7 +118,7 @@ class PairData:
             return start_graph(self.store.address, spec, plan.blocks, salt=salt), None
         assert self.arrays is not None
         if not self.written:
-            return start_graph(self.arrays.source(), spec, plan.blocks, salt=salt), None
+            return start_graph(array_source(self.arrays), spec, plan.blocks, salt=salt), None
         kind = "categorical" if spec.labels.is_categorical else spec.labels.kind
         described = scratch_spec(self.groups, self.scale, kind)
         made, key, needed, url = scratch_graph(self.arrays, described, options.scratch)
@@ -162,14 +164,14 @@ def data_spec(
     """
     if data.store is not None:
         return pair_spec(data.store, metric, labels, rule)
-    given = data.arrays
-    assert given is not None
-    label_map = resolve_labels(labels, given.y.dtype, len(given.y.shape))
-    if given.named and not label_map.is_categorical:
+    arrays = data.arrays
+    assert arrays is not None
+    label_map = resolve_labels(labels, arrays.y.dtype, len(arrays.y.shape))
+    if arrays.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
-    groups = tuple(range(len(given.groups)))
+    groups = tuple(range(len(arrays.groups)))
     return _spec(
-        resolve_metric(metric), label_map, data.groups, given.shape[1], data.scale, groups,
+        resolve_metric(metric), label_map, data.groups, arrays.shape[1], data.scale, groups,
         data.dtype, rule,
     )  # fmt: skip
 

@@ -19,11 +19,11 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .datasets.labelled import LabelledArrays
 from .definitions import robustness_of
 from .engine import lazy
 from .engine.graph import PairGraph
 from .engine.plan import Plan
-from .engine.scratch import GivenArrays
 from .engine.spec import PairSpec
 from .errors import ContradictionWarning, InvalidOptionError
 from .export import score_frames
@@ -75,7 +75,7 @@ class Scores:
         Stored results of the first rows, which are not computed again.
     scratch : str, optional
         Store that arrays are written to first; removed by `compute` and when Python exits.
-    given : GivenArrays, optional
+    arrays : LabelledArrays, optional
         The arrays that were scored, where they are in no store.
     run : str, optional
         What events of this computation's tiles are named by.
@@ -100,7 +100,7 @@ class Scores:
     spec: PairSpec | None = None
     base: ResultTables | None = None
     scratch: str | None = None
-    given: GivenArrays | None = None
+    arrays: LabelledArrays | None = None
     references: tuple[str, ...] = ()
     run: str | None = None
 

@@ -27,7 +27,7 @@ from helpers import ROOT, TESTS
 import dskrobust as dr
 from dskrobust.datasets import append
 from dskrobust.engine.events import listening
-from dskrobust.engine.plan import Workload
+from dskrobust.engine.plan import Workload, make_plan
 
 KEPT = TESTS / "counts.json"
 PACKAGE = ROOT / "dskrobust"
@@ -138,9 +138,9 @@ def plans() -> dict[str, dict[str, int]]:
     for name, (rows, columns, size, real) in PLANS.items():
         work = Workload(
             segments=(rows,), columns=columns, stored_bytes=size, kernel_bytes=size, screened=True,
-            groups=2, tables=1 + real, stored=True,
+            state_bytes=2 * (32 if real else 16), stored=True,
         )  # fmt: skip
-        plan = dr.make_plan(work, dr.Resources(2, 2, 8 * 2**30))
+        plan = make_plan(work, dr.Resources(2, 2, 8 * 2**30))
         found[name] = {"tasks": plan.tasks, "tiles": len(plan.tiles)}
     return found
 

@@ -13,13 +13,19 @@ import click
 from .. import __version__
 from ..errors import DskrobustError
 from . import compute as runs
-from . import data, evaluate, export, issues, report, show, subsets
+from . import data, evaluate, export, issues, neighbours, report, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Data": (data.ingest, data.link, data.append),
-    "Robustness": (runs.plan, runs.compute, show.show, subsets.subsets),
+    "Robustness": (
+        runs.plan,
+        runs.compute,
+        show.show,
+        subsets.subsets,
+        neighbours.neighbours,
+    ),
     "Models": (evaluate.evaluate, evaluate.run_experiment),
     "Label issues, reports, tables": (issues.issues, report.report, export.export),
     "Checks and first steps": (data.verify, runs.demo),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -176,10 +178,23 @@ def compute(
 
 
 def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = False) -> Scores:
-    """Compute on a cluster and show how far it is; quiet: nothing on stdout."""
+    """Compute scores on a cluster and show how far it is; quiet: nothing on stdout."""
+    from ..compute import run_scores
+
+    run_it = partial(run_scores, store, spec, options)
+    done: Scores = show_run(run_it, spec.metric.name.capitalize(), options, quiet=quiet)
+    return done
+
+
+def show_run(
+    run_it: Callable[..., Any], title: str, options: ClusterOptions, *, quiet: bool = False
+) -> Any:
+    """Run something on a cluster and show how far it is; quiet: nothing on stdout.
+
+    run_it: takes `start` and `tell`, as `compute.run_and_write` does.
+    """
     from ..cluster.blas import FASTER, VARIABLE
     from ..cluster.checks import slow_workers
-    from ..compute import run_scores
     from ..show import terminal
     from ..show.live import Bounds
 
@@ -203,9 +218,8 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = 
                     style="yellow",
                     stderr=quiet,
                 )
-            name = spec.metric.name.capitalize()
             made.append(plan)
-            shown = terminal.progress(name, plan.pairs, unit="", below=bounds)
+            shown = terminal.progress(title, plan.pairs, unit="", below=bounds)
             bar.append(stack.enter_context(shown))
 
         def tell(pairs: int, event: dict[str, Any]) -> None:
@@ -219,9 +233,9 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = 
                 bar[0].note += f" ({tiles['resumed']:,} resumed)"
             bar[0].add(pairs, found=bool(event["resumed"]))
 
-        scores = run_scores(store, spec, options, start=start, tell=tell)
+        done = run_it(start=start, tell=tell)
     if quiet:
-        return scores
+        return done
     if tiles["resumed"]:
         terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
     if work["pairs"]:
@@ -229,7 +243,7 @@ def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = 
         terminal.fact(
             "work", f"{share:.2%} of the pairs proven, {terminal.size(work['bytes_read'])} read"
         )
-    return scores
+    return done
 
 
 def workers_line(plan: Plan) -> str:

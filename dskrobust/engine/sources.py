@@ -10,6 +10,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from ..datasets.labelled import LabelledArrays
 from ..store import Block, LazyRows, SourceAddress, is_zarr
 
 
@@ -83,6 +84,11 @@ class StackedSource:
                 return part.read(name, lo - start, hi - start, out)
             start += part.rows
         raise IndexError(f"rows {lo} to {hi} lie beyond the {start} rows there are")
+
+
+def array_source(data: LabelledArrays) -> ArraySource:
+    """Return labelled arrays as tiles read them."""
+    return ArraySource(data.X, data.y, data.split)
 
 
 def open_source(source: Source | SourceAddress) -> Source:

@@ -143,12 +143,12 @@ def label_texts(scores: Any, rows: NDArray[np.int64]) -> list[str]:
     """Return how the labels of rows are called; nothing where they are not at hand."""
     if scores.store is not None:
         return [label_text(scores.store, label) for label in scores.store.labels[rows]]
-    given = scores.given
-    if given is None or given.lazy:
+    arrays = scores.arrays
+    if arrays is None or arrays.lazy:
         return [""] * len(rows)
-    labels = (given.y[int(row)] for row in rows)
+    labels = (arrays.y[int(row)] for row in rows)
     if scores.categorical:
-        return [label_name(label, given.classes) for label in labels]
+        return [label_name(label, arrays.classes) for label in labels]
     return [_number_text(label, None) for label in labels]
 
 

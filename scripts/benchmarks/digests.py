@@ -37,6 +37,7 @@ from sklearn.datasets import load_digits
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.datasets import ingest
+from dskrobust.neighbours import compute_neighbours
 
 Tables = dict[str, Any]  # table → its values
 Found = Iterator[tuple[str, Tables]]  # combination (metric/labels) and its tables
@@ -85,8 +86,8 @@ def neighbour_lists(
     store: dr.Store, queries: Any, references: Mapping[str, Any], k: int, metric: Any = "euclidean"
 ) -> Lists:
     """The k nearest rows of the queries in every subset."""
-    found = dr.nearest_neighbours(store, queries, references, k, metric=metric).compute()
-    return {name: (rows.distance, rows.index) for name, rows in found.items()}
+    lists = dr.nearest_neighbours(store, k, queries=queries, references=references, metric=metric)
+    return {name: (one.distance, one.index) for name, one in compute_neighbours(lists).items()}
 
 
 def list_tables(lists: Lists) -> Tables:

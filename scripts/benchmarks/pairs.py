@@ -302,15 +302,16 @@ def share() -> list[dict[str, Any]]:
 
 def kernels_alone(X: NDArray[Any], y: NDArray[Any]) -> float:
     """Seconds of the tasks' functions called by two threads, without Dask and without a store."""
+    from dskrobust.datasets.labelled import check_arrays
     from dskrobust.engine import prefixes, tasks
     from dskrobust.engine.plan import Resources
-    from dskrobust.engine.scratch import check_arrays
+    from dskrobust.engine.sources import array_source
     from dskrobust.engine.spec import TileSpec, TileTask, make_context
     from dskrobust.runs import RunOptions
 
-    given = check_arrays(X, y, None)
+    arrays = check_arrays(X, y, None)
     lazy = dr.sample_robustness(X, y, options=RunOptions(Resources(2, 1)))
-    plan, spec, source = lazy.plan, lazy.spec, given.source()
+    plan, spec, source = lazy.plan, lazy.spec, array_source(arrays)
     assert plan is not None
     assert spec is not None
     context = make_context(tasks.summarise_rows(source, 0, len(X)), spec)

@@ -9,11 +9,9 @@ largest quotient.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL, L2, LINF
@@ -23,6 +21,7 @@ from ..job import Measure, PairJob
 from ..label_distances import label_difference
 from ..proof import Side
 from ..reductions.base import NOBODY, accept, better
+from .leaf_sums import accumulate, inlined, kernel
 from .trees import CHILD, LOWEST, PART, PLACE, START, STOP, WIDTH, Trees, padded
 
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
@@ -31,12 +30,6 @@ STACK = 4096  # nodes waiting; trees are halved, but for regions parted by label
 TRIAL = 32  # every 32nd leaf goes first, to see whether boxes rule pairs out
 FEW_LEAVES = 8  # not worth a trial
 LIMIT, WEIGHT, BOUND, BOX_DY = range(4)  # rows of `Work.need`
-
-# Nothing is allocated in these kernels, so they need not count who holds an array. Counting every
-# array of every tuple at every call took longer than the pairs (125,000 × 8: 12.9 s, not 7.7 s).
-kernel = partial(njit, nogil=True, cache=True, _nrt=False)
-# A call also passes every array as some seven words, so what runs per box is inlined (2.4 → 1.6 s).
-inlined = partial(kernel, forceinline=True)
 
 
 class Rules(NamedTuple):
@@ -90,6 +83,29 @@ class Work(NamedTuple):
     lanes: NDArray[np.float64]
     stack: NDArray[np.int64]
     bounds: NDArray[np.float64]
+
+
+class Search(NamedTuple):
+    """All that the rows of some leaves need to look for pairs in the trees of the other side.
+
+    Attributes
+    ----------
+    mine, theirs : Trees
+    rules : Rules
+    work : Work
+    a, b : Side
+        Of the rows that search, and of the others.
+    counts : ndarray (3,) int64
+        Pairs of rows compared, pairs proven, pairs of leaves compared.
+    """
+
+    mine: Trees
+    theirs: Trees
+    rules: Rules
+    work: Work
+    a: Side
+    b: Side
+    counts: NDArray[np.int64]
 
 
 def make_rules(job: PairJob, columns: int) -> Rules:
@@ -173,15 +189,16 @@ def search_leaves(
     """
     width = max(mine.blocks.shape[2], theirs.blocks.shape[2])
     work = make_work(width, mine.low.shape[1])
-    _search(mine, theirs, places, rules, work, a, b, counts)
+    _search(Search(mine, theirs, rules, work, a, b, counts), places)
 
 
 @kernel()
-def _search(mine, theirs, some, rules, work, a, b, counts):
+def _search(search, some):
+    mine, theirs, rules, work = search.mine, search.theirs, search.rules, search.work
     for s in some:
         for root in range(theirs.roots):
-            _load(mine, s, theirs.nodes[root, PART], rules, work, a.state)
-            _descend(mine, s, theirs, root, rules, work, a, b, counts)
+            _load(mine, s, theirs.nodes[root, PART], rules, work, search.a.state)
+            _descend(search, s, root)
 
 
 @kernel()
@@ -226,13 +243,14 @@ def _weakest(need, last, size):
 
 
 @kernel()
-def _descend(mine, place, theirs, root, rules, work, a, b, counts):
+def _descend(search, place, root):
     """Walk down a tree, the nearer child first, passing over boxes that are too far."""
+    mine, theirs, rules, work = search.mine, search.theirs, search.rules, search.work
     code, steep, size = rules.measure.code, rules.quotients, _rows(mine, place)
     leaf, nodes, need, last = mine.leaves[place], theirs.nodes, work.need, work.last
     low, high, their_low, their_high = mine.low, mine.high, theirs.low, theirs.high
     labels = mine.label_low, mine.label_high, theirs.label_low, theirs.label_high
-    stack, bounds, numbers = work.stack, work.bounds, b.numbers
+    stack, bounds, numbers = work.stack, work.bounds, search.b.numbers
     most, weight, until = _weakest(need, last, size)
     stack[0], bounds[0, 0] = root, 0.0
     bounds[0, 1] = _label_gap(*labels, leaf, root, rules.label_code)
@@ -250,7 +268,7 @@ def _descend(mine, place, theirs, root, rules, work, a, b, counts):
             continue
         near = nodes[node, CHILD]
         if near < 0:
-            if _meet(number, mine, place, theirs, node, rules, work, a, b, counts):
+            if _meet(search, number, place, node):
                 most, weight, until = _weakest(need, last, size)
             continue
         far = near + 1
@@ -359,28 +377,29 @@ def _choose(need, last, size, lowest, steep, code, chosen):
 
 
 @inlined()
-def _meet(number, mine, place, theirs, node, rules, work, a, b, counts):
+def _meet(search, number, place, node):
     """Compare the chosen rows of a leaf with the rows of another; whether anything changed."""
+    mine, theirs, rules, work = search.mine, search.theirs, search.rules, search.work
     code, leaf, other = rules.measure.code, mine.leaves[place], theirs.nodes[node, PLACE]
     width = -(-_rows(theirs, other) // WIDTH) * WIDTH
     need, value, dy = work.need, work.value, work.dy
     labels, their_labels = mine.labels[place], theirs.labels[other]
     mixed = rules.quotients or not (_pure(mine, leaf) and _pure(theirs, node))
-    blocks, their_blocks, parts, chosen = mine.blocks, theirs.blocks, work.parts, work.chosen
+    blocks, their_blocks, chosen = mine.blocks, theirs.blocks, work.chosen
     changed = False
     for c in range(number):
         i = chosen[c]
         limit, weight = need[LIMIT, i], need[WEIGHT, i]
-        hits = _accumulate(blocks, place, i, their_blocks, other, width, limit, code, value, parts)
+        hits = accumulate(blocks[place], i, their_blocks[other], width, limit, code, work)
         if mixed:
             one = labels[:, i]
             _label_bounds(their_labels, width, one, one, rules.label_code, dy)
             hits = _mixed_hits(value, dy, width, limit, weight, rules.quotients, code)
         if hits > 0:
             pair = place, i, other
-            changed |= _settle(mine, theirs, pair, mixed, rules, work, a, b, counts)
-    counts[0] += number * width
-    counts[2] += 1
+            changed |= _settle(search, pair, mixed)
+    search.counts[0] += number * width
+    search.counts[2] += 1
     return changed
 
 
@@ -437,8 +456,10 @@ def _mixed_hits(value, dy, width, limit, weight, steep, code):
 
 
 @kernel()
-def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):
+def _settle(search, pair, mixed):
     """Prove the pairs of one row and a leaf that can change results; return whether any did."""
+    mine, theirs, rules, work = search.mine, search.theirs, search.rules, search.work
+    a, b = search.a, search.b
     code, factor = rules.measure.code, rules.measure.factor
     place, i, other = pair
     start = theirs.nodes[theirs.leaves[other], START]
@@ -468,7 +489,7 @@ def _settle(mine, theirs, pair, mixed, rules, work, a, b, counts):
             accept(a.state, row, part_b, distance, dy, numbers[second])
             accept(b.state, second, part_a, distance, dy, a.numbers[row])
             _refresh(need, work.last, i, row, part_b, rules, a.state)
-            counts[1] += 1
+            search.counts[1] += 1
             changed = True
     return changed
 
@@ -491,100 +512,3 @@ def _prove(one, two, rules, work):
     for k in range(work.rows.shape[1]):
         work.rows[0, k], work.rows[1, k] = one[k], two[k]
     return reduced(code, p, work.rows[0], work.rows[1], np.inf, work.lanes)
-
-
-@inlined()
-def _accumulate(blocks, s, i, theirs, t, width, limit, code, out, parts):
-    """out[j] = what row i of leaf s and row j of leaf t accumulate, as `reduced` has it.
-
-    Returns how many are within the limit.
-    """
-    columns, one, two = blocks.shape[1], blocks[s], theirs[t]
-    if code in (CITYBLOCK, CHEBYSHEV) or columns > 16:
-        return _accumulate_any(one, i, two, width, limit, code, out, parts)
-    if columns == 4:
-        return _squares4(one, i, two, width, limit, out)
-    if columns == 8:
-        return _squares8(one, i, two, width, limit, out)
-    return _squares16(one, i, two, width, limit, out)
-
-
-@kernel(inline="always")
-def _square(a, b):
-    return (a - b) * (a - b)
-
-
-@kernel()
-def _squares4(one, i, two, width, limit, out):
-    a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
-    hits = 0
-    for j in range(width):
-        left = _square(a0, two[0, j]) + _square(a2, two[2, j])
-        value = left + (_square(a1, two[1, j]) + _square(a3, two[3, j]))
-        out[j] = value
-        hits += value <= limit
-    return hits
-
-
-@kernel()
-def _squares8(one, i, two, width, limit, out):
-    a0, a1, a2, a3 = one[0, i], one[1, i], one[2, i], one[3, i]
-    a4, a5, a6, a7 = one[4, i], one[5, i], one[6, i], one[7, i]
-    hits = 0
-    for j in range(width):
-        s0 = _square(a0, two[0, j]) + _square(a4, two[4, j])
-        s1 = _square(a1, two[1, j]) + _square(a5, two[5, j])
-        s2 = _square(a2, two[2, j]) + _square(a6, two[6, j])
-        s3 = _square(a3, two[3, j]) + _square(a7, two[7, j])
-        value = (s0 + s2) + (s1 + s3)
-        out[j] = value
-        hits += value <= limit
-    return hits
-
-
-@kernel()
-def _squares16(one, i, two, width, limit, out):
-    """In two sweeps, the even and the odd lanes: sixteen columns are more than registers."""
-    a0, a2, a4, a6 = one[0, i], one[2, i], one[4, i], one[6, i]
-    a8, aa, ac, ae = one[8, i], one[10, i], one[12, i], one[14, i]
-    for j in range(width):
-        s0 = _square(a0, two[0, j]) + _square(a8, two[8, j])
-        s4 = _square(a4, two[4, j]) + _square(ac, two[12, j])
-        s2 = _square(a2, two[2, j]) + _square(aa, two[10, j])
-        s6 = _square(a6, two[6, j]) + _square(ae, two[14, j])
-        out[j] = (s0 + s4) + (s2 + s6)
-    a1, a3, a5, a7 = one[1, i], one[3, i], one[5, i], one[7, i]
-    a9, ab, ad, af = one[9, i], one[11, i], one[13, i], one[15, i]
-    hits = 0
-    for j in range(width):
-        s1 = _square(a1, two[1, j]) + _square(a9, two[9, j])
-        s5 = _square(a5, two[5, j]) + _square(ad, two[13, j])
-        s3 = _square(a3, two[3, j]) + _square(ab, two[11, j])
-        s7 = _square(a7, two[7, j]) + _square(af, two[15, j])
-        value = out[j] + ((s1 + s5) + (s3 + s7))
-        out[j] = value
-        hits += value <= limit
-    return hits
-
-
-@kernel()
-def _accumulate_any(one, i, two, width, limit, code, out, parts):
-    """Any accumulation over any power of two of columns, by halves."""
-    half, plain = two.shape[0], code in (CITYBLOCK, CHEBYSHEV)
-    for k in range(half):
-        a = one[k, i]
-        for j in range(width):
-            t = abs(a - two[k, j])
-            parts[k, j] = t if plain else t * t
-    while half > 1:
-        half //= 2
-        for k in range(half):
-            left, right = parts[k], parts[k + half]
-            for j in range(width):
-                more = right[j] if right[j] > left[j] else left[j]
-                left[j] = more if code == CHEBYSHEV else left[j] + right[j]
-    hits = 0
-    for j in range(width):
-        out[j] = parts[0, j]
-        hits += parts[0, j] <= limit
-    return hits

@@ -13,20 +13,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...metrics import MINKOWSKI
-from ..distances import SCRATCH, finish, power_bar, reduced, unfinish
+from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..panel import Panel
 from ..proof import Block, Side
 from ..reductions.base import limit, radius, record, slope
 from .byte_grid import SECOND, Coarse, Grid, make_grid
+from .byte_norms import ROUNDING, bar_of, byte_distance, measure, power_mean_of_bytes
 
 RUN = 32  # columns looked at together
-WIDTH = 64  # bytes of the first level's rows, nearly always
-ROUNDING = 1.0 + 2.0**-15  # more than float32 thresholds, and sums of NARROW terms, are off
 LARGEST = np.float32(3e38)
 TRIAL = 2**21  # pairs until a level is judged
 USEFUL = 0.5  # of them may pass
-LOOSE = {"reassoc", "nsz", "contract"}  # for bounds only
 
 u8, i32, f32 = np.uint8, np.int32, np.float32
 
@@ -108,106 +106,6 @@ class Bars(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _sum_of_sizes(a, i, b, j):
-    """Σ|a − b| of rows i and j. (abs of int32 is what LLVM makes psadbw of.)"""
-    total = i32(0)
-    for k in range(a.shape[1]):
-        total = i32(total + abs(i32(i32(a[i, k]) - i32(b[j, k]))))
-    return total
-
-
-@njit(nogil=True, cache=True)
-def _largest_of_bytes(a, i, b, j):
-    """max|a − b| of rows i and j, in byte lanes."""
-    top = u8(0)
-    for k in range(a.shape[1]):
-        top = max(top, u8(max(a[i, k], b[j, k]) - min(a[i, k], b[j, k])))
-    return top
-
-
-@njit(nogil=True, cache=True, fastmath=LOOSE)
-def _sum_of_powers(power, a, i, b, j):
-    """Σ|a − b|^power of bytes, in float32."""
-    total = f32(0)
-    if power == 2:
-        for k in range(a.shape[1]):
-            t = f32(u8(max(a[i, k], b[j, k]) - min(a[i, k], b[j, k])))
-            total += f32(t * t)
-    elif power == 3:
-        for k in range(a.shape[1]):
-            t = f32(u8(max(a[i, k], b[j, k]) - min(a[i, k], b[j, k])))
-            total += f32(f32(t * t) * t)
-    else:
-        for k in range(a.shape[1]):
-            t = f32(u8(max(a[i, k], b[j, k]) - min(a[i, k], b[j, k])))
-            total += f32(f32(t * t) * f32(t * t))
-    return total
-
-
-@njit(nogil=True, cache=True, inline="always")
-def byte_distance(power, a, i, b, j):
-    """‖a[i] − b[j]‖ to the power (0: the largest), float64; exact for powers 0 and 1.
-
-    Whole rows without a look at any limit: most pairs that get here are near. Row numbers and not
-    rows, because a view costs as much as a hundred bytes.
-    """
-    if power == 0:
-        found = np.float64(_largest_of_bytes(a, i, b, j))
-    elif power == 1:
-        found = np.float64(_sum_of_sizes(a, i, b, j))
-    else:
-        found = np.float64(_sum_of_powers(power, a, i, b, j))
-    return found
-
-
-@njit(nogil=True, cache=True)
-def bar_of(power, value, columns):
-    """A threshold for ‖·‖ as one for `byte_distance`, whose float32 sums are off by an ulp."""
-    rounding = ROUNDING + columns * 2.0**-23
-    if power <= 1:
-        return value * rounding
-    square = value * value
-    if power == 2:
-        return square * rounding
-    return (square * value if power == 3 else square * square) * rounding
-
-
-@njit(nogil=True, cache=True)
-def _measure(power, rows, columns, out):
-    """out[i, j] = `byte_distance` of rows[i] and columns[j], float32."""
-    width = rows.shape[1]
-    for i in range(rows.shape[0]):
-        a, line = rows[i], out[i]
-        if power == 1 and width == WIDTH:
-            _sizes_of_64(a, columns, line)
-        elif power == 0 and width == WIDTH:
-            _largest_of_64(a, columns, line)
-        else:
-            for j in range(columns.shape[0]):
-                line[j] = f32(byte_distance(power, rows, i, columns, j))
-
-
-@njit(nogil=True, cache=True)
-def _sizes_of_64(a, columns, out):
-    for j in range(columns.shape[0]):
-        b = columns[j]
-        total = i32(0)
-        for k in range(WIDTH):
-            total = i32(total + abs(i32(i32(a[k]) - i32(b[k]))))
-        out[j] = f32(total)
-
-
-@njit(nogil=True, cache=True)
-def _largest_of_64(a, columns, out):
-    for j in range(columns.shape[0]):
-        b = columns[j]
-        top = u8(0)
-        for k in range(WIDTH):
-            top = max(top, u8(max(a[k], b[k]) - min(a[k], b[k])))
-        out[j] = f32(top)
-
-
-@njit(nogil=True, cache=True)
 def _mask(dy, triangle, out):
     """Put pairs of equal labels, and the lower half of a triangle, out of reach."""
     for i in range(out.shape[0]):
@@ -261,42 +159,28 @@ def _prove(i, j, dy, work):
 
 
 @njit(nogil=True, cache=True)
-def power_mean_of_bytes(p, a, i, b, j, limit, powers):
-    """distances._power_mean to the last bit, its 255 different terms looked up.
-
-    powers (256, 256): [top, t] = (t/top)^p, a row filled when first needed (negative before).
-    """
-    top = byte_distance(0, a, i, b, j)
-    if top == 0.0:
-        return 0.0
-    known = powers[np.int64(top)]
-    if known[0] < 0.0:
-        for t in range(256):
-            known[t] = (np.float64(t) / top) ** p
-    bar = power_bar(limit, top, p)
-    total = 0.0
-    for k in range(a.shape[1]):
-        total += known[u8(max(a[i, k], b[j, k]) - min(a[i, k], b[j, k]))]
-        if total > bar:
-            return np.inf
-    return top * total ** (1.0 / p)
-
-
-@njit(nogil=True, cache=True)
-def _note(state, row, part, rules, step, k, far, weight):
-    """Note what a row's results leave to a pair, in steps (`Bars`)."""
-    near = radius(state, row, part)
+def _note(side, row, part, work, k, bars):
+    """Note what a row's results leave to a pair, in steps; bars: its side's (far, weight)."""
+    rules, step = work.rules, work.rules.steps[work.lead]
+    near = radius(side.state, row, part)
     value = unfinish(rules.measure.code, rules.measure.factor, near) if near >= 0.0 else -np.inf
-    far[k] = value * (1.0 + rules.slack) / step * ROUNDING + 1e-6
+    bars[0][k] = value * (1.0 + rules.slack) / step * ROUNDING + 1e-6
     if rules.quotients:
-        q = slope(state, row, part)
+        q = slope(side.state, row, part)
         widening = (1.0 + rules.slack) / step * ROUNDING
-        weight[k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
+        bars[1][k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
 
 @njit(nogil=True, cache=True)
-def _bars(power, far, error, fars, errors, out):
-    """out[j] = the largest `byte_distance` at which pair j of a row can matter, float32."""
+def _plain_bars(i, power, bars):
+    """bars.row[j] = the largest `byte_distance` at which pair j of row i can matter, float32."""
+    far, error, fars, errors, out = (
+        bars.far_a[i],
+        bars.error_a[i],
+        bars.far_b,
+        bars.error_b,
+        bars.row,
+    )
     for j in range(out.shape[0]):
         t = max(far, fars[j]) + (error + errors[j])
         if power == 2:
@@ -309,8 +193,16 @@ def _bars(power, far, error, fars, errors, out):
 
 
 @njit(nogil=True, cache=True)
-def _label_bars(power, far, error, weight, fars, errors, weights, dy, out):
-    """Like `_bars`, where quotients are wanted too."""
+def _label_bars(i, power, bars, dy):
+    """Like `_plain_bars`, where quotients are wanted too; dy (c,): ‖Δy‖ of the row's pairs."""
+    far, error, fars, errors, out = (
+        bars.far_a[i],
+        bars.error_a[i],
+        bars.far_b,
+        bars.error_b,
+        bars.row,
+    )
+    weight, weights = bars.weight_a[i], bars.weight_b
     for j in range(out.shape[0]):
         t = max(np.float64(max(far, fars[j])), dy[j] * max(weight, weights[j]))
         bar = bar_of(power, t + np.float64(error + errors[j]), SECOND)
@@ -334,13 +226,12 @@ def sweep_block(work, bound):
     if work.lead > 1:
         return _every_pair(work)
     rules, block, one, two = work.rules, work.block, work.bytes_a, work.bytes_b
-    step = rules.steps[work.lead]
     if work.lead == 0:
         error, errors = one.first_error, two.first_error
-        _measure(rules.power, one.first, two.first, bound)
+        measure(rules.power, one.first, two.first, bound)
     else:
         error, errors = one.second_error, two.second_error
-        _measure(rules.power, one.second, two.second, bound)
+        measure(rules.power, one.second, two.second, bound)
     if work.dy.shape[0] > 0:
         _mask(work.dy, block.triangle, bound)
     n, m = bound.shape
@@ -348,10 +239,10 @@ def sweep_block(work, bound):
     error_a, error_b = np.empty(n, np.float32), np.empty(m, np.float32)
     weight_a, weight_b = np.empty(n), np.empty(m)
     for k in range(n):
-        _note(work.a.state, block.order_a[k], block.part_b, rules, step, k, far_a, weight_a)
+        _note(work.a, block.order_a[k], block.part_b, work, k, (far_a, weight_a))
         error_a[k] = error[k] * ROUNDING
     for k in range(m):
-        _note(work.b.state, block.order_b[k], block.part_a, rules, step, k, far_b, weight_b)
+        _note(work.b, block.order_b[k], block.part_a, work, k, (far_b, weight_b))
         error_b[k] = errors[k] * ROUNDING
     row = np.empty(m, np.float32)
     bars = Bars(far_a, far_b, error_a, error_b, weight_a, weight_b, row)
@@ -413,12 +304,10 @@ def _settle_block(work, bound, bars):
 
 @njit(nogil=True, cache=True)
 def _row_bars(i, work, bars):
-    power, far, error = work.rules.power, bars.far_a[i], bars.error_a[i]
     if work.rules.quotients:
-        weight, weights, dy = bars.weight_a[i], bars.weight_b, work.dy[i]
-        _label_bars(power, far, error, weight, bars.far_b, bars.error_b, weights, dy, bars.row)
+        _label_bars(i, work.rules.power, bars, work.dy[i])
     else:
-        _bars(power, far, error, bars.far_b, bars.error_b, bars.row)
+        _plain_bars(i, work.rules.power, bars)
 
 
 @njit(nogil=True, cache=True)
@@ -426,14 +315,14 @@ def _settle(i, j, work, bound, bars):
     """Compute pair (i, j) of a block if it can matter; return whether it was."""
     if bound[i, j] > LARGEST:
         return False
-    block, rules, step = work.block, work.rules, work.rules.steps[work.lead]
+    block = work.block
     r, s = block.order_a[i], block.order_b[j]
     dy = work.dy[i, j] if work.dy.shape[0] else 1.0
     bound[i, j] = f32(np.inf)  # once is enough
     if not _prove(r, s, dy, work):
         return False
-    _note(work.a.state, r, block.part_b, rules, step, i, bars.far_a, bars.weight_a)
-    _note(work.b.state, s, block.part_a, rules, step, j, bars.far_b, bars.weight_b)
+    _note(work.a, r, block.part_b, work, i, (bars.far_a, bars.weight_a))
+    _note(work.b, s, block.part_a, work, j, (bars.far_b, bars.weight_b))
     return True
 
 

@@ -155,12 +155,13 @@ def _components(low, high, lows, highs, scale, out):
 
 
 @njit(nogil=True, cache=True)
-def _sizes(low, high, lows, highs, code, scale, part, out):
+def _sizes(low, high, lows, highs, units, part, out):
     """out[j] ≥ ‖y − y′‖·scale (but for rounding) for labels in two boxes, 0 for equal ones only.
 
     low, high (m,); lows, highs (m, n); part (n,): scratch. A label is a box without width, and
     every step is monotone: the size for a box is at least that for any label in it.
     """
+    code, scale = units.code, units.scale
     _components(low[0], high[0], lows[0], highs[0], scale, out)
     m = low.shape[0]
     if m > 1 and code == L2:
@@ -209,7 +210,7 @@ def _radii(side, boxes, units):
     sizes, part = np.empty(n), np.empty(n)
     for r in range(boxes.shape[2]):
         low, high = boxes[0, :, r].copy(), boxes[1, :, r].copy()
-        _sizes(low, high, side.labels, side.labels, units.code, units.scale, part, sizes)
+        _sizes(low, high, side.labels, side.labels, units, part, sizes)
         for j in range(n):
             length = sizes[j] * side.span[j] + units.grain
             square = max(side.reach[j], length * length) * (1.0 + SLACK) + TINY
@@ -268,7 +269,7 @@ def candidates(product, a, b, units, triangle, limit, found):
             dense = hits > MANY
             if dense:
                 y, run = labels[:, i].copy(), others[:, start:stop]
-                _sizes(y, y, run, run, units.code, units.scale, part, sizes[: stop - start])
+                _sizes(y, y, run, run, units, part, sizes[: stop - start])
             for j in range(max(start, i + 1) if triangle else start, stop):
                 bound = low + lows[j] - (row[j] + row[j])
                 if bound > max(mine, radius[j]):
@@ -298,7 +299,7 @@ def tighten(product, a, b, units, stretch):
     sizes, part, high = np.empty(columns), np.empty(columns), np.empty(columns)
     for i in range(product.shape[0]):
         y, row = a.labels[:, i].copy(), product[i]
-        _sizes(y, y, b.labels, b.labels, units.code, units.scale, part, sizes)
+        _sizes(y, y, b.labels, b.labels, units, part, sizes)
         for j in range(columns):
             bound = np.float64(a.high[i]) + b.high[j] - 2.0 * row[j]
             bound = bound if bound > 0.0 else 0.0

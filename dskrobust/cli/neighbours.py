@@ -1,0 +1,98 @@
+"""The command `neighbours`: the exact graph of every sample's nearest."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import absolute, cluster_options, metric_option, store_argument, where_options
+
+if TYPE_CHECKING:
+    from ..neighbours import Neighbours
+
+
+@click.command()
+@store_argument
+@click.option("--k", "-k", type=click.IntRange(1), default=15, show_default=True,
+              help="How many neighbours of every sample.")  # fmt: skip
+@click.option("--labels", type=click.Choice(["any", "same", "different"]), default="any",
+              show_default=True, help="Labels of the neighbours.")  # fmt: skip
+@metric_option
+@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
+              help="Write the graph of distances, for scipy.sparse.load_npz.")  # fmt: skip
+@where_options
+def neighbours(
+    store: str, k: int, labels: str, metric: str | None, out: str | None, **where: Any
+) -> None:
+    """Find the k nearest samples of every sample, exactly; no sample is its own neighbour.
+
+    The lists are kept in the store. As a sparse matrix they are what scikit-learn, umap-learn and
+    cleanlab take for a precomputed neighbour graph.
+
+    \b
+    Examples:
+      dskrobust neighbours mnist.zarr --k 15 --out graph.npz
+      dskrobust neighbours mnist.zarr --k 5 --labels same
+    """
+    from ..compute import run_and_write
+    from ..neighbours import nearest_neighbours
+    from ..runs import RunOptions
+    from ..store import open_store
+    from .compute import show_run
+
+    path = _checked(out)
+    opened, options = open_store(absolute(store)), cluster_options(**where)
+
+    def prepare(resources: Any) -> Neighbours:
+        made: Neighbours = nearest_neighbours(
+            opened, k, labels=labels, metric=metric or "euclidean", options=RunOptions(resources)
+        )
+        return made
+
+    lists = prepare(None)
+    if lists.search is not None:
+        run_it = partial(run_and_write, opened, prepare, options)
+        lists = show_run(run_it, "Neighbours", options)
+    _print(lists, k)
+    if path is not None:
+        from scipy.sparse import save_npz
+
+        from ..show import terminal
+
+        save_npz(path, lists.graph())
+        terminal.fact("saved", path)
+
+
+def _checked(out: str | None) -> str | None:
+    """Refuse a file that cannot take the graph before anything runs."""
+    from pathlib import Path
+
+    from ..errors import InvalidOptionError
+
+    if out is None:
+        return None
+    if not out.endswith(".npz"):
+        raise InvalidOptionError(f"--out {out}: the graph is written as .npz")
+    if not Path(out).absolute().parent.is_dir():
+        raise InvalidOptionError(f"--out {out}: there is no folder {Path(out).parent}")
+    return out
+
+
+def _print(lists: Neighbours, k: int) -> None:
+    """Say how far the neighbours are."""
+    import dask.array as da
+    import numpy as np
+
+    from ..show import terminal
+
+    distance = da.asarray(lists.distance)
+    table = terminal.table("neighbour", "nearest", "median", "farthest")
+    for column in sorted({0, k // 2, k - 1}):
+        values = np.asarray(distance[:, column])
+        values = values[np.isfinite(values)]
+        if len(values):
+            row = (values.min(), float(np.median(values)), values.max())
+            terminal.add_row(table, f"{column + 1}", *(terminal.number(float(v)) for v in row))
+    terminal.show(table)
