@@ -29,7 +29,7 @@ import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
 from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import MIB
-from dskrobust.neighbours import NearestRows
+from dskrobust.neighbours import Neighbours, compute_neighbours
 from dskrobust.store import Block, StoreSpec, write_store
 
 if TYPE_CHECKING:  # workers import this file too: what they do not need would count as theirs
@@ -44,7 +44,8 @@ def table5(address: str) -> dict[str, Any]:
 
     store = dr.open_store(address)
     with connect(ClusterOptions(workers=2, threads=1)) as client:
-        dr.nearest_neighbours(store, [0], {"x": np.arange(1, 4_000)}, 15).compute(scheduler=client)
+        warm = dr.nearest_neighbours(store, 15, queries=[0], references=np.arange(1, 4_000))
+        warm.compute(scheduler=client)
         made = Evaluation(store, read_experiment(EXPERIMENT))
         if made.finished():
             raise SystemExit(f"{address} has this experiment already; time it on a fresh copy")
@@ -80,7 +81,7 @@ def scikit_learn(store: dr.Store, made: Evaluation) -> dict[tuple[Any, ...], flo
         rows = job.records.rows(key)
         search = NearestNeighbors(n_neighbors=15, algorithm="brute", n_jobs=2).fit(features[rows])
         distance, index = search.kneighbors(features[queries])
-        nearest = NearestRows(distance, rows[index])
+        nearest = Neighbours(distance, rows[index], queries, store.rows)
         for weights in ("uniform", "distance"):
             votes = Votes(labels[nearest.index], nearest, weights)
             for k in range(1, 16):
@@ -111,9 +112,9 @@ def beyond_memory(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     store = write_store(f"{folder}/planted.zarr", spec, blocks())
     subsets = {"x": np.arange(rows), "even": np.arange(0, rows, 2)}
     with connect(ClusterOptions(workers=workers, threads=1, memory_limit=limit)) as client:
-        search = dr.nearest_neighbours(store, np.arange(rows, rows + count), subsets, 15)
+        lists = dr.nearest_neighbours(store, 15, queries="test", references=subsets)
         started = time.perf_counter()
-        found = search.compute(scheduler=client)
+        found = compute_neighbours(lists, scheduler=client)
         seconds = time.perf_counter() - started
         peaks, spill = client.run(peak_memory), client.run(spilled)
     assert (found["x"].index[:, 0] == origin).all()
@@ -124,7 +125,7 @@ def beyond_memory(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         "features MiB": size / MIB,
         "times the workers' memory": size / limit / workers,
         "seconds": seconds,
-        "projected peak MiB": search.plan.peak_bytes / MIB,
+        "projected peak MiB": lists["x"].search.plan.peak_bytes / MIB,
         "measured peaks MiB": [peak / MIB for peak in peaks.values()],
         "spilled bytes": sum(spill.values()),
     }
