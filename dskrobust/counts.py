@@ -50,9 +50,11 @@ def count_within(
     labels : {"any", "same", "different"}
         Labels of the rows that count; no row counts itself.
     metric : str, Metric or callable
+        As for `sample_robustness`.
     scale : float
         Features are multiplied by it; only with arrays.
     options : RunOptions, optional
+        How to run; results do not depend on it.
 
     Returns
     -------
@@ -83,11 +85,18 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
     scores : Scores
         With categorical labels.
     options : RunOptions, optional
+        How to run; results do not depend on it.
 
     Returns
     -------
     dask.array.Array (n,) int64
         The sample itself not counted.
+
+    Raises
+    ------
+    InvalidOptionError
+        For scores that do not say what they were computed with.
+    MemoryPlanError, StoreError
     """
     if scores.spec is None:
         raise InvalidOptionError(

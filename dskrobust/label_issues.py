@@ -99,12 +99,28 @@ def label_quality(
 ) -> LabelQuality:
     """Compare every sample's nearest neighbours of the same and of another label.
 
-    Nothing is computed yet. Parameters are those of `sample_robustness`; labels are categories.
-    `data` may be scores, too: then only the nearest samples of the same label are left to find.
+    Nothing is computed yet; labels are categories.
+
+    Parameters
+    ----------
+    data : Scores, Store, str or array_like of shape (n, d)
+        What `sample_robustness` takes, or its scores: then only the nearest samples of the same
+        label are left to find.
+    y : array_like, shape (n,), or str, optional
+        Labels, or the name of their column; not with scores or a store.
+    split : array_like, shape (n,), or str, optional
+        Reference group of every row, or the name of its column; not with scores or a store.
+    metric : str, Metric or callable
+        As for `sample_robustness`; scores have their own.
+    scale : float
+        Features are multiplied by it; only with arrays.
+    options : RunOptions, optional
+        How to run; results do not depend on it.
 
     Returns
     -------
     LabelQuality
+        Dask arrays of shape (n,).
 
     Raises
     ------
@@ -193,11 +209,19 @@ def find_label_issues(
     ----------
     data : Scores, LabelQuality, Store, str or array_like
         Scores of categorical labels, or what `sample_robustness` takes (with `y` and `split`).
-    metric, scale, options
-        As for `sample_robustness`; scores have their own metric and scale.
+    y : array_like, shape (n,), or str, optional
+        Labels, or the name of their column; not with scores or a store.
+    split : array_like, shape (n,), or str, optional
+        Reference group of every row, or the name of its column; not with scores or a store.
+    metric : str, Metric or callable
+        As for `sample_robustness`; scores have their own.
+    scale : float
+        Features are multiplied by it; only with arrays.
     threshold : float
         Largest score of an issue, from 0 to 1. On MNIST with 3 % of the labels changed, 0.4 finds
         94 % of them, and 87 % of what it finds are changed ones.
+    options : RunOptions, optional
+        How to run; results do not depend on it.
 
     Returns
     -------

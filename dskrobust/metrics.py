@@ -134,7 +134,13 @@ class Chebyshev(Metric):
 
 @dataclass(frozen=True)
 class Minkowski(Metric):
-    """``(Σ|x − x′|^p)^(1/p)`` for p ≥ 1."""
+    """``(Σ|x − x′|^p)^(1/p)`` for p ≥ 1.
+
+    Attributes
+    ----------
+    p : float
+        The exponent; infinity is `Chebyshev`.
+    """
 
     p: float = 2.0
     name = "minkowski"

@@ -131,6 +131,11 @@ class Neighbours:
         mode : {"distance", "connectivity"}
             Whether entries are distances or ones. Rows are stored nearest first, as
             scikit-learn's `kneighbors_graph` has them.
+
+        Raises
+        ------
+        InvalidOptionError
+            For another mode.
         """
         from scipy.sparse import csr_matrix
 
@@ -169,26 +174,29 @@ def nearest_neighbours(
         At most the rows that there are to be found.
     y : array_like (n,), optional
         Labels of arrays; only needed for the rules "same" and "different".
-    queries : str, Subset or array_like of int, optional
-        A group, a subset or row numbers; all rows without it.
+    queries : str, Subset or array_like (q,) of int, optional
+        A group, a subset or row numbers, whose order the lists keep; all rows without it.
     references : str, Subset, array_like of int, or mapping of names to such, optional
         Where to search; all rows without it. With a mapping, one pass searches all of its sets.
     labels : {"any", "same", "different"}
         Labels of the rows that are found.
     metric : str, Metric or callable
+        As for `sample_robustness`.
     scale : float
         Features are multiplied by it; only with arrays.
     options : RunOptions, optional
+        How to run; results do not depend on it.
 
     Returns
     -------
     Neighbours, or dict of str to Neighbours
-        Lazy; a dict where references are a mapping.
+        Lazy lists, (q, k) float64 and int64; a dict where references are a mapping. Lists of all
+        rows that the store holds are read.
 
     Raises
     ------
     InvalidOptionError
-        For row numbers that do not exist, or a k larger than a reference set.
+        For row numbers that do not exist, a k larger than a reference set, or an unknown rule.
     InvalidDataError, MemoryPlanError, StoreError
     """
     if labels not in RULES:

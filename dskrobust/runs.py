@@ -28,7 +28,7 @@ from .store import Store, open_store
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How `sample_robustness` runs; none of these changes a result.
+    """How a computation over pairs runs; none of these changes a result.
 
     Attributes
     ----------

@@ -63,6 +63,8 @@ class Scores:
         Further reference sets that were asked for; their columns follow those of the groups.
     label_norm : float or 0-d array
         ‖y‖∞.
+    categorical : bool
+        Whether labels are classes, so that Q is one over the reach.
     store : Store, optional
         Where the data and, after `write`, the results lie.
     plan : Plan, optional

@@ -82,7 +82,22 @@ def least_robust(scores: Scores, size: int, within: str | Subset | None = None) 
 
 
 def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:
-    """Return the `size` most robust samples; see `least_robust`."""
+    """Return the `size` most robust samples, scored in their own groups.
+
+    Of equally robust samples those with the higher row numbers are taken, see `least_robust`.
+
+    Parameters
+    ----------
+    scores : Scores
+    size : int
+    within : str or Subset, optional
+        Choose from this group or subset; from all samples without it.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown group or more samples than there are.
+    """
     return _select(scores, size, within, "M")
 
 

@@ -27,6 +27,10 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 
     What goes wrong with the cluster inside the block becomes a `ClusterError`.
 
+    Parameters
+    ----------
+    options : ClusterOptions
+
     Raises
     ------
     ClusterError

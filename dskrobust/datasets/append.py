@@ -38,16 +38,18 @@ def append(
     ----------
     store : Store or str
         An opened store, or its address.
-    what, source
-        As for `ingest`.
+    what : str
+        What is read, as for `ingest`.
+    source : path, optional
+        Folder of the official files, as for `ingest`.
     group : str, optional
         Group of all new rows, an old or a new one; needed where the source has no groups, unless
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
-    **options
-        As for `ingest`. Names of arrays and columns, and the label kind, are those of the store's
-        own source where the options do not say otherwise.
+    **options : str, float or int
+        Options of the reader, as for `ingest`. Names of arrays and columns, and the label kind,
+        are those of the store's own source where the options do not say otherwise.
 
     Raises
     ------

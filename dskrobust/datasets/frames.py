@@ -118,15 +118,25 @@ def link_store(
 
     Parameters
     ----------
-    url, spec, overwrite, storage_options
+    url : str
+        A path or fsspec URL for the new store.
+    X : zarr.Array, shape (n, d)
+        Features of any real dtype.
+    y : zarr.Array, shape (n,) or (n, m)
+        Labels, numbers or text (classes).
+    split : zarr.Array, shape (n,), optional
+        Group of every row. One group, "all", without it.
+    spec : StoreSpec, optional
         As for `create_store`.
-    X, y, split : zarr.Array
-        Features (n, d), labels (n,) or (n, m) and, optionally, groups (n,).
+    overwrite : bool
+        Replace a store that is already there; the arrays stay.
+    storage_options : mapping, optional
+        Options for fsspec.
 
     Raises
     ------
     InvalidDataError
-        As `create_store`.
+        For lengths, columns, values and dtypes that `create_store` refuses.
     StoreError
         Where a store is already there, or the arrays are not in Zarr.
     """

@@ -118,26 +118,24 @@ def ingest(
         Called with the number of rows after each write.
     storage_options : mapping, optional
         Options for fsspec.
-    x, y : str
-        Names of the feature and label arrays in an ``.npz`` or HDF5 file (X and y). For an ``.npy``
-        file, which holds the features, `y` is the file of the labels.
-    split : str, optional
-        Array, file (``.npy``) or column (tables) with the group of every row.
-    target : str, optional
-        Label column of a table; needed unless a column is called y, label, target or class.
-    labels : {"categorical", "real", "vector"}, optional
-        What labels mean, where their dtype tells it wrong.
-    scale : float, optional
-        Features are multiplied by this before any distance.
-    seed : int
-        Of random train/test splits.
-    name : str, optional
-        What the data set is called in titles.
+    **options : str, float or int
+        Of the reader; one that the format would ignore is refused.
+
+        - ``x``, ``y``: names of the feature and label arrays in an ``.npz`` or HDF5 file (X and y);
+          for an ``.npy`` file, which holds the features, ``y`` is the file of the labels
+        - ``split``: array, file (``.npy``) or column (tables) with the group of every row
+        - ``target``: label column of a table; needed unless a column is called y, label, target or
+          class
+        - ``labels``: "categorical", "real" or "vector", where the labels' dtype tells it wrong
+        - ``scale``: features are multiplied by this before any distance
+        - ``seed``: of random train/test splits
+        - ``name``: what the data set is called in titles
 
     Raises
     ------
     InvalidOptionError
-        Where `what` is unknown; the message lists what there is.
+        Where `what` is unknown, and the message lists what there is; or for an option that means
+        nothing to the source.
     SourceFileError
         For a file that is missing, truncated or of another format.
     StoreError

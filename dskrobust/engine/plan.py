@@ -122,7 +122,17 @@ class Workload:
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is to compute with; `memory_limit` in bytes per worker, None without one."""
+    """What there is to compute with.
+
+    Attributes
+    ----------
+    workers : int
+        Processes, this one where there is no cluster.
+    threads : int
+        Tiles that a worker computes at once.
+    memory_limit : int, optional
+        Bytes per worker; None without a limit.
+    """
 
     workers: int = 1
     threads: int = 1

@@ -59,10 +59,17 @@ def evaluate(
     Parameters
     ----------
     store : str or Store
+        Its labels are categories or real numbers.
     experiment : Experiment, optional
-        In its place its parts can be given: train, test, models, trials, seed, threshold, metric.
+        In its place its parts can be given.
+    train, test : mapping of str to selection, optional
+        Training and test subsets, as `Experiment` takes them.
+    models : sequence of Model, optional
+        What is trained.
     client : distributed.Client, optional
         Where to run; the current client by default, threads of this process without one.
+    **parts : int, float or str
+        Further parts of an experiment: trials, seed, threshold, metric, name.
 
     Raises
     ------
@@ -83,6 +90,13 @@ def evaluate(
 
 class Evaluation:
     """The evaluation of an experiment on a store; see `evaluate`.
+
+    Parameters
+    ----------
+    store : Store
+    experiment : Experiment
+    client : distributed.Client, optional
+        Where to run; the current client by default, threads of this process without one.
 
     Attributes
     ----------
@@ -414,7 +428,7 @@ class Evaluation:
         Returns
         -------
         DataFrame
-            row (of the store), label, probability.
+            Columns row (of the store), label and probability.
 
         Raises
         ------

@@ -256,6 +256,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 def read_experiment(path: str | Path) -> Experiment:
     """Return the experiment that a TOML file describes; a relative store lies beside the file.
 
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
     Raises
     ------
     SourceFileError

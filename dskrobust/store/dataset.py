@@ -104,6 +104,17 @@ class Store:
 
     Use `open_store`; the constructor takes an open group.
 
+    Parameters
+    ----------
+    url : str
+        A path or fsspec URL.
+    group : zarr.Group
+        What lies there.
+    storage_options : mapping, optional
+        Options for fsspec.
+    rows : int, optional
+        Only the segments that begin before this row; all without it.
+
     Attributes
     ----------
     url : str
@@ -112,6 +123,11 @@ class Store:
         Shape of the features.
     segments : tuple of (rows, digest)
         What was written at once; the digests are the data's fingerprint.
+
+    Raises
+    ------
+    StoreError
+        For a group that is no store, of another format, or never finished.
     """
 
     def __init__(
