@@ -290,8 +290,10 @@ class Function(Metric):
     def __str__(self) -> str:
         from dask.tokenize import tokenize
 
-        where = getattr(self.function, "__qualname__", type(self.function).__name__)
-        return f"function({where}, {tokenize(self.function, _code(self.function))})"
+        plain = getattr(self.function, "py_func", self.function)  # of what Numba compiled
+        where = getattr(plain, "__qualname__", type(plain).__name__)
+        compiled = () if plain is self.function else (repr(self.function.targetoptions),)  # type: ignore[attr-defined]
+        return f"function({where}, {tokenize(plain, _code(plain), *compiled)})"
 
 
 def _code(function: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .definitions import lipschitz_of, robustness_of
-from .engine.spec import Context
+from .engine.spec import RULES, Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
 from .metrics import Mahalanobis, resolve_metric
@@ -33,8 +33,8 @@ class VerifyReport:
     sampled : ndarray (k,) int64
         The rows that were proven again.
     unproven : tuple of str
-        Results whose checksums agree but whose metric (a function, another Mahalanobis matrix) was
-        not given, so that no row could be proven again.
+        Results whose checksums agree but of which no row could be proven again: lists of
+        neighbours, and those whose metric (a function, another Mahalanobis matrix) was not given.
     """
 
     rows: int
@@ -105,7 +105,9 @@ def slice_rows(store: Store) -> int:
 
 
 def _can_prove(store: Store, result: ResultTables, metric: Any) -> bool:
-    """Whether the result's metric is at hand: by its name, as given, or taken from the data."""
+    """Whether these are scores whose metric is at hand: by name, as given, or from the data."""
+    if "k" in result.parameters:
+        return False
     name = str(result.parameters["metric"])
     if metric is not None and str(resolve_metric(metric)) == name:
         return True
@@ -121,13 +123,15 @@ class _Check:
         self, store: Store, result: ResultTables, rows: NDArray[np.int64], metric: Any
     ) -> None:
         parameters = result.parameters
-        kind = parameters["labels"]
+        kind, rule = parameters["labels"], "different"
+        if kind in RULES:
+            kind, rule = "categorical", kind
         labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
         name = str(parameters["metric"])
         if metric is None or str(resolve_metric(metric)) != name:
             metric = "mahalanobis" if name.startswith("mahalanobis") else name
         self.store, self.result, self.rows = store, result, rows
-        self.spec = pair_spec(store, metric, labels)
+        self.spec = pair_spec(store, metric, labels, rule)
         summary = store.summary
         self.job = Context(summary.center, summary.largest_feature, 1.0).job(self.spec)
         self.state = self.spec.reduction.empty(len(rows), self.spec.parts)
@@ -151,6 +155,7 @@ class _Check:
             tables["witness_by_group"] = self.state.witness
         for name, proven in tables.items():
             stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
+            stored = stored[:, : proven.shape[1]]  # groups come before further reference sets
             if proven.dtype.kind == "i":
                 proven = np.where(proven == NOBODY, -1, proven)
             wrong = np.argwhere(stored != proven)

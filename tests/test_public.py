@@ -39,5 +39,5 @@ def test_keywords_of_ingest_are_the_reader_options():
 
 
 def test_keywords_of_ingest_that_there_are_not(tmp_path):
-    with pytest.raises(TypeError, match="tagret"):
-        dr.ingest("digits", tmp_path / "d.zarr", tagret="y")
+    with pytest.raises(TypeError, match="targte"):
+        dr.ingest("digits", tmp_path / "d.zarr", targte="y")

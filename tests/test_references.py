@@ -96,7 +96,8 @@ def test_rows_of_a_set_are_scored_as_the_set_alone(tmp_path, labels, stored):
             (("half", 120), ("third", 80), ("most", 230))}  # fmt: skip
     given_data = {"X": X, "y": y, "split": split}
     if stored:
-        spec = dr.StoreSpec("own", *labels.split("-"))
+        kind, _, norm = labels.partition("-")
+        spec = dr.StoreSpec("own", kind, label_norm=norm or "l2")
         given_data = {"X": dr.create_store(str(tmp_path / "a.zarr"), X, y, split, spec=spec)}
     scores = dr.sample_robustness(
         **given_data, labels=labels, references=sets, options=dr.RunOptions(block_rows=70)
@@ -151,7 +152,10 @@ def test_they_are_written_and_read(tmp_path):
     plain = dr.sample_robustness(store).write()
     assert plain.references == ()
     assert plain.lipschitz_by_group.shape == (240, 2)
-    assert len(find_results(store)) >= 1
+    assert [result.name for result in find_results(store)] == [plain.result.name]
+    report = dr.verify_store(store, sample=60)  # groups are proven again, beside further sets
+    assert len(report.results) == 2
+    assert report.unproven == ()
 
 
 def test_finished_tiles_and_appended_rows(tmp_path):

@@ -451,11 +451,12 @@ def test_two_scores_of_the_same_arrays_do_not_share_scratch(scratch_home):
 
 def test_scratch_tasks_may_run_again():
     # A lost worker's finished tasks run again, in any order: what others wrote must survive it.
+    from dskrobust.datasets.labelled import check_arrays
     from dskrobust.engine import scratch as sources
 
     data = sample(groups=1)
     with tempfile.TemporaryDirectory() as folder:
-        given_arrays = sources.check_arrays(da.from_array(data.X), data.y, None)
+        given_arrays = check_arrays(da.from_array(data.X), data.y, None)
         spec = sources.scratch_spec(("all",), 1.0, "categorical")
         graph, done, needed, _ = sources.scratch_graph(given_arrays, spec, folder)
         tasks = dict(graph.items())

@@ -19,8 +19,8 @@ from kernel_cases import (
 )
 
 from dskrobust.kernels import Tuning
-from dskrobust.kernels.bounds import byte_sweep as bounded
 from dskrobust.kernels.bounds.byte_grid import make_grid, row_bytes
+from dskrobust.kernels.bounds.byte_norms import bar_of, byte_distance, power_mean_of_bytes
 from dskrobust.kernels.distances import _power_mean, reduced
 from dskrobust.metrics import CHEBYSHEV, CITYBLOCK, HAMMING, resolve_metric
 
@@ -77,10 +77,10 @@ def assert_bounded(X, metric, **tuning):
         assert not np.isnan(error).any()
         for i in range(len(X)):
             for j in range(len(X)):
-                measured = bounded.byte_distance(grid.power, part, i, part, j)
+                measured = byte_distance(grid.power, part, i, part, j)
                 room = distance_above(exact[i][j], form) / step + 1e-6
                 limit = room + error[i] + error[j]
-                assert measured <= bounded.bar_of(grid.power, limit, part.shape[1])
+                assert measured <= bar_of(grid.power, limit, part.shape[1])
     return grid.levels
 
 
@@ -162,14 +162,14 @@ def test_values_of_bytes_are_the_canonical_ones(d, p, part, seed):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 256, (2, d)).astype(np.uint8)
     lanes, a, b = np.empty(64), X[0], X[1]
-    assert bounded.byte_distance(1, X, 0, X, 1) == reduced(CITYBLOCK, p, a, b, np.inf, lanes)
-    assert bounded.byte_distance(0, X, 0, X, 1) == reduced(CHEBYSHEV, p, a, b, np.inf, lanes)
+    assert byte_distance(1, X, 0, X, 1) == reduced(CITYBLOCK, p, a, b, np.inf, lanes)
+    assert byte_distance(0, X, 0, X, 1) == reduced(CHEBYSHEV, p, a, b, np.inf, lanes)
     assert reduced(HAMMING, p, a, b, np.inf, lanes) == (a != b).sum()
     whole = _power_mean(a, b, p, np.inf)
     powers = np.full((256, 256), -1.0)
     for _ in range(2):
         limit = whole * part
-        found = bounded.power_mean_of_bytes(p, X, 0, X, 1, limit, powers)
+        found = power_mean_of_bytes(p, X, 0, X, 1, limit, powers)
         assert found == whole or (found == np.inf and whole > limit)
 
 

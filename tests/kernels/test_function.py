@@ -1,5 +1,7 @@
 """Metrics that users wrote: compiled ones run inside a kernel, others are called."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -141,6 +143,25 @@ def test_what_is_no_distance_names_both_rows(function, value, compiled):
     scores = dr.sample_robustness(X, y, metric=metric, options=dr.RunOptions(block_rows=8))
     with pytest.raises(InvalidDataError, match=rf"returned {value} for rows 4 and 17; a distance"):
         scores.compute(**THREADS)
+
+
+NAMED = """
+from numba import njit
+from dskrobust.metrics import resolve_metric
+def plain(a, b):
+    return abs(a[0] - b[0])
+for function in (plain, njit(plain), njit(fastmath=True)(plain)):
+    print(resolve_metric(function))
+"""
+
+
+def test_compiled_metrics_are_known_again_in_other_processes(tmp_path):
+    """Results are found by the function's own code and how it was compiled."""
+    (tmp_path / "named.py").write_text(NAMED)
+    command = [sys.executable, str(tmp_path / "named.py")]
+    one, two = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in "ab")
+    assert one.stdout == two.stdout
+    assert len(set(one.stdout.split("\n"))) == 4  # three names, and the end
 
 
 def test_whole_runs_with_compiled_metrics():

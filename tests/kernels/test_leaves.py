@@ -12,6 +12,7 @@ import dskrobust as dr
 from dskrobust.kernels import Counters, copy_of
 from dskrobust.kernels.bounds import boxes
 from dskrobust.kernels.bounds.boxes import make_rules, make_work
+from dskrobust.kernels.bounds.leaf_sums import accumulate
 from dskrobust.kernels.bounds.trees import LOWEST, START, STOP, plant
 from dskrobust.kernels.distances import SCRATCH, reduced
 from dskrobust.kernels.panel import make_panel
@@ -107,16 +108,13 @@ def test_leaves_accumulate_what_reduced_does(code, d, kind, seed):
     X, lanes = nasty(np.random.default_rng(seed), 20, d, kind), np.empty(SCRATCH)
     job = job_for(X, labels="real", leaf=24)
     wood = plant(X, np.zeros((20, 1)), np.zeros(20, np.int16), job)
-    value, parts = np.empty(24), make_work(24, d).parts
+    work, block = make_work(24, d), wood.blocks[0]
     rows = X[wood.order]
     for i in range(20):
-        hits = boxes._accumulate(
-            *(wood.blocks, 0, i, wood.blocks, 0, 24, np.inf, code, value, parts)
-        )
-        assert hits == 24
+        assert accumulate(block, i, block, 24, np.inf, code, work) == 24
         wanted = [reduced(code, 2.0, rows[i], row, np.inf, lanes) for row in rows]
-        assert value[:20].tolist() == wanted
-        assert np.isinf(value[20:]).all()
+        assert work.value[:20].tolist() == wanted
+        assert np.isinf(work.value[20:]).all()
 
 
 @given(

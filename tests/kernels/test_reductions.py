@@ -152,6 +152,32 @@ def test_counts(draw, case, panel, tuning, seed):
     case.assert_tile(rows, columns, panel, draw.draw(bases(case)), known, **tuning)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", ["euclidean", "angular"])
+@given(
+    d=st.sampled_from((1, 3, 20, 70)),
+    dtype=st.sampled_from(("float32", "float64")),
+    prefixed=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=6)
+def test_no_bound_counts_what_is_outside(kind, metric, d, dtype, prefixed, seed):
+    """Radii at distances, or a float64 beside them, where float32 is as wrong as it gets."""
+    rng = np.random.default_rng(seed)
+    X = adversary(kind, 50, d, rng).astype(dtype)
+    if metric == "angular":
+        X[~X.any(axis=1)] = 1
+    parts = np.zeros(50, np.int16)
+    case = Case(X, np.zeros(50), parts, metric, rule="any", reduction=CountWithin())
+    basis = None
+    if prefixed:
+        rows, long = case.rows().astype(np.float64), min(d, 9)
+        basis = basis_for(rows, "orthonormal", min(d, 3), long, rng)
+    for tile in (((0, 50), (0, 50)), ((0, 20), (20, 50))):
+        known = asked(case, *tile, rng), asked(case, *tile[::-1], rng)
+        case.assert_tile(*tile, (50, 50), basis, known)
+
+
 # -- queries among references ------------------------------------------------------------------
 
 
