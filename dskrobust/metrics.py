@@ -72,7 +72,7 @@ class KernelForm:
     @property
     def homogeneous(self) -> bool:
         """Whether rows times c are c times as far apart, so that tiny ones may be scaled up."""
-        return self.code not in (CHORD, HAMMING, FUNCTION)
+        return self.code in (EUCLIDEAN, CITYBLOCK, CHEBYSHEV, MINKOWSKI)
 
     @property
     def stretch(self) -> float:
@@ -81,7 +81,8 @@ class KernelForm:
 
     def boxed(self, columns: int) -> bool:
         """Whether boxes around rows bound this distance, and well enough to be tried."""
-        return columns <= FEW_COLUMNS and self.code not in (HAMMING, FUNCTION)
+        known = (EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI)
+        return columns <= FEW_COLUMNS and self.code in known
 
     @property
     def widened(self) -> bool:

@@ -90,7 +90,7 @@ def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) 
     from ..errors import InvalidOptionError
     from ..report import draw, style
 
-    path = Path(out or f"figure{figure}.svg" if figure.isdigit() else f"{figure}.svg")
+    path = Path(out or (f"figure{figure}.svg" if figure.isdigit() else f"{figure}.svg"))
     kind = path.suffix[1:].lower()
     if kind not in FIGURE_KINDS:
         known = ", ".join(f".{k}" for k in FIGURE_KINDS)

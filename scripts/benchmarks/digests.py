@@ -402,6 +402,7 @@ def main() -> None:
     parser.add_argument("--check", type=Path, help="compare with the digests in this file")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*differently labelled twin")
+    kept = json.loads(options.check.read_text()) if options.check else None
     started, works = time.perf_counter(), {}
     print(f"dskrobust of {Path(dr.__file__).parent}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -412,13 +413,12 @@ def main() -> None:
                 keep(options.out, works)
     count = sum(map(len, works.values()))
     print(f"{count} combinations in {time.perf_counter() - started:.0f} s")
-    if options.check:
-        compare(options.check, works)
+    if kept is not None:
+        compare(kept, works)
 
 
-def compare(file: Path, works: Mapping[str, Digests]) -> None:
-    """Print every difference from the digests in a file; exit with 1 if there is one."""
-    kept = json.loads(file.read_text())
+def compare(kept: Mapping[str, Any], works: Mapping[str, Digests]) -> None:
+    """Print every difference from the digests of a file; exit with 1 if there is one."""
     for name, old in kept["versions"].items():
         if old != (new := versions().get(name)):
             print(f"note: {name} was {old}, is {new}")
@@ -427,7 +427,7 @@ def compare(file: Path, works: Mapping[str, Digests]) -> None:
         for name, found in works.items()
         for line in differences(name, kept["works"].get(name, {}), found)
     ]
-    print("\n".join(lines) if lines else f"all tables are those of {file}")
+    print("\n".join(lines) if lines else "all tables are those that were kept")
     raise SystemExit(1 if lines else 0)
 
 
