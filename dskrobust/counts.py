@@ -83,7 +83,7 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
     Parameters
     ----------
     scores : Scores
-        With categorical labels.
+        Of classes.
     options : RunOptions, optional
         How to run; results do not depend on it.
 
@@ -95,7 +95,7 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
     Raises
     ------
     InvalidOptionError
-        For scores that do not say what they were computed with.
+        For scores of other labels, or that do not say what they were computed with.
     MemoryPlanError, StoreError
     """
     if scores.spec is None:
@@ -104,6 +104,10 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
             "dr.sample_robustness(store)"
         )
     spec = scores.spec
+    if not spec.labels.is_categorical:
+        raise InvalidOptionError(
+            f"local sets are of classes, but {scores.name} has {spec.labels.kind} labels"
+        )
     data = PairData(scores.store, scores.arrays, spec.scale)
     reach = da.asarray(scores.reach)
     inside = da.map_blocks(np.nextafter, reach, -np.inf, dtype=np.float64)

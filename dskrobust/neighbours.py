@@ -201,6 +201,8 @@ def nearest_neighbours(
     """
     if labels not in RULES:
         raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+        raise InvalidOptionError(f"k must be a whole number, not {k!r}")
     opened = _open(data, y, scale, labels)
     if isinstance(references, Mapping) and not references:
         raise InvalidOptionError("there is no reference set to search in")
@@ -212,19 +214,18 @@ def nearest_neighbours(
     }
     spec = data_spec(opened, metric, LabelMap("categorical"), labels)
     spec = replace(spec, require_labels=(), reduction=KNearest(k))
-    parameters = _parameters(spec, asked, sets)
-    if opened.store is not None and asked is None and len(sets) == 1:
-        for result in reversed(matching(opened.store, parameters)):
-            if result.covers(opened.store):
-                lists = _stored(opened.store, result, parameters)
-                return {next(iter(sets)): lists} if isinstance(references, Mapping) else lists
-    parts, search = _set_up(opened, spec, k, asked, sets, options or RunOptions())
-    made = {
-        name: replace(
-            _lists(search, asked, members, opened.rows), store=opened.store, parameters=parameters
-        )
-        for name, members in parts.items()
-    }
+    parameters = {name: _parameters(spec, asked, rows) for name, rows in sets.items()}
+    made = {} if asked is not None else _all_stored(opened, parameters)
+    if len(made) < len(sets):
+        parts, search = _set_up(opened, spec, k, asked, sets, options or RunOptions())
+        made = {
+            name: replace(
+                _lists(search, asked, members, opened.rows),
+                store=opened.store,
+                parameters=parameters[name],
+            )
+            for name, members in parts.items()
+        }
     return made if isinstance(references, Mapping) else made["references"]
 
 
@@ -286,16 +287,27 @@ def _set_up(
 
 
 def _parameters(
-    spec: Any, asked: NDArray[np.int64] | None, sets: Mapping[str, NDArray[np.int64] | None]
+    spec: Any, asked: NDArray[np.int64] | None, references: NDArray[np.int64] | None
 ) -> dict[str, Any]:
     """What lists depend on, as plain values."""
     parameters = {k: v for k, v in spec.parameters().items() if k != "bound"}
     digest = hashlib.sha256()
-    for rows in (asked, *sets.values()):
+    for rows in (asked, references):
         digest.update(b"all" if rows is None else rows.tobytes())
     return {
         **parameters, "labels": spec.rule, "k": spec.reduction.k, "rows": digest.hexdigest()[:16]
     }  # fmt: skip
+
+
+def _all_stored(data: PairData, parameters: Mapping[str, Any]) -> dict[str, Neighbours]:
+    """The lists that a store holds, by reference set."""
+    store, made = data.store, {}
+    for name, wanted in parameters.items() if store is not None else ():
+        assert store is not None
+        for result in matching(store, wanted):
+            if result.covers(store):
+                made[name] = _stored(store, result, wanted)
+    return made
 
 
 def _lists(

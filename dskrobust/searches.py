@@ -135,7 +135,7 @@ def _search(
 ) -> Search:
     identity = _digest(spec, codes or (), radii.token if radii else "", one_sided)
     memo = names = None
-    if data.store is not None:
+    if data.store is not None and radii is None:  # nobody would tidy up after a count
         memo, names = TileMemo(data.store.address, f"search-{identity}"), memo_names(data, plan)
     tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes, one_sided)
     salt = identity, plan.panel_rows, plan.tiles

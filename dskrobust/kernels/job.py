@@ -93,7 +93,7 @@ class PairJob:
     reduction : Reduction
         What the pairs of a row come to.
     parts : int
-        Into how many parts the reference rows are cut; rows of any later part are no references.
+        Into how many parts the rows are cut.
     screen : Screen
     scale_up : float
         A power of two that rows are multiplied by where their squares would underflow.

@@ -222,9 +222,7 @@ class PanelPair:
         return done
 
     def may_matter(self, run: Run, other: Run) -> bool:
-        """Whether pairs of two runs count, and one of their parts is a reference of the other."""
-        if run.part >= self.job.parts and other.part >= self.job.parts:
-            return False
+        """Whether pairs of two runs count by their labels."""
         pure = run.label is not None and other.label is not None
         return not (pure and (run.label == other.label) != (self.job.label_code == SAME))
 
