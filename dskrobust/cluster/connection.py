@@ -18,7 +18,7 @@ from distributed.scheduler import KilledWorker, NoWorkerError
 from ..errors import ClusterError
 from .checks import await_workers, check_installed
 from .local import local_cluster
-from .options import HOST, ClusterOptions
+from .options import HOST, TLS_FILES, ClusterOptions
 
 
 @contextmanager
@@ -110,8 +110,8 @@ def _security(address: str, options: ClusterOptions) -> Security:
         path = getattr(security, name)
         if path is None:
             raise ClusterError(
-                f"{address} wants TLS: give --tls-ca, --tls-cert and --tls-key, or set "
-                "distributed.comm.tls in Dask's configuration"
+                f"{address} wants TLS, and Dask's configuration has no distributed.comm.tls",
+                TLS_FILES,
             )
         if not ("\n" in path or Path(path).is_file()):
             raise ClusterError(f"there is no TLS file {path}")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ClusterError
+from ..errors import ClusterError, Hint
 
 PACKAGE = "dskrobust"
 HOST = "127.0.0.1"  # nothing of ours listens to the network
+
+
+TLS_FILES = Hint("give tls_ca, tls_cert and tls_key", "give --tls-ca, --tls-cert and --tls-key")
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,14 @@ class ClusterOptions:
             )
         if not self.is_remote and any(value is not None for value in remote):
             raise ClusterError(
-                "TLS files and a number of workers to wait for are for a running scheduler; name "
-                "it by --scheduler or --scheduler-file"
+                "TLS files and a number of workers to wait for are for a running scheduler",
+                Hint(
+                    "name it by scheduler= or scheduler_file=",
+                    "name it by --scheduler or --scheduler-file",
+                ),
             )
         if any(self.tls.values()) and not all(self.tls.values()):
-            raise ClusterError("TLS needs all three of --tls-ca, --tls-cert and --tls-key")
+            raise ClusterError("TLS needs certificate authority, certificate and key", TLS_FILES)
 
     @property
     def is_remote(self) -> bool:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from math import ceil, sqrt
 
 from .. import display
-from ..errors import InvalidDataError, InvalidOptionError, MemoryPlanError
+from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
 
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
@@ -486,8 +486,11 @@ def _refusal(work: Workload, resources: Resources, smallest: int) -> MemoryPlanE
     return MemoryPlanError(
         f"{work.rows:,} × {work.columns:,} does not fit {resources.threads} thread(s) in a memory "
         f"limit of {limit / MIB:,.0f} MiB a worker: the smallest panels need "
-        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable). "
-        "Raise --memory-limit, or use fewer threads per worker"
+        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable)",
+        Hint(
+            "give workers more, Resources(memory_limit=…), or fewer threads, threads=1",
+            "give workers more, --memory-limit SIZE, or fewer threads, --threads 1",
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from distributed import Client
 from ..cluster.workers import gpu_here, tasks_of, workers_of
 from ..display import error_line
 from ..engine.plan import MIB, USABLE, base_bytes
-from ..errors import ClusterError, MemoryPlanError
+from ..errors import ClusterError, Hint, MemoryPlanError
 from .models.base import GPU, Model, Problem
 
 LIBRARY_BYTES = 80 * MIB  # of a worker: scikit-learn, pandas, rows being read (measured)
@@ -29,7 +29,8 @@ def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> 
         for name in needs if not able else ():
             raise ClusterError(
                 f"model {model.spec.name}: no worker has a {name} resource; start workers with "
-                f"--resources {name}=1 (or dask-cuda's with it), or take --option device=cpu"
+                f"--resources {name}=1 (or dask-cuda's with it)",
+                Hint("or take device='cpu'", "or take --option device=cpu"),
             )
         if model.distributed:
             continue

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidOptionError, StaleResultsError
+from ..errors import Hint, InvalidOptionError, StaleResultsError
 from ..metrics import resolve_metric
 from ..scores import Scores, read_scores
 from ..store import ResultTables, Store, current_results, find_results
@@ -170,8 +170,11 @@ def result_of(store: Store, metric: str | None) -> ResultTables:
         if result.covers(store):
             return result
     raise StaleResultsError(
-        f"{store.url} has no results for the metric {wanted} and its data; run `dskrobust compute "
-        f"{store.url} --metric '{wanted}'`"
+        f"{store.url} has no results for the metric {wanted} and its data",
+        Hint(
+            f"run dr.sample_robustness(store, metric={wanted!r}).write()",
+            f"run `dskrobust compute {store.url} --metric '{wanted}'`",
+        ),
     )
 
 

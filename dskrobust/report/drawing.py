@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..datasets import restore_features
 from ..display import suggestion
-from ..errors import InvalidOptionError
+from ..errors import Hint, InvalidOptionError
 from . import figures
 from .catalogue import paper_figures
 from .own import score_own
@@ -185,7 +185,10 @@ def _groups(results: StoredResults, wishes: Wishes) -> Figure:
 @figure("own_images")
 def _own(results: StoredResults, wishes: Wishes) -> Figure:
     if wishes.own is None:
-        raise InvalidOptionError("Figure 13 shows your own images: give them with --images FILE")
+        raise InvalidOptionError(
+            "Figure 13 shows your own images",
+            Hint("give them as Wishes(own=(images, labels))", "give them with --images FILE"),
+        )
     if results.store.spec.image_shape is None:
         results.pictures([])
     return figures.own_images(score_own(results, *wishes.own))
@@ -198,8 +201,11 @@ def _swept(
     models = curve_models(results, kinds)
     if not models:
         raise InvalidOptionError(
-            f"{results.store.url} has no evaluation of {' or '.join(kinds)}; run `dskrobust "
-            f"evaluate {results.store.url} --model {kinds[0]}`"
+            f"{results.store.url} has no evaluation of {' or '.join(kinds)}",
+            Hint(
+                f"run dr.evaluate(store, …, models=[dr.Model({kinds[0]!r})])",
+                f"run `dskrobust evaluate {results.store.url} --model {kinds[0]}`",
+            ),
         )
     last = models[-1]
     assert last.sweep is not None
@@ -211,8 +217,11 @@ def _by_epoch(results: StoredResults, wishes: Wishes, measure: str) -> Figure:
     curves = [m.curves for e in results.evaluations for m in e.models if m.curves is not None]
     if not curves:
         raise InvalidOptionError(
-            f"{results.store.url} has no curves over epochs; run `dskrobust evaluate "
-            f"{results.store.url} --model cnn --option curves=true`"
+            f"{results.store.url} has no curves over epochs",
+            Hint(
+                "run dr.evaluate with dr.Model('cnn', options={'curves': True})",
+                f"run `dskrobust evaluate {results.store.url} --model cnn --option curves=true`",
+            ),
         )
     return figures.learning_curves(curves[-1], measure)
 

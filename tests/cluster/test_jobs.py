@@ -156,7 +156,7 @@ def test_compute_on_a_scheduler_with_tls(encrypted, certificates, store):
 
 def test_tls_is_checked_before_anything_else(encrypted, certificates):
     with (
-        pytest.raises(ClusterError, match=r"tls://.* wants TLS: give --tls-ca"),
+        pytest.raises(ClusterError, match=r"tls://.* wants TLS, .*; give tls_ca"),
         connect(ClusterOptions(scheduler=encrypted)),
     ):
         pass

@@ -595,8 +595,9 @@ def test_without_a_gpu_nothing_starts(url, here):
         make(url, ON_GPU, client=here).compute()
     assert str(caught.value) == (
         "model tiny: no worker has a GPU resource; start workers with --resources GPU=1 (or "
-        "dask-cuda's with it), or take --option device=cpu"
+        "dask-cuda's with it); or take device='cpu'"
     )
+    assert caught.value.on_command_line.endswith("; or take --option device=cpu")
     assert sorted(Path(url).rglob("*")) == before
 
 

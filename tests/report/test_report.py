@@ -357,9 +357,9 @@ def test_figures_that_a_store_has_nothing_for(images, plane):
         (images, 3, "shows real labels"),
         (plane, 4, "shows classes"),
         (plane, 2, "holds no images"),
-        (plane, 6, "no curves over epochs; run `dskrobust evaluate"),
+        (plane, 6, "no curves over epochs; run dr.evaluate"),
         (plane, 11, "no evaluation of forest"),
-        (images, 13, "--images FILE"),
+        (images, 13, "give them as Wishes"),
         (images, 14, "figures 1 to 13, not 14"),
     ):
         with pytest.raises(InvalidOptionError, match=message):
