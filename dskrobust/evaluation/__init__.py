@@ -1,9 +1,9 @@
 """Experiments: models trained on subsets of the data and tested on others (paper, 4.1)."""
 
-from .evaluation import Evaluation, evaluate, summary_of
+from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, read_experiment
 from .experiment import ModelSpec as Model
-from .scheduling import Failure
+from .scheduling import Failure, summary_of
 
 __all__ = [
     "Evaluation",

@@ -18,7 +18,6 @@ from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
-    EvaluationError,
     IncompleteEvaluationWarning,
     InvalidOptionError,
     OverlapWarning,
@@ -493,10 +492,3 @@ class Evaluation:
 def _model(spec: ModelSpec, categorical: bool) -> Model:
     kind = model_class(spec.kind)
     return kind(spec.with_default_grid(kind.default_grid(categorical)))
-
-
-def summary_of(failures: Sequence[Failure], steps: int) -> EvaluationError:
-    """Return the error that ends a run in which steps failed."""
-    return EvaluationError(
-        f"{len(failures):,} of {steps:,} steps failed; run the same command again to try them again"
-    )

@@ -18,6 +18,7 @@ from distributed.scheduler import NoWorkerError
 
 from ..cluster.workers import tasks_of, workers_of
 from ..display import error_line
+from ..errors import EvaluationError
 from .jobs import run_job
 from .models import model_class
 from .models.base import TOPIC, Job
@@ -170,3 +171,10 @@ def watch_epochs(
     finally:
         with contextlib.suppress(Exception):  # the scheduler may be gone
             client.unsubscribe_topic(TOPIC)
+
+
+def summary_of(failures: Sequence[Failure], steps: int) -> EvaluationError:
+    """Return the error that ends a run in which steps failed."""
+    return EvaluationError(
+        f"{len(failures):,} of {steps:,} steps failed; run the same command again to try them again"
+    )

@@ -14,17 +14,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...labels import CATEGORICAL, L2, LINF
+from ...labels import CATEGORICAL
 from ...metrics import CHEBYSHEV, CHORD, CITYBLOCK, MINKOWSKI
 from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..label_distances import label_difference
 from ..proof import Side
 from ..reductions.base import NOBODY, accept, better
+from .box_bounds import TINY, between, label_bounds, label_gap, to_box
 from .leaf_sums import accumulate, inlined, kernel
 from .trees import CHILD, LOWEST, PART, PLACE, START, STOP, WIDTH, Trees, padded
 
-TINY = 1e-290  # squares below have lost digits: they rule nothing out
 STEEP = 1e308  # larger quotients count as infinite
 STACK = 4096  # nodes waiting; trees are halved, but for regions parted by label
 TRIAL = 32  # every 32nd leaf goes first, to see whether boxes rule pairs out
@@ -253,7 +253,7 @@ def _descend(search, place, root):
     stack, bounds, numbers = work.stack, work.bounds, search.b.numbers
     most, weight, until = _weakest(need, last, size)
     stack[0], bounds[0, 0] = root, 0.0
-    bounds[0, 1] = _label_gap(*labels, leaf, root, rules.label_code)
+    bounds[0, 1] = label_gap(*labels, leaf, root, rules.label_code)
     top = 1
     while top > 0:
         top -= 1
@@ -272,13 +272,13 @@ def _descend(search, place, root):
                 most, weight, until = _weakest(need, last, size)
             continue
         far = near + 1
-        near_bound, off = _between(low, high, leaf, their_low, their_high, near, code)
-        far_bound, far_off = _between(low, high, leaf, their_low, their_high, far, code)
+        near_bound, off = between(low, high, leaf, their_low, their_high, near, code)
+        far_bound, far_off = between(low, high, leaf, their_low, their_high, far, code)
         if far_off < off:
             near, near_bound, far, far_bound = far, far_bound, near, near_bound
         for child, value in ((far, far_bound), (near, near_bound)):
             stack[top], bounds[top, 0] = child, value
-            bounds[top, 1] = _label_gap(*labels, leaf, child, rules.label_code)
+            bounds[top, 1] = label_gap(*labels, leaf, child, rules.label_code)
             top += 1
 
 
@@ -296,53 +296,14 @@ def _steep(dy, weight, code):
 
 
 @inlined()
-def _between(low, high, leaf, their_low, their_high, node, code):
-    """Return the least that is accumulated between two boxes, and how far apart they lie."""
-    bound, off = 0.0, 0.0
-    for k in range(low.shape[1]):
-        gap = their_low[node, k] - high[leaf, k]
-        back = low[leaf, k] - their_high[node, k]
-        off += (gap - back) * (gap - back)
-        gap = gap if gap > back else back
-        gap = gap if gap > 0.0 else 0.0
-        if code == CITYBLOCK:
-            bound += gap
-        elif code == CHEBYSHEV:
-            bound = gap if gap > bound else bound
-        else:
-            bound += gap * gap
-    return bound, off
-
-
-@inlined()
-def _label_gap(low, high, their_low, their_high, leaf, node, code):
-    """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no labels differ."""
-    top, total, square = 0.0, 0.0, 0.0
-    for k in range(low.shape[1]):
-        t = max(high[leaf, k] - their_low[node, k], their_high[node, k] - low[leaf, k])
-        top, total, square = max(top, t), total + t, square + t * t
-    return _norm(top, total, square, low.shape[1], code)
-
-
-@kernel(inline="always")
-def _norm(top, total, square, columns, code):
-    """A label norm, rounded up, and 0 for equal labels only."""
-    if columns == 1 or code == LINF:
-        return top
-    if code == L2 and square > TINY:
-        return np.sqrt(square) * (1.0 + 1e-12)
-    return total
-
-
-@inlined()
 def _active(mine, place, theirs, node, numbers, rules, work):
     """Count the rows of a leaf that are near enough to a box, and list them for a leaf."""
     code, steep, need, size = rules.measure.code, rules.quotients, work.need, _rows(mine, place)
     box, lowest = (theirs.low[node], theirs.high[node]), numbers[theirs.nodes[node, LOWEST]]
-    _to_box(mine.blocks[place], size, *box, code, need[BOUND])
+    to_box(mine.blocks[place], size, *box, code, need[BOUND])
     if steep:
         box = theirs.label_low[node], theirs.label_high[node]
-        _label_bounds(mine.labels[place], size, *box, rules.label_code, need[BOX_DY])
+        label_bounds(mine.labels[place], size, *box, rules.label_code, need[BOX_DY])
     number = _count(need, size, steep, code)
     if number > 0 and theirs.nodes[node, CHILD] < 0:
         return _choose(need, work.last, size, lowest, steep, code, work.chosen)
@@ -393,7 +354,7 @@ def _meet(search, number, place, node):
         hits = accumulate(blocks[place], i, their_blocks[other], width, limit, code, work)
         if mixed:
             one = labels[:, i]
-            _label_bounds(their_labels, width, one, one, rules.label_code, dy)
+            label_bounds(their_labels, width, one, one, rules.label_code, dy)
             hits = _mixed_hits(value, dy, width, limit, weight, rules.quotients, code)
         if hits > 0:
             pair = place, i, other
@@ -410,37 +371,6 @@ def _pure(trees, node):
         if trees.label_low[node, k] != trees.label_high[node, k]:
             return False
     return True
-
-
-@inlined()
-def _to_box(block, size, low, high, code, out):
-    """out[i] = what is accumulated at least between row i of a block and a box."""
-    for i in range(size):
-        out[i] = 0.0
-    for k in range(low.shape[0]):
-        line, lo, hi = block[k], low[k], high[k]
-        for i in range(size):
-            gap, back = lo - line[i], line[i] - hi
-            gap = gap if gap > back else back
-            gap = gap if gap > 0.0 else 0.0
-            if code == CITYBLOCK:
-                out[i] += gap
-            elif code == CHEBYSHEV:
-                out[i] = gap if gap > out[i] else out[i]
-            else:
-                out[i] += gap * gap
-
-
-@kernel()
-def _label_bounds(block, size, low, high, code, out):
-    """out[i] = the largest ‖Δy‖ between label i of a block and a box, rounded up."""
-    m = block.shape[0]
-    for i in range(size):
-        top, total, square = 0.0, 0.0, 0.0
-        for k in range(m):
-            t = max(block[k, i] - low[k], high[k] - block[k, i])
-            top, total, square = max(top, t), total + t, square + t * t
-        out[i] = _norm(top, total, square, m, code)
 
 
 @kernel()
