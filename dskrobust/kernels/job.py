@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +109,7 @@ class PairJob:
     scale_up: float = 1.0
     tuning: Tuning = Tuning()
 
-    @property
+    @cached_property
     def measure(self) -> Measure:
         """The metric as kernels take it."""
         up = self.scale_up if self.form.homogeneous else 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -208,15 +209,16 @@ class PanelPair:
         """One side as provers take it: its rows are read here."""
         return Side(panel.rows, panel.numbers, self.states[second])
 
+    @cached_property
     def sides(self) -> tuple[Side, Side]:
-        """Both sides as provers take them."""
+        """Both sides as provers take them; their rows are read when this is first asked for."""
         return self.side(self.a, False), self.side(self.b, True)
 
     def reduce_trees(self) -> bool:
         """Reduce all pairs by boxes around leaves; False where that is not worth it."""
         if self.a.trees is None or self.b.trees is None:
             return False
-        done, counts = reduce_trees(self.a.trees, self.b.trees, self.job, self.sides())
+        done, counts = reduce_trees(self.a.trees, self.b.trees, self.job, self.sides)
         for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
             setattr(self.counters, name, getattr(self.counters, name) + count)
         return done
@@ -316,16 +318,16 @@ class PanelPair:
             self._reduce_labelled(i, j, block)
         elif self.scratch.bytes.serves(a, b):
             dy = NO_LABELS if uniform and not triangle else self._label_differences(block)
-            sides, buffer = self.sides(), self.scratch.product
+            sides, buffer = self.sides, self.scratch.product
             self.counters.proven += self.scratch.bytes.reduce(
                 (a, b), (i, j), dy, block, sides, buffer
             )
         elif job.form.code == FUNCTION:
             dy = self._label_differences(block)
-            self.counters.proven += call_function(job, dy, block, *self.sides())
+            self.counters.proven += call_function(job, dy, block, *self.sides)
         else:
             pairs = self.scratch.pairs
-            self.counters.proven += prove(pairs, -1, block, NO_LOWS, job.measure, *self.sides())
+            self.counters.proven += prove(pairs, -1, block, NO_LOWS, job.measure, *self.sides)
 
     def _product(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
         out = self.scratch.product[: len(a) * len(b)].reshape(len(a), len(b))
@@ -334,13 +336,11 @@ class PanelPair:
 
     def _radii(self, block: Block, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Squared radii so far of both sides, in screen lengths, rounded up."""
-        found = []
-        ways = ((block.order_a, block.part_b), (block.order_b, block.part_a))
-        for state, (order, part) in zip(self.states, ways, strict=True):
-            radii = np.full(len(order), np.inf, dtype)
-            product.squared_radii(state, part, order, self.job.measure, self.scale, radii)
-            found.append(radii)
-        return found[0], found[1]
+        a, b = np.empty(len(block.order_a), dtype), np.empty(len(block.order_b), dtype)
+        first, second = self.states
+        ways = (first, block.order_a, block.part_b, a), (second, block.order_b, block.part_a, b)
+        product.radii_of_block(*ways, self.job.measure, self.scale)
+        return a, b
 
     def _reduce_uniform(self, i: slice, j: slice, block: Block) -> None:
         """Reduce a block of which every pair counts, with a ‖Δy‖ of 1."""
@@ -357,7 +357,7 @@ class PanelPair:
             count = self._settle_certain(count, i, j, block, radii, bounds)
         if count:  # else rows are not even read
             measure = self.job.measure
-            self.counters.proven += prove(pairs, count, block, NO_LOWS, measure, *self.sides())
+            self.counters.proven += prove(pairs, count, block, NO_LOWS, measure, *self.sides)
 
     def _refine(self, count: int, i: slice, j: slice, radii: tuple[Any, Any]) -> int:
         """Drop the listed pairs that their long prefixes rule out; return how many are left."""
@@ -427,7 +427,7 @@ class PanelPair:
             count = self._refine(count, i, j, radii)
         if count:
             lows = Lows(bounds, a.low, b.low, *self.scale)
-            self.counters.proven += prove(pairs, count, block, lows, job.measure, *self.sides())
+            self.counters.proven += prove(pairs, count, block, lows, job.measure, *self.sides)
 
     def _labelled(
         self,

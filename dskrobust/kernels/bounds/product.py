@@ -115,6 +115,14 @@ def squared_radii(state, part, order, measure, scale, out):
 
 
 @njit(nogil=True, cache=True)
+def radii_of_block(one, other, measure, scale):
+    """`squared_radii` of both sides of a block: (state, order, part, out) each."""
+    one[3][:], other[3][:] = np.inf, np.inf
+    squared_radii(one[0], one[2], one[1], measure, scale, one[3])
+    squared_radii(other[0], other[2], other[1], measure, scale, other[3])
+
+
+@njit(nogil=True, cache=True)
 def inner_radii(state, part, order, measure, scale, out):
     """out[k] = a lower bound on the squared screen length that `within` is for row order[k].
 
