@@ -141,7 +141,7 @@ def test_the_command(scores, tmp_path):
 
 def test_the_command_without_results(tmp_path):
     store = dr.create_store(str(tmp_path / "b.zarr"), X, NAMES)
-    with pytest.raises(StaleResultsError, match="run `dskrobust compute"):
+    with pytest.raises(StaleResultsError, match="has no results yet"):
         CliRunner().invoke(
             cli.main, ["export", store.url, "-o", str(tmp_path / "a.csv")],
             env={"DSKROBUST_DEBUG": "1"}, catch_exceptions=False,

@@ -210,7 +210,7 @@ def test_an_experiment_is_written_out(here, call):
     [
         (
             ["evaluate", "s.zarr", "--model", "tree"],
-            "model 'tree' is unknown; choose from knn",
+            "model 'tree' is unknown; choose from cnn, forest, knn",
         ),
         (["evaluate", "no.zarr", "--model", "forest"], "Error: there is no store at no.zarr"),
         (["evaluate", "s.zarr", "--model", "forest", "--grid", "tree=1"], "did you mean 'trees'?"),

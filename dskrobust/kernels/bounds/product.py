@@ -22,7 +22,12 @@ def _halves(low, reach):
     out = np.empty((2, low.shape[0]), np.float32)
     for k in range(low.shape[0]):
         half = 0.5 * np.float64(low[k])
-        for r, value in enumerate((half, half - 0.5 * np.float64(reach[k]))):
+        near = 0.5 * np.float64(reach[k])
+        past = half - near
+        taken = half - past  # what was taken off in truth, exact (TwoSum)
+        if (half - (past + taken)) + (taken - near) < 0.0:  # rounded up
+            past = np.nextafter(past, -np.inf)
+        for r, value in enumerate((half, past)):
             rounded = np.float32(value)
             if np.float64(rounded) > value:
                 rounded = np.nextafter(rounded, np.float32(-np.inf))
