@@ -297,7 +297,7 @@ def test_contradictions_are_told_of(tmp_path):
 
 def test_an_interrupted_run_goes_on(tmp_path):
     rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(15_000, 64)).astype(np.float32), np.arange(15_000) % 7
+    X, y = rng.normal(size=(11_000, 64)).astype(np.float32), np.arange(11_000) % 7
     url = create_store(str(tmp_path / "s.zarr"), X, y).url
     command = [
         *PROGRAM,
