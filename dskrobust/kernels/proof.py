@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .distances import SCRATCH, finish, reduced, unfinish
-from .label_distances import label_difference
+from .label_distances import ANY, label_difference
 from .reductions import State
 from .reductions.base import limit, record
 
@@ -113,11 +113,19 @@ def prove(pairs, count, block, lows, measure, a, b):
         Pairs that were computed.
     """
     lanes, proven, columns = np.empty(SCRATCH), 0, block.order_b.shape[0]
+    plain, u, v = block.label_code == ANY, 0, -1
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
-        u, v = (pairs[s, 0], pairs[s, 1]) if count >= 0 else (s // columns, s % columns)
-        if count < 0 and block.triangle and v <= u:
-            continue
-        dy = label_difference(block.labels_a[u], block.labels_b[v], block.label_code)
+        if count >= 0:
+            u, v = pairs[s, 0], pairs[s, 1]
+        else:  # every pair, row by row
+            v += 1
+            if v == columns:
+                u, v = u + 1, 0
+            if block.triangle and v <= u:
+                continue
+        dy = 1.0
+        if not plain:
+            dy = label_difference(block.labels_a[u], block.labels_b[v], block.label_code)
         if dy == 0.0:
             continue
         i, j = block.order_a[u], block.order_b[v]
