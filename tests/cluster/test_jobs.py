@@ -166,7 +166,7 @@ def test_tls_is_checked_before_anything_else(encrypted, certificates):
         connect(ClusterOptions(scheduler=encrypted, **wrong)),
     ):
         pass
-    with pytest.raises(ClusterError, match="all three"):
+    with pytest.raises(ClusterError, match="give tls_ca, tls_cert and tls_key"):
         ClusterOptions(scheduler=encrypted, tls_ca=certificates["tls_ca"])
     with pytest.raises(ClusterError, match="are for a running scheduler"):
         ClusterOptions(**certificates)

@@ -11,6 +11,7 @@ from kernel_cases import Arrays, Case, job_for, metric_argument, reduce_ranges, 
 import dskrobust as dr
 from dskrobust.kernels import Counters, copy_of
 from dskrobust.kernels.bounds import boxes
+from dskrobust.kernels.bounds.box_bounds import TINY, between, to_box
 from dskrobust.kernels.bounds.boxes import make_rules, make_work
 from dskrobust.kernels.bounds.leaf_sums import accumulate
 from dskrobust.kernels.bounds.trees import LOWEST, START, STOP, plant
@@ -131,15 +132,15 @@ def test_boxes_are_no_farther_than_their_rows(code, p, d, kind, seed):
     rules = make_rules(job_for(X, METRIC_OF.get(code) or dr.Minkowski(p)), d)
     low, high = others.min(axis=0), others.max(axis=0)
     bound = np.empty(12)
-    boxes._to_box(np.ascontiguousarray(own_rows.T), 12, low, high, code, bound)
+    to_box(np.ascontiguousarray(own_rows.T), 12, low, high, code, bound)
     edges = own_rows.min(axis=0), own_rows.max(axis=0), low, high
     edges = [edge[None].copy() for edge in edges]
-    between = boxes._between(*edges[:2], 0, *edges[2:], 0, code)[0]
+    apart = between(*edges[:2], 0, *edges[2:], 0, code)[0]
     for i, row in enumerate(own_rows):
         least = min(reduced(code, p, row, other, np.inf, lanes) for other in others)
         if code == MINKOWSKI:
-            least = least * least * rules.stretch + boxes.TINY
-        assert max(bound[i], between) <= least * (1 + rules.slack)
+            least = least * least * rules.stretch + TINY
+        assert max(bound[i], apart) <= least * (1 + rules.slack)
 
 
 # -- tiles ---------------------------------------------------------------------------------------

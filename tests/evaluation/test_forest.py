@@ -183,9 +183,13 @@ class Workers:
 
     def __init__(self, *limits, threads=2):
         self.workers = {k: {"memory_limit": v, "nthreads": threads} for k, v in enumerate(limits)}
+        self.scheduler = self
 
-    def scheduler_info(self, n_workers):
+    def identity(self, n_workers):
         return {"workers": self.workers}
+
+    def sync(self, function, **arguments):
+        return function(**arguments)
 
 
 def test_training_data_that_fits_no_worker_is_refused():
