@@ -1,7 +1,6 @@
 """Counts of near rows: what brute force counts, whatever bounds settle unproven."""
 
 import brute
-import dask
 import dask.array as da
 import numpy as np
 import pytest

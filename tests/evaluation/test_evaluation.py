@@ -329,7 +329,7 @@ def test_training_data_is_read_once(url, monkeypatch):
         processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
     ) as client:
         make(url, dr.Model("sklearn.tree.DecisionTreeRegressor"), trials=6, client=client).compute()
-    assert 3 <= len(seen) <= 5  # two threads change from one subset to the next
+    assert 3 <= len(seen) <= 9  # of 18: threads change from one subset to the next at their pace
     assert len(set(seen)) == 3
     assert rows.training_data._kept is None  # nothing is held once a run is over
 
