@@ -11,9 +11,11 @@ import click
 from .options import absolute, store_argument
 
 if TYPE_CHECKING:
+    from ..datasets import Reader
     from ..store import Store
 
 Command = Callable[..., Any]
+TASKS = {"classification": "categorical", "regression": "real"}
 
 
 def reader_options(command: Command) -> Command:
@@ -37,6 +39,13 @@ def reader_options(command: Command) -> Command:
             type=click.Choice(["categorical", "real", "vector"]),
             help="What labels mean; told by their type by default.",
         ),
+        click.option("--id", metavar="COLUMN", help="Column of a table that names the rows."),
+        click.option(
+            "--drop",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column of a table to leave out; may be given several times.",
+        ),
         click.option(
             "--source",
             type=click.Path(path_type=Path),
@@ -50,7 +59,59 @@ def reader_options(command: Command) -> Command:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that the command line gives."""
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+class Scale(click.ParamType):
+    """A factor on all features, or how the columns of a table are scaled."""
+
+    name = "factor"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """Return a number, or one of the words."""
+        try:
+            return float(value)
+        except ValueError:
+            if value in ("standard", "minmax", "robust", "none"):
+                return str(value)
+        self.fail(f"{value!r} is neither a number nor standard, minmax, robust or none")
+
+
+def preparation_options(command: Command) -> Command:
+    """Add what may be asked of the columns of a table."""
+    for option in (
+        click.option(
+            "--task",
+            type=click.Choice(["classification", "regression"]),
+            help="What the labels are for: classes, or numbers (as --labels real).",
+        ),
+        click.option(
+            "--impute",
+            type=click.Choice(["median", "most-frequent", "error"]),
+            help="What stands for missing values; the median by default, and missing text is a "
+            "category of its own.",
+        ),
+        click.option(
+            "--encode",
+            type=click.Choice(["onehot", "ordinal"]),
+            help="How text becomes numbers; a column a category by default.",
+        ),
+        click.option(
+            "--scale",
+            type=Scale(),
+            metavar="standard|minmax|robust|none|FACTOR",
+            help="How the columns of a table are scaled (standard by default where their spreads "
+            "are unequal or they stand beside categories), or a factor on all features before any "
+            "distance (1/255 for images of bytes, 1 for other data by default).",
+        ),
+        click.option(
+            "--prepare",
+            type=click.Choice(["auto", "none"]),
+            help="With none nothing is done to columns that was not asked for.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -58,15 +119,20 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @reader_options
 @click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
-@click.option("--scale", type=float,
-              help="Factor on all features before any distance; 1/255 for images of bytes, 1 for "
-              "other data by default.")  # fmt: skip
+@preparation_options
+@click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
 @click.option("--seed", type=int, help="Of random train/test splits; 0 by default.")
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
 def ingest(
-    what: str, source: Path | None, out: str | None, overwrite: bool, **options: Any
+    what: str,
+    source: Path | None,
+    out: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    task: str | None,
+    **options: Any,
 ) -> None:
     """Read a data set from its official files into a new store.
 
@@ -80,7 +146,8 @@ def ingest(
       dskrobust ingest mnist --source ~/data/mnist
       dskrobust ingest online-news --source ~/data --seed 1
       dskrobust ingest own.npz --x features --y labels --out own.zarr
-      dskrobust ingest houses.csv --target price --labels real
+      dskrobust ingest houses.csv --target price --task regression
+      dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
@@ -89,7 +156,14 @@ def ingest(
     from ..store import write_store
 
     out = out or _default_name(what)
+    if task is not None:
+        options["labels"] = options["labels"] or TASKS[task]
     reader = open_reader(what, source, ReaderOptions(**_given(options)))
+    for decision in reader.spec.decisions:
+        terminal.fact("column", decision)
+    if dry_run:
+        _foretell(reader)
+        return
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
@@ -97,6 +171,22 @@ def ingest(
     describe(store)
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
     terminal.fact("next", f"dskrobust compute {out}")
+
+
+def _foretell(reader: Reader) -> None:
+    """Say what a store would hold."""
+    from ..show import terminal
+
+    spec = reader.spec
+    names = spec.feature_names or ()
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if names[12:] else "")
+    rows = "" if reader.rows is None else f"{reader.rows:,} × "
+    if names:
+        terminal.fact("features", f"{rows}{len(names):,}: {shown}")
+    classes = f": {', '.join(spec.classes[:12])}" if spec.classes else ""
+    terminal.fact("labels", f"{spec.label_kind}{classes}")
+    terminal.fact("groups", ", ".join(spec.groups))
+    terminal.fact("written", "nothing (dry run)")
 
 
 def _default_name(what: str) -> str:

@@ -14,6 +14,7 @@ from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
 from .opening import open_reader
+from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 
 Columns = NDArray[np.int64] | None
@@ -76,7 +77,16 @@ def append(
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
     """Open the source with the names that the store's own source had."""
-    options = _like_before(spec, what, options)
+    options = replace(_like_before(spec, what, options), prepare="none")  # nothing is fitted anew
+    if spec.preparation is not None:
+        known = Preparation.from_json(spec.preparation)
+        reader = open_reader(what, source, replace(options, preparation=known))
+        if reader.spec.preparation is None:
+            raise InvalidDataError(
+                f"the columns of {spec.name} were prepared (filled, encoded or scaled): append the "
+                "rows as a table, a CSV or Parquet file, with the columns as they were"
+            )
+        return reader
     if spec.scaling is None:
         return open_reader(what, source, options)
     path = source if what == "online-news" else what
@@ -97,6 +107,7 @@ def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOp
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
         known["target"] = origin.get("target")
+        known["drop"] = (*options.drop, *origin.get("left_out", ()))
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
         known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}

@@ -27,9 +27,10 @@ from ..store import (
 )
 from .arrays import image_shape_of
 from .arrow import MemoryTable
+from .columns import counted, matrix, texts
 from .hdf5 import Hdf5Rows
 from .reader import ReaderOptions
-from .tables import counted, feature_types, find_labels, known_column, matrix, texts
+from .tables import feature_types, find_labels, known_column
 
 
 @dataclass(frozen=True)

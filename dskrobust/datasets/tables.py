@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import CsvTable, ParquetTable, Table
+from .arrow import ColumnTypeError, CsvTable, ParquetTable, Table
+from .columns import counted, matrix, texts
+from .preparation import NUMBER, Fit, Preparation, PreparationOptions, fit, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,
@@ -27,56 +31,7 @@ from .reader import (
 )
 
 TARGET_NAMES = ("y", "label", "target", "class")
-LARGEST_EXACT = 2**53
-
-# -- columns to arrays -------------------------------------------------------------------------
-
-
-def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int) -> NDArray[Any]:
-    """Return columns of a record batch, whose first row has number `first`, as (b, len(names))."""
-    out = np.empty((batch.num_rows, len(names)), dtype)
-    for k, name in enumerate(names):
-        column = batch.column(name)
-        if column.null_count and out.dtype.kind != "f":
-            raise _missing(column.is_null(), name, where, first)
-        values = column.to_numpy(zero_copy_only=False)
-        if values.dtype.kind in "iu" and values.size:
-            largest = max(abs(int(values.min())), abs(int(values.max())))
-            if largest > LARGEST_EXACT:
-                raise InvalidDataError(
-                    f"{where}: column '{name}' has the value {largest}, which float64 cannot hold; "
-                    "if it is an identifier, drop it, or save it as text for labels"
-                )
-        out[:, k] = values
-    return out
-
-
-def _missing(empty: Any, name: str, where: str, first: int) -> InvalidDataError:
-    row = first + int(np.argmax(np.asarray(empty)))
-    return InvalidDataError(
-        f"{where}: row {row} has no value in column '{name}'; drop the row or fill the value in"
-    )
-
-
-def texts(batch: Any, name: str, where: str, first: int) -> NDArray[np.str_]:
-    """Return a column of a record batch as text, shape (b,); an empty one is an error."""
-    column = batch.column(name)
-    if column.null_count:
-        raise _missing(column.is_null(), name, where, first)
-    values = np.array([v if isinstance(v, str) else str(v) for v in column.to_pylist()], dtype=str)
-    if (values == "").any():
-        raise _missing(values == "", name, where, first)
-    return values
-
-
-def counted(table: Table, columns: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
-    """Yield (number of the first row, batch)."""
-    first = 0
-    for batch in table.batches(columns):
-        if batch.num_rows:
-            yield first, batch
-        first += batch.num_rows
-
+TABLE_OPTIONS = ("target", "split", "id", "drop", "impute", "encode")
 
 # -- the label column --------------------------------------------------------------------------
 
@@ -199,75 +154,165 @@ def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     InvalidDataError
         For a feature column that is not numeric; the message names it and the line.
     """
-    options.allow("a CSV file", "target", "split")
+    options.allow("a CSV file", *TABLE_OPTIONS)
     return open_table(CsvTable.open(path), path.name.split(".")[0], [path], "csv", options)
 
 
 @reads(".parquet")
 def open_parquet(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a Parquet file; features have the columns' common dtype."""
-    options.allow("a Parquet file", "target", "split")
+    options.allow("a Parquet file", *TABLE_OPTIONS)
     return open_table(ParquetTable.open(path), path.stem, [path], "parquet", options)
 
 
 def open_table(
-    table: Table, name: str, paths: list[Path], reader: str, options: ReaderOptions
+    table: Table,
+    name: str,
+    paths: list[Path],
+    reader: str,
+    options: ReaderOptions,
 ) -> StreamReader:
     """Return the reader of any table: one column are labels, one may be the split."""
-    import pyarrow as pa
-
     split = known_column(table, options.split, "split") if options.split else None
+    for option, column in (*(("drop", column) for column in options.drop), ("id", options.id)):
+        if column is not None:
+            known_column(table, column, option)
     labels = find_labels(table, options)
     if not labels.rows:
         raise SourceFileError(f"{table.where} has no rows")
-    features = [n for n in table.names if n not in (labels.name, split)]
-    types, dtype = feature_types(table, features)
-    types[labels.name] = labels.type
-    groups: tuple[str, ...] = ("all",)
-    if split:
-        types[split] = table.types.get(split, pa.string())
-        groups = _distinct_texts(table, split, types[split], MOST_GROUPS)
-    codes = {group: code for code, group in enumerate(groups)}
-
-    def stream() -> Iterator[Block]:
-        for first, batch in counted(table, types):
-            x = matrix(batch, features, dtype, table.where, first)
-            y = labels.read(batch, table.where, first)
-            if split is None:
-                in_group = constant_split(len(x), 0)
-            else:
-                in_group = encode(texts(batch, split, table.where, first), codes, np.int16)
-            yield from array_blocks(x, y, in_group)
-
+    taken = {labels.name, split, *options.drop}
+    fitted, types = _features(table, [n for n in table.names if n not in taken], options)
+    stream = _TableStream(table, labels, types, fitted, split, options.id or fitted.id)
+    left_out = sorted({*options.drop, *fitted.left_out, *([options.id] if options.id else [])})
     spec = StoreSpec(
         name=name,
         label_kind=labels.kind,
-        groups=groups,
+        groups=stream.groups,
         classes=labels.classes,
-        feature_names=tuple(features),
-        provenance=provenance(reader, paths, target=labels.name),
+        feature_names=fitted.preparation.names if fitted.preparation else tuple(types),
+        preparation=fitted.preparation.to_json() if fitted.preparation else None,
+        decisions=fitted.decisions,
+        provenance=provenance(reader, paths, target=labels.name, left_out=left_out),
     )
+    if isinstance(options.scale, str):
+        options = replace(options, scale=None)
     return StreamReader(options.apply(spec), labels.rows, stream)
 
 
-def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
-    """Return the features' Arrow types and the common dtype."""
-    import pyarrow as pa
-
+def _features(
+    table: Table, names: Sequence[str], options: ReaderOptions
+) -> tuple[Fit, dict[str, Any]]:
+    """Return the fitted columns, and the Arrow types of those that are read."""
+    known: Preparation | None = options.preparation
+    if known is not None:
+        missing = [c.name for c in known.columns if c.name not in names]
+        if missing:
+            raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+        names = [column.name for column in known.columns]
+    types = column_types(table, names)
+    if known is not None:
+        return Fit(known, ()), types
     if not names:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    if not table.types:
-        return dict.fromkeys(names, pa.float64()), np.dtype(np.float64)
-    dtypes = []
-    for name in names:
-        kind = table.types[name]
-        if pa.types.is_boolean(kind):
-            dtypes.append(np.dtype(np.uint8))
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            dtypes.append(np.dtype(kind.to_pandas_dtype()))
-        else:
+    scale = options.scale if isinstance(options.scale, str) else None
+    asked = PreparationOptions(options.impute, options.encode, scale, options.prepare)
+    fitted = fit(table, types, asked, options.id)
+    out = {*fitted.left_out, options.id}
+    return fitted, {name: kind for name, kind in types.items() if name not in out}
+
+
+@dataclass(frozen=True)
+class _TableStream:
+    """The blocks of a table."""
+
+    table: Table
+    labels: Labels
+    types: Mapping[str, Any]
+    fitted: Fit
+    split: str | None
+    id: str | None
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups in the order of their first appearance."""
+        if self.split is None:
+            return ("all",)
+        return _distinct_texts(self.table, self.split, self._split_type, MOST_GROUPS)
+
+    @property
+    def _split_type(self) -> Any:
+        import pyarrow as pa
+
+        return self.table.types.get(self.split or "", pa.string())
+
+    def __call__(self) -> Iterator[Block]:
+        read = {**self.types, self.labels.name: self.labels.type}
+        if self.split is not None:
+            read[self.split] = self._split_type
+        prepared = self.fitted.preparation
+        dtype = None if prepared else feature_dtype(self.types)
+        codes = {group: code for code, group in enumerate(self.groups)}
+        where = self.table.where
+        for first, batch in counted(self.table, read):
+            if prepared:
+                x = prepared.transform(batch, where, first)
+            else:
+                x = matrix(batch, tuple(self.types), dtype, where, first)
+            y = self.labels.read(batch, where, first)
+            if self.split is None:
+                in_group = constant_split(len(x), 0)
+            else:
+                in_group = encode(texts(batch, self.split, where, first), codes, np.int16)
+            yield from array_blocks(x, y, in_group)
+
+
+def column_types(table: Table, names: Sequence[str]) -> dict[str, Any]:
+    """Return the Arrow types of columns: the table's own, or the first that holds all values.
+
+    Text formats have none: numbers are tried first, then true and false, dates, and text.
+    """
+    import pyarrow as pa
+
+    if table.types:
+        return {name: table.types[name] for name in names}
+    ladder = (pa.float64(), pa.bool_(), pa.timestamp("s"), pa.string())
+    steps = dict.fromkeys(names, 0)
+    for whole in (False, True):  # most columns show in the first batch what they hold
+        while True:
+            try:
+                batches = table.batches({name: ladder[step] for name, step in steps.items()})
+                for _ in batches if whole else islice(batches, 1):
+                    pass
+                break
+            except ColumnTypeError as error:
+                if error.column not in steps or steps[error.column] + 1 == len(ladder):
+                    raise
+                # what was no number in the first batch and turns out to be no date is text
+                steps[error.column] = len(ladder) - 1 if whole else steps[error.column] + 1
+    return {name: ladder[step] for name, step in steps.items()}
+
+
+def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
+    """Return the Arrow types of columns of numbers, and their common dtype."""
+    if not names:
+        raise InvalidDataError(f"{table.where} has no columns besides the labels")
+    types = {name: table.types[name] for name in names}
+    for name, kind in types.items():
+        if kind_of(kind) != NUMBER:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {kind}, not numbers; "
                 "drop it or encode it first"
             )
-    return {name: table.types[name] for name in names}, np.result_type(*dtypes)
+    return types, feature_dtype(types)
+
+
+def feature_dtype(types: Mapping[str, Any]) -> np.dtype[Any]:
+    """Return the common NumPy dtype of columns of numbers."""
+    import pyarrow as pa
+
+    dtypes = []
+    for kind in types.values():
+        whole = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        plain = np.dtype(kind.to_pandas_dtype()) if whole else np.dtype(np.float64)
+        dtypes.append(np.dtype(np.uint8) if pa.types.is_boolean(kind) else plain)
+    return np.result_type(*dtypes)

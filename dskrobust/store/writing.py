@@ -378,7 +378,7 @@ def _check_end(url: str, meta: Any, start: int) -> None:
 def spec_from_json(data: Mapping[str, Any]) -> StoreSpec:
     """Rebuild a spec from a store's metadata."""
     values = dict(data)
-    for name in ("groups", "classes", "image_shape", "feature_names"):
+    for name in ("groups", "classes", "image_shape", "feature_names", "decisions"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
     return StoreSpec(**values)
