@@ -8,31 +8,37 @@ a few numbers a column; medians are exact (see `order_statistics`).
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from .arrow import Table
-from .columns import counted, matrix
+from .profile import (
+    DATE,
+    MOST_TEXTS,
+    NUMBER,
+    TEXT,
+    ColumnProfile,
+    kind_of,
+    numbers_of,
+    profile_of,
+    texts_of,
+)
+from .quantiles import ColumnFiles
 
 IMPUTE = ("median", "most-frequent", "error")
 ENCODE = ("onehot", "ordinal")
 SCALE = ("standard", "minmax", "robust", "none")
 UNEQUAL = 100.0  # spreads of columns farther apart than this are scaled unless told otherwise
 FEW_TEXTS = 100  # a text column of more different values is left out unless told otherwise
-MOST_TEXTS = 4_096  # different values of a text column that can be encoded at all
 ID_NAME = re.compile(
     r"(^|[\W_])(id|uuid|guid|index|rowid|row)$|[a-z]I[dD]$|^unnamed: 0$", re.IGNORECASE
 )
-NUMBER, DATE, TEXT = "number", "date", "text"
 GAP = "(missing)"  # category of text that is missing, where nothing else was asked for
-SECONDS_A_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class Preparation:
             if column.kind == TEXT:
                 out[:, at : at + width] = _encoded(batch, column, where, first)
             else:
-                values = _numbers(batch, column.name, where, first)
+                values = numbers_of(batch, column.name, where, first)
                 empty = np.isnan(values)
                 if empty.any():
                     if column.fill is None:
@@ -158,36 +164,12 @@ class Preparation:
         return cls(tuple(PreparedColumn(**column) for column in made))
 
 
-def _numbers(batch: Any, name: str, where: str, first: int) -> NDArray[np.float64]:
-    """Return a column of numbers or dates, shape (b,), NaN where a value is missing."""
-    import pyarrow as pa
-
-    column = batch.column(name)
-    if pa.types.is_temporal(column.type):
-        seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-        values = np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
-        return values / SECONDS_A_DAY
-    return matrix(batch, [name], np.float64, where, first)[:, 0]
-
-
-def _texts(batch: Any, name: str) -> Any:
-    """Return a text column as an Arrow array, null where it is empty."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    column = batch.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    column = column.cast(pa.large_string())
-    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
-
-
 def _encoded(batch: Any, column: PreparedColumn, where: str, first: int) -> NDArray[np.float64]:
     """Return a text column's codes, (b, 1), or indicators, (b, categories)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = _texts(batch, column.name)
+    values = texts_of(batch, column.name)
     if values.null_count:
         if column.fill is None:
             empty = np.asarray(values.is_null())
@@ -215,143 +197,6 @@ def _missing(name: str, where: str, row: int) -> InvalidDataError:
             "drop the row, or fill values in with --impute median",
         ),
     )
-
-
-# -- what a column holds ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a pass over a column leaves behind.
-
-    Attributes
-    ----------
-    rows, missing : int
-    first : tuple of int
-        The first rows without a value.
-    mean, squares : float
-        Of the numbers that are there: mean and sum of squared deviations.
-    low, high : float
-    rising : bool
-        Whether all are whole numbers, each larger than the one before.
-    texts : dict of str to int, optional
-        Counts of the different texts; None once there are too many.
-    """
-
-    rows: int
-    missing: int
-    first: tuple[int, ...]
-    mean: float = 0.0
-    squares: float = 0.0
-    low: float = np.inf
-    high: float = -np.inf
-    rising: bool = False
-    texts: dict[str, int] | None = None
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of the numbers that are there."""
-        return float(np.sqrt(self.squares / max(1, self.rows - self.missing)))
-
-
-class _Gaps:
-    """How many values of every column are missing, and where the first ones are."""
-
-    def __init__(self, columns: int) -> None:
-        self.rows, self.missing = 0, np.zeros(columns, np.int64)
-        self.first: list[tuple[int, ...]] = [()] * columns
-
-    def add(self, empty: NDArray[np.bool_], first: int) -> None:
-        counts = empty.sum(axis=0)
-        for k in np.flatnonzero(counts):
-            rows = first + np.flatnonzero(empty[:, k])[: 3 - len(self.first[k])]
-            self.first[k] += tuple(rows.tolist())
-        self.missing += counts
-        self.rows += len(empty)
-
-
-class _Numbers:
-    """Moments of columns of numbers, over batches."""
-
-    def __init__(self, columns: int) -> None:
-        self.gaps = _Gaps(columns)
-        self.mean, self.squares = np.zeros((2, columns))
-        self.low, self.high = np.full(columns, np.inf), np.full(columns, -np.inf)
-        self.rising, self.last = np.ones(columns, bool), np.full((1, columns), -np.inf)
-
-    def add(self, values: NDArray[np.float64], first: int) -> None:
-        """Add a batch, shape (b, columns), NaN where a value is missing."""
-        before = self.gaps.rows - self.gaps.missing
-        there = ~np.isnan(values)
-        self.gaps.add(~there, first)
-        count = there.sum(axis=0)
-        mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1)
-        shift, share = mean - self.mean, count / np.maximum(before + count, 1)
-        self.squares += (np.where(there, values - mean, 0.0) ** 2).sum(axis=0)
-        self.squares += shift * shift * before * share
-        self.mean += shift * share
-        self.low = np.minimum(self.low, np.where(there, values, np.inf).min(axis=0))
-        self.high = np.maximum(self.high, np.where(there, values, -np.inf).max(axis=0))
-        if self.rising.any():
-            known = np.concatenate([self.last, values])
-            whole = (values == np.trunc(values)).all(axis=0)
-            self.rising &= (known[1:] > known[:-1]).all(axis=0) & whole
-            self.last = values[-1:]
-
-    def column(self, k: int) -> _Seen:
-        """Return what is known of a column."""
-        return _Seen(
-            self.gaps.rows, int(self.gaps.missing[k]), self.gaps.first[k], float(self.mean[k]),
-            float(self.squares[k]), float(self.low[k]), float(self.high[k]), bool(self.rising[k]),
-        )  # fmt: skip
-
-
-def _look(table: Table, types: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, _Seen]:
-    """Read all columns once; return what is known of each."""
-    texts = [name for name, kind in kinds.items() if kind == TEXT]
-    numbers = [name for name, kind in kinds.items() if kind != TEXT]
-    gaps, moments = _Gaps(len(texts)), _Numbers(len(numbers))
-    counts: dict[str, dict[str, int] | None] = {name: {} for name in texts}
-    for first, batch in counted(table, {name: types[name] for name in kinds}):
-        if numbers:
-            values = [_numbers(batch, name, table.where, first) for name in numbers]
-            moments.add(np.stack(values, axis=1), first)
-        columns = [_texts(batch, name) for name in texts]
-        if columns:
-            gaps.add(np.stack([np.asarray(c.is_null()) for c in columns], axis=1), first)
-        for name, column in zip(texts, columns, strict=True):
-            counts[name] = _counted_texts(counts[name], column)
-    seen = {name: moments.column(k) for k, name in enumerate(numbers)}
-    for k, name in enumerate(texts):
-        missing = int(gaps.missing[k])
-        seen[name] = _Seen(gaps.rows, missing, gaps.first[k], texts=counts[name])
-    return seen
-
-
-def _counted_texts(counts: dict[str, int] | None, column: Any) -> dict[str, int] | None:
-    """Add a batch's texts to their counts; None once there are too many."""
-    if counts is None:
-        return None
-    for pair in column.drop_null().value_counts().to_pylist():
-        counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
-    return counts if len(counts) <= MOST_TEXTS else None
-
-
-def kind_of(type_: Any) -> str | None:
-    """Return what a column of an Arrow type holds, None where it cannot become features."""
-    import pyarrow as pa
-
-    of = pa.types
-    value = type_.value_type if of.is_dictionary(type_) else type_
-    if of.is_boolean(value) or of.is_integer(value) or of.is_floating(value):
-        return NUMBER
-    if of.is_decimal(value):
-        return NUMBER
-    if of.is_timestamp(value) or of.is_date(value):
-        return DATE
-    if of.is_string(value) or of.is_large_string(value):
-        return TEXT
-    return None
 
 
 # -- fitting ---------------------------------------------------------------------------------
@@ -409,7 +254,7 @@ def fit(
                 Hint(f"leave it out with drop=[{name!r}]", f"leave it out with --drop {name!r}"),
             )
         kinds[name] = kind
-    seen = _look(table, types, kinds)
+    seen = profile_of(table, types, kinds)
     decisions: list[str] = []
     chosen, id_column = _choose(table, kinds, seen, options, id_column, decisions)
     left_out = tuple(name for name in kinds if name not in chosen)
@@ -427,7 +272,7 @@ def fit(
 def _choose(
     table: Table,
     kinds: Mapping[str, str],
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, ColumnProfile],
     options: PreparationOptions,
     id_column: str | None,
     decisions: list[str],
@@ -465,7 +310,7 @@ def _choose(
     return chosen, id_column
 
 
-def _is_free(seen: _Seen) -> bool:
+def _is_free(seen: ColumnProfile) -> bool:
     """Whether text says something else in nearly every row."""
     if seen.texts is None or len(seen.texts) > FEW_TEXTS:
         return True
@@ -476,7 +321,7 @@ def _column(
     table: Table,
     name: str,
     kind: str,
-    seen: _Seen,
+    seen: ColumnProfile,
     options: PreparationOptions,
     decisions: list[str],
 ) -> PreparedColumn:
@@ -502,7 +347,7 @@ def _fill_in(
     table: Table,
     types: Mapping[str, Any],
     columns: list[PreparedColumn],
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, ColumnProfile],
     options: PreparationOptions,
     decisions: list[str],
 ) -> list[PreparedColumn]:
@@ -521,7 +366,7 @@ def _fill_in(
         )
     numbers = [c.name for c in gaps if c.kind != TEXT]
     fills: dict[str, float | str] = {}
-    with _Columns(table, types, numbers) as held:
+    with ColumnFiles(table, types, numbers) as held:
         for name in numbers:
             fills[name] = held.median(name) if how == "median" else held.mode(name)
     for column in gaps:
@@ -547,7 +392,7 @@ def _scale(
     table: Table,
     types: Mapping[str, Any],
     columns: list[PreparedColumn],
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, ColumnProfile],
     options: PreparationOptions,
     decisions: list[str],
 ) -> list[PreparedColumn]:
@@ -561,7 +406,8 @@ def _scale(
     found: dict[str, tuple[float, float]] = {}
     codes = [c.name for c in scaled if c.kind == TEXT]
     if how == "robust":
-        with _Columns(table, types, [c.name for c in scaled if c.kind != TEXT], columns) as held:
+        fills = {c.name: c.fill for c in scaled}
+        with ColumnFiles(table, types, [c.name for c in scaled if c.kind != TEXT], fills) as held:
             found = {c.name: held.quartiles(c.name) for c in scaled if c.kind != TEXT}
     else:
         for column in scaled:
@@ -580,7 +426,7 @@ def _scale(
 
 def _needed_scale(
     columns: Sequence[PreparedColumn],
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, ColumnProfile],
     options: PreparationOptions,
     decisions: list[str],
 ) -> str:
@@ -603,7 +449,7 @@ def _needed_scale(
     return "standard"
 
 
-def _moments(column: PreparedColumn, seen: _Seen, how: str) -> tuple[float, float]:
+def _moments(column: PreparedColumn, seen: ColumnProfile, how: str) -> tuple[float, float]:
     """Return center and spread of a column after its gaps are filled."""
     fill = seen.mean if column.fill is None else float(column.fill)
     if how == "minmax":
@@ -616,7 +462,7 @@ def _moments(column: PreparedColumn, seen: _Seen, how: str) -> tuple[float, floa
     return mean, float(np.sqrt(squares / seen.rows))
 
 
-def _code_moments(column: PreparedColumn, seen: _Seen, how: str) -> tuple[float, float]:
+def _code_moments(column: PreparedColumn, seen: ColumnProfile, how: str) -> tuple[float, float]:
     """Return center and spread of ordinal codes, from the counts of their texts."""
     texts = dict(seen.texts or {})
     if seen.missing:
@@ -630,117 +476,3 @@ def _code_moments(column: PreparedColumn, seen: _Seen, how: str) -> tuple[float,
         return float(middle), float(high - low)
     mean = float(np.average(codes, weights=counts))
     return mean, float(np.sqrt(np.average((codes - mean) ** 2, weights=counts)))
-
-
-# -- exact quantiles -------------------------------------------------------------------------
-
-
-class _Columns:
-    """Columns of a table in a temporary file, one after the other, for exact quantiles."""
-
-    def __init__(
-        self,
-        table: Table,
-        types: Mapping[str, Any],
-        names: Sequence[str],
-        columns: Sequence[PreparedColumn] = (),
-    ) -> None:
-        self.table, self.types, self.names = table, types, tuple(names)
-        self.fills = {c.name: c.fill for c in columns}
-        self.files: dict[str, IO[bytes]] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> _Columns:
-        if not self.names:
-            return self
-        for name in self.names:
-            self.files[name] = self._stack.enter_context(tempfile.TemporaryFile())
-        for first, batch in counted(self.table, {n: self.types[n] for n in self.names}):
-            for name, file in self.files.items():
-                values = _numbers(batch, name, self.table.where, first)
-                empty = np.isnan(values)
-                if self.fills.get(name) is None:
-                    values = values[~empty]
-                else:
-                    values[empty] = self.fills[name]
-                file.write(values.tobytes())
-        for file in self.files.values():
-            file.flush()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def _parts(self, name: str) -> Callable[[], Iterator[NDArray[np.float64]]]:
-        file = self.files[name]
-
-        def parts() -> Iterator[NDArray[np.float64]]:
-            file.seek(0)
-            while chunk := file.read(8 * 2**20):
-                yield np.frombuffer(chunk, np.float64)
-
-        return parts
-
-    def quantile(self, name: str, share: float) -> float:
-        """Return a quantile, between two values linearly, as `numpy.percentile` does."""
-        count = self.files[name].seek(0, 2) // 8
-        place = share * (count - 1)
-        low = int(place)
-        ranks = (low, min(low + 1, count - 1))
-        a, b = (order_statistic(self._parts(name), rank) for rank in ranks)
-        part = place - low
-        # the two forms that numpy takes for either half, so that the bits are the same
-        return float(b - (b - a) * (1 - part)) if part >= 0.5 else float(a + (b - a) * part)
-
-    def median(self, name: str) -> float:
-        """Return the median."""
-        return self.quantile(name, 0.5)
-
-    def quartiles(self, name: str) -> tuple[float, float]:
-        """Return the median and the distance between the quartiles."""
-        return self.median(name), self.quantile(name, 0.75) - self.quantile(name, 0.25)
-
-    def mode(self, name: str) -> float:
-        """Return the most frequent value, the least of several."""
-        counts: dict[float, int] = {}
-        for part in self._parts(name)():
-            values, times = np.unique(part, return_counts=True)
-            for value, many in zip(values.tolist(), times.tolist(), strict=True):
-                counts[value] = counts.get(value, 0) + many
-            if len(counts) > 2**20:
-                raise InvalidDataError(
-                    f"{self.table.where}: column '{name}' has over a million different values, so "
-                    "its most frequent one says little",
-                    Hint('give impute="median"', "give --impute median"),
-                )
-        return min(counts, key=lambda value: (-counts[value], value))
-
-
-def order_statistic(parts: Callable[[], Iterator[NDArray[np.float64]]], rank: int) -> float:
-    """Return the value of a rank (from 0) among streamed numbers, exactly, in bounded memory.
-
-    Bits of a float64 order like whole numbers once negative ones are turned around; four passes
-    count 16 bits each, most significant first, of the values that share the bits found so far.
-    """
-    prefix = np.uint64(0)
-    for shift in (48, 32, 16, 0):
-        counts = np.zeros(2**16, np.int64)
-        for values in parts():
-            keys = _keys(values)
-            if shift < 48:
-                keys = keys[keys >> np.uint64(shift + 16) == prefix]
-            digits = (keys >> np.uint64(shift)) & np.uint64(2**16 - 1)
-            counts += np.bincount(digits.astype(np.int64), minlength=2**16)
-        below = np.cumsum(counts)
-        digit = int(np.searchsorted(below, rank, side="right"))
-        rank -= int(below[digit] - counts[digit])
-        prefix = (prefix << np.uint64(16)) | np.uint64(digit)
-    top = np.uint64(1) << np.uint64(63)
-    bits = prefix ^ top if prefix & top else ~prefix
-    return float(np.array(bits, np.uint64).view(np.float64))
-
-
-def _keys(values: NDArray[np.float64]) -> NDArray[np.uint64]:
-    bits = np.ascontiguousarray(values + 0.0).view(np.uint64)  # −0.0 becomes 0.0
-    top = np.uint64(1) << np.uint64(63)
-    return np.where(bits & top, ~bits, bits | top)

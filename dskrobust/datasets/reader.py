@@ -67,6 +67,7 @@ class ReaderKeywords(TypedDict, total=False):
     impute: str | None
     encode: str | None
     prepare: str
+    preparation: Any
 
 
 @dataclass(frozen=True)

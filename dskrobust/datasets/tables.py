@@ -16,7 +16,8 @@ from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import ColumnTypeError, CsvTable, ParquetTable, Table
 from .columns import counted, matrix, texts
-from .preparation import NUMBER, Fit, Preparation, PreparationOptions, fit, kind_of
+from .preparation import Fit, Preparation, PreparationOptions, fit
+from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,

@@ -44,6 +44,7 @@ def write_store(
     progress : callable, optional
         Called with the number of rows after each write.
     """
+    url = writing.full_address(url)
     layout: Layout | None = None
     written = []
     first = next(pieces := iter(blocks), None)
@@ -116,6 +117,7 @@ def write_arrays(
     storage_options: StorageOptions = None,
 ) -> Store:
     """Write arrays into a new store; Dask arrays block by block, by their workers."""
+    url = writing.full_address(url)
     layout = arrays.layout
     step = layout.write_rows
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
@@ -140,6 +142,7 @@ def link_arrays(
     storage_options: StorageOptions = None,
 ) -> Store:
     """Make a store that refers to Zarr arrays, after one pass of checks over them."""
+    url = writing.full_address(url)
     linked = {"features": arrays.X, "labels": arrays.y}
     if arrays.split is not None:
         linked["split"] = arrays.split
@@ -408,7 +411,7 @@ def open_array(url: str) -> Any:
         Where there is none.
     """
     try:
-        return zarr.open_array(url, mode="r")
+        return zarr.open_array(writing.full_address(url), mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

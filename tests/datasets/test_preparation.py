@@ -15,7 +15,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 import dskrobust as dr
 from dskrobust.cli import main
 from dskrobust.datasets import restore_features
-from dskrobust.datasets.preparation import order_statistic
+from dskrobust.datasets.quantiles import order_statistic
 from dskrobust.errors import InvalidDataError, InvalidOptionError
 
 SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
