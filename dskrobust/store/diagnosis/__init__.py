@@ -98,9 +98,8 @@ def _look(store: Store, address: SourceAddress, parts: Parts, scheduler: str | N
     unit = LARGE / largest if largest > LARGE else 1.0
     ranges = _ranges(store)
     several = len(ranges) > 1
-    look, pick, join, meet = (
-        delayed(f) if several else f for f in (_look_at_range, _pick, _merged, parts.meet)
-    )  # type: tuple[Callable[..., Any], ...]
+    steps: tuple[Callable[..., Any], ...] = (_look_at_range, _pick, _merged, parts.meet)
+    look, pick, join, meet = map(delayed, steps) if several else steps
     looked = [look(address, parts, k, rows, unit) for k, rows in enumerate(ranges)]
     left = [pick(one, 1) for one in looked]
     state = _tree([pick(one, 0) for one in looked], join)

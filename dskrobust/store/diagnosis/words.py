@@ -200,7 +200,7 @@ def _rising_times(column: int, found: Found) -> bool:
 
 
 def _constant(names: Sequence[str], found: Found) -> Iterator[Note]:
-    constant = [names[k] for k in np.flatnonzero(found.columns.constant)]
+    constant = [names[k] for k in np.flatnonzero(found.columns.constant).tolist()]
     if constant and found.rows > 1:
         verb = "is" if len(constant) == 1 else "are"
         text = f"{len(constant):,} of {len(names):,} columns {verb} constant: {_listed(constant)}"
@@ -231,13 +231,13 @@ def _equal(spec: StoreSpec, found: Found) -> Iterator[Note]:
         yield Note(notes.CONTRADICTIONS, text, details={"rows": equal.contradictory})
     if equal.shared:
         pairs = sorted(equal.shared.items(), key=lambda item: (-item[1], item[0]))[:MOST_PAIRS]
-        named = [[spec.groups[a], spec.groups[b], rows] for (a, b), rows in pairs]
+        named = [(spec.groups[a], spec.groups[b], rows) for (a, b), rows in pairs]
         words = [f"{counted(rows, 'row')} of {a} in {b} too" for a, b, rows in named]
         yield Note(
             notes.SHARED_ROWS,
             "equal rows: " + _listed(words, 4),
             _ONE_GROUP,
-            details={"pairs": named},
+            details={"pairs": [list(pair) for pair in named]},
         )
 
 
