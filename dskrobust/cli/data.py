@@ -198,7 +198,7 @@ def _default_name(what: str) -> str:
 
 
 def describe(store: Store) -> None:
-    """Say in two or three lines what data a store holds."""
+    """Say in a few lines what data a store holds, and what was noticed of it."""
     from ..show import terminal
 
     dtype = store.row_shape("features")[1]
@@ -217,6 +217,8 @@ def describe(store: Store) -> None:
     counts = store.summary.groups
     groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
     terminal.fact("groups", ", ".join(groups))
+    for note in store.notes or ():
+        terminal.fact("note", note.on_command_line)
 
 
 @click.command()

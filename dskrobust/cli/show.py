@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..scores import Scores
     from ..show.overview import Overview
-    from ..store import ResultTables, Store
+    from ..store import Note, ResultTables, Store
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -104,6 +105,7 @@ def store_facts(
         "labels": store.spec.label_kind,
         "classes": store.spec.classes,
         "groups": {g: counts[k].rows for k, g in enumerate(store.groups) if k in counts},
+        "notes": None if store.notes is None else [_plain(note) for note in store.notes],
         "results": [
             {
                 "name": r.name,
@@ -121,6 +123,11 @@ def store_facts(
         facts["least_robust"] = least_facts(scores, overview)
         facts["contradictions"] = len(overview.contradictions)
     return facts
+
+
+def _plain(note: Note) -> dict[str, Any]:
+    values = asdict(note)
+    return {**values, "remedy": note.remedy.command if note.remedy else None}
 
 
 def _distribution(overview: Overview) -> dict[str, Any]:

@@ -22,7 +22,15 @@ from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
 from .pictures import to_png
-from .provenance import MOST_CLASSES, data_facts, duration, model_cost, moment, score_costs
+from .provenance import (
+    MOST_CLASSES,
+    data_facts,
+    data_notes,
+    duration,
+    model_cost,
+    moment,
+    score_costs,
+)
 from .results import StoredResults
 from .tables import (
     CONTRADICTORY,
@@ -140,6 +148,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "version": version("dskrobust"),
         "date": moment(datetime.now(UTC).isoformat()),
         "facts": data_facts(results),
+        "notes": data_notes(results),
         "groups": group_table(results),
         "distribution": _distribution(results),
         "classes": class_table(results.samples) if results.categorical else None,

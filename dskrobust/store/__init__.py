@@ -11,8 +11,10 @@ from .creation import (
     write_store,
 )
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
+from .diagnosis import diagnose
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
+from .notes import Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
 from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
@@ -37,6 +39,7 @@ __all__ = [
     "GroupSummary",
     "Layout",
     "LazyRows",
+    "Note",
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
@@ -54,6 +57,7 @@ __all__ = [
     "create_empty",
     "current_results",
     "default_spec",
+    "diagnose",
     "evaluation_records",
     "find_evaluations",
     "find_results",

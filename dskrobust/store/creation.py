@@ -18,6 +18,7 @@ from ..errors import InvalidDataError, StoreError
 from ..labels import infer_label_kind
 from . import writing
 from .dataset import Store, encode, open_store
+from .diagnosis import diagnose
 from .spec import Block, LazyRows, StoreSpec
 from .writing import Layout, StorageOptions, Written
 
@@ -60,7 +61,7 @@ def write_store(
             if progress:
                 progress(part.summary.rows)
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options)
 
 
 def append_rows(
@@ -105,7 +106,7 @@ def append_rows(
         if old is not None and (values is None or values[: len(old)] != old):
             raise InvalidDataError(f"{name} may only get new names behind the old ones {old}")
     writing.commit_segment(store.url, written, store.storage_options, names=names)
-    return open_store(store.url, store.storage_options)
+    return _looked_at(store.url, store.storage_options)
 
 
 def write_arrays(
@@ -130,7 +131,7 @@ def write_arrays(
         ]
         written = compute(*tasks) if arrays.lazy else _now(tasks)
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options, by_workers=arrays.lazy)
 
 
 def link_arrays(
@@ -164,7 +165,14 @@ def link_arrays(
             part = arrays.cut(a, min(a + layout.write_rows, arrays.rows))
             written.append(writing.record_rows(a, _make_block(part, names), layout.unit_rows))
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options)
+
+
+def _looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = False) -> Store:
+    """Open a store that was written just now, by whom it was written, with notes on its data."""
+    store = open_store(url, storage_options)
+    diagnose(store, scheduler=None if by_workers else "threads")
+    return store
 
 
 def default_spec(url: str, y: Any) -> StoreSpec:

@@ -17,6 +17,7 @@ from .. import display
 from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
 from . import arrays, writing
 from .blobs import open_root
+from .notes import Note, read_notes
 from .results import find_results
 from .spec import Block, StoreSpec, Summary
 from .writing import ARRAYS, FORMAT, KEY, StorageOptions
@@ -205,6 +206,14 @@ class Store:
         summary = writing.summary_from_json(self._meta["summary"], values)
         return replace(summary, column_sum=values * summary.rows)
 
+    @property
+    def notes(self) -> tuple[Note, ...] | None:
+        """What was noticed of the data when it was written; None where nobody has looked yet.
+
+        `diagnose` looks.
+        """
+        return read_notes(self.group, self.segments)
+
     def row_shape(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return shape and dtype of one row of features, labels or split."""
         array = self._array(name)
@@ -308,6 +317,7 @@ class Store:
             ("groups", ", ".join(groups), ""),
             ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
         ]
+        facts += [("note", str(note), "") for note in self.notes or ()]
         for result in find_results(self):
             state = "" if result.covers(self) else f", of {result.rows:,} rows of earlier data"
             date = display.moment(result.facts.get("date"))
