@@ -147,7 +147,9 @@ class Matched:
         """
         for block in reader.blocks():
             features = block.features if self.columns is None else block.features[:, self.columns]
-            matched = Block(features, self._labels(block.labels), self._split(block.split))
+            matched = Block(
+                features, self._labels(block.labels), self._split(block.split), block.ids
+            )
             self._watch(matched)
             yield matched
         for code, label in self.varied.items():
