@@ -88,6 +88,11 @@ def counted_from(index: Any) -> int | None:
     return None
 
 
+def held_ids(ids: Any) -> Any:
+    """Return ids that can be read by rows: those of a Dask frame are computed."""
+    return np.asarray(ids.compute()) if hasattr(ids, "compute") else ids
+
+
 def ids_of(ids: Any, rows: Any) -> NDArray[Any]:
     """Return the ids of rows, shape (k,) object: str or int, None for a row of -1.
 

@@ -24,7 +24,7 @@ from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
-Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]  # classes and groups
+Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
 
 
 def write_store(
@@ -124,7 +124,7 @@ def write_arrays(
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
         writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
         writing.grow(target, 0, arrays.rows, storage_options)
-        names = arrays.classes, arrays.groups
+        names = arrays.classes, arrays.groups, layout.id_dtype
         tasks = [
             delayed(_write_part)(target, a, arrays.cut(a, a + step), names, storage_options)
             for a in range(0, arrays.rows, step)
@@ -151,7 +151,8 @@ def link_arrays(
     links: dict[str, Any] = {name: {"url": _url_of(a, name)} for name, a in linked.items()}
     if arrays.groups is not None:
         links["split"]["values"] = [_plain(g) for g in arrays.groups]
-    layout, names = arrays.layout, (arrays.classes, arrays.groups)
+    layout = arrays.layout
+    names = arrays.classes, arrays.groups, layout.id_dtype
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
         writing.create_empty(
             target, spec, layout, overwrite=True, storage_options=storage_options, links=links
@@ -292,7 +293,7 @@ def _write_part(
 def _make_block(parts: Parts, names: Names, start: int) -> Block:
     """Read what is lazy and encode text labels and the split; the first row has number `start`."""
     features, labels, split, ids = (p.read() if isinstance(p, _Rows) else p for p in parts)
-    classes, groups = names
+    classes, groups, kept = names
     layout = Layout.of(features, labels if classes is None else np.empty(0))
     labels = labels if classes is None else encode(labels, classes, "labels")
     if split is None:
@@ -303,7 +304,7 @@ def _make_block(parts: Parts, names: Names, start: int) -> Block:
     dtype = layout.feature_dtype
     if labels.dtype.kind == "b":
         labels = labels.astype(np.uint8)
-    ids = None if ids is None else plain_ids(ids, start)
+    ids = None if ids is None else as_kept(plain_ids(ids, start), kept, start)
     return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split, ids)
 
 

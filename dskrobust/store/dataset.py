@@ -329,6 +329,7 @@ class Store:
             ("features", f"{self.rows:,} × {self.columns:,} {row}", held),
             ("labels", self.spec.label_kind, named + ", …" * bool(classes and classes[10:])),
             ("groups", ", ".join(groups), ""),
+            *([("ids", str(self.ids.dtype).replace("object", "text"), "")] if self.has_ids else []),
             ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
         ]
         for result in find_results(self):
