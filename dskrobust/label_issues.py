@@ -17,6 +17,8 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
+from .export import with_ids
+from .ids import held_ids
 from .labels import label_names
 from .metrics import Metric
 from .robustness import sample_robustness, score
@@ -238,21 +240,29 @@ def find_label_issues(
         - ``nearest_same``, ``same_distance``: nearest other sample of the same label
         - ``ratio``, ``witness_of``: same over witness distance; whose witness it is, how often
 
-        What does not exist is missing (``<NA>`` or NaN).
+        What does not exist is missing (``<NA>`` or NaN). Where rows have ids they are the index,
+        and the other samples have theirs in ``witness_id`` and ``nearest_same_id``.
 
     Raises
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
-    if not 0 <= threshold <= 1:
-        raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    return _table(quality, threshold)
+    return with_ids(issue_table(quality, threshold), held_ids(quality.scores.ids))
 
 
-def _table(quality: LabelQuality, threshold: float) -> pd.DataFrame:
+def issue_table(quality: LabelQuality, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """Return what `find_label_issues` returns, by row numbers only: no ids are read.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a threshold that is no score.
+    """
+    if not 0 <= threshold <= 1:
+        raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
     import pandas as pd
 
     for searched in (quality.scores.spec, quality.same_scores.spec):

@@ -20,6 +20,7 @@ FLOORS = (  # from the foundations up
     "errors",
     "display",
     "labels",
+    "ids",
     "metrics",
     "definitions",
     "store",

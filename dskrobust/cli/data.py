@@ -219,6 +219,8 @@ def describe(store: Store) -> None:
     terminal.fact("groups", ", ".join(groups))
     for note in store.notes or ():
         terminal.fact("note", note.on_command_line)
+    if store.has_ids:
+        terminal.fact("ids", "text" if store.ids.dtype == object else "whole numbers")
 
 
 @click.command()
@@ -226,6 +228,7 @@ def describe(store: Store) -> None:
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
+@click.option("--ids", metavar="PATH", help="Zarr array (n,) of what every row is called.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
     "--labels",
@@ -241,6 +244,7 @@ def link(
     x: str,
     y: str,
     split: str | None,
+    ids: str | None,
     scale: float,
     labels: str | None,
     name: str | None,
@@ -262,11 +266,13 @@ def link(
     from ..store import StoreSpec, open_array
 
     features, target = open_array(absolute(x)), open_array(absolute(y))
-    groups = open_array(absolute(split)) if split else None
+    groups, called = (open_array(absolute(path)) if path else None for path in (split, ids))
     kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
-        made = link_store(store, features, target, groups, spec=spec, overwrite=overwrite)
+        made = link_store(
+            store, features, target, groups, ids=called, spec=spec, overwrite=overwrite
+        )
     describe(made)
     terminal.fact("store", f"{store} refers to {x} and {y}")
     terminal.fact("next", f"dskrobust compute {store}")

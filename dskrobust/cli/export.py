@@ -23,7 +23,8 @@ def export(
 ) -> None:
     """Write the results as a table, one row per sample.
 
-    Columns: row, split, label (by name), robustness, lipschitz (Q), reach and witness.
+    Columns: row, split, label (by name), robustness, lipschitz (Q), reach and witness; where rows
+    have ids, also id and witness_id.
 
     \b
     Examples:

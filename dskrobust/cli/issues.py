@@ -48,14 +48,15 @@ def issues(
     A label is suspicious where the nearest neighbour of another label is much closer than that of
     its own label (the ratio), and where the sample is the witness of many others. The score joins
     both, from 0 (does not fit) to 1; no model is trained. What is computed is kept in the store.
+    Where rows have ids, the list gives them too.
 
     \b
     Examples:
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
     """
-    from ..export import check_path, write_frames
-    from ..label_issues import THRESHOLD, find_label_issues, label_quality
+    from ..export import blocks_with_ids, check_path, with_ids, write_frames
+    from ..label_issues import THRESHOLD, issue_table, label_quality
     from ..store import open_store
 
     path = check_path(out) if out else None
@@ -64,15 +65,17 @@ def issues(
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    table = find_label_issues(
-        opened, metric=chosen, threshold=THRESHOLD if max_score is None else max_score
-    )
+    quality = label_quality(opened, metric=chosen)
+    table = issue_table(quality, THRESHOLD if max_score is None else max_score)
+    ids = quality.scores.ids
     if path:
-        write_frames([table], path)
+        write_frames(blocks_with_ids(table, ids), path)
+    worst = with_ids(table.head(top), ids)
+    worst = worst if ids is None else worst.reset_index()
     if as_json:
-        click.echo(json.dumps(_plain(table.head(top)), indent=2))
+        click.echo(json.dumps(_plain(worst), indent=2))
         return
-    _print(table, top)
+    _print(table, _plain(worst))
     if path:
         from ..show import terminal
 
@@ -99,7 +102,7 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(cells.where(cells.notna(), None).to_dict("records"))
 
 
-def _print(table: pd.DataFrame, top: int) -> None:
+def _print(table: pd.DataFrame, worst: list[dict[str, Any]]) -> None:
     from ..show import terminal
 
     count = int(table["is_issue"].sum())
@@ -107,18 +110,20 @@ def _print(table: pd.DataFrame, top: int) -> None:
         f"{count:,} of {terminal.counted(len(table), 'label')} probably wrong",
         style=terminal.STRONG,
     )
+    named = bool(worst) and "id" in worst[0]
     shown = terminal.table(
-        "score", "row", "label", "suggested", "witness", "at", "same", "at", "limits",
-        text=(2, 3), quiet=(5, 7),
+        "score", "id" if named else "row", "label", "suggested", "witness", "at", "same", "at",
+        "limits", text=(1, 2, 3, 4, 6) if named else (2, 3), quiet=(5, 7),
     )  # fmt: skip
-    for facts in _plain(table.head(top)):
+    end = "_id" if named else ""
+    for facts in worst:
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",
-            facts["row"],
+            facts["id" if named else "row"],
             facts["given_label"],
-            *(_shown(facts[name]) for name in ("suggested_label", "witness", "witness_distance")),
-            *(_shown(facts[name]) for name in ("nearest_same", "same_distance")),
+            *(_shown(facts[n]) for n in ("suggested_label", f"witness{end}", "witness_distance")),
+            *(_shown(facts[name]) for name in (f"nearest_same{end}", "same_distance")),
             f"{facts['witness_of']:,}",
             style=None if facts["is_issue"] else terminal.QUIET,
         )

@@ -107,6 +107,7 @@ def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOp
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
         known["target"] = origin.get("target")
+        known["id"] = options.id or origin.get("id")
         known["drop"] = (*options.drop, *origin.get("left_out", ()))
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
@@ -158,7 +159,9 @@ class Matched:
         """
         for block in reader.blocks():
             features = block.features if self.columns is None else block.features[:, self.columns]
-            matched = Block(features, self._labels(block.labels), self._split(block.split))
+            matched = Block(
+                features, self._labels(block.labels), self._split(block.split), block.ids
+            )
             self._watch(matched)
             yield matched
         for code, label in self.varied.items():

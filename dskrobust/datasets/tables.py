@@ -185,6 +185,7 @@ def open_table(
     fitted, types = _features(table, [n for n in table.names if n not in taken], options)
     stream = _TableStream(table, labels, types, fitted, split, options.id or fitted.id)
     left_out = sorted({*options.drop, *fitted.left_out, *([options.id] if options.id else [])})
+    more = {"left_out": left_out, **({"id": stream.id} if stream.id else {})}
     spec = StoreSpec(
         name=name,
         label_kind=labels.kind,
@@ -193,7 +194,7 @@ def open_table(
         feature_names=fitted.preparation.names if fitted.preparation else tuple(types),
         preparation=fitted.preparation.to_json() if fitted.preparation else None,
         decisions=fitted.decisions,
-        provenance=provenance(reader, paths, target=labels.name, left_out=left_out),
+        provenance=provenance(reader, paths, target=labels.name, **more),
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
@@ -250,6 +251,8 @@ class _TableStream:
         read = {**self.types, self.labels.name: self.labels.type}
         if self.split is not None:
             read[self.split] = self._split_type
+        if self.id is not None:
+            read[self.id] = id_type(self.table, self.id)
         prepared = self.fitted.preparation
         dtype = None if prepared else feature_dtype(self.types)
         codes = {group: code for code, group in enumerate(self.groups)}
@@ -264,7 +267,39 @@ class _TableStream:
                 in_group = constant_split(len(x), 0)
             else:
                 in_group = encode(texts(batch, self.split, where, first), codes, np.int16)
-            yield from array_blocks(x, y, in_group)
+            names = None if self.id is None else _ids(batch, self.id, where, first)
+            at = 0
+            for block in array_blocks(x, y, in_group):
+                end = at + len(block.features)
+                yield block if names is None else block._replace(ids=names[at:end])
+                at = end
+
+
+def id_type(table: Table, name: str) -> Any:
+    """Return as what an id column is read: whole numbers as such, all else as text."""
+    import pyarrow as pa
+
+    kind = table.types.get(name)
+    if kind is not None:
+        return kind
+    kind = column_types(table, [name])[name]
+    if kind != pa.float64():
+        return pa.string()
+    try:  # numbers without a point
+        for _ in table.batches({name: pa.int64()}):
+            pass
+    except InvalidDataError:
+        return pa.string()
+    return pa.int64()
+
+
+def _ids(batch: Any, name: str, where: str, first: int) -> NDArray[Any]:
+    """Return the ids of a batch, shape (b,): whole numbers, or text objects."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(batch.column(name).type):
+        return matrix(batch, [name], np.int64, where, first)[:, 0]
+    return texts(batch, name, where, first).astype(object)
 
 
 def column_types(table: Table, names: Sequence[str]) -> dict[str, Any]:

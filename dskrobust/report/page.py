@@ -17,6 +17,7 @@ import pandas as pd
 from ..datasets import restore_features
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
+from ..export import ID
 from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
@@ -251,7 +252,8 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
     numbers = table[["row", "witness", "nearest_same"]].to_numpy(np.int64)
     pictures = results.pictures(numbers) if results.store.spec.image_shape is not None else {}
     issues = []
-    for row, own in zip(table.to_dict("records"), numbers.tolist(), strict=True):
+    named = table.reset_index() if table.index.name == ID else table
+    for row, own in zip(named.to_dict("records"), numbers.tolist(), strict=True):
         labels = row["given_label"], row["suggested_label"], row["given_label"]
         row["samples"] = [
             {"row": k, "label": label, "picture": _photo(pictures[k], f"row {k}, {label}")}
@@ -259,6 +261,8 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
             else {"row": k, "label": label}
             for k, label in zip(own, labels, strict=True)
         ]
+        for sample, name in zip(row["samples"], (ID, "witness_id", "nearest_same_id"), strict=True):
+            sample |= {"id": row[name]} if name in row else {}
         issues.append(row)
     return issues
 
@@ -269,6 +273,8 @@ def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, 
         own_label=results.label_texts(table["row"]),
         witness_label=results.label_texts(table["witness"]),
     )
+    if results.store.has_ids:
+        table = table.assign(id=results.ids(table["row"]), witness_id=results.ids(table["witness"]))
     if results.store.spec.image_shape is not None:
         table = with_pictures(results, table)
     rows = []

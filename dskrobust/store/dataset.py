@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from .. import display
 from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
+from ..ids import id_dtype, plain_ids
 from . import arrays, writing
 from .blobs import open_root
 from .notes import Note, read_notes
 from .results import find_results
 from .spec import Block, StoreSpec, Summary
-from .writing import ARRAYS, FORMAT, KEY, StorageOptions
+from .writing import ARRAYS, FORMAT, ID_ROWS, KEY, StorageOptions
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class StoredArray:
         return np.asarray(self[:], dtype=dtype)
 
     def _pick(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Read single rows, unit by unit."""
+        """Read single rows, chunk by chunk."""
         if rows.dtype == bool:
             if rows.shape != (len(self),):
                 raise IndexError(f"a mask of shape {rows.shape} does not fit {len(self)} rows")
@@ -88,12 +90,12 @@ class StoredArray:
         rows = np.where(rows < 0, rows + len(self), rows)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
-        for unit in self._store.units(0, self._store.rows):
-            inside = order[np.searchsorted(rows[order], unit[0]) :]
-            inside = inside[rows[inside] < unit[1]]
-            if len(inside):
-                values = self._store.read(self._name, unit[0], unit[1])
-                out[inside] = values[rows[inside] - unit[0]]
+        ascending = rows[order]
+        for first, last in self._store.chunks(self._name):
+            a, b = np.searchsorted(ascending, (first, last))
+            if a < b:
+                lo, hi = int(ascending[a]), int(ascending[b - 1]) + 1
+                out[order[a:b]] = self._store.read(self._name, lo, hi)[ascending[a:b] - lo]
         return out
 
     def __repr__(self) -> str:
@@ -197,6 +199,16 @@ class Store:
         """Position of every row's group in `groups`, shape (n,), int16."""
         return StoredArray(self, "split")
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether rows have ids of their own."""
+        return bool(self._meta.get("ids", False))
+
+    @property
+    def ids(self) -> StoredArray:
+        """Ids of the rows, shape (n,): text (object) or int64; row numbers where there are none."""
+        return StoredArray(self, "ids")
+
     @cached_property
     def summary(self) -> Summary:
         """What is known of all rows without reading them."""
@@ -215,7 +227,9 @@ class Store:
         return read_notes(self.group, self.segments)
 
     def row_shape(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Return shape and dtype of one row of features, labels or split."""
+        """Return shape and dtype of one row of features, labels, split or ids."""
+        if name == "ids":
+            return (), id_dtype(self._array(name).dtype if self.has_ids else np.dtype(np.int64))
         array = self._array(name)
         if name == "labels" and array.dtype.kind in "UTOS":
             return (), np.dtype(np.int64)
@@ -226,30 +240,40 @@ class Store:
     # -- reading ---------------------------------------------------------------------------
 
     def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Read rows lo:hi of ``features``, ``labels`` or ``split`` (into `out`) and check them.
+        """Read rows lo:hi of features, labels, split or ids (into `out`) and check them.
 
         Raises
         ------
         DamagedStoreError
             Naming array and chunk.
         """
+        if name == "ids" and not self.has_ids:
+            return np.arange(lo, hi)
         units, column = self.units(lo, hi), ARRAYS.index(name)
-        if self._coders.get(name) is None:
+        decode = self._decoders.get(name)
+        if decode is None:
             sums = [(a, b, int(self._checksums[u, column])) for a, b, u in units]
             return arrays.read_checked(self._array(name), lo, hi, sums, out)
         if not units:
             return np.empty((0,), self.row_shape(name)[1])
         first, last = units[0][0], units[-1][1]
-        coded = encode(np.asarray(self._array(name)[first:last]), self._coders[name], name)
+        coded = decode(np.asarray(self._array(name)[first:last]))
         for a, b, u in units:
             if arrays.checksum(coded[a - first : b - first]) != int(self._checksums[u, column]):
                 raise arrays.damaged(self._array(name), a, "was changed after it was linked")
         return coded[lo - first : hi - first]
 
     def read_block(self, lo: int, hi: int, out: NDArray[Any] | None = None) -> Block:
-        """Read rows lo:hi of all three arrays, the features into `out` where it is given."""
+        """Read rows lo:hi of what results depend on, which ids are not; features into `out`."""
         features = self.read("features", lo, hi, out)
         return Block(features, self.read("labels", lo, hi), self.read("split", lo, hi))
+
+    def chunks(self, name: str) -> list[tuple[int, int]]:
+        """Return (first row, last row + 1) of what an array is best read by: whole units."""
+        named = name == "ids" and self.has_ids
+        rows = min(self._array(name).chunks[0], ID_ROWS) if named else self.unit_rows
+        runs = arrays.runs(self.units(0, self.rows), rows)
+        return [(run[0][0], run[-1][1]) for run in runs]
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""
@@ -272,15 +296,14 @@ class Store:
         return arrays.read_plain(table)
 
     @cached_property
-    def _coders(self) -> dict[str, tuple[Any, ...] | None]:
-        """Values in the order of their codes, for linked text labels and linked splits."""
-        links = self._meta["links"]
-        text = links and self._array("labels").dtype.kind in "UTOS"
-        split = links["split"].get("values") if "split" in links else None
-        return {
-            "labels": self.spec.classes if text else None,
-            "split": tuple(split) if split is not None else None,
-        }
+    def _decoders(self) -> dict[str, Callable[[NDArray[Any]], NDArray[Any]]]:
+        """What makes linked text labels, splits and ids those that the store would hold."""
+        links, decoders = self._meta["links"], {}
+        if links and self._array("labels").dtype.kind in "UTOS":
+            decoders["labels"] = partial(encode, known=self.spec.classes, name="labels")
+        if "split" in links and links["split"].get("values") is not None:
+            decoders["split"] = partial(encode, known=tuple(links["split"]["values"]), name="split")
+        return {**decoders, **({"ids": plain_ids} if "ids" in links else {})}
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """Return an array, opened once: in object stores that takes two requests."""
@@ -315,6 +338,7 @@ class Store:
             ("features", f"{self.rows:,} × {self.columns:,} {row}", held),
             ("labels", self.spec.label_kind, named + ", …" * bool(classes and classes[10:])),
             ("groups", ", ".join(groups), ""),
+            *([("ids", str(self.ids.dtype).replace("object", "text"), "")] if self.has_ids else []),
             ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
         ]
         facts += [("note", str(note), "") for note in self.notes or ()]

@@ -82,11 +82,15 @@ class StoreSpec:
 
 
 class Block(NamedTuple):
-    """Consecutive rows: features (b, d), labels (b,) or (b, m), split codes (b,) int16."""
+    """Consecutive rows: features (b, d), labels (b,) or (b, m), split codes (b,) int16.
+
+    Where rows have ids, also those, shape (b,): text or whole numbers.
+    """
 
     features: NDArray[Any]
     labels: NDArray[Any]
     split: NDArray[np.int16]
+    ids: NDArray[Any] | None = None
 
 
 class LazyRows:
@@ -199,7 +203,7 @@ def summarise(block: Block, first_row: int = 0) -> Summary:
         For NaN or infinite values, and for values too large for exact float64 arithmetic; the
         message names row and column.
     """
-    features, labels, split = block
+    features, labels, split, _ = block
     if not len(features) == len(labels) == len(split):
         raise InvalidDataError(
             f"features, labels and split have {len(features)}, {len(labels)} and {len(split)} "

@@ -8,7 +8,7 @@ number are never read.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +20,15 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
+from ..ids import NUMBERS, TEXT, id_dtype
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
 FORMAT = 1
 KEY = "dskrobust"
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
-ARRAYS = ("features", "labels", "split")
+ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
+ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
 
@@ -40,12 +42,15 @@ class Layout:
     feature_shape, label_shape : tuple of int
         Shape of one row: (d,), and () or (m,).
     feature_dtype, label_dtype : numpy.dtype
+    id_dtype : numpy.dtype, optional
+        int64, or object for text; None where rows have no ids.
     """
 
     feature_shape: tuple[int, ...]
     feature_dtype: np.dtype[Any]
     label_shape: tuple[int, ...]
     label_dtype: np.dtype[Any]
+    id_dtype: np.dtype[Any] | None = None
 
     @property
     def unit_rows(self) -> int:
@@ -59,7 +64,7 @@ class Layout:
         return self.unit_rows * UNITS_PER_WRITE
 
     @classmethod
-    def of(cls, features: Any, labels: Any) -> Layout:
+    def of(cls, features: Any, labels: Any, ids: Any = None) -> Layout:
         """Layout of the given arrays (anything with shape and dtype)."""
         if len(features.shape) != 2 or features.shape[1] == 0:
             raise InvalidDataError(
@@ -80,6 +85,7 @@ class Layout:
             feature_dtype(features.dtype),
             tuple(labels.shape[1:]),
             dtype,
+            None if ids is None else id_dtype(ids.dtype),
         )
 
 
@@ -166,11 +172,17 @@ def create_empty(
         arrays.create_array(group, "labels", (0, *shape), (step, *shape), layout.label_dtype)
     if not links or "split" not in links:
         arrays.create_array(group, "split", (0,), (step,), np.dtype(np.int16))
-    arrays.create_array(group, "checksums", (0, 3), (16_384, 3), np.dtype(np.uint32))
+    has_ids = layout.id_dtype is not None
+    if has_ids and (not links or "ids" not in links):
+        dtype = np.dtypes.StringDType() if layout.id_dtype == TEXT else NUMBERS
+        arrays.create_array(group, "ids", (0,), (min(step, ID_ROWS),), dtype)
+    width = len(ARRAYS) - (not has_ids)
+    arrays.create_array(group, "checksums", (0, width), (16_384, width), np.dtype(np.uint32))
     group.attrs[KEY] = {
         "format": FORMAT,
         "spec": _spec_to_json(spec),
         "unit_rows": unit,
+        "ids": has_ids,
         "segments": [],
         "links": dict(links or {}),
         "summary": None,
@@ -298,18 +310,24 @@ def grow(url: str, start: int, rows: int, storage_options: StorageOptions = None
 
 
 def write_rows(
-    url: str, start: int, block: Block, storage_options: StorageOptions = None
+    url: str,
+    start: int,
+    block: Block,
+    storage_options: StorageOptions = None,
+    names: Sequence[str] = ARRAYS,
 ) -> Written:
     """Write a block's rows from row `start` on and return what the commit needs of them.
 
-    Parallel writers must start at multiples of `Layout.write_rows` and, but for the last, write
-    that many rows.
+    Only the arrays in `names` are written: what is linked lies elsewhere. Parallel writers must
+    start at multiples of `Layout.write_rows` and, but for the last, write that many rows.
     """
     group = open_group(url, storage_options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
     written = record_rows(start, block, int(meta["unit_rows"]))
     for name, values in zip(ARRAYS, block, strict=True):
+        if values is None or name not in names:
+            continue
         array = group[name]
         assert isinstance(array, zarr.Array)
         array[start : start + len(values)] = values
@@ -317,14 +335,19 @@ def write_rows(
 
 
 def record_rows(start: int, block: Block, unit_rows: int) -> Written:
-    """Check a block and take the checksums and digests of its units."""
+    """Check a block and take the checksums and digests of its units.
+
+    The digests are of what results depend on, which ids are not.
+    """
     summary = summarise(block, start)
     sums, digests = [], []
+    known = [values for values in block if values is not None]
     for a in range(0, len(block.features), unit_rows):
-        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in block]
+        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in known]
         sums.append([arrays.checksum(part) for part in parts])
-        digests.append(arrays.digest([part.tobytes() for part in parts]))
-    return Written(start, np.array(sums, np.uint32).reshape(-1, 3), tuple(digests), summary)
+        digests.append(arrays.digest([part.tobytes() for part in parts[:3]]))
+    table = np.array(sums, np.uint32).reshape(-1, len(known))
+    return Written(start, table, tuple(digests), summary)
 
 
 def commit_segment(
@@ -358,7 +381,7 @@ def commit_segment(
     assert isinstance(table, zarr.Array)
     at = sum(segment["units"] for segment in meta["segments"])
     sums = np.concatenate([part.checksums for part in parts])
-    table.resize((at + len(sums), 3))
+    table.resize((at + len(sums), table.shape[1]))
     table[at:] = sums
     segment = {
         "rows": sum(part.summary.rows for part in parts),

@@ -106,6 +106,7 @@ def test_ordinal_codes_and_dropped_columns(tmp_path):
         scale="none", drop=["Name", "Boarded", "Deck"], id="PassengerId",
     )  # fmt: skip
     assert store.spec.feature_names == ("Pclass", "Sex", "Age", "Fare")
+    np.testing.assert_array_equal(store.ids[:], frame.PassengerId)
     np.testing.assert_array_equal(store.features[:][:, 1], frame.Sex == "male")
 
 
@@ -142,6 +143,7 @@ def test_appended_rows_are_prepared_alike(tmp_path):
     grown = dr.append(store, str(tmp_path / "new.csv"))
     scaled = (frame.Fare - frame.Fare[:200].mean()) / frame.Fare[:200].std(ddof=0)
     np.testing.assert_allclose(grown.features[:][:, 4], scaled, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(grown.ids[:], frame.PassengerId)
     median = frame.Age[:200].median()
     units = restore_features(grown.spec, grown.features[:])[:, 3]
     np.testing.assert_allclose(units, frame.Age.fillna(median), rtol=1e-9)

@@ -158,7 +158,8 @@ def _look_at_range(
         if store.spec.label_kind == "categorical":
             classes = class_counts(block.labels)
         for a in range(0, len(block.features), store.unit_rows):
-            some = [values[a : a + store.unit_rows] for values in block]
+            arrays = block.features, block.labels, block.split
+            some = [values[a : a + store.unit_rows] for values in arrays]
             states.append(_State(column_state(some[0], unit), None if a else classes))
             records.append(row_records(*some))
     return _merged(states), parts.leave(number, gathered(records))
