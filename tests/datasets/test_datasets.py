@@ -35,7 +35,12 @@ RNG = np.random.default_rng(0)
 
 def gather(source):
     """Return all rows of a reader as one block."""
-    return Block(*(np.concatenate(parts) for parts in zip(*source.blocks(), strict=True)))
+    return Block(
+        *(
+            np.concatenate(parts)
+            for parts in zip(*(block[:3] for block in source.blocks()), strict=True)
+        )
+    )
 
 
 def options(**given):
