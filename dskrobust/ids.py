@@ -67,8 +67,8 @@ def as_kept(ids: NDArray[Any], kept: np.dtype[Any], first_row: int = 0) -> NDArr
     if kept == TEXT:
         return ids.astype(str).astype(TEXT)
     for k, text in enumerate(ids):
-        digits = text.removeprefix("-")
-        if not (digits.isdecimal() and str(int(text)) == text and abs(int(text)) <= LARGEST):
+        number = int(text) if text.removeprefix("-").isdecimal() else None
+        if number is None or str(number) != text or not -LARGEST - 1 <= number <= LARGEST:
             raise InvalidDataError(
                 f"ids row {first_row + k} is {text!r}, but the store's ids are whole numbers; "
                 "give new rows such ids, or create the store again with ids as text"

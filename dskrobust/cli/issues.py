@@ -111,17 +111,16 @@ def _print(table: pd.DataFrame, worst: list[dict[str, Any]]) -> None:
         style=terminal.STRONG,
     )
     named = bool(worst) and "id" in worst[0]
+    own, end = (("row", "id"), "_id") if named else (("row",), "")
     shown = terminal.table(
-        "score", "id" if named else "row", "label", "suggested", "witness", "at", "same", "at",
-        "limits", text=(1, 2, 3, 4, 6) if named else (2, 3), quiet=(5, 7),
+        "score", *own, "label", "suggested", "witness", "at", "same", "at", "limits",
+        text=(2, 3, 4, 5, 7) if named else (2, 3), quiet=(6, 8) if named else (5, 7),
     )  # fmt: skip
-    end = "_id" if named else ""
     for facts in worst:
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",
-            facts["id" if named else "row"],
-            facts["given_label"],
+            *(facts[name] for name in (*own, "given_label")),
             *(_shown(facts[n]) for n in ("suggested_label", f"witness{end}", "witness_distance")),
             *(_shown(facts[name]) for name in (f"nearest_same{end}", "same_distance")),
             f"{facts['witness_of']:,}",

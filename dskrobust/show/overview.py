@@ -264,11 +264,11 @@ def least_table(
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[int, ...]]:
     """Return head, rows and the columns of text of a table of the least robust samples."""
     named = bool(facts) and "id" in facts[0]
-    own, other = ("id", "witness_id") if named else ("row", "witness")
-    head = (own, "group", "label", "R", "Q", "reach", "witness", "its label")
+    own, other = (("row", "id"), "witness_id") if named else (("row",), "witness")
+    head = (*own, "group", "label", "R", "Q", "reach", "witness", "its label")
     rows: list[tuple[str, ...]] = [
-        (str(f[own]), f["group"], f["label"], f"{f['robustness']:.4f}",
+        (*(str(f[name]) for name in own), f["group"], f["label"], f"{f['robustness']:.4f}",
          finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f[other]), f["witness_label"])
         for f in facts
     ]  # fmt: skip
-    return head, rows, (0, 1, 2, 6, 7) if named else (1, 2, 7)
+    return head, rows, (1, 2, 3, 7, 8) if named else (1, 2, 7)

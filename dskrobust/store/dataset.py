@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from .. import display
-from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
+from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
 from . import arrays, writing
 from .blobs import open_root
@@ -293,6 +293,11 @@ class Store:
     def _checksums(self) -> NDArray[np.uint32]:
         table = self.group["checksums"]
         assert isinstance(table, zarr.Array)
+        if table.shape[1] != len(ARRAYS) - (not self.has_ids):
+            raise DamagedStoreError(
+                f"{self.url} does not say whether its rows have ids: its metadata was changed; "
+                "write the store again from its source"
+            )
         return arrays.read_plain(table)
 
     @cached_property
