@@ -149,7 +149,8 @@ def _look_at_range(
     address: SourceAddress, parts: Parts, number: int, rows: tuple[int, int], unit: float
 ) -> tuple[_State, NDArray[Any]]:
     """Look at rows lo:hi; return what is kept of them, and what was left for the parts."""
-    store = address.open()
+    # not from the cache, which would hide from later tasks that the store was replaced
+    store = open_store(address.url, address.storage_options)
     step = store.unit_rows * UNITS_PER_WRITE
     states, records = [], []
     for lo in range(*rows, step):
