@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -34,15 +32,8 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
 }
 
 
-HOME = re.compile(r"^(--[\w-]+=)?~(?=/|$)")
-
-
 class Commands(click.Group):
     """Commands whose failures are one clear line, and an exit code."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # as a shell does where the ~ stands alone; --out=~/own.zarr it leaves as it is
-        return super().parse_args(ctx, [HOME.sub(_expand, arg) for arg in args])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of a day's work, not of the alphabet
@@ -72,10 +63,6 @@ class Commands(click.Group):
                     raise
                 _tell(f"Error: {_message(error)}")
                 ctx.exit(1)
-
-
-def _expand(found: re.Match[str]) -> str:
-    return (found[1] or "") + str(Path.home())
 
 
 def _message(error: Exception) -> str:

@@ -49,8 +49,7 @@ def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[s
     needs: of those that have so much of every resource.
     """
     # not scheduler_info(): the client's own timer replaces its answer by one without workers
-    scheduler: Any = client.scheduler
-    workers = client.sync(scheduler.identity, n_workers=-1)["workers"]
+    workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return {
         address: worker
         for address, worker in workers.items()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
-import dask.threaded
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
@@ -33,16 +31,6 @@ BY_GROUP = {  # against every reference set
     "witness_by_group": np.int64,
     "nearest_by_group": np.int64,
 }
-
-
-def _forget_threads() -> None:
-    """Let Dask make new threads in a forked child: those of its pool live in the parent only."""
-    dask.threaded.default_pool = None
-    dask.threaded.pools.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class LazyArrays:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import shutil
-import socket
 import tempfile
 import uuid
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.labelled import LabelledArrays
-from ..errors import Hint, InvalidOptionError, StoreError
+from ..errors import StoreError
 from ..store import (
     Block,
     SourceAddress,
@@ -50,8 +49,7 @@ def scratch_graph(
     X = _as_dask(data.X, cuts)
     y = _as_dask(data.y, cuts)
     token = uuid.uuid4().hex  # never shared: two computations must not write to one store
-    place = Path(folder or tempfile.gettempdir()).expanduser()
-    url = str(place / f"dskrobust-scratch-{token}.zarr")
+    url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
     if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
         atexit.register(shutil.rmtree, url, ignore_errors=True)
     graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
@@ -86,31 +84,10 @@ def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16
     features = np.asarray(X)
     if features.dtype.kind == "b":
         features = features.astype(np.uint8)
-    _check_shared(url)
     return write_rows(url, start, Block(features, np.asarray(y), split))
 
 
-def _check_shared(url: str) -> None:
-    """Refuse to go on where another worker's folder is not to be seen.
-
-    Raises
-    ------
-    InvalidOptionError
-    """
-    if not Path(url).exists():
-        raise InvalidOptionError(
-            f"the workers do not share the folder {Path(url).parent} of {socket.gethostname()}, "
-            "where arrays are laid down for them to read",
-            Hint(
-                "name one that they do with options=RunOptions(scratch=FOLDER), or give a store "
-                "(create_store)",
-                "name one that they do, or give a store",
-            ),
-        )
-
-
 def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:
-    _check_shared(url)
     try:
         return open_store(url).address
     except StoreError:  # not committed yet

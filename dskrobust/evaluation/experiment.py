@@ -268,7 +268,7 @@ def read_experiment(path: str | Path) -> Experiment:
     InvalidOptionError
         For a key that is unknown, missing or of the wrong type; the message names it.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -1,6 +1,5 @@
 """Kernels: two blocks of rows in, partial results out; NumPy and Numba, without the GIL."""
 
-from . import compilation  # noqa: F401 (before a kernel is defined)
 from .bounds.basis import Sample, choose_basis, sample_pieces, sketch_rows
 from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,10 +19,6 @@ class _BlasThreads:
     """
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the thread and who waits for it: in a forked child neither lives on."""
         self._lock, self._users = Lock(), 0
         self._keeper: ThreadPoolExecutor | None = None
         self._limits = ExitStack()
@@ -49,5 +44,3 @@ class _BlasThreads:
 
 
 one_blas_thread = _BlasThreads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=one_blas_thread.reset)

@@ -46,7 +46,6 @@ def write_store(
     progress : callable, optional
         Called with the number of rows after each write.
     """
-    url = writing.full_address(url)
     layout: Layout | None = None
     written = []
     first = next(pieces := iter(blocks), None)
@@ -121,7 +120,6 @@ def write_arrays(
     storage_options: StorageOptions = None,
 ) -> Store:
     """Write arrays into a new store; Dask arrays block by block, by their workers."""
-    url = writing.full_address(url)
     layout = arrays.layout
     step = layout.write_rows
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
@@ -146,7 +144,6 @@ def link_arrays(
     storage_options: StorageOptions = None,
 ) -> Store:
     """Make a store that refers to Zarr arrays, after one pass of checks over them."""
-    url = writing.full_address(url)
     linked = {"features": arrays.X, "labels": arrays.y}
     if arrays.split is not None:
         linked["split"] = arrays.split
@@ -458,7 +455,7 @@ def open_array(url: str) -> Any:
         Where there is none.
     """
     try:
-        return zarr.open_array(writing.full_address(url), mode="r")
+        return zarr.open_array(url, mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

@@ -383,14 +383,13 @@ def open_store(url: str | Path | Store, storage_options: StorageOptions = None) 
     """
     if isinstance(url, Store):
         return url
-    url = writing.full_address(url)
     try:
-        group = writing.open_group(url, storage_options, "r")
+        group = writing.open_group(str(url), storage_options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}", _instead_of(url)) from error
+        raise StoreError(f"there is no store at {url}", _instead_of(str(url))) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
-    return Store(url, group, storage_options)
+    return Store(str(url), group, storage_options)
 
 
 @lru_cache(maxsize=16)

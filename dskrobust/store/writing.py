@@ -251,11 +251,6 @@ def _recover(folder: Path, old: Path) -> None:
         old.rename(folder)
 
 
-def full_address(url: str | Path) -> str:
-    """Return an address with a leading ~ as the home folder, which only shells expand."""
-    return str(Path(url).expanduser()) if str(url).startswith("~") else str(url)
-
-
 def local_path(url: str) -> Path | None:
     """Return the path of a local address, None for other fsspec URLs."""
     if url.startswith("file://"):
@@ -275,8 +270,6 @@ def staged(url: str, storage_options: StorageOptions = None, *, overwrite: bool)
         check_free(url, storage_options, overwrite=overwrite)
         yield url
         return
-    if folder.is_symlink():  # what lies behind a link is replaced, the link stays
-        folder = folder.resolve()
     old = folder.with_name(f".{folder.name}.old")
     _recover(folder, old)
     check_free(url, storage_options, overwrite=overwrite)
