@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 import uuid
@@ -51,7 +52,7 @@ def scratch_graph(
     token = uuid.uuid4().hex  # never shared: two computations must not write to one store
     url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
     if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
-        atexit.register(shutil.rmtree, url, ignore_errors=True)
+        atexit.register(_remove, url, os.getpid())
     graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
     writes: list[Key] = []
     for k, a in enumerate(range(0, rows, step)):
@@ -63,6 +64,12 @@ def scratch_graph(
     done = f"scratched-{token}"
     graph[done] = (_commit_scratch, f"scratch-{token}", rows, writes)
     return graph, done, [X, y], url
+
+
+def _remove(url: str, process: int) -> None:
+    """Remove a scratch store, unless this is a child that was forked from its process."""
+    if os.getpid() == process:
+        shutil.rmtree(url, ignore_errors=True)
 
 
 def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:

@@ -19,6 +19,7 @@ from typing import Any
 import numba
 
 Function = Callable[..., Any]
+CONFIG: Any = numba.config
 
 
 def compiled(function: Function | None = None, **options: Any) -> Any:
@@ -39,18 +40,18 @@ def _compile(function: Function, options: dict[str, Any]) -> Any:
 
 
 def _numbas_choice() -> str:
-    return str(numba.config.CACHE_DIR)
+    return str(CONFIG.CACHE_DIR)
 
 
 @contextmanager
 def _cache_in(folder: str) -> Iterator[None]:
     """Have Numba look there first for the cache of what is decorated inside the block."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = folder
+    before = CONFIG.CACHE_DIR
+    CONFIG.CACHE_DIR = folder
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        CONFIG.CACHE_DIR = before
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -363,6 +364,10 @@ def _open_cached(address: SourceAddress) -> Store:
             "and call sample_robustness again"
         )
     return store
+
+
+if hasattr(os, "register_at_fork"):  # a connection to an object store stays in the parent
+    os.register_at_fork(after_in_child=_open_cached.cache_clear)
 
 
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:
