@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .datasets import restore_labels
 from .errors import InvalidOptionError
 from .labels import label_names
+from .paths import behind_links, expand_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 def check_path(path: str | Path) -> Path:
     """Refuse a file that cannot be written, before anything is computed."""
-    path = Path(path).expanduser()
+    path = expand_path(path)
     if not path.name.lower().endswith(FORMATS):
         raise InvalidOptionError(f"{path} must end in {', '.join(FORMATS)}, which says the format")
     if not path.parent.is_dir():
@@ -137,6 +138,7 @@ def write_frames(
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Yield the file to write; only once it is complete it takes its place."""
+    path = behind_links(path)  # a link stays one
     part = path.with_name(f"{path.name}.partial")
     try:
         yield part

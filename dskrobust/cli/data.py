@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, store_argument
+from ..paths import expand_path
+from .options import Address, File, store_argument
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -39,7 +40,7 @@ def reader_options(command: Command) -> Command:
         ),
         click.option(
             "--source",
-            type=click.Path(path_type=Path),
+            type=File(path_type=Path),
             metavar="DIR",
             help="Folder of the official files, or one above it.",
         ),
@@ -56,7 +57,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @click.command()
 @click.argument("what", metavar="WHAT")
 @reader_options
-@click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
+@click.option(
+    "--out", "-o", type=Address(), metavar="STORE", help="The new store (NAME.zarr by default)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @click.option("--scale", type=float,
               help="Factor on all features before any distance; 1/255 for images of bytes, 1 for "
@@ -104,7 +107,7 @@ def _default_name(what: str) -> str:
 
     if what.startswith("openml:"):
         return f"{what.removeprefix('openml:')}.zarr"
-    return f"{without_end(Path(what).expanduser().resolve().name)}.zarr"
+    return f"{without_end(expand_path(what).resolve().name)}.zarr"
 
 
 def describe(store: Store) -> None:
@@ -169,8 +172,8 @@ def link(
     from ..show import terminal
     from ..store import StoreSpec, open_array
 
-    features, target = open_array(absolute(x)), open_array(absolute(y))
-    groups = open_array(absolute(split)) if split else None
+    features, target = open_array(x), open_array(y)
+    groups = open_array(split) if split else None
     kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):

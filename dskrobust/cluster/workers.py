@@ -80,6 +80,7 @@ def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[s
     needs: of those that have so much of every resource.
     """
     # not scheduler_info(): the client's own timer replaces its answer by one without workers
+    assert client.scheduler is not None
     workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return {
         address: worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, StoreError
 from ..labels import infer_label_kind
+from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
 from .spec import Block, LazyRows, StoreSpec
@@ -277,7 +279,14 @@ def _now(tasks: list[Any]) -> Iterator[Written]:
 def _write_part(
     url: str, start: int, parts: Parts, names: Names, storage_options: StorageOptions
 ) -> Written:
-    return writing.write_rows(url, start, _make_block(parts, names), storage_options)
+    block = _make_block(parts, names)
+    try:
+        return writing.write_rows(url, start, block, storage_options)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{url} is not there on {platform.node()}, where a worker writes it; choose a path "
+            "that all workers share, or an fsspec URL"
+        ) from error
 
 
 def _make_block(parts: Parts, names: Names) -> Block:
@@ -408,7 +417,7 @@ def open_array(url: str) -> Any:
         Where there is none.
     """
     try:
-        return zarr.open_array(url, mode="r")
+        return zarr.open_array(expand(url), mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
-from ..paths import behind_links, expand, local_path
+from ..paths import behind_links, expand, is_remote, local_path
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
@@ -112,6 +112,7 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
     """
     folder, options = local_path(url), _storage_options(url, storage_options)
     remote, extra = folder is None, {"storage_options": options} if options else {}
+    url = expand(url)
     if folder is not None and not extra:  # Zarr cannot empty what is a symbolic link
         url = str(behind_links(folder) if mode == "w" else folder)
     try:
@@ -134,7 +135,7 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
 
 def _storage_options(url: str, storage_options: StorageOptions) -> dict[str, Any]:
     """Return options for fsspec that make it list a folder anew: other processes write there."""
-    fresh = {} if local_path(url) is not None or "::" in url else {"use_listings_cache": False}
+    fresh = {"use_listings_cache": False} if is_remote(url) and "::" not in url else {}
     return {**fresh, **(storage_options or {})}
 
 
