@@ -125,9 +125,10 @@ def check_scratch(client: Client, folder: str | None) -> None:
     InvalidOptionError
         Naming the first worker that does not.
     """
-    first, *others = workers_of(client) or [None]
-    if first is None:  # they are still to come
+    workers = list(workers_of(client))
+    if not workers:  # they are still to come
         return
+    first, *others = workers
     remedy = "name a folder that all workers share: options=RunOptions(scratch=FOLDER)"
     mark = str(Path(folder or tempfile.gettempdir(), f"dskrobust-mark-{uuid.uuid4().hex}"))
     made = client.run(_leave, mark, workers=[first], on_error="return")[first]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import platform
 import shutil
 import tempfile
 import uuid
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.labelled import LabelledArrays
-from ..errors import StoreError
+from ..errors import InvalidOptionError, StoreError
 from ..store import (
     Block,
     SourceAddress,
@@ -91,7 +92,14 @@ def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16
     features = np.asarray(X)
     if features.dtype.kind == "b":
         features = features.astype(np.uint8)
-    return write_rows(url, start, Block(features, np.asarray(y), split))
+    block = Block(features, np.asarray(y), split)
+    try:
+        return write_rows(url, start, block)
+    except FileNotFoundError as error:  # a worker that came after the others were asked
+        raise InvalidOptionError(
+            f"{Path(url).parent} on {platform.node()} is not the scratch folder of the other "
+            "workers; name one that all share: options=RunOptions(scratch=FOLDER)"
+        ) from error
 
 
 def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:
