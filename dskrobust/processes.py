@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
+from typing import Any
+
+inherited_clients: list[Any] = []  # of Dask, from the parent: their connections stay there
+
+
+def in_children(begin: Callable[[], object]) -> None:
+    """Have something called in every forked child of this process before it goes on."""
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing is forked
+        os.register_at_fork(after_in_child=begin)
 
 
 class ProcessLock:
@@ -14,8 +26,7 @@ class ProcessLock:
 
     def __init__(self) -> None:
         self._renew()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self._renew)
+        in_children(self._renew)
 
     def _renew(self) -> None:
         self._lock = Lock()
@@ -25,3 +36,21 @@ class ProcessLock:
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+
+def _begin_with_dask() -> None:
+    """Give Dask's default scheduler new threads, and remember whose connection is not here.
+
+    Dask takes the threads and connections it had for alive, and waits for them for ever.
+    """
+    threaded = sys.modules.get("dask.threaded")
+    if threaded is not None:
+        vars(threaded).update(default_pool=None, pools_lock=Lock())
+        threaded.pools.clear()
+    find = getattr(sys.modules.get("distributed"), "default_client", None)
+    if find is not None:
+        with suppress(ValueError):  # there is none
+            inherited_clients.append(find())
+
+
+in_children(_begin_with_dask)

@@ -5,18 +5,16 @@ Dask's scheduler is only imported where somebody has made a client: tasks may ru
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.threaded
+import dask
 import psutil
 
+from .. import processes
 from ..engine.plan import Resources
 from ..errors import ClusterError
 
@@ -36,34 +34,13 @@ def current_client() -> Client | None:
         client = default_client()
     except ValueError:
         return None
-    if client in _lost:  # whatever is asked of it would wait for ever
+    if client in processes.inherited_clients:  # whatever is asked of it would wait for ever
         raise ClusterError(
             "this process was forked from one that has a Dask client, and cannot use its "
             "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
             "processes by 'spawn'"
         )
     return client
-
-
-_lost: list[Client] = []
-
-
-def _begin_child() -> None:
-    """Let a forked child start threads of its own, and remember whose connection it lacks.
-
-    Dask takes the threads of its default scheduler for alive, and waits for them for ever.
-    """
-    dask.threaded.default_pool = None
-    dask.threaded.pools.clear()
-    dask.threaded.pools_lock = Lock()
-    find = getattr(sys.modules.get("distributed"), "default_client", None)
-    if find is not None:
-        with contextlib.suppress(ValueError):
-            _lost.append(find())
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_begin_child)
 
 
 def shares_process() -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from threadpoolctl import threadpool_limits
 
-from ..processes import ProcessLock
+from ..processes import ProcessLock, in_children
 
 
 class _BlasThreads:
@@ -23,8 +22,7 @@ class _BlasThreads:
     def __init__(self) -> None:
         self._lock, self._limits = ProcessLock(), ExitStack()
         self._begin()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self._begin)
+        in_children(self._begin)
 
     def _begin(self) -> None:
         self._users = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from .. import display
 from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
 from ..paths import absolute, expand
+from ..processes import in_children
 from . import arrays, writing
 from .blobs import open_root
 from .results import find_results
@@ -375,8 +375,7 @@ def _open_cached(address: SourceAddress) -> Store:
     return store
 
 
-if hasattr(os, "register_at_fork"):  # a connection to an object store stays in the parent
-    os.register_at_fork(after_in_child=_open_cached.cache_clear)
+in_children(_open_cached.cache_clear)  # a connection to an object store stays in the parent
 
 
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:

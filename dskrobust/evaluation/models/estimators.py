@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...processes import ProcessLock
+from ...processes import ProcessLock, in_children
 from ..experiment import Setting
 from ..rows import feature_blocks, test_side, training_data
 from .base import Job, Model, Prediction, Problem
@@ -31,8 +30,7 @@ class _Quiet:
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = ProcessLock(), 0, ExitStack()
-        if hasattr(os, "register_at_fork"):  # not on Windows
-            os.register_at_fork(after_in_child=self._leave)
+        in_children(self._leave)
 
     def _leave(self) -> None:
         """Restore the filters in a forked child: whoever is inside stays in the parent."""
