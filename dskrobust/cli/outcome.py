@@ -65,7 +65,7 @@ def _print(evaluation: Evaluation, written: Sequence[tuple[str, Any]], balanced:
         terminal.fact("epochs", line)
     for name, path in written:
         terminal.fact(name, str(path))
-    terminal.fact("records", f"{evaluation.store.url}/{evaluation.records.path}")
+    terminal.fact("records", f"{evaluation.records.address.url}/{evaluation.records.path}")
 
 
 def session_lines(evaluation: Evaluation) -> list[str]:
