@@ -18,6 +18,7 @@ from .datasets import restore_labels
 from .errors import InvalidOptionError
 from .ids import held_ids, ids_of
 from .labels import label_names
+from .paths import behind_links, expand_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +149,7 @@ def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 def check_path(path: str | Path) -> Path:
     """Refuse a file that cannot be written, before anything is computed."""
-    path = Path(path).expanduser()
+    path = expand_path(path)
     if not path.name.lower().endswith(FORMATS):
         raise InvalidOptionError(f"{path} must end in {', '.join(FORMATS)}, which says the format")
     if not path.parent.is_dir():
@@ -204,6 +205,7 @@ def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Yield the file to write; only once it is complete it takes its place."""
+    path = behind_links(path)  # a link stays one
     part = path.with_name(f"{path.name}.partial")
     try:
         yield part

@@ -18,6 +18,8 @@ PACKAGE = ROOT / "dskrobust"
 
 FLOORS = (  # from the foundations up
     "errors",
+    "processes",
+    "paths",
     "display",
     "labels",
     "ids",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, store_argument
+from ..paths import expand_path
+from .options import Address, File, store_argument
 
 if TYPE_CHECKING:
     from ..datasets import Reader
@@ -48,7 +49,7 @@ def reader_options(command: Command) -> Command:
         ),
         click.option(
             "--source",
-            type=click.Path(path_type=Path),
+            type=File(path_type=Path),
             metavar="DIR",
             help="Folder of the official files, or one above it.",
         ),
@@ -117,7 +118,9 @@ def preparation_options(command: Command) -> Command:
 @click.command()
 @click.argument("what", metavar="WHAT")
 @reader_options
-@click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
+@click.option(
+    "--out", "-o", type=Address(), metavar="STORE", help="The new store (NAME.zarr by default)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @preparation_options
 @click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
@@ -194,7 +197,7 @@ def _default_name(what: str) -> str:
 
     if what.startswith("openml:"):
         return f"{what.removeprefix('openml:')}.zarr"
-    return f"{without_end(Path(what).expanduser().resolve().name)}.zarr"
+    return f"{without_end(expand_path(what).resolve().name)}.zarr"
 
 
 def describe(store: Store) -> None:
@@ -228,7 +231,7 @@ def describe(store: Store) -> None:
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
-@click.option("--ids", metavar="PATH", help="Zarr array (n,) of what every row is called.")
+@click.option("--ids", type=Address(), metavar="PATH", help="Zarr array (n,) of the rows' ids.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
     "--labels",
@@ -265,8 +268,8 @@ def link(
     from ..show import terminal
     from ..store import StoreSpec, open_array
 
-    features, target = open_array(absolute(x)), open_array(absolute(y))
-    groups, called = (open_array(absolute(path)) if path else None for path in (split, ids))
+    features, target = open_array(x), open_array(y)
+    groups, called = (open_array(path) if path else None for path in (split, ids))
     kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    absolute,
+    File,
     cluster_options,
     json_option,
     metric_option,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
               help="Largest score of an issue; 0.4 by default.")  # fmt: skip
 @metric_option
 @where_options
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="Write the list of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
 @json_option
 def issues(
@@ -61,7 +61,7 @@ def issues(
 
     path = check_path(out) if out else None
     options = cluster_options(**where)
-    opened = open_store(absolute(store))
+    opened = open_store(store)
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, store_argument
+from .options import File, asked_result, json_option, metric_options, store_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Columns:
 @click.option("--within", "-w", multiple=True, metavar="GROUP[:L500]",
               help="A group, or a selection in one; every group by default.")  # fmt: skip
 @metric_options
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
               help="Write the row numbers, least robust first, one array per subset; and the ids "
                    "of rows that have some, as SUBSET_ids.")  # fmt: skip
 @json_option

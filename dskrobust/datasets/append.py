@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..paths import expand_path
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
 from .opening import open_reader
@@ -96,7 +97,7 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
             "file with the official columns",
             Hint("that is online-news, source=FILE.csv", "that is online-news --source FILE.csv"),
         )
-    return online_news.open_more(Path(path).expanduser(), spec, options)
+    return online_news.open_more(expand_path(path), spec, options)
 
 
 def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:

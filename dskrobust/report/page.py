@@ -18,6 +18,7 @@ from ..datasets import restore_features
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
 from ..export import ID
+from ..paths import expand_path
 from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
@@ -115,7 +116,7 @@ def write_report(
     InvalidOptionError
         Where matplotlib or Jinja is not installed, or a selection means nothing.
     """
-    opened, options, path = open_store(store), options or ReportOptions(), Path(out)
+    opened, options, path = open_store(store), options or ReportOptions(), expand_path(out)
     results = StoredResults(opened, result or current_results(opened), options.subsets)
     path.write_text(render(results, options), encoding="utf-8")
     return path

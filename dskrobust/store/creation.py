@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError, StoreError
 from ..ids import as_kept, plain_ids
 from ..labels import infer_label_kind
+from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
@@ -295,7 +297,14 @@ def _now(tasks: list[Any]) -> Iterator[Written]:
 def _write_part(
     url: str, start: int, parts: Parts, names: Names, storage_options: StorageOptions
 ) -> Written:
-    return writing.write_rows(url, start, _make_block(parts, names, start), storage_options)
+    block = _make_block(parts, names, start)
+    try:
+        return writing.write_rows(url, start, block, storage_options)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{url} is not there on {platform.node()}, where a worker writes it; choose a path "
+            "that all workers share, or an fsspec URL"
+        ) from error
 
 
 def _make_block(parts: Parts, names: Names, start: int) -> Block:
@@ -455,7 +464,7 @@ def open_array(url: str) -> Any:
         Where there is none.
     """
     try:
-        return zarr.open_array(url, mode="r")
+        return zarr.open_array(expand(url), mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from .. import display
 from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
+from ..paths import absolute, expand
+from ..processes import in_children
 from . import arrays, writing
 from .blobs import open_root
 from .notes import Note, read_notes
@@ -172,7 +175,7 @@ class Store:
     def address(self) -> SourceAddress:
         """What a task needs to read this store."""
         storage = json.dumps(self.storage_options, sort_keys=True)
-        return SourceAddress(self.url, self.rows, storage, self.segments[-1][1])
+        return SourceAddress(absolute(self.url), self.rows, storage, self.segments[-1][1])
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -383,18 +386,25 @@ def open_store(url: str | Path | Store, storage_options: StorageOptions = None) 
     """
     if isinstance(url, Store):
         return url
+    url = expand(url)
     try:
-        group = writing.open_group(str(url), storage_options, "r")
+        group = writing.open_group(url, storage_options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}", _instead_of(str(url))) from error
+        raise StoreError(f"there is no store at {url}", _instead_of(url)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
-    return Store(str(url), group, storage_options)
+    return Store(url, group, storage_options)
 
 
 @lru_cache(maxsize=16)
 def _open_cached(address: SourceAddress) -> Store:
-    group = open_root(address, "r")
+    try:
+        group = open_root(address, "r")
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{address.url} is not there on {platform.node()}; keep it where all workers see it "
+            "under the same path, or at an fsspec URL"
+        ) from error
     store = Store(address.url, group, address.storage_options, address.rows)
     if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
         raise StaleResultsError(
@@ -402,6 +412,9 @@ def _open_cached(address: SourceAddress) -> Store:
             "and call sample_robustness again"
         )
     return store
+
+
+in_children(_open_cached.cache_clear)  # a connection to an object store stays in the parent
 
 
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:

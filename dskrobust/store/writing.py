@@ -7,6 +7,7 @@ number are never read.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
 from ..ids import NUMBERS, TEXT, id_dtype
+from ..paths import behind_links, expand, is_remote, local_path
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
@@ -114,8 +116,11 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
     StoreError
         Where a file system cannot be reached, or not be written to.
     """
-    remote, options = local_path(url) is None, _storage_options(url, storage_options)
-    extra = {"storage_options": options} if options else {}
+    folder, options = local_path(url), _storage_options(url, storage_options)
+    remote, extra = folder is None, {"storage_options": options} if options else {}
+    url = expand(url)
+    if folder is not None and not extra:  # Zarr cannot empty what is a symbolic link
+        url = str(behind_links(folder) if mode == "w" else folder)
     try:
         return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -136,7 +141,7 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
 
 def _storage_options(url: str, storage_options: StorageOptions) -> dict[str, Any]:
     """Return options for fsspec that make it list a folder anew: other processes write there."""
-    fresh = {} if local_path(url) is not None or "::" in url else {"use_listings_cache": False}
+    fresh = {"use_listings_cache": False} if is_remote(url) and "::" not in url else {}
     return {**fresh, **(storage_options or {})}
 
 
@@ -241,21 +246,16 @@ def _recover(folder: Path, old: Path) -> None:
     StoreError
         Where something that is not ours has the name that is needed.
     """
-    if not old.exists():
+    if not os.path.lexists(old):
         return
-    if not _is_ours(old):
+    if not (old.is_symlink() or _is_ours(old)):
         raise StoreError(f"{old} is in the way and is not a dskrobust store; move it away first")
-    if folder.exists():
+    if old.is_symlink():  # earlier versions moved the link away, not what is behind it
+        old.unlink()
+    elif folder.exists():
         shutil.rmtree(old)
     else:
         old.rename(folder)
-
-
-def local_path(url: str) -> Path | None:
-    """Return the path of a local address, None for other fsspec URLs."""
-    if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
-    return None if "://" in url or "::" in url else Path(url)
 
 
 @contextmanager
@@ -263,13 +263,22 @@ def staged(url: str, storage_options: StorageOptions = None, *, overwrite: bool)
     """Yield an address to write a new store to; it takes the place of `url` once complete.
 
     On a local file system that is a folder beside it, so that a store is only ever replaced by a
-    finished one. Elsewhere there is no renaming and the store is written in place.
+    finished one. Elsewhere there is no renaming and the store is written in place. Where `url` is
+    a symbolic link it stays one, and all this goes on behind it.
+
+    Raises
+    ------
+    StoreError
+        Where something else is there, or a symbolic link leads nowhere.
     """
     folder = local_path(url)
     if folder is None:
         check_free(url, storage_options, overwrite=overwrite)
         yield url
         return
+    folder = behind_links(folder)
+    if folder.is_symlink():
+        raise StoreError(f"{url} is a symbolic link that leads in a circle; remove it")
     old = folder.with_name(f".{folder.name}.old")
     _recover(folder, old)
     check_free(url, storage_options, overwrite=overwrite)

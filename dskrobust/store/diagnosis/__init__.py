@@ -15,10 +15,11 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ...errors import StoreError
+from ...paths import local_path
 from ..blobs import Blobs
 from ..dataset import SourceAddress, Store, open_store
 from ..notes import Note, keep_notes
-from ..writing import UNITS_PER_WRITE, StorageOptions, local_path
+from ..writing import UNITS_PER_WRITE, StorageOptions
 from .classes import ClassCounts, class_counts
 from .columns import ColumnState, column_state
 from .equal_rows import Parts, gathered, row_records
