@@ -73,6 +73,7 @@ def issues(
         click.echo(json.dumps(_plain(table.head(top)), indent=2))
         return
     _print(table, top)
+    _say_why_weak(opened)
     if path:
         from ..show import terminal
 
@@ -130,6 +131,21 @@ def _print(table: pd.DataFrame, top: int) -> None:
         "Pale: no issue.",
         style=terminal.QUIET,
     )
+
+
+def _say_why_weak(store: Store) -> None:
+    """Say why suspicion is weak, where the store's notes give a reason."""
+    from ..show import terminal
+    from ..store import RARE_CLASS, SCALE
+
+    reasons = {
+        SCALE: "Weak suspicion: a few columns decide which samples are near",
+        RARE_CLASS: "Weak suspicion in rare classes: the nearest sample is mostly of another class, "
+        "wrong or not, so they are measured by their own class",
+    }
+    for note in store.notes or ():
+        if note.kind in reasons:
+            terminal.say(f"{reasons[note.kind]} ({note.on_command_line}).", style="yellow")
 
 
 def _shown(value: Any) -> Any:

@@ -18,6 +18,7 @@ from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
+    EqualRowsWarning,
     IncompleteEvaluationWarning,
     InvalidOptionError,
     OverlapWarning,
@@ -32,7 +33,7 @@ from .models import model_class
 from .models.base import Job, Model, Problem
 from .protocol import Choice, performance_matrix
 from .scheduling import Failure, run_jobs, watch_epochs
-from .selections import Selector, overlap
+from .selections import Selector, equal_rows, overlap
 from .table import ModelRecords, grid_of, settings_of, trials_table
 from .targets import Targets, check_threshold, targets_of
 
@@ -196,6 +197,8 @@ class Evaluation:
             Where steps failed, if nobody is told of them.
         OverlapWarning
             Where a test subset has samples of a training subset.
+        EqualRowsWarning
+            Where by the store's notes it has samples that equal one of a training subset.
         """
         report: Progress = tell or (lambda job, record, resumed: None)
         missing = []
@@ -257,6 +260,15 @@ class Evaluation:
                 f"{share:.0%} of the samples of {test} are in {train} too: LOSS and ACC on samples "
                 "that a model was trained on are flattering",
                 OverlapWarning,
+                stacklevel=4,
+            )
+        equal = equal_rows(self.store, self._train, self._test)
+        if equal is not None:
+            rows, train, test = equal
+            warnings.warn(
+                f"up to {rows:,} samples of {test} equal one of {train} in every feature: LOSS and "
+                "ACC on them are flattering; keep equal rows in one group",
+                EqualRowsWarning,
                 stacklevel=4,
             )
 
