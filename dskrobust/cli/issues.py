@@ -140,8 +140,8 @@ def _say_why_weak(store: Store) -> None:
 
     reasons = {
         SCALE: "Weak suspicion: a few columns decide which samples are near",
-        RARE_CLASS: "Weak suspicion in rare classes: the nearest sample is mostly of another class, "
-        "wrong or not, so they are measured by their own class",
+        RARE_CLASS: "Weak suspicion in a rare class: the nearest sample is mostly of another, "
+        "wrong or not, so its samples are compared with each other",
     }
     for note in store.notes or ():
         if note.kind in reasons:

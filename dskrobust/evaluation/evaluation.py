@@ -18,10 +18,8 @@ from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
-    EqualRowsWarning,
     IncompleteEvaluationWarning,
     InvalidOptionError,
-    OverlapWarning,
 )
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
 from . import findings
@@ -33,7 +31,7 @@ from .models import model_class
 from .models.base import Job, Model, Problem
 from .protocol import Choice, performance_matrix
 from .scheduling import Failure, run_jobs, watch_epochs
-from .selections import Selector, equal_rows, overlap
+from .selections import Selector, overlap_warnings
 from .table import ModelRecords, grid_of, settings_of, trials_table
 from .targets import Targets, check_threshold, targets_of
 
@@ -253,24 +251,8 @@ class Evaluation:
                 self.failures = run_jobs(running, ready, tell)
 
     def _warn_of_overlap(self) -> None:
-        largest = overlap(self.store.rows, self._train, self._test)
-        if largest is not None:
-            share, train, test = largest
-            warnings.warn(
-                f"{share:.0%} of the samples of {test} are in {train} too: LOSS and ACC on samples "
-                "that a model was trained on are flattering",
-                OverlapWarning,
-                stacklevel=4,
-            )
-        equal = equal_rows(self.store, self._train, self._test)
-        if equal is not None:
-            rows, train, test = equal
-            warnings.warn(
-                f"up to {rows:,} samples of {test} equal one of {train} in every feature: LOSS and "
-                "ACC on them are flattering; keep equal rows in one group",
-                EqualRowsWarning,
-                stacklevel=4,
-            )
+        for warning in overlap_warnings(self.store, self._train, self._test):
+            warnings.warn(warning, stacklevel=4)
 
     @cached_property
     def _targets(self) -> Targets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Hint, InvalidOptionError, StaleResultsError
+from ..errors import (
+    EqualRowsWarning,
+    Hint,
+    InvalidOptionError,
+    OverlapWarning,
+    StaleResultsError,
+)
 from ..metrics import resolve_metric
 from ..scores import Scores, read_scores
 from ..store import SHARED_ROWS, ResultTables, Store, current_results, find_results
@@ -131,6 +137,27 @@ class Selector:
             row = rows[1:][rows[1:] == rows[:-1]][0]
             raise InvalidOptionError(f"row {row} is there twice; give every row once")
         return SubsetRows(name, len(rows), _key_of(rows), lambda: rows)
+
+
+def overlap_warnings(
+    store: Store, train: Iterable[SubsetRows], test: Iterable[SubsetRows]
+) -> Iterator[OverlapWarning]:
+    """Yield a warning where a test subset has samples of a training subset, or equal ones."""
+    train, test = list(train), list(test)
+    largest = overlap(store.rows, train, test)
+    if largest is not None:
+        share, trained, tested = largest
+        yield OverlapWarning(
+            f"{share:.0%} of the samples of {tested} are in {trained} too: LOSS and ACC on samples "
+            "that a model was trained on are flattering"
+        )
+    equal = equal_rows(store, train, test)
+    if equal is not None:
+        rows, trained, tested = equal
+        yield EqualRowsWarning(
+            f"up to {rows:,} samples of {tested} equal one of {trained} in every feature: LOSS and "
+            "ACC on them are flattering; keep equal rows in one group"
+        )
 
 
 def overlap(
