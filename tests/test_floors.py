@@ -39,6 +39,7 @@ FLOORS = (  # from the foundations up
     "robustness",
     "neighbours",
     "counts",
+    "rarity",
     "label_issues",
     "subsets",
     "verify",

@@ -76,6 +76,7 @@ def issues(
         click.echo(json.dumps(_plain(worst), indent=2))
         return
     _print(table, _plain(worst))
+    _say_why_weak(opened)
     if path:
         from ..show import terminal
 
@@ -134,6 +135,21 @@ def _print(table: pd.DataFrame, worst: list[dict[str, Any]]) -> None:
         "Pale: no issue.",
         style=terminal.QUIET,
     )
+
+
+def _say_why_weak(store: Store) -> None:
+    """Say why suspicion is weak, where the store's notes give a reason."""
+    from ..show import terminal
+    from ..store import RARE_CLASS, SCALE
+
+    reasons = {
+        SCALE: "Weak suspicion: a few columns decide which samples are near",
+        RARE_CLASS: "Weak suspicion in a rare class: the nearest sample is mostly of another, "
+        "wrong or not, so its samples are compared with each other",
+    }
+    for note in store.notes or ():
+        if note.kind in reasons:
+            terminal.say(f"{reasons[note.kind]} ({note.on_command_line}).", style="yellow")
 
 
 def _shown(value: Any) -> Any:

@@ -14,7 +14,7 @@ from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .diagnosis import diagnose
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
-from .notes import Note
+from .notes import RARE_CLASS, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
 from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
@@ -34,6 +34,9 @@ __all__ = [
     "ARRAYS",
     "Arrays",
     "PREFIX_ROWS",
+    "RARE_CLASS",
+    "SCALE",
+    "SHARED_ROWS",
     "Block",
     "EvaluationRecords",
     "GroupSummary",

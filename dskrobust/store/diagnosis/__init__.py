@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ...errors import StoreError
-from ...paths import local_path
 from ..blobs import Blobs
 from ..dataset import SourceAddress, Store, open_store
 from ..notes import Note, keep_notes
@@ -64,9 +63,6 @@ def diagnose(
     """
     opened = open_store(store, storage_options)
     address = opened.address
-    path = local_path(address.url)
-    if path is not None:  # workers may run in other folders
-        address = replace(address, url=str(path.absolute()))
     parts = Parts.of(opened.rows, Blobs(address, SCRATCH))
     try:
         found = _look(opened, address, parts, scheduler)

@@ -126,24 +126,22 @@ def _scale(names: Sequence[str], found: Found) -> Iterator[Note]:
 
 
 def _deciding(variance: NDArray[np.float64]) -> tuple[NDArray[np.intp], float]:
-    """Return the fewest columns that make up more than half of all variance, and their share.
+    """Return up to FEW columns that make up more than half of all variance, and their share.
 
-    None where they are more than FEW, or spread less than three times as wide as the others do:
-    of two or three like columns one always has half.
+    They end where variances fall most. None where they spread less than three times as wide as
+    the others do: of two or three like columns one always has half.
     """
-    nobody, total = np.empty(0, np.intp), float(variance.sum())
-    order = np.argsort(-variance, kind="stable")[: FEW + 1]
-    sums = np.cumsum(variance[order])
-    if len(variance) < 2 or not total > 0:
-        return nobody, 0.0
-    count = int(np.searchsorted(sums, HALF * total, side="right")) + 1
-    if count > min(FEW, len(variance) - 1):
-        return nobody, 0.0
-    share = float(sums[count - 1]) / total
-    others = max(total - float(sums[count - 1]), 0.0) / (len(variance) - count)
-    if float(sums[count - 1]) / count < TIMES_OTHERS * others:
-        return nobody, 0.0
-    return order[:count], min(share, 1.0)
+    total = float(variance.sum())
+    order = np.argsort(-variance, kind="stable")
+    best, widest, share = 0, 0.0, 0.0
+    for count in range(1, min(FEW, len(variance) - 1) + 1):
+        part = float(variance[order[:count]].sum())
+        others = max(total - part, 0.0) / (len(variance) - count)
+        next_one = float(variance[order[count]])
+        fall = float(variance[order[count - 1]]) / next_one if next_one else np.inf
+        if part > HALF * total and part / count >= TIMES_OTHERS * others and fall > widest:
+            best, widest, share = count, fall, min(part / total, 1.0)
+    return order[:best], share
 
 
 def _counted(columns: Sequence[str]) -> str:
