@@ -70,12 +70,14 @@ class Scale(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
         """Return a number, or one of the words."""
+        from ..datasets.preparation import SCALE
+
+        if value in SCALE:
+            return str(value)
         try:
             return float(value)
         except ValueError:
-            if value in ("standard", "minmax", "robust", "none"):
-                return str(value)
-        self.fail(f"{value!r} is neither a number nor standard, minmax, robust or none")
+            self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}")
 
 
 def preparation_options(command: Command) -> Command:
@@ -160,10 +162,10 @@ def ingest(
 
     out = out or _default_name(what)
     if task is not None:
-        options["labels"] = options["labels"] or TASKS[task]
+        if options["labels"] not in (None, TASKS[task]):
+            raise click.UsageError(f"--task {task} means --labels {TASKS[task]}; give one of them")
+        options["labels"] = TASKS[task]
     reader = open_reader(what, source, ReaderOptions(**_given(options)))
-    for decision in reader.spec.decisions:
-        terminal.fact("column", decision)
     if dry_run:
         _foretell(reader)
         return
@@ -181,6 +183,8 @@ def _foretell(reader: Reader) -> None:
     from ..show import terminal
 
     spec = reader.spec
+    for decision in spec.decisions:
+        terminal.fact("column", decision)
     names = spec.feature_names or ()
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if names[12:] else "")
     rows = "" if reader.rows is None else f"{reader.rows:,} × "
@@ -203,6 +207,7 @@ def _default_name(what: str) -> str:
 def describe(store: Store) -> None:
     """Say in a few lines what data a store holds, and what was noticed of it."""
     from ..show import terminal
+    from ..store import COLUMN
 
     dtype = store.row_shape("features")[1]
     terminal.say(store.spec.name, style=terminal.STRONG)
@@ -221,7 +226,7 @@ def describe(store: Store) -> None:
     groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
     terminal.fact("groups", ", ".join(groups))
     for note in store.notes or ():
-        terminal.fact("note", note.on_command_line)
+        terminal.fact("column" if note.kind == COLUMN else "note", note.on_command_line)
     if store.has_ids:
         terminal.fact("ids", "text" if store.ids.dtype == object else "whole numbers")
 

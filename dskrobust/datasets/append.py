@@ -78,6 +78,12 @@ def append(
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
     """Open the source with the names that the store's own source had."""
+    for name in ("impute", "encode"):
+        if getattr(options, name) is not None:
+            raise InvalidOptionError(
+                f"{name}={getattr(options, name)!r}: rows that are appended are prepared as those "
+                f"of {spec.name} were; leave it away, or ingest all rows again"
+            )
     options = replace(_like_before(spec, what, options), prepare="none")  # nothing is fitted anew
     if spec.preparation is not None:
         known = Preparation.from_json(spec.preparation)
@@ -108,8 +114,6 @@ def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOp
     end = "".join(Path(what).suffixes).lower()
     if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
         known["target"] = origin.get("target")
-        known["id"] = options.id or origin.get("id")
-        known["drop"] = (*options.drop, *origin.get("left_out", ()))
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
         known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}

@@ -18,7 +18,7 @@ def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int)
     """Return columns of a record batch, whose first row has number `first`, as (b, len(names))."""
     out = np.empty((batch.num_rows, len(names)), dtype)
     for k, name in enumerate(names):
-        column = batch.column(name)
+        column = _numeric(batch.column(name))
         if column.null_count and out.dtype.kind != "f":
             raise _missing(column.is_null(), name, where, first)
         values = column.to_numpy(zero_copy_only=False)
@@ -31,6 +31,17 @@ def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int)
                 )
         out[:, k] = values
     return out
+
+
+def _numeric(column: Any) -> Any:
+    """Return a column as one of numbers that NumPy has."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_boolean(column.type):
+        return column.cast(pa.uint8())
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
 def _missing(empty: Any, name: str, where: str, first: int) -> InvalidDataError:

@@ -31,7 +31,7 @@ from .arrow import MemoryTable
 from .columns import counted, matrix, texts
 from .hdf5 import Hdf5Rows
 from .reader import ReaderOptions
-from .tables import feature_types, find_labels, known_column
+from .tables import feature_dtype, find_labels, known_column
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,8 @@ class FrameRows(LazyRows):
 def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     table = MemoryTable("the frame", _arrow(frame))
     names = _features(table, y, split, ids)
-    types, dtype = feature_types(table, names)
+    types = {name: table.types[name] for name in names}
+    dtype = feature_dtype(table, types)
     rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
     return NamedArrays(
         rows,
@@ -314,7 +315,8 @@ def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in frame.dtypes.items()})
     table = MemoryTable(where, _arrow(empty))
     names = _features(table, y, split, ids)
-    types, dtype = feature_types(table, names)
+    types = {name: table.types[name] for name in names}
+    dtype = feature_dtype(table, types)
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[list(types)].to_delayed()
     known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))

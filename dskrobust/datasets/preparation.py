@@ -7,15 +7,16 @@ a few numbers a column; medians are exact (see `order_statistics`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..store import is_id_name
 from .arrow import Table
 from .profile import (
     DATE,
@@ -35,9 +36,6 @@ ENCODE = ("onehot", "ordinal")
 SCALE = ("standard", "minmax", "robust", "none")
 UNEQUAL = 100.0  # spreads of columns farther apart than this are scaled unless told otherwise
 FEW_TEXTS = 100  # a text column of more different values is left out unless told otherwise
-ID_NAME = re.compile(
-    r"(^|[\W_])(id|uuid|guid|index|rowid|row)$|[a-z]I[dD]$|^unnamed: 0$", re.IGNORECASE
-)
 GAP = "(missing)"  # category of text that is missing, where nothing else was asked for
 
 
@@ -110,9 +108,26 @@ class PreparedColumn:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The fitted columns of a table, in the order of its features."""
+    """What becomes of the columns of a table.
+
+    Attributes
+    ----------
+    columns : tuple of PreparedColumn
+        In the order of the features.
+    left_out : tuple of str
+        Columns that are no features.
+    id : str, optional
+        The column that names the rows.
+    """
 
     columns: tuple[PreparedColumn, ...]
+    left_out: tuple[str, ...] = ()
+    id: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the features are the columns as they are."""
+        return all(column == PreparedColumn(column.name, NUMBER) for column in self.columns)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,15 +168,16 @@ class Preparation:
         spread = [c.spread for c in self.columns for _ in c.names]
         return np.asarray(values, np.float64) * spread + center
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """Return what a store keeps of it."""
-        return [asdict(column) for column in self.columns]
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> Preparation:
+    def from_json(cls, kept: Mapping[str, Any]) -> Preparation:
         """Rebuild what a store keeps."""
-        made = ({**c, "categories": tuple(c["categories"])} for c in columns)
-        return cls(tuple(PreparedColumn(**column) for column in made))
+        made = ({**c, "categories": tuple(c["categories"])} for c in kept["columns"])
+        columns = tuple(PreparedColumn(**column) for column in made)
+        return cls(columns, tuple(kept["left_out"]), kept["id"])
 
 
 def _encoded(batch: Any, column: PreparedColumn, where: str, first: int) -> NDArray[np.float64]:
@@ -202,31 +218,9 @@ def _missing(name: str, where: str, row: int) -> InvalidDataError:
 # -- fitting ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fitted preparation and what was decided.
-
-    Attributes
-    ----------
-    preparation : Preparation, optional
-        None where the columns need nothing.
-    decisions : tuple of str
-        A line each.
-    left_out : tuple of str
-        Columns that are no features.
-    id : str, optional
-        The column that names the rows.
-    """
-
-    preparation: Preparation | None
-    decisions: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
-    id: str | None = None
-
-
 def fit(
     table: Table, types: Mapping[str, Any], options: PreparationOptions, id_column: str | None
-) -> Fit:
+) -> tuple[Preparation, tuple[str, ...]]:
     """Fit what a table's feature columns need or were asked for.
 
     Parameters
@@ -238,235 +232,215 @@ def fit(
     id_column : str, optional
         The column that names the rows, where the user says so.
 
+    Returns
+    -------
+    preparation : Preparation
+    decisions : tuple of str
+        What was decided, a line each.
+
     Raises
     ------
     InvalidDataError
-        For a column that cannot become features, a missing value with impute="error", or where
-        no column is left.
+        For a column that cannot become features, an infinite value, a missing value with
+        impute="error", or where no column is left.
     """
-    types = {name: kind for name, kind in types.items() if name != id_column}
     kinds: dict[str, str] = {}
     for name, type_ in types.items():
         kind = kind_of(type_)
-        if kind is None:
+        if kind is None and name != id_column:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {type_}, which cannot become features",
-                Hint(f"leave it out with drop=[{name!r}]", f"leave it out with --drop {name!r}"),
+                _drop(name),
             )
-        kinds[name] = kind
-    seen = profile_of(table, types, kinds)
-    decisions: list[str] = []
-    chosen, id_column = _choose(table, kinds, seen, options, id_column, decisions)
-    left_out = tuple(name for name in kinds if name not in chosen)
+        if name != id_column and kind is not None:
+            kinds[name] = kind
+    fitter = _Fitter(table, types, profile_of(table, types, kinds), options)
+    chosen, id_column = fitter.choose(kinds, id_column)
     if not chosen:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    columns = [_column(table, name, kinds[name], seen[name], options, decisions) for name in chosen]
-    columns = _fill_in(table, types, columns, seen, options, decisions)
-    columns = _scale(table, types, columns, seen, options, decisions)
-    plain = all(c == PreparedColumn(c.name, NUMBER) for c in columns)
-    return Fit(
-        None if plain else Preparation(tuple(columns)), tuple(decisions), left_out, id_column
-    )
+    columns = fitter.fill_in([fitter.column(name, kinds[name]) for name in chosen])
+    columns = fitter.scale(columns)
+    left_out = tuple(name for name in types if name not in chosen)
+    return Preparation(tuple(columns), left_out, id_column), tuple(fitter.decisions)
 
 
-def _choose(
-    table: Table,
-    kinds: Mapping[str, str],
-    seen: Mapping[str, ColumnProfile],
-    options: PreparationOptions,
-    id_column: str | None,
-    decisions: list[str],
-) -> tuple[list[str], str | None]:
-    """Return the columns that become features, and the one that names the rows."""
-    chosen = []
-    for name, kind in kinds.items():
-        there, auto = seen[name].rows - seen[name].missing, options.prepare == "auto"
-        named = ID_NAME.search(name) is not None
-        if (
-            auto
-            and id_column is None
-            and kind == NUMBER
-            and named
-            and there > 1
-            and (seen[name].rising and not seen[name].missing)
-        ):
-            id_column = name
-            decisions.append(f"{name}: names the rows (rising whole numbers); no feature")
-        elif there == 0 and auto:
-            decisions.append(f"{name}: left out, it has no values")
-        elif kind == TEXT and auto and options.encode is None and _is_free(seen[name]):
-            texts = seen[name].texts
-            count = f"{len(texts):,}" if texts is not None else f"over {MOST_TEXTS:,}"
-            decisions.append(
-                f"{name}: left out, text of {count} different values in {there:,} rows"
-            )
-        elif kind == TEXT and options.encode is None and not auto:
+def _drop(name: str) -> Hint:
+    return Hint(f"leave it out with drop=[{name!r}]", f"leave it out with --drop {quote(name)}")
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Decides what becomes of the columns of a table, and keeps a line for every decision."""
+
+    table: Table
+    types: Mapping[str, Any]
+    profiles: Mapping[str, ColumnProfile]
+    options: PreparationOptions
+    decisions: list[str] = field(default_factory=list)
+
+    @property
+    def auto(self) -> bool:
+        return self.options.prepare == "auto"
+
+    # -- which columns -----------------------------------------------------------------------
+
+    def choose(
+        self, kinds: Mapping[str, str], id_column: str | None
+    ) -> tuple[list[str], str | None]:
+        """Return the columns that become features, and the one that names the rows."""
+        chosen = []
+        for name, kind in kinds.items():
+            if id_column is None and self.auto and self._names_rows(name, kind):
+                id_column = name
+                self.decisions.append(f"{name}: names the rows (rising whole numbers); no feature")
+            elif why := self._reason_to_leave(name, kind):
+                self.decisions.append(f"{name}: left out, {why}")
+            else:
+                chosen.append(name)
+        return chosen, id_column
+
+    def _names_rows(self, name: str, kind: str) -> bool:
+        profile = self.profiles[name]
+        return kind == NUMBER and profile.rows > 1 and profile.rising and is_id_name(name)
+
+    def _reason_to_leave(self, name: str, kind: str) -> str:
+        profile = self.profiles[name]
+        if self.auto and not profile.there:
+            return "it has no values"
+        if kind != TEXT or self.options.encode is not None:
+            return ""
+        if not self.auto:
             raise InvalidDataError(
-                f"{table.where}: column '{name}' holds text",
+                f"{self.table.where}: column '{name}' holds text",
                 Hint('drop it, or give encode="onehot"', "drop it, or give --encode onehot"),
             )
-        else:
-            chosen.append(name)
-    return chosen, id_column
+        count = MOST_TEXTS + 1 if profile.texts is None else len(profile.texts)
+        if count <= FEW_TEXTS and 2 * count <= profile.there:
+            return ""
+        told = f"over {MOST_TEXTS:,}" if profile.texts is None else f"{count:,}"
+        return f"text of {told} different values in {profile.there:,} rows"
 
+    def column(self, name: str, kind: str) -> PreparedColumn:
+        """Return a column with its categories; what is missing is not filled in yet."""
+        profile = self.profiles[name]
+        if kind == DATE:
+            self.decisions.append(f"{name}: dates as days since 1970")
+        if kind != TEXT:
+            return PreparedColumn(name, kind)
+        if profile.texts is None:
+            raise InvalidDataError(
+                f"{self.table.where}: column '{name}' has more than {MOST_TEXTS:,} different texts",
+                _drop(name),
+            )
+        encode = self.options.encode or "onehot"
+        own = (GAP,) if profile.missing and self.options.impute is None and self.auto else ()
+        categories = (*sorted({*profile.texts} - {*own}), *own)
+        what = "a column each" if encode == "onehot" else "numbers in the order of the alphabet"
+        self.decisions.append(f"{name}: {len(categories)} categories, {what}")
+        return PreparedColumn(name, kind, GAP if own else None, categories, encode)
 
-def _is_free(seen: ColumnProfile) -> bool:
-    """Whether text says something else in nearly every row."""
-    if seen.texts is None or len(seen.texts) > FEW_TEXTS:
-        return True
-    return 2 * len(seen.texts) > seen.rows - seen.missing
+    # -- gaps --------------------------------------------------------------------------------
 
+    def fill_in(self, columns: list[PreparedColumn]) -> list[PreparedColumn]:
+        """Find what stands for missing values."""
+        how = self.options.impute or ("median" if self.auto else "error")
+        gaps = [c for c in columns if self.profiles[c.name].missing]
+        if gaps and how == "error":
+            raise self._missing(gaps[0].name)
+        numbers = [c.name for c in gaps if c.kind != TEXT]
+        fills: dict[str, float | str] = {}
+        with ColumnFiles(self.table, self.types, numbers) as files:
+            for name in numbers:
+                fills[name] = files.median(name) if how == "median" else files.mode(name)
+        for column in gaps:
+            texts = self.profiles[column.name].texts
+            if column.kind == TEXT and texts and column.fill is None:
+                fills[column.name] = max(sorted(texts), key=texts.__getitem__)
+            self._tell_filled(column, fills.get(column.name), how)
+        return [replace(c, fill=fills.get(c.name, c.fill)) for c in columns]
 
-def _column(
-    table: Table,
-    name: str,
-    kind: str,
-    seen: ColumnProfile,
-    options: PreparationOptions,
-    decisions: list[str],
-) -> PreparedColumn:
-    """Return a column with its categories; what is missing is not filled in yet."""
-    if kind == DATE:
-        decisions.append(f"{name}: dates as days since 1970")
-    if kind != TEXT:
-        return PreparedColumn(name, kind)
-    if seen.texts is None:
-        raise InvalidDataError(
-            f"{table.where}: column '{name}' has more than {MOST_TEXTS:,} different texts",
-            Hint(f"leave it out with drop=[{name!r}]", f"leave it out with --drop {name!r}"),
-        )
-    encode = options.encode or "onehot"
-    own = (GAP,) if seen.missing and options.impute is None and options.prepare == "auto" else ()
-    categories = (*sorted(seen.texts), *own)
-    what = "a column each" if encode == "onehot" else "numbers in the order of the alphabet"
-    decisions.append(f"{name}: {len(categories)} categories, {what}")
-    return PreparedColumn(name, kind, GAP if own else None, categories, encode)
-
-
-def _fill_in(
-    table: Table,
-    types: Mapping[str, Any],
-    columns: list[PreparedColumn],
-    seen: Mapping[str, ColumnProfile],
-    options: PreparationOptions,
-    decisions: list[str],
-) -> list[PreparedColumn]:
-    """Find what stands for missing values."""
-    how = options.impute or ("median" if options.prepare == "auto" else "error")
-    gaps = [c for c in columns if seen[c.name].missing and c.fill is None]
-    if gaps and how == "error":
-        name, one = gaps[0].name, seen[gaps[0].name]
-        rows = ", ".join(map(str, one.first))
-        raise InvalidDataError(
-            f"{table.where}: column '{name}' has no value in {one.missing:,} of {one.rows:,} rows "
-            f"(first rows: {rows})",
+    def _missing(self, name: str) -> InvalidDataError:
+        profile = self.profiles[name]
+        return InvalidDataError(
+            f"{self.table.where}: column '{name}' has no value in {profile.missing:,} of "
+            f"{profile.rows:,} rows (first rows: {', '.join(map(str, profile.first))})",
             Hint(
                 'drop the rows, or give impute="median"', "drop the rows, or give --impute median"
             ),
         )
-    numbers = [c.name for c in gaps if c.kind != TEXT]
-    fills: dict[str, float | str] = {}
-    with ColumnFiles(table, types, numbers) as held:
-        for name in numbers:
-            fills[name] = held.median(name) if how == "median" else held.mode(name)
-    for column in gaps:
-        texts = seen[column.name].texts
-        if column.kind == TEXT and texts:
-            fills[column.name] = max(sorted(texts), key=texts.__getitem__)
-        value, count = fills[column.name], seen[column.name].missing
-        word = "most frequent" if column.kind == TEXT or how != "median" else "median"
+
+    def _tell_filled(self, column: PreparedColumn, value: float | str | None, how: str) -> None:
+        count = self.profiles[column.name].missing
+        gaps = "1 missing value" if count == 1 else f"{count:,} missing values"
+        if value is None:
+            self.decisions.append(f"{column.name}: {gaps} made a category of their own")
+            return
+        word = "median" if column.kind != TEXT and how == "median" else "most frequent"
         told = f"{value:.6g}" if isinstance(value, float) else repr(value)
-        decisions.append(f"{column.name}: {_gaps(count)} filled with the {word}, {told}")
-    for column in columns:
-        if column.fill == GAP:
-            count = seen[column.name].missing
-            decisions.append(f"{column.name}: {_gaps(count)} made a category of their own")
-    return [replace(c, fill=fills.get(c.name, c.fill)) for c in columns]
+        self.decisions.append(f"{column.name}: {gaps} filled with the {word}, {told}")
+
+    # -- scales ------------------------------------------------------------------------------
+
+    def scale(self, columns: list[PreparedColumn]) -> list[PreparedColumn]:
+        """Find center and spread of numbers, dates and ordinal codes."""
+        scaled = [c for c in columns if c.encode != "onehot"]
+        how = self.options.scale or self._needed_scale(columns)
+        if how == "none" or not scaled:
+            return columns
+        if self.options.scale:
+            self.decisions.append(f"numbers are scaled: {how}, over all rows")
+        numbers = [c for c in scaled if c.kind != TEXT]
+        moments = {c.name: _code_moments(c, self.profiles[c.name], how) for c in scaled
+                   if c.kind == TEXT}  # fmt: skip
+        if how == "robust":
+            fills = {c.name: c.fill for c in numbers}
+            with ColumnFiles(self.table, self.types, [c.name for c in numbers], fills) as files:
+                moments |= {c.name: files.quartiles(c.name) for c in numbers}
+        else:
+            moments |= {c.name: _moments(c, self.profiles[c.name], how) for c in numbers}
+        return [
+            replace(c, center=moments[c.name][0], spread=moments[c.name][1] or 1.0)
+            if c.name in moments
+            else c
+            for c in columns
+        ]
+
+    def _needed_scale(self, columns: Sequence[PreparedColumn]) -> str:
+        """Return the scale that the columns need, where nothing was asked for."""
+        spreads = {c.name: self.profiles[c.name].spread for c in columns if c.kind != TEXT}
+        spreads = {name: spread for name, spread in spreads.items() if spread > 0}
+        if not spreads or not self.auto:
+            return "none"
+        wide, narrow = (end(spreads, key=spreads.__getitem__) for end in (max, min))
+        ratio = spreads[wide] / spreads[narrow]
+        if ratio > UNEQUAL:
+            why = f"'{wide}' spreads {ratio:,.0f} times as far as '{narrow}' and would decide"
+        elif any(c.kind != NUMBER for c in columns):
+            why = "they stand beside categories or dates"
+        else:
+            return "none"
+        self.decisions.append(
+            f"numbers are scaled to mean 0 and standard deviation 1, over all rows: {why}"
+        )
+        return "standard"
 
 
-def _gaps(count: int) -> str:
-    return "1 missing value" if count == 1 else f"{count:,} missing values"
+def _moments(column: PreparedColumn, profile: ColumnProfile, how: str) -> tuple[float, float]:
+    """Return center and spread of a column of numbers whose gaps are filled."""
+    fill = profile.low if column.fill is None else float(column.fill)
+    low, high = min(profile.low, fill), max(profile.high, fill)
+    if how == "minmax" or low == high:
+        return low, high - low
+    shift, missing = fill - profile.mean, profile.missing / profile.rows
+    variance = profile.spread**2 * (1 - missing) + shift * shift * missing * (1 - missing)
+    return profile.mean + shift * missing, float(np.sqrt(variance))
 
 
-def _scale(
-    table: Table,
-    types: Mapping[str, Any],
-    columns: list[PreparedColumn],
-    seen: Mapping[str, ColumnProfile],
-    options: PreparationOptions,
-    decisions: list[str],
-) -> list[PreparedColumn]:
-    """Find center and spread of numbers, dates and ordinal codes."""
-    scaled = [c for c in columns if c.encode != "onehot"]
-    how = options.scale or _needed_scale(columns, seen, options, decisions)
-    if how == "none" or not scaled:
-        return columns
-    if options.scale:
-        decisions.append(f"numbers are scaled: {how}, over all rows")
-    found: dict[str, tuple[float, float]] = {}
-    codes = [c.name for c in scaled if c.kind == TEXT]
-    if how == "robust":
-        fills = {c.name: c.fill for c in scaled}
-        with ColumnFiles(table, types, [c.name for c in scaled if c.kind != TEXT], fills) as held:
-            found = {c.name: held.quartiles(c.name) for c in scaled if c.kind != TEXT}
-    else:
-        for column in scaled:
-            if column.kind != TEXT:
-                found[column.name] = _moments(column, seen[column.name], how)
-    for name in codes:
-        column = next(c for c in scaled if c.name == name)
-        found[name] = _code_moments(column, seen[name], how)
-    return [
-        replace(c, center=found[c.name][0], spread=found[c.name][1] or 1.0)
-        if c.name in found
-        else c
-        for c in columns
-    ]
-
-
-def _needed_scale(
-    columns: Sequence[PreparedColumn],
-    seen: Mapping[str, ColumnProfile],
-    options: PreparationOptions,
-    decisions: list[str],
-) -> str:
-    """Return the scale that the columns need, where nothing was asked for."""
-    if options.prepare == "none":
-        return "none"
-    spreads = {c.name: seen[c.name].spread for c in columns if c.kind != TEXT}
-    spreads = {name: spread for name, spread in spreads.items() if spread > 0}
-    if not spreads:
-        return "none"
-    wide, narrow = max(spreads, key=spreads.__getitem__), min(spreads, key=spreads.__getitem__)
-    ratio = spreads[wide] / spreads[narrow]
-    if ratio > UNEQUAL:
-        why = f"'{wide}' spreads {ratio:,.0f} times as far as '{narrow}' and would decide"
-    elif any(c.kind != NUMBER for c in columns):
-        why = "they stand beside categories or dates"
-    else:
-        return "none"
-    decisions.append(f"numbers are scaled to mean 0 and standard deviation 1, over all rows: {why}")
-    return "standard"
-
-
-def _moments(column: PreparedColumn, seen: ColumnProfile, how: str) -> tuple[float, float]:
-    """Return center and spread of a column after its gaps are filled."""
-    fill = seen.mean if column.fill is None else float(column.fill)
-    if how == "minmax":
-        low, high = (min(seen.low, fill), max(seen.high, fill)) if seen.missing else (
-            seen.low, seen.high)  # fmt: skip
-        return float(low), float(high - low)
-    there, shift = seen.rows - seen.missing, fill - seen.mean
-    mean = seen.mean + shift * seen.missing / seen.rows
-    squares = seen.squares + shift * shift * there * seen.missing / seen.rows
-    return mean, float(np.sqrt(squares / seen.rows))
-
-
-def _code_moments(column: PreparedColumn, seen: ColumnProfile, how: str) -> tuple[float, float]:
+def _code_moments(column: PreparedColumn, profile: ColumnProfile, how: str) -> tuple[float, float]:
     """Return center and spread of ordinal codes, from the counts of their texts."""
-    texts = dict(seen.texts or {})
-    if seen.missing:
-        texts[str(column.fill)] = texts.get(str(column.fill), 0) + seen.missing
+    texts = dict(profile.texts or {})
+    if profile.missing:
+        texts[str(column.fill)] = texts.get(str(column.fill), 0) + profile.missing
     codes = np.arange(len(column.categories))
     counts = np.array([texts.get(category, 0) for category in column.categories])
     if how == "minmax":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidDataError
 from .arrow import Table
 from .columns import counted, matrix
 
@@ -50,11 +51,11 @@ class ColumnProfile:
     rows, missing : int
     first : tuple of int
         The first rows without a value.
-    mean, squares : float
-        Of the numbers that are there: mean and sum of squared deviations.
+    mean, spread : float
+        Of the numbers that are there: mean and standard deviation, 0 where all are equal.
     low, high : float
     rising : bool
-        Whether all are whole numbers, each larger than the one before.
+        Whether all are there and whole numbers, each larger than the one before.
     texts : dict of str to int, optional
         Counts of the different texts; None once there are too many.
     """
@@ -63,16 +64,16 @@ class ColumnProfile:
     missing: int
     first: tuple[int, ...]
     mean: float = 0.0
-    squares: float = 0.0
+    spread: float = 0.0
     low: float = np.inf
     high: float = -np.inf
     rising: bool = False
     texts: dict[str, int] | None = None
 
     @property
-    def spread(self) -> float:
-        """Standard deviation of the numbers that are there."""
-        return float(np.sqrt(self.squares / max(1, self.rows - self.missing)))
+    def there(self) -> int:
+        """How many values are there."""
+        return self.rows - self.missing
 
 
 class _Gaps:
@@ -92,38 +93,35 @@ class _Gaps:
 
 
 class _Numbers:
-    """Moments of columns of numbers, over batches."""
+    """Moments, ranges and order of columns of numbers, over batches."""
 
     def __init__(self, columns: int) -> None:
-        self.gaps = _Gaps(columns)
-        self.mean, self.squares = np.zeros((2, columns))
-        self.low, self.high = np.full(columns, np.inf), np.full(columns, -np.inf)
+        from sklearn.preprocessing import StandardScaler
+
+        self.gaps, self.moments = _Gaps(columns), StandardScaler()
+        self.low, self.high = np.full((2, columns), np.nan)
         self.rising, self.last = np.ones(columns, bool), np.full((1, columns), -np.inf)
 
     def add(self, values: NDArray[np.float64], first: int) -> None:
         """Add a batch, shape (b, columns), NaN where a value is missing."""
-        before = self.gaps.rows - self.gaps.missing
-        there = ~np.isnan(values)
-        self.gaps.add(~there, first)
-        count = there.sum(axis=0)
-        mean = np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1)
-        shift, share = mean - self.mean, count / np.maximum(before + count, 1)
-        self.squares += (np.where(there, values - mean, 0.0) ** 2).sum(axis=0)
-        self.squares += shift * shift * before * share
-        self.mean += shift * share
-        self.low = np.minimum(self.low, np.where(there, values, np.inf).min(axis=0))
-        self.high = np.maximum(self.high, np.where(there, values, -np.inf).max(axis=0))
+        self.gaps.add(np.isnan(values), first)
+        with np.errstate(invalid="ignore"):  # columns without any value yet
+            self.moments.partial_fit(values)
+        self.low = np.fmin(self.low, np.fmin.reduce(values))
+        self.high = np.fmax(self.high, np.fmax.reduce(values))
         if self.rising.any():
-            known = np.concatenate([self.last, values])
+            before = np.concatenate([self.last, values[:-1]])
             whole = (values == np.trunc(values)).all(axis=0)
-            self.rising &= (known[1:] > known[:-1]).all(axis=0) & whole
+            self.rising &= (values > before).all(axis=0) & whole
             self.last = values[-1:]
 
     def column(self, k: int) -> ColumnProfile:
         """Return what is known of a column."""
+        low, high = float(self.low[k]), float(self.high[k])
+        spread = 0.0 if low == high else float(np.sqrt(self.moments.var_[k]))
         return ColumnProfile(
-            self.gaps.rows, int(self.gaps.missing[k]), self.gaps.first[k], float(self.mean[k]),
-            float(self.squares[k]), float(self.low[k]), float(self.high[k]), bool(self.rising[k]),
+            self.gaps.rows, int(self.gaps.missing[k]), self.gaps.first[k],
+            float(self.moments.mean_[k]), spread, low, high, bool(self.rising[k]),
         )  # fmt: skip
 
 
@@ -137,8 +135,10 @@ def profile_of(
     counts: dict[str, dict[str, int] | None] = {name: {} for name in texts}
     for first, batch in counted(table, {name: types[name] for name in kinds}):
         if numbers:
-            values = [numbers_of(batch, name, table.where, first) for name in numbers]
-            moments.add(np.stack(values, axis=1), first)
+            parts = [numbers_of(batch, name, table.where, first) for name in numbers]
+            values = np.stack(parts, axis=1)
+            _refuse_infinite(values, numbers, table.where, first)
+            moments.add(values, first)
         columns = [texts_of(batch, name) for name in texts]
         if columns:
             gaps.add(np.stack([np.asarray(c.is_null()) for c in columns], axis=1), first)
@@ -149,6 +149,18 @@ def profile_of(
         missing = int(gaps.missing[k])
         seen[name] = ColumnProfile(gaps.rows, missing, gaps.first[k], texts=counts[name])
     return seen
+
+
+def _refuse_infinite(
+    values: NDArray[np.float64], names: Sequence[str], where: str, first: int
+) -> None:
+    """Name an infinite value: it would spread over its whole column by a scale."""
+    if np.isinf(values).any():
+        row, k = np.argwhere(np.isinf(values))[0].tolist()
+        raise InvalidDataError(
+            f"{where}: row {first + row} of column '{names[k]}' is {values[row, k]}; drop the row "
+            "or put a number there"
+        )
 
 
 def _count_texts(counts: dict[str, int] | None, column: Any) -> dict[str, int] | None:

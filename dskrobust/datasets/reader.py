@@ -204,12 +204,16 @@ def constant_split(rows: int, code: int) -> NDArray[np.int16]:
 
 
 def array_blocks(
-    features: NDArray[Any], labels: NDArray[Any], split: NDArray[np.int16]
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    split: NDArray[np.int16],
+    ids: NDArray[Any] | None = None,
 ) -> Iterator[Block]:
-    """Cut arrays in memory, of shapes (n, d), (n,) and (n,), into blocks."""
+    """Cut arrays in memory, of shapes (n, d), (n,), (n,) and (n,), into blocks."""
     step = block_rows(features[:1].nbytes)
     for a in range(0, len(features), step):
-        yield Block(features[a : a + step], labels[a : a + step], split[a : a + step])
+        rows = slice(a, a + step)
+        yield Block(features[rows], labels[rows], split[rows], None if ids is None else ids[rows])
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import ColumnTypeError, CsvTable, ParquetTable, Table
 from .columns import counted, matrix, texts
-from .preparation import Fit, Preparation, PreparationOptions, fit
+from .preparation import Preparation, PreparationOptions, fit
 from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
@@ -182,45 +182,40 @@ def open_table(
     if not labels.rows:
         raise SourceFileError(f"{table.where} has no rows")
     taken = {labels.name, split, *options.drop}
-    fitted, types = _features(table, [n for n in table.names if n not in taken], options)
-    stream = _TableStream(table, labels, types, fitted, split, options.id or fitted.id)
-    left_out = sorted({*options.drop, *fitted.left_out, *([options.id] if options.id else [])})
-    more = {"left_out": left_out, **({"id": stream.id} if stream.id else {})}
+    types = column_types(table, [name for name in table.names if name not in taken])
+    prepared, decisions = _prepared(table, types, options)
+    stream = _TableStream(table, labels, types, prepared, split)
+    left_out = (*options.drop, *prepared.left_out)
+    needed = left_out or not prepared.plain
     spec = StoreSpec(
         name=name,
         label_kind=labels.kind,
         groups=stream.groups,
         classes=labels.classes,
-        feature_names=fitted.preparation.names if fitted.preparation else tuple(types),
-        preparation=fitted.preparation.to_json() if fitted.preparation else None,
-        decisions=fitted.decisions,
-        provenance=provenance(reader, paths, target=labels.name, **more),
+        feature_names=prepared.names,
+        preparation=prepared.to_json() if needed else None,
+        decisions=decisions,
+        provenance=provenance(reader, paths, target=labels.name),
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
     return StreamReader(options.apply(spec), labels.rows, stream)
 
 
-def _features(
-    table: Table, names: Sequence[str], options: ReaderOptions
-) -> tuple[Fit, dict[str, Any]]:
-    """Return the fitted columns, and the Arrow types of those that are read."""
+def _prepared(
+    table: Table, types: Mapping[str, Any], options: ReaderOptions
+) -> tuple[Preparation, tuple[str, ...]]:
+    """Return what becomes of the columns, and what was decided: nothing where it is known."""
     known: Preparation | None = options.preparation
-    if known is not None:
-        missing = [c.name for c in known.columns if c.name not in names]
-        if missing:
-            raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
-        names = [column.name for column in known.columns]
-    types = column_types(table, names)
-    if known is not None:
-        return Fit(known, ()), types
-    if not names:
-        raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    scale = options.scale if isinstance(options.scale, str) else None
-    asked = PreparationOptions(options.impute, options.encode, scale, options.prepare)
-    fitted = fit(table, types, asked, options.id)
-    out = {*fitted.left_out, options.id}
-    return fitted, {name: kind for name, kind in types.items() if name not in out}
+    if known is None:
+        scale = options.scale if isinstance(options.scale, str) else None
+        asked = PreparationOptions(options.impute, options.encode, scale, options.prepare)
+        return fit(table, types, asked, options.id)
+    needed = [column.name for column in known.columns] + [known.id] * (known.id is not None)
+    missing = [name for name in needed if name not in types]
+    if missing:
+        raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+    return known, ()
 
 
 @dataclass(frozen=True)
@@ -230,9 +225,8 @@ class _TableStream:
     table: Table
     labels: Labels
     types: Mapping[str, Any]
-    fitted: Fit
+    prepared: Preparation
     split: str | None
-    id: str | None
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -248,31 +242,29 @@ class _TableStream:
         return self.table.types.get(self.split or "", pa.string())
 
     def __call__(self) -> Iterator[Block]:
-        read = {**self.types, self.labels.name: self.labels.type}
+        names, where = self.prepared.names, self.table.where
+        types = {column.name: self.types[column.name] for column in self.prepared.columns}
+        read = {**types, self.labels.name: self.labels.type}
         if self.split is not None:
             read[self.split] = self._split_type
-        if self.id is not None:
-            read[self.id] = id_type(self.table, self.id)
-        prepared = self.fitted.preparation
-        dtype = None if prepared else feature_dtype(self.types)
+        if self.prepared.id is not None:
+            read[self.prepared.id] = id_type(self.table, self.prepared.id)
+        plain = self.prepared.plain
+        dtype = feature_dtype(self.table, types) if plain else np.dtype(np.float64)
         codes = {group: code for code, group in enumerate(self.groups)}
-        where = self.table.where
         for first, batch in counted(self.table, read):
-            if prepared:
-                x = prepared.transform(batch, where, first)
+            if plain:
+                x = matrix(batch, names, dtype, where, first)
             else:
-                x = matrix(batch, tuple(self.types), dtype, where, first)
+                x = self.prepared.transform(batch, where, first)
             y = self.labels.read(batch, where, first)
             if self.split is None:
                 in_group = constant_split(len(x), 0)
             else:
                 in_group = encode(texts(batch, self.split, where, first), codes, np.int16)
-            names = None if self.id is None else _ids(batch, self.id, where, first)
-            at = 0
-            for block in array_blocks(x, y, in_group):
-                end = at + len(block.features)
-                yield block if names is None else block._replace(ids=names[at:end])
-                at = end
+            id_column = self.prepared.id
+            ids = None if id_column is None else _ids(batch, id_column, where, first)
+            yield from array_blocks(x, y, in_group, ids)
 
 
 def id_type(table: Table, name: str) -> Any:
@@ -328,27 +320,20 @@ def column_types(table: Table, names: Sequence[str]) -> dict[str, Any]:
     return {name: ladder[step] for name, step in steps.items()}
 
 
-def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
-    """Return the Arrow types of columns of numbers, and their common dtype."""
-    if not names:
+def feature_dtype(table: Table, types: Mapping[str, Any]) -> np.dtype[Any]:
+    """Return the common NumPy dtype of columns of numbers, of these Arrow types."""
+    import pyarrow as pa
+
+    if not types:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    types = {name: table.types[name] for name in names}
+    dtypes = []
     for name, kind in types.items():
         if kind_of(kind) != NUMBER:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {kind}, not numbers; "
                 "drop it or encode it first"
             )
-    return types, feature_dtype(types)
-
-
-def feature_dtype(types: Mapping[str, Any]) -> np.dtype[Any]:
-    """Return the common NumPy dtype of columns of numbers."""
-    import pyarrow as pa
-
-    dtypes = []
-    for kind in types.values():
-        whole = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        plain = np.dtype(kind.to_pandas_dtype()) if whole else np.dtype(np.float64)
+        known = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        plain = np.dtype(kind.to_pandas_dtype()) if known else np.dtype(np.float64)
         dtypes.append(np.dtype(np.uint8) if pa.types.is_boolean(kind) else plain)
     return np.result_type(*dtypes)

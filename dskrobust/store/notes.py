@@ -15,6 +15,7 @@ from .blobs import Address, open_root
 NOTES = "notes"
 KEY = writing.KEY
 
+COLUMN = "column"
 SCALE = "scale"
 IDENTIFIER = "identifier"
 CONSTANT = "constant columns"
@@ -33,8 +34,9 @@ class Note:
     Attributes
     ----------
     kind : str
-        "scale", "identifier", "constant columns", "equal rows", "equal rows with different
-        labels", "equal rows across groups", "classes", "rare class" or "label kind".
+        "column" (what became of it), "scale", "identifier", "constant columns", "equal rows",
+        "equal rows with different labels", "equal rows across groups", "classes", "rare class" or
+        "label kind".
     text : str
         One line.
     remedy : Hint, optional

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,8 +40,8 @@ class StoreSpec:
     feature_names : tuple of str, optional
     scaling : mapping, optional
         How to restore units: ``{"features": {"min": [...], "max": [...]}, "labels": {...}}``.
-    preparation : sequence of mapping, optional
-        The columns that the features were made of, as `datasets.Preparation` keeps them.
+    preparation : mapping, optional
+        What became of the columns of a table, as `datasets.Preparation` keeps it.
     decisions : tuple of str
         What was done with the columns, a line each.
     provenance : mapping
@@ -57,7 +57,7 @@ class StoreSpec:
     image_shape: tuple[int, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     scaling: Mapping[str, Any] | None = None
-    preparation: Sequence[Mapping[str, Any]] | None = None
+    preparation: Mapping[str, Any] | None = None
     decisions: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,14 +1,19 @@
 """Columns of tables become features: equal to scikit-learn's, kept, reused, told."""
 
+import json
+from decimal import Decimal
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from dask_ml.preprocessing import MinMaxScaler as DaskMinMaxScaler
 from dask_ml.preprocessing import StandardScaler as DaskStandardScaler
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 
@@ -150,6 +155,8 @@ def test_appended_rows_are_prepared_alike(tmp_path):
     frame[:9].assign(Sex="unknown").to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(InvalidDataError, match="row 0 has 'unknown' in column 'Sex'"):
         dr.append(grown, str(tmp_path / "odd.csv"))
+    with pytest.raises(InvalidOptionError, match="impute='median': rows that are appended"):
+        dr.append(grown, str(tmp_path / "new.csv"), impute="median")
     np.savez(tmp_path / "odd.npz", X=np.ones((2, 10)), y=["no", "yes"])
     with pytest.raises(InvalidDataError, match="append the rows as a table"):
         dr.append(grown, str(tmp_path / "odd.npz"))
@@ -188,6 +195,78 @@ def test_words_for_a_scale_are_for_tables(tmp_path):
     np.savez(tmp_path / "own.npz", X=np.eye(4), y=[0, 1, 0, 1])
     with pytest.raises(InvalidOptionError, match="scale='standard' is for the columns of a table"):
         dr.ingest(str(tmp_path / "own.npz"), tmp_path / "a.zarr", scale="standard")
+
+
+def test_columns_that_only_end_like_ids_stay(tmp_path):
+    names = ["paid", "valid", "grid", "humid"]
+    frame = pd.DataFrame({name: np.arange(40) + k for k, name in enumerate(names)})
+    frame.assign(y=np.arange(40) % 2).to_csv(tmp_path / "own.csv", index=False)
+    store = dr.ingest(str(tmp_path / "own.csv"), tmp_path / "own.zarr")
+    assert store.spec.feature_names == tuple(names)
+    assert not store.has_ids
+
+
+def test_constant_columns_do_not_decide_the_scale(tmp_path):
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": 0.1, "y": np.arange(40) % 2})
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    store = dr.ingest(str(tmp_path / "own.csv"), tmp_path / "own.zarr")
+    assert store.spec.decisions == ()
+    scaled = dr.ingest(str(tmp_path / "own.csv"), tmp_path / "b.zarr", scale="standard")
+    wanted = StandardScaler().fit_transform(frame[["a", "b"]])
+    np.testing.assert_allclose(scaled.features[:], wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_an_infinite_value_is_named_before_it_spreads(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0, np.inf, 4.0], "b": [0, 1e6, 2e6, 5e6], "y": [0, 1, 0, 1]})
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(InvalidDataError, match="row 2 of column 'a' is inf"):
+        dr.ingest(str(tmp_path / "own.csv"), tmp_path / "own.zarr")
+
+
+def test_booleans_decimals_and_categories_of_numbers(tmp_path):
+    columns = {
+        "flag": pa.array([True, None, False, True] * 5),
+        "cost": pa.array([Decimal("1.25"), Decimal("2.5"), None, Decimal("0.75")] * 5),
+        "size": pa.array([3, 1, 3, 2] * 5).dictionary_encode(),
+        "y": pa.array([0, 1, 0, 1] * 5),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "own.parquet")
+    asked = {"scale": "none", "impute": "most-frequent"}
+    store = dr.ingest(str(tmp_path / "own.parquet"), tmp_path / "own.zarr", **asked)
+    wanted = [[1, 1.25, 3], [1, 2.5, 1], [0, 0.75, 3], [1, 0.75, 2]] * 5
+    np.testing.assert_array_equal(store.features[:], wanted)
+
+
+def test_left_out_columns_need_not_come_again(tmp_path):
+    frame = passengers(200)
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    store = dr.ingest(
+        str(tmp_path / "own.csv"), tmp_path / "own.zarr", target="Survived", drop=["Fare"]
+    )
+    frame.drop(columns=["Name", "Fare"]).to_csv(tmp_path / "more.csv", index=False)
+    assert dr.append(store, str(tmp_path / "more.csv")).rows == 400
+    frame.drop(columns=["PassengerId"]).to_csv(tmp_path / "less.csv", index=False)
+    with pytest.raises(InvalidDataError, match="lacks the column 'PassengerId'"):
+        dr.append(store, str(tmp_path / "less.csv"))
+
+
+def test_decisions_are_said_wherever_the_store_is_shown(tmp_path):
+    passengers().to_csv(tmp_path / "own.csv", index=False)
+    asked = [str(tmp_path / "own.csv"), "--target", "Survived", "-o", str(tmp_path / "own.zarr")]
+    done = CliRunner().invoke(main, ["ingest", *asked])
+    store = dr.open_store(tmp_path / "own.zarr")
+    shown = CliRunner().invoke(main, ["show", store.url, "--json"])
+    for decision in store.spec.decisions:
+        assert decision in done.output
+        assert decision in {note["text"] for note in json.loads(shown.output)["notes"]}
+    assert [str(n) for n in store.notes if n.kind == "column"] == list(store.spec.decisions)
+
+
+def test_a_task_contradicts_other_labels(tmp_path):
+    asked = ["ingest", "digits", "--task", "regression", "--labels", "categorical"]
+    done = CliRunner().invoke(main, [*asked, "-o", str(tmp_path / "own.zarr")])
+    assert done.exit_code == 2
+    assert "--task regression means --labels real" in done.output
 
 
 @given(

@@ -22,7 +22,9 @@ from ..writing import UNITS_PER_WRITE, StorageOptions
 from .classes import ClassCounts, class_counts
 from .columns import ColumnState, column_state
 from .equal_rows import Parts, gathered, row_records
-from .words import Found, notes_of
+from .words import Found, is_id_name, notes_of
+
+__all__ = ["diagnose", "is_id_name"]
 
 RANGE_BYTES, RANGE_ROWS = 256 << 20, 1 << 20  # of features, and rows, that one task looks at
 SCRATCH = "diagnosis"  # where records of large stores lie meanwhile

@@ -68,7 +68,7 @@ class Found:
 
 def notes_of(spec: StoreSpec, found: Found) -> tuple[Note, ...]:
     """Return the notes on a store's data, in the order of how much they change distances."""
-    made: list[Note] = []
+    made = [Note(notes.COLUMN, decision) for decision in spec.decisions]
     if spec.image_shape is None:  # all pixels have one unit, and a border that never changes
         names = _column_names(spec, len(found.spread))
         made += [*_scale(names, found), *_identifiers(spec, names, found)]
@@ -179,12 +179,17 @@ def _number_like(spec: StoreSpec, name: str, column: int, found: Found) -> str |
         return f"{'rises' if rises else 'falls'} with every row, as a number of the rows does"
     if not spec.feature_names:
         return "holds times that rise with the rows" if _rising_times(column, found) else None
-    if ID_NAME.fullmatch(name) or ID_NAME.fullmatch(name.lower()):
+    if is_id_name(name):
         return "is called like an identifier"
     timely = TIME_NAME.fullmatch(name.lower()) and never_falls and found.rows >= RISING_ROWS
     if not only and (timely or _rising_times(column, found)):
         return "holds times that rise with the rows"
     return None
+
+
+def is_id_name(name: str) -> bool:
+    """Tell whether a column is called as columns are that name or number the rows."""
+    return bool(ID_NAME.fullmatch(name) or ID_NAME.fullmatch(name.lower()))
 
 
 def _rising_times(column: int, found: Found) -> bool:
