@@ -195,7 +195,8 @@ def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
     dtype = ids.dtype
     pieces = [rows[a : a + NAMED_ROWS] for a in range(0, len(rows), NAMED_ROWS)]
     if dtype.kind == "O":  # all are as wide as the longest one
-        dtype = np.dtype(f"U{max(max(map(len, ids[piece])) for piece in pieces) or 1}")
+        longest = max((len(text) for piece in pieces for text in ids[piece]), default=0)
+        dtype = np.dtype(f"U{max(1, longest)}")
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": rows.shape}
     npy.write_array_header_1_0(file, header)
     for piece in pieces:

@@ -10,7 +10,6 @@ import dskrobust as dr
 from dskrobust.cluster import checks
 from dskrobust.engine import scratch
 from dskrobust.errors import InvalidOptionError
-from dskrobust.store import Block
 
 X = np.random.default_rng(0).standard_normal((60, 4))
 Y = np.arange(60) % 3
@@ -78,9 +77,9 @@ def test_workers_elsewhere_share_not_even_among_one(monkeypatch, tmp_path):
 
 
 def test_a_worker_that_comes_later_is_told(tmp_path):
-    block = Block(X, Y, np.zeros(60, np.int16))
+    split = np.zeros(60, np.int16)
     with pytest.raises(InvalidOptionError, match=r"is not the scratch folder.*scratch=FOLDER"):
-        scratch._write_scratch(str(tmp_path / "none.zarr"), 0, *block)
+        scratch._write_scratch(str(tmp_path / "none.zarr"), 0, X, Y, split)
 
 
 CALLS = {
