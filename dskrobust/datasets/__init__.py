@@ -1,6 +1,7 @@
 """Readers of official file formats, which stream into a store."""
 
 from .append import append
+from .dialect import CsvOptions
 from .frames import FrameRows, create_store, link_store, take
 from .images import image_files
 from .online_news import restore_features, restore_labels
@@ -8,6 +9,7 @@ from .opening import available, ingest, open_reader, without_end
 from .reader import Reader, ReaderOptions
 
 __all__ = [
+    "CsvOptions",
     "FrameRows",
     "Reader",
     "ReaderOptions",

@@ -26,7 +26,7 @@ from ..store import (
     write_arrays,
 )
 from .arrays import image_shape_of
-from .arrow import MemoryTable
+from .arrow import FlatTable, MemoryTable, without_index
 from .hdf5 import Hdf5Rows
 from .reader import ReaderOptions
 from .tables import counted, feature_types, find_labels, known_column, matrix, texts
@@ -205,14 +205,14 @@ def _plain(value: Any, whole: bool = True) -> Any:
 class FrameRows(LazyRows):
     """Columns of an Arrow table as an array (n, d)."""
 
-    table: MemoryTable
+    table: MemoryTable | FlatTable
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
-        part = MemoryTable(self.table.where, self.table.table.slice(lo, hi - lo))
+        part = self.table.part(lo, hi)
         parts = [
             matrix(batch, self.names, self.dtype, part.where, lo + first)
             for first, batch in counted(part, dict.fromkeys(self.names))
@@ -221,10 +221,14 @@ class FrameRows(LazyRows):
 
 
 def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
-    table = MemoryTable(where, _arrow(frame))
-    names = _features(table, y, split)
-    types, dtype = feature_types(table, names)
-    rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
+    used = [name for name in (y, split) if isinstance(name, str)]
+    held = _arrow(frame)
+    index = [name for name in without_index(held.schema)[1] if name not in used]
+    table = MemoryTable(where, held.drop_columns(index))
+    flat: Any = FlatTable.of(table, used)
+    names = _features(flat, y, split)
+    types, dtype = feature_types(flat, names)
+    rows = FrameRows(flat, tuple(types), (table.rows, len(types)), dtype)
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
@@ -233,7 +237,7 @@ def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> Nam
     )
 
 
-def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
+def _features(table: MemoryTable | FlatTable, y: Any, split: Any) -> list[str]:
     """Return the names of all columns that are neither labels nor groups."""
     named = {"y": y, "split": split}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
