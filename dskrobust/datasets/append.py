@@ -52,8 +52,8 @@ def append(
     options : ReaderOptions, optional
         Of the reader, instead of the keywords below.
     **keywords : str, float, int, bool or mapping
-        Options of the reader by name, as for `ingest`. Names of arrays and columns, and the label kind,
-        are those of the store's own source where the options do not say otherwise.
+        Options of the reader by name, as for `ingest`. Names of arrays and columns, and the label
+        kind, are those of the store's own source where the options do not say otherwise.
 
     Raises
     ------

@@ -68,12 +68,12 @@ class MemoryTable:
     remarks: tuple[str, ...] = ()
     sniffed = False
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self.table.column_names)
 
-    @property
+    @cached_property
     def types(self) -> Mapping[str, Any]:
         """Arrow types of the columns."""
         return dict(zip(self.table.schema.names, self.table.schema.types, strict=True))
@@ -95,6 +95,11 @@ class MemoryTable:
         """Yield record batches of some columns."""
         picked = self.table.select(list(columns))
         yield from picked.to_batches(max_chunksize=block_rows(8 * len(columns)))
+
+
+def columns_of(batch: Any) -> dict[str, Any]:
+    """Return the columns of a batch by name; asking it for one after the other takes longer."""
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
 # -- columns of lists --------------------------------------------------------------------------
@@ -156,7 +161,7 @@ class FlatTable:
         """As the table's own."""
         return int(self.table.rows)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self.types)
@@ -200,11 +205,12 @@ class FlatTable:
             wanted[origin] = self.table.types[origin] if name in self._origin else kind
         first = 0
         for batch in self.table.batches(wanted):
-            wide = {n: self._matrix(batch.column(n), n, first) for n in wanted if n in self.widths}
+            held = columns_of(batch)
+            wide = {n: self._matrix(held[n], n, first) for n in wanted if n in self.widths}
             arrays = []
             for name in columns:
                 origin, k = self._origin.get(name, (name, -1))
-                arrays.append(batch.column(origin) if k < 0 else pa.array(wide[origin][:, k]))
+                arrays.append(held[origin] if k < 0 else pa.array(wide[origin][:, k]))
             yield pa.record_batch(arrays, names=list(columns))
             first += batch.num_rows
 

@@ -62,8 +62,7 @@ class Cells(NamedTuple):
     def all_rows(self, found: Any) -> NDArray[np.bool_]:
         """Return for every column whether something holds for all of its cells that are there."""
         flat = np.asarray(found.fill_null(True).to_numpy(zero_copy_only=False), bool)
-        every: NDArray[np.bool_] = flat.reshape(-1, self.rows).all(axis=1)
-        return every
+        return np.logical_and.reduce(flat.reshape(-1, self.rows), axis=1)
 
 
 def numbers(values: Any, dialect: Dialect, grouped: bool = False) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import InvalidDataError, SourceFileError
-from .arrow import arrow_errors, check_distinct, index_remarks, without_index
+from .arrow import arrow_errors, check_distinct, columns_of, index_remarks, without_index
 from .places import Place
 from .reader import block_rows
 
@@ -71,7 +71,7 @@ class ColumnarFile:
         """What messages call it."""
         return str(self.place)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self.types)
@@ -174,7 +174,7 @@ class PartedTable:
         check_distinct(str(folder), [*types, *kinds])
         return cls(str(folder), parts, constants, {**types, **kinds})
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns, those of the folders last."""
         return tuple(self.types)
@@ -195,16 +195,21 @@ class PartedTable:
 
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         """Yield record batches of some columns, part by part."""
+        with arrow_errors(self.where, "Parquet"):
+            yield from self._batches(columns)
+
+    def _batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         import pyarrow as pa
 
         for part, constants in zip(self.parts, self.constants, strict=True):
             inside = {name: part.types[name] for name in columns if name not in constants}
             # Where only the folders' columns are wanted, any other one tells how many rows.
             for batch in part.batches(inside or {part.names[0]: part.types[part.names[0]]}):
+                held = columns_of(batch)
                 arrays = [
                     pa.repeat(pa.scalar(constants[name], self.types[name]), batch.num_rows)
                     if name in constants
-                    else batch.column(name).cast(self.types[name])
+                    else held[name].cast(self.types[name])
                     for name in columns
                 ]
                 yield pa.record_batch(arrays, names=list(columns))

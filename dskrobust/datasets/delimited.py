@@ -6,12 +6,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from functools import cached_property
+from typing import Any
 
 from ..errors import Hint, SourceFileError
-from .arrow import arrow_errors, check_distinct
+from .arrow import arrow_errors, check_distinct, columns_of
 from .cells import BOOLEAN, GROUPED, TEXT, Column, Inspection, convert
-from .dialect import CsvOptions, Dialect, decoded, encoding_of, is_number, sniff
+from .dialect import SNIFFED, CsvOptions, Dialect, decoded, encoding_of, is_number, sniff
 from .places import Place
 
 CSV_BYTES = 4 * 2**20  # text parsed at once, if rows are no longer
@@ -19,7 +20,6 @@ HEAD_BYTES = 2**18  # looked at first
 MOST_HEAD = 2**28  # and at most, until a first row has ended
 MOST_BLOCK = 2**30  # of rows that do not end
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-SNIFFED = CsvOptions()
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class CsvTable:
         """What messages call it."""
         return str(self.place)
 
-    @property
+    @cached_property
     def types(self) -> Mapping[str, Any]:
         """Arrow types of the columns: int64, float64, bool or string."""
         return {name: column.type for name, column in self.columns.items()}
@@ -107,10 +107,11 @@ class CsvTable:
             column = as_text if kind == pa.string() else self.columns[name]._replace(flaw="")
             alike.setdefault(column, []).append(name)
         for batch in self._texts(list(columns)):
+            held = columns_of(batch)
             done: dict[str, Any] = {}
             with arrow_errors(self.where, "CSV"):
                 for column, names in alike.items():
-                    texts = [batch.column(name) for name in names]
+                    texts = [held[name] for name in names]
                     done.update(zip(names, convert(texts, column, self.dialect), strict=True))
             yield pa.record_batch([done[name] for name in columns], names=list(columns))
 
@@ -206,11 +207,9 @@ def _stream(place: Place) -> Iterator[Any]:
     import pyarrow as pa
 
     with place.open() as handle:
-        raw: IO[bytes] = handle
-        packed = next(
-            (c for end, c in COMPRESSED.items() if place.name.lower().endswith(end)), None
-        )
-        plain = pa.PythonFile(raw, mode="r")
+        ends = (codec for end, codec in COMPRESSED.items() if place.name.lower().endswith(end))
+        packed = next(ends, None)
+        plain = pa.PythonFile(handle, mode="r")
         yield pa.CompressedInputStream(plain, packed) if packed else plain
 
 

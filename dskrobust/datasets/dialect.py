@@ -52,36 +52,32 @@ class CsvOptions:
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        if self.delimiter is not None:
-            object.__setattr__(self, "delimiter", WORDS.get(self.delimiter, self.delimiter))
-            if (
-                len(self.delimiter) != 1
-                or self.delimiter in '"\r\n'
-                or not self.delimiter.isascii()
-            ):
-                raise InvalidOptionError(
-                    f"delimiter must be one ASCII character, as , ; | or tab, not {self.delimiter!r}"
-                )
+        for name in ("delimiter", "thousands"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, WORDS.get(given, given))
+        mark = self.delimiter
+        if mark is not None and (len(mark) != 1 or mark in '"\r\n' or not mark.isascii()):
+            raise InvalidOptionError(
+                f"delimiter must be one ASCII character, as , ; | or tab, not {mark!r}"
+            )
         if self.decimal not in (None, ".", ","):
             raise InvalidOptionError(f"decimal must be . or , but is {self.decimal!r}")
-        if self.thousands is not None:
-            object.__setattr__(
-                self, "thousands", " " if self.thousands == "space" else self.thousands
+        if self.thousands and (len(self.thousands) > 1 or self.thousands.isalnum()):
+            raise InvalidOptionError(
+                f"thousands must be one character, as , . or space, not {self.thousands!r}"
             )
-            if len(self.thousands) > 1 or self.thousands.isdigit():
-                raise InvalidOptionError(
-                    f"thousands must be one character, as , or . or space, not {self.thousands!r}"
-                )
         if self.decimal is not None and self.decimal == self.thousands:
             raise InvalidOptionError(f"decimal and thousands are both {self.decimal!r}")
-        if self.encoding is not None:
-            try:
-                codecs.lookup(self.encoding)
-            except LookupError as error:
-                raise InvalidOptionError(
-                    f"there is no encoding {self.encoding!r}; utf-8, utf-16, cp1252 and latin-1 "
-                    "are frequent ones"
-                ) from error
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError as error:
+            raise InvalidOptionError(
+                f"there is no encoding {self.encoding!r}; utf-8, utf-16, cp1252 and latin-1 are "
+                "frequent ones"
+            ) from error
+
+
+SNIFFED = CsvOptions()
 
 
 @dataclass(frozen=True)

@@ -173,9 +173,9 @@ def ingest(
         - ``seed``: of random train/test splits
         - ``name``: what the data set is called in titles
         - ``source_options``: options for fsspec where the source is a URL
-        - ``delimiter``, ``decimal``, ``thousands``, ``encoding``, ``header``, ``comment``: how a CSV
-          file is written; what is not given is told from its first lines, and the store's
-          ``spec.provenance["remarks"]`` says how
+        - ``delimiter``, ``decimal``, ``thousands``, ``encoding``, ``header``, ``comment``: how a
+          CSV file is written (see `CsvOptions`); what is not given is told from its first lines,
+          and the store's ``spec.provenance["remarks"]`` says how
 
     Raises
     ------

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .dialect import CsvOptions
+from .dialect import SNIFFED, CsvOptions
 from .places import Place
 
 BLOCK_BYTES = 16 * 2**20  # most bytes of features in a block
@@ -112,7 +112,7 @@ class ReaderOptions:
     seed: int = 0
     name: str | None = None
     source_options: Mapping[str, Any] | None = field(default=None, hash=False)
-    csv: CsvOptions = CsvOptions()
+    csv: CsvOptions = SNIFFED
 
     @classmethod
     def of(cls, options: ReaderOptions | None, keywords: ReaderKeywords) -> ReaderOptions:
@@ -305,14 +305,14 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def provenance(reader: str, paths: Sequence[Path | Place] = (), **more: Any) -> dict[str, Any]:
-    """Tell which reader read which files: names, bytes and, of local ones up to 256 MiB, SHA-256."""
+    """Tell which reader read which files: names, bytes; SHA-256 of local ones up to 256 MiB."""
     files = []
     for path in paths:
         place = Place.of(path)
         with source_errors(place.address, "a file"):
             entry: dict[str, Any] = {"name": place.name, "bytes": place.size}
             if place.local and entry["bytes"] <= HASH_BYTES:
-                with place.open() as handle:
+                with Path(place.address).open("rb") as handle:
                     entry["sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
         files.append(entry)
     return {"reader": reader, **({"files": files} if files else {}), **more}

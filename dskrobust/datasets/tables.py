@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import INDEX, FlatTable, Table
+from .arrow import INDEX, FlatTable, Table, columns_of
 from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
 from .delimited import CsvTable
 from .places import Place
@@ -44,8 +44,9 @@ def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int)
     from pyarrow import types, uint8
 
     out = np.empty((batch.num_rows, len(names)), dtype)
+    columns = columns_of(batch)
     for k, name in enumerate(names):
-        column = batch.column(name)
+        column = columns[name]
         if types.is_boolean(column.type):
             column = column.cast(uint8())
         if column.null_count and out.dtype.kind != "f":
@@ -81,8 +82,9 @@ def _refuse_infinite(where: str, names: Sequence[str], values: NDArray[Any], fir
 
 def refuse_missing(table: Table, types: Mapping[str, Any], batch: Any) -> None:
     """Raise the error for the first column in which a batch has no value."""
+    columns = columns_of(batch)
     for name, kind in types.items():
-        if _has_blank(batch.column(name)):
+        if _has_blank(columns[name]):
             raise missing_values(table, name, kind)
 
 
@@ -278,7 +280,7 @@ def open_columnar(path: Path | Place, options: ReaderOptions) -> StreamReader:
 
 @reads(PARTS)
 def open_parts(folder: Place, options: ReaderOptions) -> StreamReader:
-    """Return the reader of a folder of Parquet or Arrow files; ``KEY=VALUE`` folders are columns."""
+    """Return the reader of a folder of Parquet or Arrow files; KEY=VALUE folders are columns."""
     options.allow("a folder of Parquet files", "target", "split")
     table = PartedTable.open(folder, (options.target, options.split))
     source = Source(
@@ -364,7 +366,7 @@ def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], n
 
     if not names:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    dtypes = {np.dtype(np.float64)} if table.sniffed else set()
+    dtypes: set[np.dtype[Any]] = {np.dtype(np.float64)} if table.sniffed else set()
     for name in names:
         kind = table.types[name]
         if unnamed := UNNAMED.fullmatch(name):
