@@ -4,20 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from .options import absolute, store_argument
 
 if TYPE_CHECKING:
+    from ..datasets import ReaderKeywords
     from ..store import Store
 
 Command = Callable[..., Any]
 
 
+def csv_options(command: Command) -> Command:
+    """Add how a CSV file may be written, which its first lines tell otherwise."""
+    for option in (
+        click.option("--comment", metavar="TEXT", help="Lines that start with it are left out."),
+        click.option(
+            "--header/--no-header",
+            default=None,
+            help="Whether the first line of a CSV file holds the columns' names; without it they "
+            "are c0, c1 and so on.",
+        ),
+        click.option("--encoding", metavar="NAME", help="Of a CSV file: utf-8, utf-16, cp1252 …"),
+        click.option(
+            "--thousands",
+            metavar="CHARACTER",
+            help="Between groups of three digits, as , or space; in a CSV file.",
+        ),
+        click.option("--decimal", type=click.Choice([".", ","]), help="Mark in a CSV file."),
+        click.option(
+            "--delimiter",
+            metavar="CHARACTER",
+            help="Between the columns of a CSV file: , ; | or tab. Told from its first lines by "
+            "default, as all of these are.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def reader_options(command: Command) -> Command:
     """Add what readers may be told."""
+    command = csv_options(command)
     for option in (
         click.option(
             "--target",
@@ -48,9 +78,10 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
+def _keywords(options: dict[str, Any]) -> ReaderKeywords:
     """Return the options that the command line gives."""
-    return {name: value for name, value in options.items() if value is not None}
+    given: Any = {name: value for name, value in options.items() if value is not None}
+    return cast("ReaderKeywords", given)
 
 
 @click.command()
@@ -71,9 +102,10 @@ def ingest(
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .csv, .csv.gz, .parquet, .h5 or
-    .hdf5; or a folder of images, with a sub-folder per class (or train and test, with such
-    sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is given.
+    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5 or .hdf5; a table, also at a
+    URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, or a folder
+    of such Parquet or Arrow files; or a folder of images, with a sub-folder per class (or train
+    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is given.
 
     \b
     Examples:
@@ -81,6 +113,7 @@ def ingest(
       dskrobust ingest online-news --source ~/data --seed 1
       dskrobust ingest own.npz --x features --y labels --out own.zarr
       dskrobust ingest houses.csv --target price --labels real
+      dskrobust ingest messung.csv --delimiter ";" --decimal ","
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
@@ -89,12 +122,14 @@ def ingest(
     from ..store import write_store
 
     out = out or _default_name(what)
-    reader = open_reader(what, source, ReaderOptions(**_given(options)))
+    reader = open_reader(what, source, ReaderOptions.of(None, _keywords(options)))
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
         )
     describe(store)
+    for remark in getattr(reader, "remarks", ()):
+        terminal.fact("told", remark)
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
     terminal.fact("next", f"dskrobust compute {out}")
 
@@ -203,7 +238,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
     opened = open_store(store)
     before = opened.rows
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(options))
+        grown = append_to(opened, what, source, group=group, progress=job.add, **_keywords(options))
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
     _say_what_is_left(grown, store)

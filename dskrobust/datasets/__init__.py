@@ -6,12 +6,13 @@ from .frames import FrameRows, create_store, link_store, take
 from .images import image_files
 from .online_news import restore_features, restore_labels
 from .opening import available, ingest, open_reader, without_end
-from .reader import Reader, ReaderOptions
+from .reader import Reader, ReaderKeywords, ReaderOptions
 
 __all__ = [
     "CsvOptions",
     "FrameRows",
     "Reader",
+    "ReaderKeywords",
     "ReaderOptions",
     "append",
     "available",

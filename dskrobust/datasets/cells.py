@@ -207,7 +207,7 @@ class Inspection:
         self.kinds[where[there]] = GROUPED if grouped else NUMBER
         sizes = np.where(np.isfinite(found), np.abs(found), 0.0)
         self.largest[where] = np.maximum(self.largest[where], sizes.max(axis=1))
-        for k in np.flatnonzero((sizes > LARGEST_EXACT).any(axis=1)).tolist():
+        for k in np.flatnonzero((sizes >= LARGEST_EXACT).any(axis=1)).tolist():
             if at[k] not in self.inexact:
                 self._exact(at[k], cells.values.slice(k * cells.rows, cells.rows), found[k])
         if not self.whole[where].any():
@@ -219,7 +219,7 @@ class Inspection:
 
     def _exact(self, k: int, texts: Any, found: NDArray[np.float64]) -> None:
         """Look for a whole number that is another one as float64."""
-        for row in np.flatnonzero(np.isfinite(found) & (np.abs(found) > LARGEST_EXACT)).tolist():
+        for row in np.flatnonzero(np.isfinite(found) & (np.abs(found) >= LARGEST_EXACT)).tolist():
             text = texts[row].as_py().replace(self.dialect.thousands or " ", "")
             if re.fullmatch(WHOLE, text) and int(text) != int(found[row]):
                 self.inexact[k] = (
