@@ -105,7 +105,8 @@ def ingest(
     scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5 or .hdf5; a table, also at a
     URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, or a folder
     of such Parquet or Arrow files; or a folder of images, with a sub-folder per class (or train
-    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is given.
+    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is
+    given.
 
     \b
     Examples:
@@ -236,11 +237,16 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
     from ..store import open_store
 
     opened = open_store(store)
-    before = opened.rows
+    before, told = opened.rows, list[str]()
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, group=group, progress=job.add, **_keywords(options))
+        grown = append_to(
+            opened, what, source,
+            group=group, progress=job.add, remark=told.append, **_keywords(options),
+        )  # fmt: skip
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
+    for remark in told:
+        terminal.fact("told", remark)
     _say_what_is_left(grown, store)
 
 

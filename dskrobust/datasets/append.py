@@ -27,6 +27,7 @@ def append(
     *,
     group: str | None = None,
     progress: Callable[[int], None] | None = None,
+    remark: Callable[[str], None] | None = None,
     options: ReaderOptions | None = None,
     **keywords: Unpack[ReaderKeywords],
 ) -> Store:
@@ -49,6 +50,9 @@ def append(
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
+    remark : callable, optional
+        Called with what nobody said but the source showed, a line each: the delimiter of a CSV
+        file, say.
     options : ReaderOptions, optional
         Of the reader, instead of the keywords below.
     **keywords : str, float, int, bool or mapping
@@ -68,6 +72,9 @@ def append(
         raise InvalidOptionError("the name of a group must not be empty")
     store = open_store(store)
     reader = _open(store.spec, what, source, ReaderOptions.of(options, keywords))
+    if remark is not None:
+        for said in getattr(reader, "remarks", ()):
+            remark(said)
     matched = match(store.spec, reader.spec, what, group)
     return append_rows(
         store,

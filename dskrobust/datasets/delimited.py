@@ -53,6 +53,8 @@ class CsvTable:
             dialect = _sniffed(place, options)
         names = _names(dialect, str(place))
         check_distinct(str(place), names)
+        if dialect.records <= dialect.header:
+            raise SourceFileError(f"{place} has no rows (or a quote that is never closed)")
         block = max(CSV_BYTES, 4 * dialect.longest)
         table = cls(place, dialect, block, names, {}, 0)
         while True:

@@ -49,8 +49,11 @@ class Place:
     @property
     def name(self) -> str:
         """The last part of the address, without a query."""
-        path = self.address if self.local else self.address.split("?")[0].rstrip("/")
-        return Path(path).name if self.local else PurePosixPath(path.split("::")[0]).name
+        if self.local:
+            return Path(self.address).name
+        # zip://own.csv::https://… is a file in another one, simplecache::https://… one kept here.
+        url = next((part for part in self.address.split("::") if "://" in part), self.address)
+        return PurePosixPath(url.split("?")[0]).name
 
     @property
     def size(self) -> int | None:

@@ -9,6 +9,7 @@ from pyarrow import feather, parquet
 
 import dskrobust as dr
 from dskrobust.datasets import ReaderOptions, append, open_reader, reader, take
+from dskrobust.datasets.places import Place
 from dskrobust.errors import InvalidDataError, InvalidOptionError, SourceFileError
 from dskrobust.store import Block
 
@@ -210,6 +211,19 @@ def test_tables_at_urls(tmp_path, memory):
         open_reader("memory://here/none.csv")
     with pytest.raises(InvalidOptionError, match="is no table: of what lies at a URL"):
         open_reader("memory://here/own.npz")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://a.org/b/own.csv?key=1", "own.csv"),
+        ("simplecache::s3://bucket/own.csv", "own.csv"),
+        ("zip://own.csv::https://a.org/b.zip", "own.csv"),
+        ("s3://bucket/own/", "own"),
+    ],
+)
+def test_names_of_urls(url, name):
+    assert Place(url).name == name
 
 
 def test_a_url_that_nobody_knows():

@@ -253,11 +253,26 @@ def test_the_command_takes_the_options_and_says_what_it_saw(tmp_path, monkeypatc
     result = CliRunner().invoke(cli.main, ["ingest", *words])
     assert result.exit_code == 0, result.output
     assert dr.open_store("a.zarr").features[:].tolist() == [[1.5], [2.5]]
-    result = CliRunner().invoke(cli.main, ["append", "a.zarr", *words])
+    result = CliRunner().invoke(cli.main, ["append", "a.zarr", *words[:2], "--target", "c1"])
     assert result.exit_code == 0, result.output
+    assert "told        columns are separated by tab (option delimiter)" in result.output
     result = CliRunner().invoke(cli.main, ["ingest", *words[:2], "--target", "c1", "--overwrite"])
     assert "told        the decimal mark is a comma (option decimal)" in result.output
     assert dr.open_store("a.zarr").spec.provenance["remarks"][0].startswith("columns are separated")
+
+
+@pytest.mark.parametrize("text", ["a,y", "a,y\n", '"a,y\n1,2\n3,4\n'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_header_alone(tmp_path, text, encoding):
+    path = written(tmp_path / "a.csv", text, encoding)
+    with pytest.raises(SourceFileError, match=r"a\.csv has no rows"):
+        read(path)
+
+
+@pytest.mark.parametrize("last", ["", "\n", "\r\n"])
+def test_quotes_within_a_cell_and_no_line_break_at_the_end(tmp_path, last):
+    path = written(tmp_path / "a.csv", f'a,label\n1,5" pipe\n2,6" pipe{last}')
+    assert read(path)[1:3] == ([[1], [2]], ['5" pipe', '6" pipe'])
 
 
 def test_what_is_no_text(tmp_path):
