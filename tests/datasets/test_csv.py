@@ -214,6 +214,47 @@ def test_one_rule_for_na(tmp_path):
         read(path)
 
 
+DAYS = [18_000.0, 18_262.0, 19_000.0]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("2019-04-14", "2020-01-01", "2022-01-08"),
+        ("14.4.2019", "01.01.2020", "8.1.2022"),
+        ("2019-04-14 00:00:00", "2020-01-01T00:00", "2022-01-08"),
+        ("2019-04-14T02:00+02:00", "2020-01-01T00:00Z", "2022-01-07T23:00-01:00"),
+    ],
+)
+def test_dates_become_days(tmp_path, cells):
+    text = "p,label\n" + "".join(f"{cell},{k}\n" for k, cell in enumerate(cells))
+    source = open_reader(written(tmp_path / "a.csv", text), options=ReaderOptions(scale="none"))
+    assert [block.features[:, 0].tolist() for block in source.blocks()] == [DAYS]
+    assert "p: dates as days since 1970" in source.spec.decisions
+
+
+def test_what_is_no_date_everywhere_is_text(tmp_path):
+    path = written(tmp_path / "a.csv", "p,label\n2019-04-14,1\nsoon,2\n")
+    with pytest.raises(InvalidDataError, match="'p' holds text, as '2019-04-14' in row 0"):
+        read(path)
+    path = written(tmp_path / "b.csv", "p,label\n1,2019-04-14\n2,2020-01-01\n")
+    assert read(path)[2] == ["2019-04-14", "2020-01-01"]  # labels are names of classes
+
+
+def test_a_column_without_a_name_names_the_rows_where_it_counts_them(tmp_path):
+    path = written(tmp_path / "a.csv", ",Unnamed: 0,p,label\n3,0,.5,1\n5,1,.7,2\n")
+    source = open_reader(path)
+    assert source.spec.feature_names == ("p",)
+    assert [block.ids.tolist() for block in source.blocks()] == [[3, 5]]
+    assert [line.split(" (")[0] for line in source.spec.decisions] == [
+        "Unnamed: 0.1: names the rows",
+        "Unnamed: 0: left out, it counts the rows",
+    ]
+    path = written(tmp_path / "b.csv", ",p,label\n5,.5,1\n3,.7,2\n")
+    with pytest.raises(InvalidDataError, match="column 1 has no name"):
+        open_reader(path)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -258,7 +299,7 @@ def test_the_command_takes_the_options_and_says_what_it_saw(tmp_path, monkeypatc
     assert "column      columns are separated by tab (option delimiter)" in result.output
     result = CliRunner().invoke(cli.main, ["ingest", *words[:2], "--target", "c1", "--overwrite"])
     assert "column      the decimal mark is a comma (option decimal)" in result.output
-    assert dr.open_store("a.zarr").spec.provenance["remarks"][0].startswith("columns are separated")
+    assert dr.open_store("a.zarr").spec.decisions[0].startswith("columns are separated")
 
 
 @pytest.mark.parametrize("text", ["a,y", "a,y\n", '"a,y\n1,2\n3,4\n'])

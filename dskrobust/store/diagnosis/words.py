@@ -35,7 +35,7 @@ STANDARD = Hint(
     "give every column the same spread with --scale standard",
 )
 ID_NAME = re.compile(
-    r"(.*[ _.-])?(id|uuid|guid)|.*[a-z]I[dD]|index|idx|unnamed: ?\d+|__index_level_\d+__"
+    r"(.*[ _.-])?(id|uuid|guid)|.*[a-z]I[dD]|index|idx|unnamed: ?\d+(\.\d+)?|__index_level_\d+__"
     r"|row|rownames?|row[ _.-]?(nr|no|num|number)|nr|no\.?|serial"
 )
 TIME_NAME = re.compile(r"(.*[ _.-])?(time|timestamp|datetime|date|ts|epoch|unix)")
