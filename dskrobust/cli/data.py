@@ -43,6 +43,17 @@ def reader_options(command: Command) -> Command:
             metavar="DIR",
             help="Folder of the official files, or one above it.",
         ),
+        click.option(
+            "--resize",
+            metavar="WIDTHxHEIGHT",
+            help="Pixels that all images of a folder are brought to; of one size by default.",
+        ),
+        click.option(
+            "--gray",
+            is_flag=True,
+            default=None,
+            help="Read images of a folder as grey ones; where all are grey by default.",
+        ),
     ):
         command = option(command)
     return command
@@ -83,6 +94,7 @@ def ingest(
       dskrobust ingest houses.csv --target price --labels real
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
+      dskrobust ingest photos --resize 64x48 --gray
     """
     from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
@@ -95,6 +107,8 @@ def ingest(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
         )
     describe(store)
+    for remark in reader.remarks:
+        terminal.fact("note", remark)
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
     terminal.fact("next", f"dskrobust compute {out}")
 
@@ -202,10 +216,14 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
 
     opened = open_store(store)
     before = opened.rows
+    remarks: list[str] = []
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(options))
+        how: dict[str, Any] = {"progress": job.add, "remark": remarks.append, **_given(options)}
+        grown = append_to(opened, what, source, group=group, **how)
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
+    for remark in remarks:
+        terminal.fact("note", remark)
     _say_what_is_left(grown, store)
 
 

@@ -2,7 +2,8 @@
 
 from .append import append
 from .frames import FrameRows, create_store, link_store, take
-from .images import image_files
+from .image_folder import image_files
+from .images import images_like
 from .online_news import restore_features, restore_labels
 from .opening import available, ingest, open_reader, without_end
 from .reader import Reader, ReaderOptions
@@ -15,6 +16,7 @@ __all__ = [
     "available",
     "create_store",
     "image_files",
+    "images_like",
     "ingest",
     "link_store",
     "open_reader",

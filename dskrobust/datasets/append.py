@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
+from .images import images_like
 from .opening import open_reader
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 
@@ -26,6 +27,7 @@ def append(
     *,
     group: str | None = None,
     progress: Callable[[int], None] | None = None,
+    remark: Callable[[str], None] | None = None,
     **options: Unpack[ReaderKeywords],
 ) -> Store:
     """Append the rows of a data set or file to a store; a kill leaves the store as it was.
@@ -47,9 +49,12 @@ def append(
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
+    remark : callable, optional
+        Called with each line that the reader has to say of the source: what is left out.
     **options : str, float or int
-        Options of the reader, as for `ingest`. Names of arrays and columns, and the label kind,
-        are those of the store's own source where the options do not say otherwise.
+        Options of the reader, as for `ingest`. Names of arrays and columns, the label kind, and
+        how images were resized or turned grey are those of the store's own source where the
+        options do not say otherwise.
 
     Raises
     ------
@@ -65,6 +70,9 @@ def append(
     store = open_store(store)
     reader = _open(store.spec, what, source, ReaderOptions(**options))
     matched = match(store.spec, reader.spec, what, group)
+    if remark is not None:
+        for line in reader.remarks:
+            remark(line)
     return append_rows(
         store,
         matched.blocks(reader),
@@ -100,6 +108,8 @@ def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOp
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
         known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
+    if spec.image_shape and Path(what).expanduser().is_dir():
+        known |= {n: v for n, v in images_like(spec).items() if getattr(options, n) is None}
     return replace(options, **known)
 
 

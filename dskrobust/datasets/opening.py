@@ -130,6 +130,8 @@ def ingest(
         - ``scale``: features are multiplied by this before any distance
         - ``seed``: of random train/test splits
         - ``name``: what the data set is called in titles
+        - ``resize``: width and height, (64, 48) or "64x48", that images of a folder are brought to
+        - ``gray``: whether images of a folder are read as grey ones
 
     Raises
     ------

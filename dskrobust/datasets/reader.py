@@ -27,7 +27,7 @@ HASH_BYTES = 256 * 2**20  # larger source files get no SHA-256 in the provenance
 SEARCH_DEPTH = 2  # levels below the source folder in which official files are looked for
 MOST_CLASSES = 65_536  # names of text labels that are kept
 MOST_GROUPS = 32_767  # split codes are int16
-COLUMN_OPTIONS = ("x", "y", "split", "target")
+OWN_OPTIONS = ("x", "y", "split", "target", "resize", "gray")  # that only some sources have
 
 
 class Reader(Protocol):
@@ -38,6 +38,10 @@ class Reader(Protocol):
     spec : StoreSpec
     rows : int or None
         Rows in all blocks together, where that is known before they are read.
+    remarks : sequence of str
+        What whoever reads should know: files that are left out, decisions on how others are read.
+    ids : sequence of str, optional
+        What every row is called in its source; None where rows have no names.
     """
 
     @property
@@ -45,6 +49,12 @@ class Reader(Protocol):
 
     @property
     def rows(self) -> int | None: ...
+
+    @property
+    def remarks(self) -> Sequence[str]: ...
+
+    @property
+    def ids(self) -> Sequence[str] | None: ...
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""
@@ -62,6 +72,8 @@ class ReaderKeywords(TypedDict, total=False):
     scale: float | None
     seed: int
     name: str | None
+    resize: str | tuple[int, int] | None
+    gray: bool | None
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,10 @@ class ReaderOptions:
         Of random train/test splits.
     name : str, optional
         What the data set is called in titles.
+    resize : str or (int, int), optional
+        Width and height that all images of a folder are brought to: "64x48" or (64, 48).
+    gray : bool, optional
+        Whether images of a folder are read as grey ones; where all files are grey by default.
     """
 
     x: str = "X"
@@ -95,15 +111,17 @@ class ReaderOptions:
     scale: float | None = None
     seed: int = 0
     name: str | None = None
+    resize: str | tuple[int, int] | None = None
+    gray: bool | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
 
     def allow(self, what: str, *names: str) -> None:
-        """Refuse array and column options that `what` would ignore."""
+        """Refuse options of some sources, of arrays, columns or images, that `what` ignores."""
         defaults = {field.name: field.default for field in fields(self)}
-        for name in COLUMN_OPTIONS:
+        for name in OWN_OPTIONS:
             if name not in names and getattr(self, name) != defaults[name]:
                 takes = f"takes only {', '.join(names)}" if names else "takes none of these"
                 raise InvalidOptionError(
@@ -155,6 +173,8 @@ class StreamReader:
     spec: StoreSpec
     rows: int | None
     stream: Callable[[], Iterator[Block]]
+    remarks: tuple[str, ...] = ()
+    ids: Sequence[str] | None = None
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""
