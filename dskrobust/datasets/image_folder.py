@@ -80,9 +80,15 @@ def pillow(path: Path) -> Any:
         What needs it.
     """
     try:
-        from PIL import Image
+        return _image_module()
     except ImportError as error:
         raise SourceFileError(f"{path} needs Pillow: pip install 'dskrobust[formats]'") from error
+
+
+@cache
+def _image_module() -> Any:
+    from PIL import Image
+
     with suppress(ImportError):
         from pillow_heif import register_heif_opener
 

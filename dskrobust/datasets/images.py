@@ -209,7 +209,7 @@ def _decisions(
         yield f"{counted(len(files) - grey, 'image')} in colour read as grey"
     if not form.grey and asked.grey is None:
         if grey:
-            yield f"{counted(grey, 'grey image')} among {len(files):,} read in colour, as the others"
+            yield f"{counted(grey, 'grey image')} among {len(files):,} read in colour too"
         sample = files[:: -(-len(files) // SAMPLED)]
         if all(_channels_equal(file.path) for file in sample):
             yield (
