@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pandas as pd
 
+from ..display import shown_name
 from ..errors import InvalidDataError, InvalidOptionError
+from ..show.sheets import subset_parts
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LONG = 40  # characters of a name in a legend, at most
+LINE = 120  # characters of a legend above the panels
 WIDTH = 9.0  # inches: the width of a page's column on a laptop; in print it shrinks by a fifth
 QUIET = "#595959"  # 7 : 1 on white
 
@@ -42,6 +47,9 @@ _RC: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
     "legend.frameon": False,
+    "text.parse_math": False,  # names are no formulas, whatever is in them
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
     "svg.hashsalt": "dskrobust",  # the same figure has the same bytes
     "svg.fonttype": "path",
 }
@@ -106,16 +114,40 @@ def panels(
     return figure, rows
 
 
-def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Put one legend for all panels above them, every name once."""
-    handles: dict[str, Any] = {}
-    for each in axes:
-        for handle, name in zip(*each.get_legend_handles_labels(), strict=True):
-            handles.setdefault(name, handle)
-    if handles:
-        lines = -(-len(handles) // 5)
-        figure.legend(list(handles.values()), list(handles), loc="outside upper center",
-                      ncols=-(-len(handles) // lines))  # fmt: skip
+def legend(
+    where: Axes | Figure, entries: Iterable[tuple[Artist, str]], math: bool = False, **how: Any
+) -> None:
+    """Write a legend of these names, each as it is.
+
+    matplotlib leaves out what begins with an underscore, so the names are put in afterwards.
+
+    Parameters
+    ----------
+    where : Axes or Figure
+    entries : iterable of (Artist, str)
+    math : bool
+        Whether names are made by `subset_name`.
+    **how
+        As of matplotlib's `legend`.
+    """
+    handles, names = zip(*entries, strict=True)
+    made = where.legend(handles, [f"{k}" for k in range(len(names))], **how)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set_text(name)
+        text.set_parse_math(math)
+
+
+def legend_above(
+    figure: Figure, entries: Mapping[Any, tuple[Artist, str]], math: bool = False
+) -> None:
+    """Put one legend for all panels above them."""
+    if not entries:
+        return
+    longest = max(len(name) for _, name in entries.values())
+    across = max(1, min(5, LINE // (longest + 6)))
+    lines = -(-len(entries) // across)
+    legend(figure, entries.values(), math, loc="outside upper center",
+           ncols=-(-len(entries) // lines))  # fmt: skip
 
 
 def look_of(names: Sequence[Any]) -> Mapping[Any, dict[str, Any]]:
@@ -160,6 +192,18 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
 
 
 def short(name: Any, most: int = 18) -> str:
-    """Return a name that fits above a panel."""
-    text = str(name)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return a name that fits above a panel, in one line."""
+    return shown_name(name, most)
+
+
+def subset_name(name: Any) -> str:
+    """Return a subset's name as mathtext, as the paper writes it: x_L40 with a subscript."""
+    head, below = subset_parts(name)
+    if below:
+        return f"{head}$_{{\\mathrm{{{below}}}}}$"
+    return literal(short(name, LONG))
+
+
+def literal(text: str) -> str:
+    """Return a text that mathtext shows as it is."""
+    return text.replace("$", r"\$")
