@@ -135,11 +135,15 @@ def describe(store: Store) -> None:
     )
     labels = store.spec.label_kind
     if store.spec.classes:
-        shown = ", ".join(store.spec.classes[:12])
+        shown = ", ".join(terminal.shown_name(name, 40) for name in store.spec.classes[:12])
         labels += f": {shown}{', …' if len(store.spec.classes) > 12 else ''}"
     terminal.fact("labels", labels)
     counts = store.summary.groups
-    groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
+    groups = (
+        f"{terminal.shown_name(g, 40)} {counts[k].rows:,}"
+        for k, g in enumerate(store.groups)
+        if k in counts
+    )
     terminal.fact("groups", ", ".join(groups))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# For what DejaVu Sans, which comes with matplotlib, lacks: Chinese, Japanese, Korean, Indian …
+OTHER_FONTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Devanagari",
+               "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC", "Microsoft YaHei",
+               "Malgun Gothic", "Arial Unicode MS", "Segoe UI Symbol")  # fmt: skip
 LONG = 40  # characters of a name in a legend, at most
 LINE = 120  # characters of a legend above the panels
 WIDTH = 9.0  # inches: the width of a page's column on a laptop; in print it shrinks by a fifth
@@ -30,7 +35,6 @@ QUIET = "#595959"  # 7 : 1 on white
 P = ParamSpec("P")
 
 _RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -69,7 +73,16 @@ def look() -> Any:
         raise InvalidOptionError(
             f"figures need matplotlib: pip install 'dskrobust[report]' ({error})"
         ) from error
-    return rc_context(_RC)
+    return rc_context({**_RC, "font.family": _families()})
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Return DejaVu Sans and, for scripts that it lacks, what is installed of other fonts."""
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in OTHER_FONTS if name in installed)]
 
 
 def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -166,8 +179,19 @@ def save(figure: Figure, kind: str) -> bytes:
     """Return a figure as a file of a kind that matplotlib knows (svg, png, pdf)."""
     buffer = io.BytesIO()
     date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    with look():
+    with look(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(buffer, format=kind, dpi=150, metadata=date)
+    missing = [each for each in caught if str(each.message).startswith("Glyph ")]
+    if missing:
+        warnings.warn(
+            f"{len({str(each.message) for each in missing})} characters of names are in no font "
+            "that is installed, and drawn as boxes; install Noto Sans CJK or Noto Sans",
+            stacklevel=2,
+        )
+    for each in caught:
+        if each not in missing:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return buffer.getvalue()
 
 

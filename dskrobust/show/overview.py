@@ -84,7 +84,7 @@ class Overview:
         """Name, samples, and R's least, median and largest value of every group and the union."""
         for group, facts in robustness_by_group(self.with_union).items():
             cells = (f"{facts[name]:.4f}" for name in HEAD[2:])
-            yield (group, f"{facts['samples']:,}", *cells)
+            yield (display.shown_name(group), f"{facts['samples']:,}", *cells)
 
     def least(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the least robust samples, ties by row number."""
@@ -253,7 +253,7 @@ def least_table(
     """Return head, rows and the columns of text of a table of the least robust samples."""
     head = ("row", "group", "label", "R", "Q", "reach", "witness", "its label")
     rows: list[tuple[str, ...]] = [
-        (str(f["row"]), f["group"], f["label"], f"{f['robustness']:.4f}",
+        (str(f["row"]), display.shown_name(f["group"]), f["label"], f"{f['robustness']:.4f}",
          finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f["witness"]),
          f["witness_label"])
         for f in facts
