@@ -7,6 +7,7 @@ themes; it loads nothing.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+NO_NAME = "(empty)"
+# What breaks lines, commands terminals, turns text around, or is no character by itself.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 BIN_STEPS = tuple(m * 10.0**e for e in range(-6, 0) for m in (1, 2, 5))
 BINS = 50  # of a histogram in HTML, at most
 WIDTH, HEIGHT, FOOT = 640, 64, 18  # of a histogram in HTML
@@ -119,6 +123,30 @@ def round_edges(low: float, high: float, most: int) -> NDArray[np.float64]:
 def digits_of(edges: NDArray[np.float64]) -> int:
     """Return how many decimals tell edges apart."""
     return max(0, -int(np.floor(np.log10(edges[1] - edges[0]) + 1e-9)))
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+def visible(text: str) -> str:
+    """Return a text in one line, control characters written as Python writes them (\\n)."""
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shown_name(name: Any, most: int | None = None) -> str:
+    """Return a name of a class or group in one line, never empty.
+
+    Parameters
+    ----------
+    name : object
+    most : int, optional
+        Longer names lose their middle: what tells names apart is often at their end.
+    """
+    text = visible(str(name)) if str(name).strip() else NO_NAME
+    if most is None or len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 # -- HTML ------------------------------------------------------------------------------------

@@ -82,6 +82,17 @@ def reader_options(command: Command) -> Command:
             metavar="DIR",
             help="Folder of the official files, or one above it.",
         ),
+        click.option(
+            "--resize",
+            metavar="WIDTHxHEIGHT",
+            help="Pixels that all images of a folder are brought to; of one size by default.",
+        ),
+        click.option(
+            "--gray",
+            is_flag=True,
+            default=None,
+            help="Read images of a folder as grey ones; where all are grey by default.",
+        ),
     ):
         command = option(command)
     return command
@@ -188,6 +199,7 @@ def ingest(
       dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
+      dskrobust ingest photos --resize 64x48 --gray
     """
     from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
@@ -217,7 +229,7 @@ def _foretell(reader: Reader) -> None:
 
     spec = reader.spec
     for decision in spec.decisions:
-        terminal.fact("column", decision)
+        terminal.fact("read", decision)
     names = spec.feature_names or ()
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if names[12:] else "")
     rows = "" if reader.rows is None else f"{reader.rows:,} × "
@@ -240,7 +252,7 @@ def _default_name(what: str) -> str:
 def describe(store: Store) -> None:
     """Say in a few lines what data a store holds, and what was noticed of it."""
     from ..show import terminal
-    from ..store import COLUMN
+    from ..store import READING
 
     dtype = store.row_shape("features")[1]
     terminal.say(store.spec.name, style=terminal.STRONG)
@@ -252,14 +264,18 @@ def describe(store: Store) -> None:
     )
     labels = store.spec.label_kind
     if store.spec.classes:
-        shown = ", ".join(store.spec.classes[:12])
+        shown = ", ".join(terminal.shown_name(name, 40) for name in store.spec.classes[:12])
         labels += f": {shown}{', …' if len(store.spec.classes) > 12 else ''}"
     terminal.fact("labels", labels)
     counts = store.summary.groups
-    groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
+    groups = (
+        f"{terminal.shown_name(g, 40)} {counts[k].rows:,}"
+        for k, g in enumerate(store.groups)
+        if k in counts
+    )
     terminal.fact("groups", ", ".join(groups))
     for note in store.notes or ():
-        terminal.fact("column" if note.kind == COLUMN else "note", note.on_command_line)
+        terminal.fact("read" if note.kind == READING else "note", note.on_command_line)
     if store.has_ids:
         column = (store.spec.preparation or {}).get("id")
         what = "text" if store.ids.dtype == object else "whole numbers"
@@ -351,7 +367,7 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
     for remark in told:
-        terminal.fact("column", remark)
+        terminal.fact("read", remark)
     _say_what_is_left(grown, store)
 
 

@@ -11,6 +11,7 @@ from .options import Address, File, asked_result, metric_options
 
 if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
+    from ..store import Store
 
 FIGURE_KINDS = ("svg", "pdf", "png")
 
@@ -77,7 +78,7 @@ def report(
     opened = open_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     if figure is not None:
-        wishes = Wishes(classes, mark, _own(images))
+        wishes = Wishes(classes, mark, _own(opened, images))
         path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
         path = write_report(
@@ -99,15 +100,19 @@ def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) 
     return path
 
 
-def _own(path: str | None) -> tuple[Any, Any] | None:
-    """Read own images and their labels, which are meant to be few."""
+def _own(store: Store, path: str | None) -> tuple[Any, Any] | None:
+    """Read own images and their labels, which are meant to be few; a folder as the store's was."""
     if path is None:
         return None
     import numpy as np
 
-    from ..datasets import open_reader
+    from ..datasets import ReaderOptions, images_like, open_reader
+    from ..show import terminal
 
-    reader = open_reader(path)
+    like = images_like(store.spec) if Path(path).expanduser().is_dir() else {}
+    reader = open_reader(path, options=ReaderOptions(**like))
+    for remark in reader.remarks:
+        terminal.fact("note", remark)
     blocks = list(reader.blocks())
     features, labels = (np.concatenate([block[k] for block in blocks]) for k in (0, 1))
     classes = reader.spec.classes

@@ -3,7 +3,8 @@
 from .append import append
 from .dialect import CsvOptions
 from .frames import FrameRows, create_store, link_store, take
-from .images import image_files
+from .image_folder import image_files
+from .images import images_like
 from .opening import available, ingest, open_reader, without_end
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions
@@ -20,6 +21,7 @@ __all__ = [
     "available",
     "create_store",
     "image_files",
+    "images_like",
     "ingest",
     "link_store",
     "open_reader",

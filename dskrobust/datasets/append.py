@@ -14,6 +14,7 @@ from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..paths import expand_path
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
+from .images import images_like
 from .opening import is_table, open_reader
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
@@ -54,12 +55,13 @@ def append(
         Called with the number of rows after each write.
     remark : callable, optional
         Called with what nobody said but the source showed, a line each: the delimiter of a CSV
-        file, say.
+        file, or the files of a folder of images that are left out.
     options : ReaderOptions, optional
         Of the reader, instead of the keywords below.
     **keywords : str, float, int, bool or mapping
-        Options of the reader by name, as for `ingest`. Names of arrays and columns, and the label
-        kind, are those of the store's own source where the options do not say otherwise.
+        Options of the reader by name, as for `ingest`. Names of arrays and columns, the label kind,
+        and how images were resized or turned grey are those of the store's own source where the
+        options do not say otherwise.
 
     Raises
     ------
@@ -74,10 +76,10 @@ def append(
         raise InvalidOptionError("the name of a group must not be empty")
     store = open_store(store)
     reader = _open(store.spec, what, source, ReaderOptions.of(options, keywords))
-    if remark is not None:
-        for said in getattr(reader, "remarks", ()):
-            remark(said)
     matched = match(store.spec, reader.spec, what, group)
+    if remark is not None:
+        for line in reader.remarks:
+            remark(line)
     return append_rows(
         store,
         matched.blocks(reader),
@@ -131,6 +133,8 @@ def _like_before(
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)
         known |= {n: v for n, v in names if getattr(options, n) == getattr(default, n)}
+    if spec.image_shape and expand_path(what).is_dir():
+        known |= {n: v for n, v in images_like(spec).items() if getattr(options, n) is None}
     return replace(options, **known)
 
 

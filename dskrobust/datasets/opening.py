@@ -181,6 +181,8 @@ def ingest(
         - ``delimiter``, ``decimal``, ``thousands``, ``encoding``, ``header``, ``comment``: how a
           CSV file is written (see `CsvOptions`); what is not given is told from its first lines,
           and the store's ``notes`` say how
+        - ``resize``: width and height, (64, 48) or "64x48", that images of a folder are brought to
+        - ``gray``: whether images of a folder are read as grey ones
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -115,6 +116,12 @@ def _fetch(name: str, what: str, as_frame: bool, target: str) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "A network error occurred")  # the error says it
             return fetch_openml(name, as_frame=as_frame, target_column=target, n_retries=1)
+    except (EOFError, zlib.error) as error:
+        raise SourceFileError(
+            f"what OpenML sent of {name}, or scikit-learn keeps of it, is damaged ({error}); "
+            "remove it from scikit-learn's data folder and fetch it again",
+            FILES_INSTEAD,
+        ) from error
     except OSError as error:
         raise SourceFileError(
             f"OpenML, where {what} is fetched from, cannot be reached ({error}); download the "

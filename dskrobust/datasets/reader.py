@@ -30,6 +30,7 @@ SEARCH_DEPTH = 2  # levels below the source folder in which official files are l
 MOST_CLASSES = 65_536  # names of text labels that are kept
 MOST_GROUPS = 32_767  # split codes are int16
 COLUMN_OPTIONS = ("x", "y", "split", "target", "id", "drop", "impute", "encode")
+OWN_OPTIONS = (*COLUMN_OPTIONS, "resize", "gray")  # that only some sources have
 
 
 class Reader(Protocol):
@@ -40,6 +41,8 @@ class Reader(Protocol):
     spec : StoreSpec
     rows : int or None
         Rows in all blocks together, where that is known before they are read.
+    remarks : sequence of str
+        What whoever reads should know: files that are left out, decisions on how others are read.
     """
 
     @property
@@ -47,6 +50,9 @@ class Reader(Protocol):
 
     @property
     def rows(self) -> int | None: ...
+
+    @property
+    def remarks(self) -> Sequence[str]: ...
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""
@@ -70,6 +76,8 @@ class ReaderKeywords(TypedDict, total=False):
     encode: str | None
     prepare: str
     preparation: Any
+    resize: str | tuple[int, int] | None
+    gray: bool | None
     source_options: Mapping[str, Any] | None
     delimiter: str | None
     decimal: str | None
@@ -110,6 +118,10 @@ class ReaderOptions:
         What becomes of the columns of a table, as `PreparationOptions` says.
     preparation : Preparation, optional
         Of the rows that those of a table follow; fitted to them where it is not given.
+    resize : str or (int, int), optional
+        Width and height that all images of a folder are brought to: "64x48" or (64, 48).
+    gray : bool, optional
+        Whether images of a folder are read as grey ones; where all files are grey by default.
     source_options : mapping, optional
         Options for fsspec where the source is a URL.
     csv : CsvOptions
@@ -130,6 +142,8 @@ class ReaderOptions:
     encode: str | None = None
     prepare: str = "auto"
     preparation: Any = None
+    resize: str | tuple[int, int] | None = None
+    gray: bool | None = None
     source_options: Mapping[str, Any] | None = field(default=None, hash=False)
     csv: CsvOptions = SNIFFED
 
@@ -161,9 +175,9 @@ class ReaderOptions:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
 
     def allow(self, what: str, *names: str) -> None:
-        """Refuse options of arrays, columns and CSV files ("csv") that `what` would ignore."""
+        """Refuse options of some sources, of arrays, columns, images or CSV files, it ignores."""
         defaults = {field.name: field.default for field in fields(self)}
-        for name in COLUMN_OPTIONS:
+        for name in OWN_OPTIONS:
             if name not in names and getattr(self, name) != defaults[name]:
                 known = [n for n in names if n != "csv"]
                 takes = f"takes only {', '.join(known)}" if known else "takes none of these"

@@ -20,8 +20,10 @@ from . import style
 from .gallery import extreme_columns, extreme_rows, own_images
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import StepPatch
 
 __all__ = [
     "extreme_columns",
@@ -58,19 +60,20 @@ def robustness_by_group(samples: pd.DataFrame, threshold: float | None = None) -
     edges = _edges(samples["robustness"])
     figure = style.new_figure(3.4)
     axes = figure.subplots()
+    entries: list[tuple[Artist, str]] = []
     for name, look in style.look_of(groups).items():
         values = samples.loc[samples["group"] == name, "robustness"].dropna()
-        said = f"{name}, {len(values):,} samples"
+        said = f"{style.short(name, style.LONG)}, {len(values):,} samples"
         if threshold is not None:
             below = int((values < threshold).sum())
             said += f", {below:,} of them ({below / max(1, len(values)):.1%}) below"
-        _share_line(axes, values, edges, look, said, fill=True)
+        entries.append((_share_line(axes, values, edges, look, said, fill=True), said))
     if threshold is not None:
-        axes.axvline(
-            threshold, color="black", dashes=(4, 3), linewidth=1, label=f"R = {threshold:g}"
-        )
+        said = f"R = {threshold:g}"
+        mark = axes.axvline(threshold, color="black", dashes=(4, 3), linewidth=1, label=said)
+        entries.append((mark, said))
     axes.set(xlabel="sample robustness R", ylabel="share of samples (%)", ylim=(0, None))
-    axes.legend(loc="upper left")
+    style.legend(axes, entries, loc="upper left")
     return figure
 
 
@@ -94,11 +97,13 @@ def robustness_by_class(samples: pd.DataFrame, most: int = MOST_PANELS) -> Figur
     looks = style.look_of(style.values_of(samples, "group"))
     edges = _edges(samples["robustness"], BINS // 2)
     figure, (panels,) = style.panels([len(shown)], 5, 1.55, sharex=True, sharey=True)
+    entries: dict[Any, tuple[Artist, str]] = {}
     for axes, name in zip(panels, shown, strict=True):
         own = samples[samples["label"] == name]
         for group, look in looks.items():
             values = own.loc[own["group"] == group, "robustness"].dropna()
-            _share_line(axes, values, edges, look, str(group))
+            said = style.short(group, style.LONG)
+            entries.setdefault(group, (_share_line(axes, values, edges, look, said), said))
             if len(values):
                 axes.axvline(float(values.median()), color=look["color"], linewidth=0.8, alpha=0.7)
         axes.set_title(style.short(name))
@@ -108,7 +113,7 @@ def robustness_by_class(samples: pd.DataFrame, most: int = MOST_PANELS) -> Figur
         said += f"; {len(shown)} of {len(classes)} classes, those with the lowest medians"
     figure.supxlabel(said, fontsize=10)
     figure.supylabel("share of samples (%)", fontsize=10)
-    style.legend_above(figure, panels)
+    style.legend_above(figure, entries)
     return figure
 
 
@@ -120,14 +125,15 @@ def _share_line(
     label: str,
     *,
     fill: bool = False,
-) -> None:
+) -> StepPatch:
     """Shares of values per bin as a line of steps; nothing for no values."""
     counts = np.histogram(values, edges)[0]
     shares = 100 * counts / max(1, counts.sum())
-    axes.stairs(shares, edges, color=look["color"], linestyle=look["linestyle"], linewidth=1.5,
-                label=label)  # fmt: skip
+    line = axes.stairs(shares, edges, color=look["color"], linestyle=look["linestyle"],
+                       linewidth=1.5, label=label)  # fmt: skip
     if fill:
         axes.stairs(shares, edges, color=look["color"], fill=True, alpha=0.15)
+    return line
 
 
 def _edges(values: pd.Series[float], bins: int = BINS) -> np.ndarray[Any, Any]:
@@ -178,8 +184,11 @@ def label_histograms(
         above = float((values >= cut).mean()) if len(values) else math.nan
         axes.text(cut - width, 0.95, f"{above:.1%} from\n{cut:,.6g} on", ha="right", va="top",
                   transform=axes.get_xaxis_transform(), fontsize=9)  # fmt: skip
-        axes.set_title(f"{_subset_name(subset)}, {len(values):,} samples")
-    figure.supxlabel(f"{name} (from {cut:,.6g} on in one bar)", fontsize=10)
+        said = f"{style.subset_name(subset)}, {len(values):,} samples"
+        axes.set_title(said, parse_math=True)
+    figure.supxlabel(
+        f"{style.short(name, style.LONG)} (from {cut:,.6g} on in one bar)", fontsize=10
+    )
     figure.supylabel("share of samples (%)", fontsize=10)
     return figure
 
@@ -211,6 +220,7 @@ def hyperparameter_curves(
     """
     tests, looks = style.values_of(trials, "test"), style.look_of(style.values_of(trials, "train"))
     figure, blocks = style.panels([len(tests)] * len(measures), 3, 2.2, sharex=True)
+    entries: dict[Any, tuple[Artist, str]] = {}
     for measure, panels in zip(measures, blocks, strict=True):
         means = _means(trials, ["test", "train", *others, sweep], measure)
         dashes = dict.fromkeys(key[2:-1] for key in means)
@@ -220,12 +230,16 @@ def hyperparameter_curves(
                 points = [(key[-1], v) for key, v in means.items()
                           if key[:-1] == (test, train, *setting)]  # fmt: skip
                 at, values = zip(*points, strict=True) if points else ((), ())
-                said = ", ".join([_subset_name(train), *map(str, setting)])
-                axes.plot(at, values, **{**looks[train], "linestyle": dashes[setting]}, label=said)
-            axes.set(title=f"tested on {_subset_name(test)}", ylabel=NAMES[measure])
+                rest = (style.literal(style.short(value)) for value in setting)
+                said = ", ".join([style.subset_name(train), *rest])
+                look = {**looks[train], "linestyle": dashes[setting], "label": said}
+                (line,) = axes.plot(at, values, **look)
+                entries.setdefault((train, setting), (line, said))
+            axes.set_title(f"tested on {style.subset_name(test)}", parse_math=True)
+            axes.set_ylabel(NAMES[measure])
             axes.locator_params(axis="x", integer=True, nbins=6)
-    figure.supxlabel(AXES.get(sweep, sweep), fontsize=10)
-    style.legend_above(figure, [axes for panels in blocks for axes in panels])
+    figure.supxlabel(AXES.get(sweep, style.short(sweep, style.LONG)), fontsize=10)
+    style.legend_above(figure, entries, math=True)
     return figure
 
 
@@ -247,6 +261,7 @@ def learning_curves(curves: pd.DataFrame, measure: str = "loss") -> Figure:
     looks = style.look_of(style.values_of(curves, "test"))
     across = 1 if len(trains) == 1 else 2
     figure, (panels,) = style.panels([len(trains)], across, 3.6 - 0.5 * across, sharey=True)
+    entries: dict[Any, tuple[Artist, str]] = {}
     for axes, train in zip(panels, trains, strict=True):
         for test, look in looks.items():
             points = [(key[-1], v) for key, v in means.items() if key[:-1] == (train, test)]
@@ -254,11 +269,14 @@ def learning_curves(curves: pd.DataFrame, measure: str = "loss") -> Figure:
                 continue
             epochs, values = zip(*points, strict=True)
             every = max(1, len(epochs) // 10)
-            axes.plot(epochs, values, **look, markevery=every, label=_subset_name(test))
+            said = style.subset_name(test)
+            (line,) = axes.plot(epochs, values, **look, markevery=every, label=said)
+            entries.setdefault(test, (line, said))
             low, high = (ends.loc[(train, test)][end].loc[list(epochs)] for end in ("min", "max"))
             axes.fill_between(epochs, low, high, color=look["color"], alpha=0.12, linewidth=0)
-        axes.set(title=f"trained on {_subset_name(train)}", xlabel="epoch", ylabel=NAMES[measure])
-    style.legend_above(figure, panels)
+        axes.set_title(f"trained on {style.subset_name(train)}", parse_math=True)
+        axes.set(xlabel="epoch", ylabel=NAMES[measure])
+    style.legend_above(figure, entries, math=True)
     return figure
 
 
@@ -293,19 +311,21 @@ def reach_circles(points: pd.DataFrame, names: tuple[str, str] = ("x", "y")) -> 
     for axes, shown in zip(panels, maps, strict=True):
         own = points if shown is None else points[points["panel"] == shown]
         own = own.reset_index(drop=True)
+        entries = []
         for label, look in style.look_of(style.values_of(own, "label")).items():
-            part = own[own["label"] == label]
-            axes.plot(part["x"], part["y"], look["marker"], color=look["color"], label=str(label),
-                      zorder=3)  # fmt: skip
+            part, said = own[own["label"] == label], style.short(label)
+            (dots,) = axes.plot(part["x"], part["y"], look["marker"], color=look["color"],
+                                label=said, zorder=3)  # fmt: skip
+            entries.append((dots, said))
             for sample in part[np.isfinite(part["reach"])].itertuples():
                 _circle(axes, sample, look["color"])
         known = own[own["witness"] >= 0]
         there = own.loc[known["witness"].astype(int)]
         axes.plot([known["x"], there["x"]], [known["y"], there["y"]], color=style.QUIET,
                   linewidth=0.8)  # fmt: skip
-        axes.set(aspect="equal", title="" if shown is None else str(shown))
-        axes.set(xlabel=names[0], ylabel=names[1])
-        axes.legend(title="label", loc="upper right")
+        axes.set(aspect="equal", title="" if shown is None else style.short(shown, style.LONG))
+        axes.set(xlabel=style.short(names[0], style.LONG), ylabel=style.short(names[1], style.LONG))
+        style.legend(axes, entries, title="label", loc="upper right")
     return figure
 
 
@@ -314,14 +334,3 @@ def _circle(axes: Axes, sample: Any, colour: str) -> None:
 
     shape = Circle((sample.x, sample.y), sample.reach, fill=False, edgecolor=colour, alpha=0.35)
     axes.add_patch(shape)
-
-
-# -- words -----------------------------------------------------------------------------------
-
-
-def _subset_name(name: Any) -> str:
-    """A subset's name as the paper writes it: x_L40 with a subscript."""
-    head, _, tail = str(name).partition("_")
-    if len(head) == 1 and tail.isalnum():
-        return f"{head}$_{{\\mathrm{{{tail}}}}}$"
-    return str(name).replace("$", r"\$")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ACROSS = 10  # pictures in a line
 SMALL = 8  # points
+FIT = 12  # characters beside a picture
 
 
 @style.styled
@@ -41,7 +42,7 @@ def extreme_columns(extremes: pd.DataFrame) -> Figure:
                 axes = grid[2 * band + line, column]
                 _draw(axes, sample["picture"], _caption(sample))
                 if line == 0:
-                    axes.set_title(style.short(name, 12), fontsize=9)
+                    axes.set_title(style.short(name, FIT), fontsize=9)
                 if column == 0:
                     _beside(axes, f"{end} robust")
     return figure
@@ -68,7 +69,7 @@ def extreme_rows(extremes: pd.DataFrame) -> Figure:
             own = extremes[(extremes["label"] == name) & (extremes["end"] == end)]
             for sample in _rows(own):
                 _draw(line[start + int(sample["rank"]) - 1], sample["picture"], _caption(sample))
-        _beside(line[0], style.short(name, 12))
+        _beside(line[0], style.short(name, FIT))
     grid[0, 0].set_title("most robust", fontsize=9, loc="left")
     grid[0, count + 1].set_title("least robust", fontsize=9, loc="left")
     return figure
@@ -92,10 +93,10 @@ def own_images(scored: pd.DataFrame) -> Figure:
     for k, sample in enumerate(_rows(scored)):
         band, column = divmod(k, across)
         top, below = grid[2 * band, column], grid[2 * band + 1, column]
-        _draw(top, sample["picture"], f"R {sample['robustness']:.3f} ({sample['label']})")
+        label, other = (style.short(sample[k], FIT) for k in ("label", "witness_label"))
+        _draw(top, sample["picture"], f"R {sample['robustness']:.3f} ({label})")
         if sample["witness"] >= 0:
-            said = f"row {sample['witness']}\n({sample['witness_label']})"
-            _draw(below, sample["witness_picture"], said)
+            _draw(below, sample["witness_picture"], f"row {sample['witness']}\n({other})")
         if column == 0:
             _beside(top, "own image")
             _beside(below, "its witness")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import restore_features
+from ..display import shown_name, visible
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
 from ..export import ID
 from ..paths import expand_path
 from ..show.overview import TOGETHER
+from ..show.sheets import subset_parts
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
@@ -136,8 +137,14 @@ def render(results: StoredResults, options: ReportOptions) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
-    environment.filters |= {"subset": _subset_parts, "decimals": _decimals, "duration": duration}
+    environment.filters |= {
+        "subset": subset_parts,
+        "decimals": _decimals,
+        "duration": duration,
+        "named": shown_name,
+    }
     return environment.get_template("report.html.jinja").render(_shown(results, options))
 
 
@@ -186,10 +193,9 @@ def _data_url(data: bytes, kind: str) -> str:
 # -- words -----------------------------------------------------------------------------------
 
 
-def _subset_parts(name: str) -> tuple[str, str]:
-    """A subset's name as the paper writes it: a letter, and what stands below the line."""
-    match = re.fullmatch(r"([A-Za-z])_(\w+)", str(name))
-    return (match[1], match[2]) if match else (str(name), "")
+def _printable(value: Any) -> Any:
+    """What the page may hold of a value: no control characters, which HTML does not know."""
+    return visible(value) if type(value) is str else value
 
 
 def _decimals(value: Any, digits: int = 4) -> str:

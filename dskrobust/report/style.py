@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pandas as pd
 
+from ..display import shown_name
 from ..errors import InvalidDataError, InvalidOptionError
+from ..show.sheets import subset_parts
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -19,13 +23,18 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# For what DejaVu Sans, which comes with matplotlib, lacks: Chinese, Japanese, Korean, Indian …
+OTHER_FONTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Devanagari",
+               "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC", "Microsoft YaHei",
+               "Malgun Gothic", "Arial Unicode MS", "Segoe UI Symbol")  # fmt: skip
+LONG = 40  # characters of a name in a legend, at most
+LINE = 120  # characters of a legend above the panels
 WIDTH = 9.0  # inches: the width of a page's column on a laptop; in print it shrinks by a fifth
 QUIET = "#595959"  # 7 : 1 on white
 
 P = ParamSpec("P")
 
 _RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -42,6 +51,9 @@ _RC: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
     "legend.frameon": False,
+    "text.parse_math": False,  # names are no formulas, whatever is in them
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
     "svg.hashsalt": "dskrobust",  # the same figure has the same bytes
     "svg.fonttype": "path",
 }
@@ -61,7 +73,16 @@ def look() -> Any:
         raise InvalidOptionError(
             f"figures need matplotlib: pip install 'dskrobust[report]' ({error})"
         ) from error
-    return rc_context(_RC)
+    return rc_context({**_RC, "font.family": _families()})
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Return DejaVu Sans and, for scripts that it lacks, what is installed of other fonts."""
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in OTHER_FONTS if name in installed)]
 
 
 def styled(make: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -106,16 +127,40 @@ def panels(
     return figure, rows
 
 
-def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Put one legend for all panels above them, every name once."""
-    handles: dict[str, Any] = {}
-    for each in axes:
-        for handle, name in zip(*each.get_legend_handles_labels(), strict=True):
-            handles.setdefault(name, handle)
-    if handles:
-        lines = -(-len(handles) // 5)
-        figure.legend(list(handles.values()), list(handles), loc="outside upper center",
-                      ncols=-(-len(handles) // lines))  # fmt: skip
+def legend(
+    where: Axes | Figure, entries: Iterable[tuple[Artist, str]], math: bool = False, **how: Any
+) -> None:
+    """Write a legend of these names, each as it is.
+
+    matplotlib leaves out what begins with an underscore, so the names are put in afterwards.
+
+    Parameters
+    ----------
+    where : Axes or Figure
+    entries : iterable of (Artist, str)
+    math : bool
+        Whether names are made by `subset_name`.
+    **how
+        As of matplotlib's `legend`.
+    """
+    handles, names = zip(*entries, strict=True)
+    made = where.legend(handles, [f"{k}" for k in range(len(names))], **how)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set_text(name)
+        text.set_parse_math(math)
+
+
+def legend_above(
+    figure: Figure, entries: Mapping[Any, tuple[Artist, str]], math: bool = False
+) -> None:
+    """Put one legend for all panels above them."""
+    if not entries:
+        return
+    longest = max(len(name) for _, name in entries.values())
+    across = max(1, min(5, LINE // (longest + 6)))
+    lines = -(-len(entries) // across)
+    legend(figure, entries.values(), math, loc="outside upper center",
+           ncols=-(-len(entries) // lines))  # fmt: skip
 
 
 def look_of(names: Sequence[Any]) -> Mapping[Any, dict[str, Any]]:
@@ -134,8 +179,19 @@ def save(figure: Figure, kind: str) -> bytes:
     """Return a figure as a file of a kind that matplotlib knows (svg, png, pdf)."""
     buffer = io.BytesIO()
     date = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    with look():
+    with look(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(buffer, format=kind, dpi=150, metadata=date)
+    missing = [each for each in caught if str(each.message).startswith("Glyph ")]
+    if missing:
+        warnings.warn(
+            f"{len({str(each.message) for each in missing})} characters of names are in no font "
+            "that is installed, and drawn as boxes; install Noto Sans CJK or Noto Sans",
+            stacklevel=2,
+        )
+    for each in caught:
+        if each not in missing:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return buffer.getvalue()
 
 
@@ -160,6 +216,18 @@ def values_of(table: pd.DataFrame, column: str) -> list[Any]:
 
 
 def short(name: Any, most: int = 18) -> str:
-    """Return a name that fits above a panel."""
-    text = str(name)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return a name that fits above a panel, in one line."""
+    return shown_name(name, most)
+
+
+def subset_name(name: Any) -> str:
+    """Return a subset's name as mathtext, as the paper writes it: x_L40 with a subscript."""
+    head, below = subset_parts(name)
+    if below:
+        return f"{head}$_{{\\mathrm{{{below}}}}}$"
+    return literal(short(name, LONG))
+
+
+def literal(text: str) -> str:
+    """Return a text that mathtext shows as it is."""
+    return text.replace("$", r"\$")

@@ -85,7 +85,7 @@ class Overview:
         """Name, samples, and R's least, median and largest value of every group and the union."""
         for group, facts in robustness_by_group(self.with_union).items():
             cells = (f"{facts[name]:.4f}" for name in HEAD[2:])
-            yield (group, f"{facts['samples']:,}", *cells)
+            yield (display.shown_name(group), f"{facts['samples']:,}", *cells)
 
     def least(self, count: int) -> NDArray[np.int64]:
         """Row numbers of the least robust samples, ties by row number."""
@@ -267,8 +267,9 @@ def least_table(
     own, other = (("row", "id"), "witness_id") if named else (("row",), "witness")
     head = (*own, "group", "label", "R", "Q", "reach", "witness", "its label")
     rows: list[tuple[str, ...]] = [
-        (*(str(f[name]) for name in own), f["group"], f["label"], f"{f['robustness']:.4f}",
-         finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f[other]), f["witness_label"])
+        (*(str(f[name]) for name in own), display.shown_name(f["group"]), f["label"],
+         f"{f['robustness']:.4f}", finite_text(f["lipschitz"]), finite_text(f["reach"]),
+         str(f[other]), f["witness_label"])
         for f in facts
     ]  # fmt: skip
     return head, rows, (1, 2, 3, 7, 8) if named else (1, 2, 7)

@@ -7,9 +7,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from html import escape
 
+from ..display import shown_name, visible
+
 BETWEEN = " \\ "  # LOSS \ ACC, as the paper writes it
 NOTHING = "–"
 LEGEND = "* best of the row"
+_MARKS = re.compile(r"[|<]")  # that would end a cell or begin an element
+SUBSCRIPTED = re.compile(r"([A-Za-z])_([A-Za-z0-9]{1,12})")  # x_L40
 
 _STYLE = """
 .dskrobust-sheet { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -113,9 +117,9 @@ def marked(cell: Cell) -> str:
 
 def to_text(sheet: Sheet) -> str:
     """Return aligned lines."""
-    body = [[name, *map(marked, cells)] for name, cells in sheet.rows]
+    body = [[shown_name(name), *map(marked, cells)] for name, cells in sheet.rows]
     # a head ends where the numbers end, not above the place of an asterisk
-    heads = [[line[0], *(f"{text} " for text in line[1:])] for line in sheet.heads]
+    heads = [[line[0], *(f"{shown_name(text)} " for text in line[1:])] for line in sheet.heads]
     widths = [max(map(len, column)) for column in zip(*heads, *body, strict=True)]
     lines = [sheet.title] if sheet.title else []
     if sheet.has_groups:
@@ -160,7 +164,7 @@ def _split(line: tuple[str, ...]) -> tuple[str, list[str]]:
 
 
 def _markdown_line(name: str, texts: list[str]) -> str:
-    return "| " + " | ".join(t.replace("|", "\\|") for t in (name, *texts)) + " |"
+    return "| " + " | ".join(_MARKS.sub(r"\\\g<0>", visible(t)) for t in (name, *texts)) + " |"
 
 
 def to_html(sheet: Sheet) -> str:
@@ -200,6 +204,12 @@ def _html_cell(cell: Cell) -> str:
     return BETWEEN.join(parts) + note
 
 
+def subset_parts(name: str) -> tuple[str, str]:
+    """Return a subset's name as the paper writes it: a letter, and what stands below the line."""
+    match = SUBSCRIPTED.fullmatch(str(name))
+    return (match[1], match[2]) if match else (shown_name(name), "")
+
+
 def _subscript(name: str) -> str:
-    match = re.fullmatch(r"([A-Za-z])_(\w+)", name)
-    return f"{match[1]}<sub>{match[2]}</sub>" if match else escape(name)
+    head, below = subset_parts(name)
+    return f"{head}<sub>{below}</sub>" if below else escape(head)

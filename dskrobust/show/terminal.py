@@ -24,9 +24,10 @@ from rich.text import Text
 from ..display import big as big
 from ..display import clock as clock
 from ..display import counted as counted
-from ..display import digits_of, round_edges
+from ..display import digits_of, round_edges, visible
 from ..display import moment as moment
 from ..display import number as number
+from ..display import shown_name as shown_name
 from ..display import size as size
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(text: str = "", *, style: str = "", stderr: bool = False) -> None:
     """Write one line, never broken; square brackets are only text."""
-    console(stderr=stderr).print(Text(text, style), soft_wrap=True)
+    console(stderr=stderr).print(Text(visible(text), style), soft_wrap=True)
 
 
 def fact(name: str, text: str, *, width: int = 12) -> None:
     """Write a line that starts with a quiet name."""
-    console().print(Text.assemble((f"{name:<{width}}", QUIET), text), soft_wrap=True)
+    console().print(Text.assemble((f"{name:<{width}}", QUIET), visible(text)), soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -71,19 +72,30 @@ def show(part: RenderableType) -> None:
 
 
 def table(*columns: str, text: Sequence[int] = (0,), quiet: Sequence[int] = ()) -> Table:
-    """Return an empty table: numbers to the right, columns listed in `text` to the left."""
+    """Return an empty table: numbers to the right, columns listed in `text` to the left.
+
+    Where lines are too short, only the columns of text lose some of theirs.
+    """
     made = Table(box=box.SIMPLE_HEAD, header_style=QUIET)
     made.pad_edge = False
     for k, name in enumerate(columns):
         style = QUIET if k in quiet else ""
         justify: Literal["left", "right"] = "left" if k in text else "right"
-        made.add_column(Text(name), justify=justify, style=style, no_wrap=True)
+        made.add_column(
+            Text(visible(name), no_wrap=True, overflow="ellipsis"),
+            justify=justify,
+            style=style,
+            no_wrap=k not in text,
+        )
     return made
 
 
 def add_row(to: Table, *cells: Any, style: str | None = None) -> None:
     """Add a row of plain texts (or rich ones) to a table."""
-    to.add_row(*(c if isinstance(c, Text) else Text(str(c)) for c in cells), style=style)
+    texts = [c if isinstance(c, Text) else Text(visible(str(c))) for c in cells]
+    for text in texts:
+        text.no_wrap, text.overflow = True, "ellipsis"
+    to.add_row(*texts, style=style)
 
 
 # -- distributions ---------------------------------------------------------------------------

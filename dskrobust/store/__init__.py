@@ -14,7 +14,7 @@ from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
-from .notes import COLUMN, RARE_CLASS, SCALE, SHARED_ROWS, Note
+from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
 from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
@@ -32,10 +32,10 @@ from .writing import (
 
 __all__ = [
     "ARRAYS",
-    "COLUMN",
     "Arrays",
     "PREFIX_ROWS",
     "RARE_CLASS",
+    "READING",
     "SCALE",
     "SHARED_ROWS",
     "Block",

@@ -15,7 +15,7 @@ from .blobs import Address, open_root
 NOTES = "notes"
 KEY = writing.KEY
 
-COLUMN = "column"
+READING = "reading"
 SCALE = "scale"
 IDENTIFIER = "identifier"
 CONSTANT = "constant columns"
@@ -34,7 +34,7 @@ class Note:
     Attributes
     ----------
     kind : str
-        "column" (what became of it), "scale", "identifier", "constant columns", "equal rows",
+        "reading" (what was decided), "scale", "identifier", "constant columns", "equal rows",
         "equal rows with different labels", "equal rows across groups", "classes", "rare class" or
         "label kind".
     text : str

@@ -296,9 +296,9 @@ def test_the_command_takes_the_options_and_says_what_it_saw(tmp_path, monkeypatc
     assert dr.open_store("a.zarr").features[:].tolist() == [[1.5], [2.5]]
     result = CliRunner().invoke(cli.main, ["append", "a.zarr", *words[:2], "--target", "c1"])
     assert result.exit_code == 0, result.output
-    assert "column      columns are separated by tab (option delimiter)" in result.output
+    assert "read        columns are separated by tab (option delimiter)" in result.output
     result = CliRunner().invoke(cli.main, ["ingest", *words[:2], "--target", "c1", "--overwrite"])
-    assert "column      the decimal mark is a comma (option decimal)" in result.output
+    assert "read        the decimal mark is a comma (option decimal)" in result.output
     assert dr.open_store("a.zarr").spec.decisions[0].startswith("columns are separated")
 
 

@@ -259,7 +259,7 @@ def test_decisions_are_said_wherever_the_store_is_shown(tmp_path):
     for decision in store.spec.decisions:
         assert decision in done.output
         assert decision in {note["text"] for note in json.loads(shown.output)["notes"]}
-    assert [str(n) for n in store.notes if n.kind == "column"] == list(store.spec.decisions)
+    assert [str(n) for n in store.notes if n.kind == "reading"] == list(store.spec.decisions)
 
 
 def test_a_task_contradicts_other_labels(tmp_path):

@@ -68,7 +68,7 @@ class Found:
 
 def notes_of(spec: StoreSpec, found: Found) -> tuple[Note, ...]:
     """Return the notes on a store's data, in the order of how much they change distances."""
-    made = [Note(notes.COLUMN, decision) for decision in spec.decisions]
+    made = [Note(notes.READING, decision) for decision in spec.decisions]
     if spec.image_shape is None:  # all pixels have one unit, and a border that never changes
         names = _column_names(spec, len(found.spread))
         made += [*_scale(names, found), *_identifiers(spec, names, found)]
