@@ -327,7 +327,7 @@ class _Fitter:
         if count <= FEW_TEXTS and 2 * count <= profile.there:
             return ""
         told = f"over {MOST_TEXTS:,}" if profile.texts is None else f"{count:,}"
-        seen = f" ({flaw.said})" if flaw else ""
+        seen = f" ({flaw.said.removeprefix('holds text, ')})" if flaw else ""
         return f"text of {told} different values in {profile.there:,} rows{seen}"
 
     def column(self, name: str, kind: str) -> PreparedColumn:
