@@ -273,7 +273,7 @@ def _table(quality: LabelQuality, threshold: float) -> pd.DataFrame:
     values = {name: np.asarray(value) for name, value in compute(lazy)[0].items()}
     score, witness, alone = values["score"], values["witness"], values["nearest_same"] < 0
     rows = np.argsort(score, kind="stable")  # NaN comes last
-    names = label_names(values["labels"], classes)
+    names = label_names(values["labels"].reshape(len(rows)), classes)  # a store's may be (n, 1)
     of = witness[rows]
     return pd.DataFrame(
         {

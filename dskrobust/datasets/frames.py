@@ -1,9 +1,8 @@
-"""Labelled data in memory: frames, Dask, xarray and HDF5 collections as arrays that stores take."""
+"""Labelled data in memory: frames and collections as arrays; stores that are made of them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,33 +22,22 @@ from ..store import (
     StoreSpec,
     default_spec,
     link_arrays,
+    lossless,
     write_arrays,
 )
-from .arrays import image_shape_of
 from .arrow import MemoryTable
+from .containers import (
+    NamedArrays,
+    check_groups,
+    checked,
+    is_sparse,
+    pandas_or_none,
+)
 from .hdf5 import Hdf5Rows
+from .mapped import mapped
 from .reader import ReaderOptions
 from .tables import counted, feature_types, find_labels, known_column, matrix, texts
-
-
-@dataclass(frozen=True)
-class NamedArrays:
-    """Features, labels and groups as arrays, with the names that came with them.
-
-    Attributes
-    ----------
-    X : array (n, d)
-        NumPy, Dask or Zarr, or `LazyRows`.
-    y, split : array, optional
-    feature_names : tuple of str, optional
-    image_shape : tuple of int, optional
-    """
-
-    X: Any
-    y: Any
-    split: Any
-    feature_names: tuple[str, ...] | None = None
-    image_shape: tuple[int, ...] | None = None
+from .xarrays import from_xarray
 
 
 def create_store(
@@ -149,7 +137,11 @@ def _prepare(
 ) -> tuple[Arrays, StoreSpec]:
     """Return what a new store is made of."""
     data = take(X, y, split)
-    arrays = Arrays.of(data.X, data.y, data.split)
+    if data.y is None:
+        raise InvalidOptionError("a store needs labels: create_store(path, X, y)")
+    lazy = any(isinstance(a, da.Array) for a in (data.X, data.y, data.split))
+    arrays = Arrays.of(mapped(data.X) if lazy else data.X, data.y, data.split)
+    check_groups(arrays.groups or ())
     spec = spec or default_spec(url, arrays.y)
     return arrays, replace(
         arrays.name(spec),
@@ -159,23 +151,27 @@ def _prepare(
 
 
 def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
-    """Return features, labels and groups as arrays; arrays are returned as they are.
+    """Return features, labels and groups as arrays that were checked; all input comes this way.
 
     Parameters
     ----------
     X, y, split
-        As for `create_store`.
+        As for `create_store`; y may be None.
 
     Raises
     ------
     InvalidDataError, InvalidOptionError
         As `create_store`.
     """
-    package = type(X).__module__.partition(".")[0]
-    y, split = _plain(y), _plain(split)
+    return checked(_named(X, values_of(y, "y"), values_of(split, "split")))
+
+
+def _named(X: Any, y: Any, split: Any) -> NamedArrays:
+    """Return arrays of a collection, whose columns y and split may name."""
+    package = _package(X)
     if package == "xarray":
-        return _from_xarray(X, y, split)
-    if hasattr(X, "npartitions") and hasattr(X, "dtypes"):
+        return from_xarray(X, y, split)
+    if hasattr(X, "npartitions") and hasattr(X, "columns"):
         return _from_dask(X, y, split)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
@@ -187,12 +183,72 @@ def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return NamedArrays(_plain(X, whole=False), y, split)
+    return NamedArrays(_data_set(X, whole=False), y, split)
 
 
-def _plain(value: Any, whole: bool = True) -> Any:
+def values_of(value: Any, name: str) -> Any:
+    """Return labels or groups, which may be a column or a frame of their own, as an array.
+
+    Parameters
+    ----------
+    value : array_like or str
+        A name, and an array, are returned as they are.
+    name : {"y", "split"}
+
+    Raises
+    ------
+    InvalidDataError
+        As for a column of a frame.
+    """
+    if _package(value) == "xarray" and hasattr(value, "data"):
+        return value.data if getattr(value, "chunks", None) else value.to_numpy()
+    if hasattr(value, "npartitions") and not isinstance(value, da.Array):
+        value = value.compute()
+    pandas = pandas_or_none()
+    if pandas is not None and isinstance(
+        value, (pandas.Index, pandas.api.extensions.ExtensionArray)
+    ):
+        value = pandas.Series(value)
+    if _package(value) not in ("pandas", "polars", "pyarrow"):
+        return _data_set(value)
+    table = MemoryTable(name, _arrow(_one_frame(value, name), name))
+    if len(table.names) == 1:
+        return _column_values(table, table.names[0], name)
+    types, dtype = feature_types(table, table.names)
+    return _rows_of(table, types, dtype)[:]
+
+
+def _column_values(table: MemoryTable, column_name: str, name: str) -> NDArray[Any]:
+    """Return a column's labels, or its groups: numbers as such, everything else as text."""
+    from pyarrow import types
+
+    kind = table.types[column_name]
+    number = types.is_integer(kind) or types.is_floating(kind)
+    return column(table, column_name, as_text=name == "split" and not number)
+
+
+def _one_frame(value: Any, name: str) -> Any:
+    """Return a column of whatever library as a frame."""
+    if hasattr(value, "columns"):
+        return value
+    if hasattr(value, "reset_index"):
+        return value.reset_index(drop=True).to_frame(name)
+    if hasattr(value, "to_frame"):
+        return value.to_frame(name)
+    if _package(value) == "pyarrow" and hasattr(value, "type") and hasattr(value, "to_pylist"):
+        import pyarrow as pa
+
+        return pa.table({name: value})
+    raise InvalidDataError(f"{name} is of the type {type(value).__name__}; give it as an array")
+
+
+def _package(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _data_set(value: Any, whole: bool = True) -> Any:
     """Return an HDF5 data set as an array, or as one that is read by rows."""
-    if type(value).__module__.partition(".")[0] != "h5py":
+    if _package(value) != "h5py":
         return value
     rows = Hdf5Rows.of(value)
     return rows[:] if whole else rows
@@ -221,16 +277,32 @@ class FrameRows(LazyRows):
 
 
 def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
-    table = MemoryTable(where, _arrow(frame))
-    names = _features(table, y, split)
-    types, dtype = feature_types(table, names)
-    rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
+    table = MemoryTable(where, _arrow(frame, where))
+    types, dtype = feature_types(table, _features(table, y, split))
+    rows = _rows_of(table, types, dtype)
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
         rows.names,
     )
+
+
+def _rows_of(table: MemoryTable, types: Mapping[str, Any], dtype: np.dtype[Any]) -> FrameRows:
+    """Return the rows of some columns of numbers."""
+    names = tuple(types)
+    picked = MemoryTable(table.where, _numbers(table.table.select(list(names))))
+    return FrameRows(picked, names, (table.table.num_rows, len(names)), dtype)
+
+
+def _numbers(table: Any) -> Any:
+    """Return booleans as numbers, so that missing ones among floats become NaN as others do."""
+    import pyarrow as pa
+
+    for k, field in enumerate(table.schema):
+        if pa.types.is_boolean(field.type):
+            table = table.set_column(k, field.name, table.column(k).cast(pa.uint8()))
+    return table
 
 
 def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
@@ -240,27 +312,79 @@ def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
     return [name for name in table.names if name not in used]
 
 
-def _arrow(frame: Any) -> Any:
+def _arrow(frame: Any, where: str) -> Any:
     """Return a frame as Arrow table, numbers without a copy; index and encodings are dropped."""
     import pyarrow as pa
 
-    if type(frame).__module__.partition(".")[0] == "pandas":
-        if not frame.columns.is_unique:
-            twice = frame.columns[frame.columns.duplicated()][0]
-            raise InvalidDataError(f"two columns of the frame are called '{twice}'; rename one")
-        try:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-        except pa.ArrowException as error:
-            raise InvalidDataError(f"the frame has a column of mixed types: {error}") from error
+    if _package(frame) == "pandas":
+        table = _pandas_arrow(frame, where)
     else:
-        table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+        try:
+            table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+        except Exception as error:  # whatever a library raises for a type that Arrow has not
+            said = " ".join(str(error).split())
+            raise InvalidDataError(f"{where} has a column that Arrow has not: {said}") from error
+    twice = [name for k, name in enumerate(table.column_names) if name in table.column_names[:k]]
+    if twice:
+        raise InvalidDataError(f"two columns of {where} are called '{twice[0]}'; rename one")
     for k, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):  # categories are classes by their names
-            values = table.column(k).cast(field.type.value_type)
-            table = table.set_column(k, field.name, values)
-        elif pa.types.is_string_view(field.type):
-            table = table.set_column(k, field.name, table.column(k).cast(pa.large_string()))
+        kind = _plain_type(field.type)
+        if kind != field.type:
+            try:
+                table = table.set_column(k, field.name, table.column(k).cast(kind))
+            except pa.ArrowException as error:
+                raise InvalidDataError(
+                    f"{where}: column '{field.name}' holds {field.type}, which is neither numbers "
+                    "nor UTF-8 text; encode it first"
+                ) from error
     return table
+
+
+def _plain_type(kind: Any) -> Any:
+    """Return the Arrow type whose values stand for those of an encoded one."""
+    from pyarrow import large_string, types
+
+    if types.is_dictionary(kind):  # categories are classes by their names
+        return _plain_type(kind.value_type)
+    if types.is_run_end_encoded(kind):
+        return _plain_type(kind.value_type)
+    bytes_ = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return large_string() if bytes_ or types.is_string_view(kind) else kind
+
+
+def _pandas_arrow(frame: Any, where: str) -> Any:
+    """Return a pandas frame as Arrow table, or name the column that cannot be taken."""
+    import pyarrow as pa
+
+    pandas = pandas_or_none()
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InvalidDataError(f"two columns of {where} are called '{twice}'; rename one")
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pandas.SparseDtype):
+            raise InvalidDataError(
+                f"{where}: column '{name}' is sparse; make it dense: .sparse.to_dense()"
+            )
+        of = dtype.categories.dtype if isinstance(dtype, pandas.CategoricalDtype) else dtype
+        if isinstance(of, (pandas.IntervalDtype, pandas.PeriodDtype)):
+            what = "intervals" if isinstance(of, pandas.IntervalDtype) else "periods"
+            raise InvalidDataError(
+                f"{where}: column '{name}' holds {what}; name them as text, .astype(str), for "
+                "labels, or drop the column"
+            )
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        cells = next((c for c in (_sparse_cells(frame, n) for n in frame.columns) if c), None)
+        said = " ".join(" ".join(map(str, error.args)).split())
+        raise InvalidDataError(cells or f"{where} has a column of mixed types: {said}") from error
+
+
+def _sparse_cells(frame: Any, name: Any) -> str | None:
+    """Say that a column holds sparse matrices."""
+    if frame[name].dtype != object or not any(map(is_sparse, frame[name])):
+        return None
+    return f"column '{name}' holds sparse matrices; give them as one array, .toarray()"
 
 
 def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]:
@@ -291,13 +415,9 @@ def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 
 def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
-    import pandas as pd
-
     where = "the Dask frame"
-    empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in frame.dtypes.items()})
-    table = MemoryTable(where, _arrow(empty))
-    names = _features(table, y, split)
-    types, dtype = feature_types(table, names)
+    table = MemoryTable(where, _arrow(frame._meta, where))
+    types, dtype = feature_types(table, _features(table, y, split))
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[list(types)].to_delayed()
     lengths, small = compute(frame.map_partitions(len, meta=(None, np.int64)), frame[picked])
@@ -313,7 +433,7 @@ def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     ]
     if not blocks:
         raise InvalidDataError(f"{where} has no rows")
-    held = MemoryTable(where, _arrow(small))
+    held = MemoryTable(where, _arrow(small, where))
     return NamedArrays(
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
@@ -326,85 +446,22 @@ def _partition(
     part: Any, names: tuple[str, ...], dtype: np.dtype[Any], where: str, first: int
 ) -> NDArray[Any]:
     """Return the rows of a partition, whose first one has number `first`."""
-    batches = counted(MemoryTable(where, _arrow(part)), dict.fromkeys(names))
-    return _joined(matrix(batch, names, dtype, where, first + a) for a, batch in batches)
-
-
-# -- xarray ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class XarrayRows(LazyRows):
-    """Variables of xarray side by side, samples first, as an array (n, d)."""
-
-    variables: tuple[Any, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channels_last: bool = False
-
-    def read(self, lo: int, hi: int) -> NDArray[Any]:
-        """Return rows lo:hi."""
-        parts = [np.asarray(v[lo:hi].to_numpy(), self.dtype) for v in self.variables]
-        if self.channels_last:
-            parts = [np.moveaxis(part, -1, 1) for part in parts]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-
-def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
-    whole = hasattr(data, "data_vars")
-    if whole and not data.data_vars:
-        raise InvalidDataError("the Dataset has no variables")
-    for option, name in (("y", y), ("split", split)):
-        if isinstance(name, str) and name not in (data.variables if whole else data.coords):
-            known = ", ".join(str(v) for v in (data.variables if whole else data.coords)) or "none"
-            what = "variable" if whole else "coordinate"
-            raise InvalidOptionError(
-                f"the {type(data).__name__} has no {what} '{name}' (option {option}) but {known}"
-            )
-    dim = _sample_dimension(data, y, split)
-    used = [name for name in (y, split) if isinstance(name, str)]
-    if whole:
-        features = {str(k): v for k, v in data.data_vars.items() if k not in used and dim in v.dims}
-    else:
-        features = {str(data.name or "features"): data}
-    if not features:
-        raise InvalidDataError(f"the Dataset has no features along '{dim}' besides {used}")
-    parts = [v.transpose(dim, ...) for v in features.values()]
-    for name, part in zip(features, parts, strict=True):
-        if part.dtype.kind not in "biuf":
-            raise InvalidDataError(
-                f"variable '{name}' has dtype {part.dtype}, not numbers; drop it or encode it first"
-            )
-    shape, channels_last = image_shape_of(parts[0].shape[1:]) if len(parts) == 1 else (None, False)
-    return NamedArrays(
-        _joined_variables(parts, channels_last),
-        data[y].to_numpy() if isinstance(y, str) else y,
-        data[split].to_numpy() if isinstance(split, str) else split,
-        tuple(features) if all(part.ndim == 1 for part in parts) else None,
-        shape,
-    )
-
-
-def _sample_dimension(data: Any, y: Any, split: Any) -> Any:
-    """Return the dimension of labels or groups, else the first one."""
-    for name in (y, split):
-        if isinstance(name, str) and data[name].ndim:
-            return data[name].dims[0]
-    first = next(iter(data.data_vars.values())) if hasattr(data, "data_vars") else data
-    if not first.ndim:
-        raise InvalidDataError("the features are a single number; they have (samples, columns)")
-    return first.dims[0]
-
-
-def _joined_variables(parts: Sequence[Any], channels_last: bool) -> Any:
-    """Return variables as one array (n, d): a Dask array where one of them is."""
-    dtype = np.result_type(*(np.uint8 if p.dtype.kind == "b" else p.dtype for p in parts))
-    if not any(part.chunks for part in parts):
-        columns = sum(math.prod(part.shape[1:]) for part in parts)
-        return XarrayRows(tuple(parts), (parts[0].shape[0], columns), dtype, channels_last)
-    arrays = [da.asarray(part.data).astype(dtype) for part in parts]
-    if channels_last:
-        arrays = [da.moveaxis(array, -1, 1) for array in arrays]
-    whole = [array.rechunk(dict.fromkeys(range(1, array.ndim), -1)) for array in arrays]
-    wide = [array.reshape(len(array), -1) for array in whole]
-    return da.concatenate(wide, axis=1).rechunk({1: -1})
+    table = MemoryTable(where, _arrow(part, where))
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        raise InvalidDataError(
+            f"{where}: the partition from row {first:,} lacks column '{missing[0]}', which its "
+            "meta declares"
+        )
+    types, found = feature_types(table, names)
+    batches = counted(MemoryTable(where, _numbers(table.table)), dict.fromkeys(types))
+    # gaps among whole numbers are NaN: those are named later
+    own = found if dtype.kind != "f" else np.result_type(found, dtype)
+    values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)
+    cast = lossless(values, dtype)
+    if cast is None:
+        raise InvalidDataError(
+            f"{where}: the partition from row {first:,} is {found}, but its meta declares {dtype}, "
+            "in which its values would change; tell map_partitions the right meta"
+        )
+    return cast

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.labelled import LabelledArrays
+from ..datasets.mapped import mapped
 from ..errors import StoreError
 from ..store import (
     Block,
@@ -69,7 +70,7 @@ def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
     chunks = (cuts, *((size,) for size in array.shape[1:]))
     if isinstance(array, da.Array):
         return array.rechunk(chunks)
-    return da.from_array(array, chunks=chunks)
+    return da.from_array(mapped(array), chunks=chunks)  # workers open the file
 
 
 def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
@@ -81,10 +82,7 @@ def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
 
 
 def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16]) -> Written:
-    features = np.asarray(X)
-    if features.dtype.kind == "b":
-        features = features.astype(np.uint8)
-    return write_rows(url, start, Block(features, np.asarray(y), split))
+    return write_rows(url, start, Block(np.asarray(X), np.asarray(y), split))
 
 
 def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:

@@ -3,7 +3,6 @@
 from .creation import (
     Arrays,
     append_rows,
-    check_names,
     default_spec,
     link_arrays,
     open_array,
@@ -15,7 +14,7 @@ from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
-from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
+from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, lossless, summarise
 from .writing import (
     ARRAYS,
     Layout,
@@ -49,7 +48,6 @@ __all__ = [
     "TileMemo",
     "Written",
     "append_rows",
-    "check_names",
     "commit_segment",
     "create_empty",
     "current_results",
@@ -62,6 +60,7 @@ __all__ = [
     "layout_of",
     "link_arrays",
     "load_basis",
+    "lossless",
     "matching",
     "open_array",
     "open_store",

@@ -15,7 +15,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, StoreError
-from ..labels import infer_label_kind
+from ..labels import decoded, infer_label_kind
 from . import writing
 from .dataset import Store, encode, open_store
 from .spec import Block, LazyRows, StoreSpec
@@ -192,21 +192,7 @@ class Arrays:
 
     @classmethod
     def of(cls, X: Any, y: Any, split: Any = None) -> Arrays:
-        """Check what callers gave.
-
-        Raises
-        ------
-        InvalidDataError
-            For lengths that differ, object dtypes, groups without a name.
-        """
-        X, y = _as_array(X, "X"), _as_array(y, "y")
-        if len(X.shape) != 2 or not y.shape or X.shape[0] != y.shape[0]:
-            raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
-        split = None if split is None else _as_array(split, "split")
-        if split is not None and split.shape != (X.shape[0],):
-            raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
-        if split is not None and isinstance(split, np.ndarray):
-            check_names(split)
+        """Find the classes and groups of arrays that were checked."""
         classes = _distinct(y) if y.dtype.kind in "UTOS" else None
         return cls(X, y, split, classes, None if split is None else _distinct(split))
 
@@ -237,25 +223,14 @@ class Arrays:
         return _rows_of(self.X, lo, hi), _rows_of(self.y, lo, hi), _rows_of(self.split, lo, hi)
 
 
-def check_names(split: NDArray[Any]) -> None:
-    """Refuse group names that are missing.
-
-    Raises
-    ------
-    InvalidDataError
-        Naming the row.
-    """
-    missing = np.array([v is None or v != v for v in split.ravel()], dtype=bool)
-    if missing.any():
-        raise InvalidDataError(f"split row {int(missing.argmax())} has no group name")
-
-
 def _rows_of(array: Any, lo: int, hi: int) -> Any:
     if array is None:
         return None
     if isinstance(array, da.Array):
         part = array[lo:hi].rechunk(-1)
         return part.to_delayed().ravel()[0]
+    if isinstance(array, np.ndarray):
+        return _Rows(array[lo:hi], 0, hi - lo)  # a task of a cluster takes no more along
     return _Rows(array, lo, hi)
 
 
@@ -284,17 +259,16 @@ def _make_block(parts: Parts, names: Names) -> Block:
     """Read what is lazy and encode text labels and the split."""
     features, labels, split = (p.read() if isinstance(p, _Rows) else p for p in parts)
     classes, groups = names
-    layout = Layout.of(features, labels if classes is None else np.empty(0))
     labels = labels if classes is None else encode(labels, classes, "labels")
     if split is None:
         split = np.zeros(len(features), np.int16)
     else:
         assert groups is not None
         split = encode(split, groups, "split")
-    dtype = layout.feature_dtype
-    if labels.dtype.kind == "b":
-        labels = labels.astype(np.uint8)
-    return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split)
+    features, labels = (
+        v.astype(np.uint8) if v.dtype.kind == "b" else v for v in (features, labels)
+    )
+    return Block(np.ascontiguousarray(features), np.ascontiguousarray(labels), split)
 
 
 def _append(
@@ -333,6 +307,8 @@ def _regroup(blocks: Iterable[Block], layout: Layout, groups: int) -> Iterator[B
 
 def _conform(block: Block, layout: Layout, groups: int) -> Block:
     features, labels = np.asarray(block.features), np.asarray(block.labels)
+    if {labels.shape[1:], layout.label_shape} == {(), (1,)}:  # a column, or its values
+        labels = labels.reshape(len(labels), *layout.label_shape)
     if features.shape[1:] != layout.feature_shape or labels.shape[1:] != layout.label_shape:
         raise InvalidDataError(
             f"a block has rows of shape {features.shape[1:]} with labels {labels.shape[1:]}, the "
@@ -349,25 +325,10 @@ def _conform(block: Block, layout: Layout, groups: int) -> Block:
             f"split codes from {split.min()} to {split.max()} have no name among {groups} group(s)"
         )
     return Block(
-        _cast(features, layout.feature_dtype, "features"),
-        _cast(labels, layout.label_dtype, "labels"),
+        writing.cast(features, layout.feature_dtype, "features"),
+        writing.cast(labels, layout.label_dtype, "labels"),
         split.astype(np.int16),
     )
-
-
-def _cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
-    """Cast only where no value changes."""
-    if values.dtype == dtype:
-        return values
-    if np.can_cast(values.dtype, dtype, "safe"):
-        return values.astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(dtype)
-    if not np.array_equal(cast, values, equal_nan=values.dtype.kind == "f"):
-        raise InvalidDataError(
-            f"{what} of dtype {values.dtype} do not fit the store's {dtype} without loss"
-        )
-    return cast
 
 
 def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
@@ -375,23 +336,12 @@ def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
     yield from rest
 
 
-def _as_array(value: Any, name: str) -> Any:
-    """Return something with shape, dtype and row slicing; object arrays only if they are text."""
-    if isinstance(value, (da.Array, zarr.Array, LazyRows)):
-        return value
-    value = np.asarray(value)
-    if value.dtype.kind == "O":
-        if not all(isinstance(v, str) for v in value.ravel()):
-            raise InvalidDataError(f"{name} has dtype object; convert it to numbers or text first")
-        value = value.astype(str)
-    return value
-
-
 def _distinct(values: Any) -> tuple[Any, ...]:
     if isinstance(values, da.Array):
         distinct = da.unique(values).compute()
     else:
-        distinct = np.unique(np.asarray(values[:]))
+        values = np.asarray(values[:])
+        distinct = np.unique(decoded(values, "labels") if values.dtype.kind == "S" else values)
     return tuple(_plain(v) for v in distinct)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import display
 from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
+from ..labels import decoded
 from . import arrays, writing
 from .blobs import open_root
 from .results import find_results
@@ -368,7 +369,8 @@ def _open_cached(address: SourceAddress) -> Store:
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:
     """Replace values by their positions among the sorted known ones."""
     table = np.array(known)
-    values = np.asarray(values).astype(table.dtype)
+    values = np.asarray(values)
+    values = (decoded(values, name) if values.dtype.kind == "S" else values).astype(table.dtype)
     codes = np.minimum(np.searchsorted(table, values), len(table) - 1)
     if not (table[codes] == values).all():
         raise InvalidDataError(f"{name} has values that were not there before: expected {known}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
 from . import arrays
-from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
+from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, lossless, summarise
 
 FORMAT = 1
 KEY = "dskrobust"
@@ -70,7 +70,7 @@ class Layout:
                 f"labels must have the shape (samples,) or (samples, m), not {tuple(labels.shape)}"
             )
         dtype = np.dtype(labels.dtype)
-        if dtype.kind not in "biuf":
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
             raise InvalidDataError(
                 f"labels of dtype {dtype} are neither numbers nor text; convert them first"
             )
@@ -297,16 +297,46 @@ def write_rows(
 
     Parallel writers must start at multiples of `Layout.write_rows` and, but for the last, write
     that many rows.
+
+    Raises
+    ------
+    InvalidDataError
+        For values that the store's dtypes or row shapes do not hold as they are.
     """
     group = open_group(url, storage_options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
+    held = [group[name] for name in ARRAYS]
+    # checksums are those of the bytes that are read back, so of the stored dtype
+    block = Block(*(_as_stored(*one) for one in zip(block, held, ARRAYS, strict=True)))
     written = record_rows(start, block, int(meta["unit_rows"]))
-    for name, values in zip(ARRAYS, block, strict=True):
-        array = group[name]
+    for array, values in zip(held, block, strict=True):
         assert isinstance(array, zarr.Array)
         array[start : start + len(values)] = values
     return written
+
+
+def _as_stored(values: NDArray[Any], array: Any, name: str) -> NDArray[Any]:
+    if values.shape[1:] != array.shape[1:]:
+        raise InvalidDataError(
+            f"a block of {name} has rows of shape {values.shape[1:]}, the store {array.shape[1:]}"
+        )
+    return cast(values, array.dtype, name)
+
+
+def cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
+    """Return values in another dtype, only where none of them changes.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    same = lossless(values, dtype)
+    if same is None:
+        raise InvalidDataError(
+            f"{what} of dtype {values.dtype} do not fit the store's {dtype} without loss"
+        )
+    return same
 
 
 def record_rows(start: int, block: Block, unit_rows: int) -> Written:
