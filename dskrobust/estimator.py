@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
 from .datasets.containers import refuse_infinite, refuse_masked, refuse_sparse
-from .datasets.frames import is_frame, take_features, take_labels
+from .datasets.frames import has_sparse_columns, is_frame, take, take_labels
 from .datasets.labelled import check_arrays
 from .definitions import norms_of, robustness_of
 from .engine.spec import PairSpec
@@ -139,17 +139,15 @@ class SampleRobustness(BaseEstimator):
         """Return what `sample_robustness` would take, in the forms that scikit-learn wants."""
         check_features(X)
         y = take_labels(y)
+        refuse_infinite(y, "y")
         with sklearn_errors():
             finite = {"dtype": "numeric", "ensure_all_finite": False}
             if reset:
-                X, y = validate_data(
-                    self, X, y, multi_output=True, ensure_min_samples=2, **finite
-                )
+                X, y = validate_data(self, X, y, multi_output=True, ensure_min_samples=2, **finite)
             else:
                 X = validate_data(self, X, reset=False, **finite)
                 y = check_X_y(X, y, multi_output=True, **finite)[1]
         refuse_infinite(X, "X")
-        refuse_infinite(y, "y")
         return X, y
 
     def _label_map(self, y: NDArray[Any]) -> LabelMap:
@@ -178,8 +176,8 @@ def check_features(X: Any, *, sparse: bool = False) -> None:
     ------
     InvalidDataError
     """
-    if is_frame(X):
-        take_features(X)
+    if is_frame(X) and not (sparse and has_sparse_columns(X)):
+        take(X)
         return
     if not sparse:
         refuse_sparse(X, "X")

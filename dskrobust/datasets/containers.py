@@ -6,6 +6,7 @@ what another one refuses. Blocks of Dask arrays are checked where they are compu
 
 from __future__ import annotations
 
+import operator
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from .mapped import mapped
 MOST_NAMED = 3  # rows that a message lists
 MOST_GROUPS = np.iinfo(np.int16).max
 TEXT = "UTSO"
+NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 EMPTY = {"X": "has no value", "y": "has no label", "split": "has no group name"}
 FILL = "drop the rows or fill the values in first"
 
@@ -86,7 +88,7 @@ def checked(data: NamedArrays) -> NamedArrays:
             )
     if X.shape[0] == 0:
         raise InvalidDataError("X has no rows; robustness needs two samples at least")
-    y, split = (value if value is None else _ravelled(value) for value in (y, split))
+    y, split = (value if value is None else ravelled(value) for value in (y, split))
     if y is not None and (len(y.shape) not in (1, 2) or y.shape[0] != X.shape[0]):
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
@@ -126,7 +128,7 @@ def check_groups(names: Any) -> None:
         )
 
 
-def _ravelled(value: Any) -> Any:
+def ravelled(value: Any) -> Any:
     """Return an array (n, 1) as (n,): a column that came out of a table."""
     if len(value.shape) != 2 or value.shape[1] != 1:
         return value
@@ -178,7 +180,7 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
         return value if value.dtype.isnative else mapped(value)
     values = _asarray(value, name)
     if values.dtype.kind in "OT":
-        values = _texts(values.astype(object), name, first)
+        values = _of_objects(values.astype(object), name, first)
     elif values.dtype.kind == "S" and name != "X":
         values = decoded(values, name)
     elif not values.dtype.isnative:
@@ -229,6 +231,22 @@ def refuse_masked(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> Non
         _refuse_gaps(np.ma.getmaskarray(value), name, first, "is masked")
 
 
+def refuse_infinite(values: Any, name: str) -> None:
+    """Refuse NaN and infinite values of an array in memory.
+
+    Raises
+    ------
+    InvalidDataError
+        Naming the first row and column.
+    """
+    values = np.asarray(values)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    place = tuple(int(k) for k in np.argwhere(~np.isfinite(values))[0])
+    shown = "NaN" if np.isnan(values[place]) else values[place]
+    raise InvalidDataError(f"{_where(name, place, (0, 0))} is {shown}; {FILL}")
+
+
 def _asarray(value: Any, name: str) -> NDArray[Any]:
     if not isinstance(value, np.ndarray) and hasattr(value, "to_numpy"):
         value = value.to_numpy()
@@ -242,26 +260,41 @@ def _asarray(value: Any, name: str) -> NDArray[Any]:
     return values
 
 
-def _texts(values: NDArray[np.object_], name: str, first: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array of objects as text, or name the first one that is none."""
+def _of_objects(values: NDArray[np.object_], name: str, first: tuple[int, ...]) -> NDArray[Any]:
+    """Return objects as text, or labels and groups as numbers; or name the first of another type.
+
+    Features as objects are refused even where all are numbers: they take ten times the memory.
+    """
     flat = values.ravel()
     _refuse_gaps(np.array([_is_gap(v) for v in flat], bool).reshape(values.shape), name, first)
+    allowed: tuple[type, ...] = (str, bytes)
+    if name == "X":
+        allowed = ()
+    elif len(flat) and all(isinstance(v, NUMBERS) for v in flat):
+        numbers = np.array(flat.tolist())
+        if numbers.dtype.kind in "biuf" and all(map(operator.eq, numbers.tolist(), flat)):
+            return numbers.reshape(values.shape)
     for k, v in enumerate(flat):
-        if is_sparse(v):
-            refuse_sparse(v, name)
-        if not isinstance(v, (str, bytes)) or name == "X":
-            row, *rest = np.unravel_index(k, values.shape) if values.ndim else (0,)
-            where = _where(name, (int(row), *map(int, rest)), first)
-            kind, shown = type(v).__name__, repr(v)
-            said = kind if "\n" in shown or len(shown) > 40 else f"{shown} ({kind})"
-            raise InvalidDataError(
-                f"{name} has dtype object, and {where} is {said}; make numbers of all of it, "
-                f"{name}.astype(float){'' if name == 'X' else ', or text'}"
-            )
+        refuse_sparse(v, name)
+        if not isinstance(v, allowed):
+            raise _other_type(v, name, _where(name, _place(k, values.shape), first))
     if any(isinstance(v, bytes) for v in flat):
         as_bytes = [v.encode() if isinstance(v, str) else v for v in flat]
         return decoded(np.array(as_bytes), name).reshape(values.shape)
     return values.astype(str)
+
+
+def _place(k: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.unravel_index(k, shape)) if shape else ()
+
+
+def _other_type(value: Any, name: str, where: str) -> InvalidDataError:
+    kind, shown = type(value).__name__, repr(value)
+    said = kind if "\n" in shown or len(shown) > 40 else f"{shown} ({kind})"
+    return InvalidDataError(
+        f"{name} has dtype object, and {where} is {said}; make numbers of all of it, "
+        f"{name}.astype(float){'' if name == 'X' else ', or text'}"
+    )
 
 
 def _is_gap(value: Any) -> bool:

@@ -28,10 +28,12 @@ from ..store import (
 from .arrow import MemoryTable
 from .containers import (
     NamedArrays,
+    as_array,
     check_groups,
     checked,
     is_sparse,
     pandas_or_none,
+    ravelled,
 )
 from .hdf5 import Hdf5Rows
 from .mapped import mapped
@@ -128,6 +130,11 @@ def link_store(
     StoreError
         Where a store is already there, or the arrays are not in Zarr.
     """
+    if tuple(getattr(y, "shape", ()))[1:] == (1,):
+        raise InvalidDataError(
+            f"y has the shape {tuple(y.shape)}, and a link cannot drop the column; write labels "
+            "as an array (n,), or copy them (create_store)"
+        )
     arrays, spec = _prepare(str(url), X, y, split, spec)
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
@@ -171,12 +178,10 @@ def _named(X: Any, y: Any, split: Any) -> NamedArrays:
     package = _package(X)
     if package == "xarray":
         return from_xarray(X, y, split)
-    if hasattr(X, "npartitions") and hasattr(X, "columns"):
-        return _from_dask(X, y, split)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
-    if hasattr(X, "__arrow_c_stream__") and hasattr(X, "columns"):
-        return _from_frame(X, y, split)
+    if is_frame(X):
+        return (_from_dask if hasattr(X, "npartitions") else _from_frame)(X, y, split)
     for name, value in (("y", y), ("split", split)):
         if isinstance(value, str):
             raise InvalidOptionError(
@@ -209,6 +214,8 @@ def values_of(value: Any, name: str) -> Any:
         value, (pandas.Index, pandas.api.extensions.ExtensionArray)
     ):
         value = pandas.Series(value)
+    if _package(value) == "polars" and hasattr(value, "collect"):
+        raise InvalidOptionError(f"{name} is a Polars LazyFrame; collect() it")
     if _package(value) not in ("pandas", "polars", "pyarrow"):
         return _data_set(value)
     table = MemoryTable(name, _arrow(_one_frame(value, name), name))
@@ -216,6 +223,32 @@ def values_of(value: Any, name: str) -> Any:
         return _column_values(table, table.names[0], name)
     types, dtype = feature_types(table, table.names)
     return _rows_of(table, types, dtype)[:]
+
+
+def take_labels(y: Any) -> Any:
+    """Return labels in memory as `take` has them, without features beside them.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    if y is None:
+        return None
+    labels = ravelled(as_array(values_of(y, "y"), "y"))
+    return labels.compute() if isinstance(labels, da.Array) else np.asarray(labels[:])
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value has named columns that `take` knows."""
+    arrow = hasattr(value, "__arrow_c_stream__") or hasattr(value, "npartitions")
+    return arrow and hasattr(value, "columns")
+
+
+def has_sparse_columns(frame: Any) -> bool:
+    """Whether a pandas frame has columns that are kept sparse."""
+    pandas = pandas_or_none()
+    dtypes = frame.dtypes if pandas is not None and isinstance(frame, pandas.DataFrame) else ()
+    return any(isinstance(dtype, pandas.SparseDtype) for dtype in dtypes)
 
 
 def _column_values(table: MemoryTable, column_name: str, name: str) -> NDArray[Any]:
@@ -276,7 +309,8 @@ class FrameRows(LazyRows):
         return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
-def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
+def _from_frame(frame: Any, y: Any, split: Any) -> NamedArrays:
+    where = "the frame"
     table = MemoryTable(where, _arrow(frame, where))
     types, dtype = feature_types(table, _features(table, y, split))
     rows = _rows_of(table, types, dtype)

@@ -18,7 +18,7 @@ from ..errors import InvalidDataError, StoreError
 from ..labels import decoded, infer_label_kind
 from . import writing
 from .dataset import Store, encode, open_store
-from .spec import Block, LazyRows, StoreSpec
+from .spec import Block, StoreSpec
 from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
