@@ -176,7 +176,7 @@ def cases(draw):
     return Case(X, y, draw(st.sampled_from(list(FEATURES))), chosen)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(case=cases())
 def test_every_container_is_read_as_it_is_meant(tmp_path_factory, case):
     folder = tmp_path_factory.mktemp("own")
@@ -454,6 +454,19 @@ def test_the_other_doors_refuse_the_same(X, said):
     for call in calls.values():
         with pytest.raises(DskrobustError, match=said):
             call()
+
+
+def test_the_sampler_refuses_what_is_masked_or_missing():
+    pytest.importorskip("imblearn")
+    y = np.arange(6) % 2
+    for name in ("masked", "text column", "intervals"):
+        X, said = BAD[name]
+        with pytest.raises(DskrobustError, match=said):
+            dr.RobustnessSampler(size=0.5).fit_resample(X, y)
+    with pytest.raises(DskrobustError, match="NaN"):
+        dr.RobustnessSampler(size=0.5).fit_resample(BAD["NaN"][0], y)
+    with pytest.raises(DskrobustError, match="y row 2 is masked"):
+        dr.RobustnessSampler(size=0.5).fit_resample(np.eye(6), without(y, 2))
 
 
 def test_neighbours_need_no_labels_whatever_the_container():
