@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask.array as da
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -13,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
-from .datasets.containers import refuse_infinite, refuse_masked, refuse_sparse
+from .datasets.containers import as_array, refuse_infinite, refuse_masked, refuse_sparse
 from .datasets.frames import has_sparse_columns, is_frame, take, take_labels
 from .datasets.labelled import check_arrays
 from .definitions import norms_of, robustness_of
@@ -137,7 +138,7 @@ class SampleRobustness(BaseEstimator):
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return what `sample_robustness` would take, in the forms that scikit-learn wants."""
-        check_features(X)
+        X = checked_features(X)
         y = take_labels(y)
         refuse_infinite(y, "y")
         with sklearn_errors():
@@ -163,12 +164,13 @@ class SampleRobustness(BaseEstimator):
         return np.array([known.setdefault(label, len(known)) for label in y.tolist()], np.int64)
 
 
-def check_features(X: Any, *, sparse: bool = False) -> None:
-    """Refuse features that scikit-learn takes for others than they are.
+def checked_features(X: Any, *, sparse: bool = False) -> Any:
+    """Return features for scikit-learn; refuse those that it takes for others than they are.
 
     Parameters
     ----------
     X : array_like
+        A Dask array is computed; everything else is returned as it is.
     sparse : bool
         Whether a sparse matrix may pass.
 
@@ -178,10 +180,13 @@ def check_features(X: Any, *, sparse: bool = False) -> None:
     """
     if is_frame(X) and not (sparse and has_sparse_columns(X)):
         take(X)
-        return
+        return X
+    if isinstance(X, da.Array):
+        return as_array(X, "X").compute()
     if not sparse:
         refuse_sparse(X, "X")
     refuse_masked(X, "X")
+    return X
 
 
 @contextmanager
@@ -193,7 +198,7 @@ def sklearn_errors() -> Iterator[None]:
         raise
     except TypeError as error:
         raise InvalidTypeError(_one_line(error)) from error
-    except ValueError as error:
+    except Exception as error:  # ValueError, and what a container raises when it is converted
         raise InvalidDataError(_one_line(error)) from error
 
 

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from .datasets.containers import refuse_infinite
 from .datasets.frames import take_labels
 from .errors import InvalidOptionError
-from .estimator import SampleRobustness, check_features, sklearn_errors
+from .estimator import SampleRobustness, checked_features, sklearn_errors
 
 try:
     from imblearn.under_sampling.base import BaseUnderSampler
@@ -104,7 +104,7 @@ class RobustnessSampler(BaseUnderSampler):
         InvalidDataError
             For values that are masked, missing or infinite.
         """
-        check_features(X, sparse=True)
+        X = checked_features(X, sparse=True)
         refuse_infinite(take_labels(y), "y")
         with sklearn_errors():
             return super().fit_resample(X, y, **params)

@@ -187,6 +187,7 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
         values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype.kind == "U" and name != "X":
         _refuse_gaps(values == "", name, first)
+        _refuse_broken(values, name, first)
     if values.dtype.kind == "f" and name == "split":
         _refuse_gaps(np.isnan(values), name, first)
     return values
@@ -318,6 +319,17 @@ def _refuse_gaps(mask: NDArray[Any], name: str, first: tuple[int, ...], what: st
         f"{where} {what or EMPTY[name]} ({len(places):,} of {mask.size:,} values, in {len(rows):,} "
         f"row{'s' * (len(rows) > 1)}{more if len(rows) > 1 else ''}); {FILL}"
     )
+
+
+def _refuse_broken(values: NDArray[np.str_], name: str, first: tuple[int, ...]) -> None:
+    """Refuse text that no file can hold: half a character."""
+    for known in np.unique(values).tolist():
+        try:
+            known.encode()
+        except UnicodeEncodeError:
+            place = tuple(int(k) for k in np.argwhere(values == known)[0])
+            where = _where(name, place, first)
+            raise InvalidDataError(f"{where} is no UTF-8 text: {known!r}; name it anew") from None
 
 
 def _where(name: str, place: tuple[int, ...], first: tuple[int, ...]) -> str:

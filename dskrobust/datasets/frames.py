@@ -26,12 +26,12 @@ from ..store import (
     write_arrays,
 )
 from .arrow import MemoryTable
+from .arrow_frames import as_table, numbers
 from .containers import (
     NamedArrays,
     as_array,
     check_groups,
     checked,
-    is_sparse,
     pandas_or_none,
     ravelled,
 )
@@ -218,7 +218,7 @@ def values_of(value: Any, name: str) -> Any:
         raise InvalidOptionError(f"{name} is a Polars LazyFrame; collect() it")
     if _package(value) not in ("pandas", "polars", "pyarrow"):
         return _data_set(value)
-    table = MemoryTable(name, _arrow(_one_frame(value, name), name))
+    table = MemoryTable(name, as_table(_one_frame(value, name), name))
     if len(table.names) == 1:
         return _column_values(table, table.names[0], name)
     types, dtype = feature_types(table, table.names)
@@ -235,7 +235,7 @@ def take_labels(y: Any) -> Any:
     if y is None:
         return None
     labels = ravelled(as_array(values_of(y, "y"), "y"))
-    return labels.compute() if isinstance(labels, da.Array) else np.asarray(labels[:])
+    return labels.compute() if isinstance(labels, da.Array) else np.asarray(labels)
 
 
 def is_frame(value: Any) -> bool:
@@ -311,7 +311,7 @@ class FrameRows(LazyRows):
 
 def _from_frame(frame: Any, y: Any, split: Any) -> NamedArrays:
     where = "the frame"
-    table = MemoryTable(where, _arrow(frame, where))
+    table = MemoryTable(where, as_table(frame, where))
     types, dtype = feature_types(table, _features(table, y, split))
     rows = _rows_of(table, types, dtype)
     return NamedArrays(
@@ -325,18 +325,8 @@ def _from_frame(frame: Any, y: Any, split: Any) -> NamedArrays:
 def _rows_of(table: MemoryTable, types: Mapping[str, Any], dtype: np.dtype[Any]) -> FrameRows:
     """Return the rows of some columns of numbers."""
     names = tuple(types)
-    picked = MemoryTable(table.where, _numbers(table.table.select(list(names))))
+    picked = MemoryTable(table.where, numbers(table.table.select(list(names))))
     return FrameRows(picked, names, (table.table.num_rows, len(names)), dtype)
-
-
-def _numbers(table: Any) -> Any:
-    """Return booleans as numbers, so that missing ones among floats become NaN as others do."""
-    import pyarrow as pa
-
-    for k, field in enumerate(table.schema):
-        if pa.types.is_boolean(field.type):
-            table = table.set_column(k, field.name, table.column(k).cast(pa.uint8()))
-    return table
 
 
 def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
@@ -344,81 +334,6 @@ def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
     named = {"y": y, "split": split}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
     return [name for name in table.names if name not in used]
-
-
-def _arrow(frame: Any, where: str) -> Any:
-    """Return a frame as Arrow table, numbers without a copy; index and encodings are dropped."""
-    import pyarrow as pa
-
-    if _package(frame) == "pandas":
-        table = _pandas_arrow(frame, where)
-    else:
-        try:
-            table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
-        except Exception as error:  # whatever a library raises for a type that Arrow has not
-            said = " ".join(str(error).split())
-            raise InvalidDataError(f"{where} has a column that Arrow has not: {said}") from error
-    twice = [name for k, name in enumerate(table.column_names) if name in table.column_names[:k]]
-    if twice:
-        raise InvalidDataError(f"two columns of {where} are called '{twice[0]}'; rename one")
-    for k, field in enumerate(table.schema):
-        kind = _plain_type(field.type)
-        if kind != field.type:
-            try:
-                table = table.set_column(k, field.name, table.column(k).cast(kind))
-            except pa.ArrowException as error:
-                raise InvalidDataError(
-                    f"{where}: column '{field.name}' holds {field.type}, which is neither numbers "
-                    "nor UTF-8 text; encode it first"
-                ) from error
-    return table
-
-
-def _plain_type(kind: Any) -> Any:
-    """Return the Arrow type whose values stand for those of an encoded one."""
-    from pyarrow import large_string, types
-
-    if types.is_dictionary(kind):  # categories are classes by their names
-        return _plain_type(kind.value_type)
-    if types.is_run_end_encoded(kind):
-        return _plain_type(kind.value_type)
-    bytes_ = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return large_string() if bytes_ or types.is_string_view(kind) else kind
-
-
-def _pandas_arrow(frame: Any, where: str) -> Any:
-    """Return a pandas frame as Arrow table, or name the column that cannot be taken."""
-    import pyarrow as pa
-
-    pandas = pandas_or_none()
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise InvalidDataError(f"two columns of {where} are called '{twice}'; rename one")
-    for name, dtype in frame.dtypes.items():
-        if isinstance(dtype, pandas.SparseDtype):
-            raise InvalidDataError(
-                f"{where}: column '{name}' is sparse; make it dense: .sparse.to_dense()"
-            )
-        of = dtype.categories.dtype if isinstance(dtype, pandas.CategoricalDtype) else dtype
-        if isinstance(of, (pandas.IntervalDtype, pandas.PeriodDtype)):
-            what = "intervals" if isinstance(of, pandas.IntervalDtype) else "periods"
-            raise InvalidDataError(
-                f"{where}: column '{name}' holds {what}; name them as text, .astype(str), for "
-                "labels, or drop the column"
-            )
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        cells = next((c for c in (_sparse_cells(frame, n) for n in frame.columns) if c), None)
-        said = " ".join(" ".join(map(str, error.args)).split())
-        raise InvalidDataError(cells or f"{where} has a column of mixed types: {said}") from error
-
-
-def _sparse_cells(frame: Any, name: Any) -> str | None:
-    """Say that a column holds sparse matrices."""
-    if frame[name].dtype != object or not any(map(is_sparse, frame[name])):
-        return None
-    return f"column '{name}' holds sparse matrices; give them as one array, .toarray()"
 
 
 def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]:
@@ -450,11 +365,15 @@ def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
     where = "the Dask frame"
-    table = MemoryTable(where, _arrow(frame._meta, where))
+    table = MemoryTable(where, as_table(frame._meta, where))
     types, dtype = feature_types(table, _features(table, y, split))
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[list(types)].to_delayed()
-    lengths, small = compute(frame.map_partitions(len, meta=(None, np.int64)), frame[picked])
+    try:
+        lengths, small = compute(frame.map_partitions(len, meta=(None, np.int64)), frame[picked])
+    except (ValueError, KeyError) as error:  # Dask compares the columns' names itself
+        said = " ".join(str(error).split())
+        raise InvalidDataError(f"{where} is not what its meta declares: {said}") from error
     starts = np.cumsum([0, *lengths])
     blocks = [
         da.from_delayed(
@@ -467,7 +386,7 @@ def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
     ]
     if not blocks:
         raise InvalidDataError(f"{where} has no rows")
-    held = MemoryTable(where, _arrow(small, where))
+    held = MemoryTable(where, as_table(small, where))
     return NamedArrays(
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
@@ -480,7 +399,7 @@ def _partition(
     part: Any, names: tuple[str, ...], dtype: np.dtype[Any], where: str, first: int
 ) -> NDArray[Any]:
     """Return the rows of a partition, whose first one has number `first`."""
-    table = MemoryTable(where, _arrow(part, where))
+    table = MemoryTable(where, as_table(part, where))
     missing = [name for name in names if name not in table.names]
     if missing:
         raise InvalidDataError(
@@ -488,7 +407,7 @@ def _partition(
             "meta declares"
         )
     types, found = feature_types(table, names)
-    batches = counted(MemoryTable(where, _numbers(table.table)), dict.fromkeys(types))
+    batches = counted(MemoryTable(where, numbers(table.table)), dict.fromkeys(types))
     # gaps among whole numbers are NaN: those are named later
     own = found if dtype.kind != "f" else np.result_type(found, dtype)
     values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)

@@ -288,6 +288,15 @@ FAULTS = {
     "ragged": Fault(lambda X, r, c: [*X.tolist()[:-1], [1] * 9], "X is no array"),
     "twice": Fault(lambda X, r, c: as_frame(np.hstack([X, X])[:, :2]).set_axis(["a", "a"], axis=1),
                    "called 'a'"),
+    "other dtype in a Dask frame": Fault(lambda X, r, c: dd.from_pandas(
+        as_frame(X), npartitions=1).map_partitions(lambda part: part + 0.5, meta=as_frame(X)),
+        "partition from row 0 is float64, but its meta declares int64"),
+    "other columns in a Dask frame": Fault(lambda X, r, c: dd.from_pandas(
+        as_frame(X), npartitions=1).map_partitions(lambda part: part.add_prefix("x"),
+        meta=as_frame(X)), "not what its meta declares: .* columns"),
+    "text in a Dask frame": Fault(lambda X, r, c: dd.from_pandas(
+        as_frame(X), npartitions=1).map_partitions(lambda part: part.astype(str), meta=as_frame(X)),
+        "'a'"),
     "names that are equal as text": Fault(
         lambda X, r, c: as_frame(np.hstack([X, X])[:, :2]).set_axis([1, "1"], axis=1),
         "called '1'"),
@@ -366,6 +375,7 @@ LABEL_FAULTS = {
     "broken bytes": (lambda y, r: np.array([b"\xff", *[b"a"] * (len(y) - 1)]), "y holds bytes"),
     "other dtype": (lambda y, r: from_blocks(y + 0.5, np.int64), "y: the block of rows 0 to {n}"),
     "fewer": (lambda y, r: from_blocks(y[1:], shape=y.shape), "y: the block of rows 0 to {n}"),
+    "half a character": (lambda y, r: with_gap("\ud800")(y, r), "y row {r} is no UTF-8"),
     "short": (lambda y, r: y[1:], "equally long"),
     "deep": (lambda y, r: y[:, None, None], "equally long|shape"),
 }  # fmt: skip
