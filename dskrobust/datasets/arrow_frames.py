@@ -81,13 +81,3 @@ def _sparse_cells(frame: Any, name: Any) -> str | None:
     if frame[name].dtype != object or not any(map(is_sparse, frame[name])):
         return None
     return f"column '{name}' holds sparse matrices; give them as one array, .toarray()"
-
-
-def numbers(table: Any) -> Any:
-    """Return booleans as numbers, so that missing ones among floats become NaN as others do."""
-    import pyarrow as pa
-
-    for k, field in enumerate(table.schema):
-        if pa.types.is_boolean(field.type):
-            table = table.set_column(k, field.name, table.column(k).cast(pa.uint8()))
-    return table

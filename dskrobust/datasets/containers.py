@@ -1,4 +1,4 @@
-"""What callers give as features, labels and groups: read as it is meant, or refused by name.
+"""What callers give as features, labels, groups and ids: read as it is meant, or refused by name.
 
 Every public function that takes arrays goes through `checked` (by `frames.take`), so none takes
 what another one refuses. Blocks of Dask arrays are checked where they are computed.
@@ -16,21 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
+from ..ids import plain_ids
 from ..labels import decoded
 from ..store import LazyRows, is_zarr, layout_of, lossless
 from .mapped import mapped
 
 MOST_NAMED = 3  # rows that a message lists
 MOST_GROUPS = np.iinfo(np.int16).max
-TEXT = "UTSO"
-NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+NAME_KINDS = "UTSO"
+NUMBER_TYPES = (bool, int, float, np.bool_, np.integer, np.floating)
 EMPTY = {"X": "has no value", "y": "has no label", "split": "has no group name"}
 FILL = "drop the rows or fill the values in first"
 
 
 @dataclass(frozen=True)
 class NamedArrays:
-    """Features, labels and groups as arrays, with the names that came with them.
+    """Features, labels, groups and ids as arrays, with the names that came with them.
 
     Attributes
     ----------
@@ -39,6 +40,7 @@ class NamedArrays:
     y, split : array, optional
     feature_names : tuple of str, optional
     image_shape : tuple of int, optional
+    ids : array (n,), optional
     """
 
     X: Any
@@ -46,6 +48,7 @@ class NamedArrays:
     split: Any
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    ids: Any = None
 
 
 @dataclass(frozen=True)
@@ -81,25 +84,33 @@ def checked(data: NamedArrays) -> NamedArrays:
     )
     if len(X.shape) != 2 or X.shape[1] == 0:
         raise InvalidDataError(f"X must have the shape (samples, columns), not {tuple(X.shape)}")
-    for value in (X, y, split):
+    ids = _as_ids(data.ids)
+    for value in (X, y, split, ids):
         if value is not None and any(np.isnan(k) for k in value.shape):
             raise InvalidDataError(
-                "X, y or split has unknown chunk sizes; call compute_chunk_sizes() first"
+                "X, y, split or ids has unknown chunk sizes; call compute_chunk_sizes() first"
             )
+    y, split = (value if value is None else ravelled(value) for value in (y, split))
+    _check_rows(X, y, split, ids)
+    named = y is None or (y.dtype.kind in NAME_KINDS and len(y.shape) == 1)
+    layout_of(X, np.empty(0) if named else y)
+    return replace(data, X=X, y=y, split=split, ids=ids)
+
+
+def _check_rows(X: Any, y: Any, split: Any, ids: Any) -> None:
+    """Refuse arrays that do not have the same rows, and group names that are none."""
     if X.shape[0] == 0:
         raise InvalidDataError("X has no rows; robustness needs two samples at least")
-    y, split = (value if value is None else ravelled(value) for value in (y, split))
     if y is not None and (len(y.shape) not in (1, 2) or y.shape[0] != X.shape[0]):
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
         )
     if split is not None and tuple(split.shape) != (X.shape[0],):
         raise InvalidDataError(f"split has shape {tuple(split.shape)}, not ({X.shape[0]},)")
-    if split is not None and split.dtype.kind not in f"biuf{TEXT}":
+    if split is not None and split.dtype.kind not in f"biuf{NAME_KINDS}":
         raise InvalidDataError(f"split has dtype {split.dtype}; name groups by text or numbers")
-    named = y is None or (y.dtype.kind in TEXT and len(y.shape) == 1)
-    layout_of(X, np.empty(0) if named else y)
-    return replace(data, X=X, y=y, split=split)
+    if ids is not None and tuple(ids.shape) != (X.shape[0],):
+        raise InvalidDataError(f"ids have shape {tuple(ids.shape)}, not ({X.shape[0]},)")
 
 
 def group_codes(split: NDArray[Any]) -> tuple[NDArray[np.int16], tuple[str, ...]]:
@@ -159,7 +170,7 @@ def as_array(value: Any, name: str) -> Any:
     if isinstance(value, da.Array):
         return _checked_blocks(value, name)
     if isinstance(value, LazyRows) or is_zarr(value):
-        if name == "split" or (name == "y" and value.dtype.kind in TEXT):
+        if name == "split" or (name == "y" and value.dtype.kind in NAME_KINDS):
             plain(value[:], name)
         return value
     return plain(value, name)
@@ -179,7 +190,7 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
         # its type is kept: Dask names it by its file and need not read it
         return value if value.dtype.isnative else mapped(value)
     values = _asarray(value, name)
-    if values.dtype.kind in "OT":
+    if values.dtype.kind in "TO":
         values = _of_objects(values.astype(object), name, first)
     elif values.dtype.kind == "S" and name != "X":
         values = decoded(values, name)
@@ -191,6 +202,13 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
     if values.dtype.kind == "f" and name == "split":
         _refuse_gaps(np.isnan(values), name, first)
     return values
+
+
+def _as_ids(value: Any) -> Any:
+    """Return ids in memory as text or whole numbers; those of Dask and Zarr as they are."""
+    if value is None or isinstance(value, da.Array) or is_zarr(value):
+        return value
+    return plain_ids(value)
 
 
 def refuse_sparse(value: Any, name: str) -> None:
@@ -271,7 +289,7 @@ def _of_objects(values: NDArray[np.object_], name: str, first: tuple[int, ...]) 
     allowed: tuple[type, ...] = (str, bytes)
     if name == "X":
         allowed = ()
-    elif len(flat) and all(isinstance(v, NUMBERS) for v in flat):
+    elif len(flat) and all(isinstance(v, NUMBER_TYPES) for v in flat):
         numbers = np.array(flat.tolist())
         if numbers.dtype.kind in "biuf" and all(map(operator.eq, numbers.tolist(), flat)):
             return numbers.reshape(values.shape)
@@ -382,7 +400,7 @@ def _checked_block(
             f"{where} has the shape {values.shape}, but the Dask array declares {shape}; tell "
             "from_delayed or map_blocks the shape or chunks that blocks have"
         )
-    if declared.kind in TEXT and values.dtype.kind == "U":
+    if declared.kind in NAME_KINDS and values.dtype.kind == "U":
         return values
     cast = lossless(values, declared)
     if cast is None:

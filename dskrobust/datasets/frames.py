@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
+from ..ids import counted_from, id_dtype, index_ids, plain_ids
 from ..store import (
     Arrays,
     LazyRows,
@@ -26,7 +27,8 @@ from ..store import (
     write_arrays,
 )
 from .arrow import MemoryTable
-from .arrow_frames import as_table, numbers
+from .arrow_frames import as_table
+from .columns import counted, matrix, texts
 from .containers import (
     NamedArrays,
     as_array,
@@ -38,7 +40,7 @@ from .containers import (
 from .hdf5 import Hdf5Rows
 from .mapped import mapped
 from .reader import ReaderOptions
-from .tables import counted, feature_types, find_labels, known_column, matrix, texts
+from .tables import feature_dtype, find_labels, known_column
 from .xarrays import from_xarray
 
 
@@ -48,6 +50,7 @@ def create_store(
     y: Any,
     split: Any = None,
     *,
+    ids: Any = None,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
@@ -68,6 +71,10 @@ def create_store(
         or a DataArray's coordinate. All columns and variables but `y` and `split` are features.
     split : array_like, shape (n,), or str, optional
         Group of every row (text or numbers), or its name as for `y`. One group, "all", without it.
+    ids : array_like, shape (n,), or str, optional
+        What every row is called, text or whole numbers, or its name as for `y`; tables of results
+        give it back. Without it the index of a pandas or Dask frame, where it does more than count
+        the rows; the levels of a MultiIndex are joined as in ``a/b``. They need not be distinct.
     spec : StoreSpec, optional
         Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
         classes are replaced by those found in `split` and in text labels.
@@ -86,7 +93,7 @@ def create_store(
     StoreError
         Where a store is already there.
     """
-    arrays, spec = _prepare(str(url), X, y, split, spec)
+    arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return write_arrays(
         str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options
     )
@@ -98,6 +105,7 @@ def link_store(
     y: Any,
     split: Any = None,
     *,
+    ids: Any = None,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
@@ -116,6 +124,8 @@ def link_store(
         Labels, numbers or text (classes).
     split : zarr.Array, shape (n,), optional
         Group of every row. One group, "all", without it.
+    ids : array_like, shape (n,), optional
+        As for `create_store`; a Zarr array is linked, others are written into the store.
     spec : StoreSpec, optional
         As for `create_store`.
     overwrite : bool
@@ -135,19 +145,16 @@ def link_store(
             f"y has the shape {tuple(y.shape)}, and a link cannot drop the column; write labels "
             "as an array (n,), or copy them (create_store)"
         )
-    arrays, spec = _prepare(str(url), X, y, split, spec)
+    arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
 
-def _prepare(
-    url: str, X: Any, y: Any, split: Any, spec: StoreSpec | None
-) -> tuple[Arrays, StoreSpec]:
+def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Arrays, StoreSpec]:
     """Return what a new store is made of."""
-    data = take(X, y, split)
     if data.y is None:
         raise InvalidOptionError("a store needs labels: create_store(path, X, y)")
-    lazy = any(isinstance(a, da.Array) for a in (data.X, data.y, data.split))
-    arrays = Arrays.of(mapped(data.X) if lazy else data.X, data.y, data.split)
+    lazy = any(isinstance(a, da.Array) for a in (data.X, data.y, data.split, data.ids))
+    arrays = Arrays.of(mapped(data.X) if lazy else data.X, data.y, data.split, data.ids)
     check_groups(arrays.groups or ())
     spec = spec or default_spec(url, arrays.y)
     return arrays, replace(
@@ -157,12 +164,12 @@ def _prepare(
     )
 
 
-def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
-    """Return features, labels and groups as arrays that were checked; all input comes this way.
+def take(X: Any, y: Any = None, split: Any = None, ids: Any = None) -> NamedArrays:
+    """Return features, labels, groups and ids as checked arrays; all input comes this way.
 
     Parameters
     ----------
-    X, y, split
+    X, y, split, ids
         As for `create_store`; y may be None.
 
     Raises
@@ -170,25 +177,25 @@ def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
     InvalidDataError, InvalidOptionError
         As `create_store`.
     """
-    return checked(_named(X, values_of(y, "y"), values_of(split, "split")))
+    return checked(_named(X, values_of(y, "y"), values_of(split, "split"), _data_set(ids)))
 
 
-def _named(X: Any, y: Any, split: Any) -> NamedArrays:
-    """Return arrays of a collection, whose columns y and split may name."""
+def _named(X: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
+    """Return arrays of a collection, whose columns y, split and ids may name."""
     package = _package(X)
     if package == "xarray":
-        return from_xarray(X, y, split)
+        return from_xarray(X, y, split, ids)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
     if is_frame(X):
-        return (_from_dask if hasattr(X, "npartitions") else _from_frame)(X, y, split)
-    for name, value in (("y", y), ("split", split)):
+        return (_from_dask if hasattr(X, "npartitions") else _from_frame)(X, y, split, ids)
+    for name, value in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(value, str):
             raise InvalidOptionError(
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return NamedArrays(_data_set(X, whole=False), y, split)
+    return NamedArrays(_data_set(X, whole=False), y, split, ids=ids)
 
 
 def values_of(value: Any, name: str) -> Any:
@@ -221,8 +228,7 @@ def values_of(value: Any, name: str) -> Any:
     table = MemoryTable(name, as_table(_one_frame(value, name), name))
     if len(table.names) == 1:
         return _column_values(table, table.names[0], name)
-    types, dtype = feature_types(table, table.names)
-    return _rows_of(table, types, dtype)[:]
+    return _rows_of(table, table.names)[:]
 
 
 def take_labels(y: Any) -> Any:
@@ -309,29 +315,37 @@ class FrameRows(LazyRows):
         return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
-def _from_frame(frame: Any, y: Any, split: Any) -> NamedArrays:
+def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     where = "the frame"
     table = MemoryTable(where, as_table(frame, where))
-    types, dtype = feature_types(table, _features(table, y, split))
-    rows = _rows_of(table, types, dtype)
+    rows = _rows_of(table, _features(table, y, split, ids))
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
         rows.names,
+        ids=_frame_ids(frame, ids),
     )
 
 
-def _rows_of(table: MemoryTable, types: Mapping[str, Any], dtype: np.dtype[Any]) -> FrameRows:
+def _rows_of(table: MemoryTable, names: Sequence[str]) -> FrameRows:
     """Return the rows of some columns of numbers."""
-    names = tuple(types)
-    picked = MemoryTable(table.where, numbers(table.table.select(list(names))))
-    return FrameRows(picked, names, (table.table.num_rows, len(names)), dtype)
+    types = {name: table.types[name] for name in names}
+    dtype = feature_dtype(table, types)
+    picked = MemoryTable(table.where, table.table.select(list(names)))
+    return FrameRows(picked, tuple(names), (table.table.num_rows, len(names)), dtype)
 
 
-def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
-    """Return the names of all columns that are neither labels nor groups."""
-    named = {"y": y, "split": split}
+def _frame_ids(frame: Any, ids: Any) -> Any:
+    """Return ids as given, of a column, or of the index of a pandas frame."""
+    if isinstance(ids, str):
+        return plain_ids(frame[ids])
+    return index_ids(frame) if ids is None and hasattr(frame, "index") else ids
+
+
+def _features(table: MemoryTable, y: Any, split: Any, ids: Any) -> list[str]:
+    """Return the names of all columns that are neither labels, groups nor ids."""
+    named = {"y": y, "split": split, "ids": ids}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
     return [name for name in table.names if name not in used]
 
@@ -362,23 +376,25 @@ def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 # -- Dask frames -------------------------------------------------------------------------------
 
 
-def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
+def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
     where = "the Dask frame"
     table = MemoryTable(where, as_table(frame._meta, where))
-    types, dtype = feature_types(table, _features(table, y, split))
+    names = _features(table, y, split, ids)
+    dtype = feature_dtype(table, {name: table.types[name] for name in names})
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
-    parts = frame[list(types)].to_delayed()
+    parts = frame[names].to_delayed()
+    known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
     try:
-        lengths, small = compute(frame.map_partitions(len, meta=(None, np.int64)), frame[picked])
-    except (ValueError, KeyError) as error:  # Dask compares the columns' names itself
+        lengths, first_rows, small = compute(*known, frame[picked])
+    except (AttributeError, KeyError, ValueError) as error:  # as Dask compares them
         said = " ".join(str(error).split())
         raise InvalidDataError(f"{where} is not what its meta declares: {said}") from error
     starts = np.cumsum([0, *lengths])
     blocks = [
         da.from_delayed(
-            delayed(_partition)(part, tuple(types), dtype, where, int(first)),
-            (rows, len(types)),
+            delayed(_partition)(part, tuple(names), dtype, where, int(first)),
+            (rows, len(names)),
             dtype,
         )
         for part, rows, first in zip(parts, lengths, starts, strict=False)
@@ -391,8 +407,35 @@ def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
         column(held, split, as_text=True) if isinstance(split, str) else split,
-        tuple(types),
+        tuple(names),
+        ids=_dask_ids(frame, [*lengths], [*first_rows], ids),
     )
+
+
+def _dask_ids(frame: Any, lengths: Sequence[int], first_rows: Sequence[int], ids: Any) -> Any:
+    """Return ids as given, of a column, or of an index that does more than count the rows."""
+    if ids is not None and not isinstance(ids, str):
+        return ids
+    name: str | None = ids
+    if name is None:
+        first, starts = np.array(first_rows), np.cumsum([0, *lengths])[:-1]
+        held = np.array(lengths) > 0
+        if any((first[held] == counted).all() for counted in (0, starts[held])):
+            return None  # files that were read one by one count from 0 each
+    columns = frame[[name] if name is not None else list(frame.columns)[:1]]
+    dtype = id_dtype((frame.index if name is None else frame[name]).dtype)
+    parts = zip(columns.to_delayed(), lengths, np.cumsum([0, *lengths]), strict=False)
+    made = ((delayed(_part_ids)(part, name, int(at)), rows) for part, rows, at in parts if rows)
+    return da.concatenate([da.from_delayed(part, (rows,), dtype) for part, rows in made])
+
+
+def _counted_from(part: Any) -> int:
+    start = counted_from(getattr(part, "index", None))
+    return -1 if start is None else start
+
+
+def _part_ids(part: Any, name: str | None, first: int) -> NDArray[Any]:
+    return plain_ids(part.index if name is None else part[name], first)
 
 
 def _partition(
@@ -406,10 +449,11 @@ def _partition(
             f"{where}: the partition from row {first:,} lacks column '{missing[0]}', which its "
             "meta declares"
         )
-    types, found = feature_types(table, names)
-    batches = counted(MemoryTable(where, numbers(table.table)), dict.fromkeys(types))
+    types = {name: table.types[name] for name in names}
+    found = feature_dtype(table, types)
     # gaps among whole numbers are NaN: those are named later
     own = found if dtype.kind != "f" else np.result_type(found, dtype)
+    batches = counted(table, types)
     values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)
     cast = lossless(values, dtype)
     if cast is None:

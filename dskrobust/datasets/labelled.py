@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
-from .containers import TEXT, group_codes, plain
+from .containers import NAME_KINDS, group_codes, plain
 from .frames import FrameRows, take
 
 
@@ -25,6 +25,8 @@ class LabelledArrays:
     groups : tuple of str
     classes : tuple of str, optional
         Names of the codes in `y`, where labels were text.
+    ids : array (n,), optional
+        What a frame's index calls the rows; a Dask array for Dask frames.
     """
 
     X: Any
@@ -32,6 +34,7 @@ class LabelledArrays:
     split: NDArray[np.int16]
     groups: tuple[str, ...]
     classes: tuple[str, ...] | None = None
+    ids: Any = None
 
     @property
     def named(self) -> bool:
@@ -67,7 +70,7 @@ def check_arrays(X: Any, y: Any, split: Any = None) -> LabelledArrays:
     rows, classes = X.shape[0], None
     if y is None:
         y = np.zeros(rows, np.int8)
-    elif y.dtype.kind in TEXT:
+    elif y.dtype.kind in NAME_KINDS:
         y, classes = _class_codes(y)
     codes = np.zeros(rows, np.int16)
     groups: tuple[str, ...] = ("all",)
@@ -78,7 +81,7 @@ def check_arrays(X: Any, y: Any, split: Any = None) -> LabelledArrays:
                 "built; give it as NumPy array, or use create_store"
             )
         codes, groups = group_codes(plain(taken.split[:], "split"))
-    return LabelledArrays(X, y, codes, groups, classes)
+    return LabelledArrays(X, y, codes, groups, classes, taken.ids)
 
 
 def _class_codes(y: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:

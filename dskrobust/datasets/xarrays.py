@@ -34,8 +34,8 @@ class XarrayRows(LazyRows):
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
-    """Return features, labels and groups of a Dataset or DataArray, samples first.
+def from_xarray(data: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
+    """Return features, labels, groups and ids of a Dataset or DataArray, samples first.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
     whole = hasattr(data, "data_vars")
     if whole and not data.data_vars:
         raise InvalidDataError("the Dataset has no variables")
-    for option, name in (("y", y), ("split", split)):
+    for option, name in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(name, str) and name not in (data.variables if whole else data.coords):
             known = ", ".join(str(v) for v in (data.variables if whole else data.coords)) or "none"
             what = "variable" if whole else "coordinate"
@@ -53,7 +53,7 @@ def from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
                 f"the {type(data).__name__} has no {what} '{name}' (option {option}) but {known}"
             )
     dim = _sample_dimension(data, y, split)
-    used = [name for name in (y, split) if isinstance(name, str)]
+    used = [name for name in (y, split, ids) if isinstance(name, str)]
     if whole:
         features = {str(k): v for k, v in data.data_vars.items() if k not in used and dim in v.dims}
     else:
@@ -73,6 +73,7 @@ def from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
         data[split].to_numpy() if isinstance(split, str) else split,
         tuple(features) if all(part.ndim == 1 for part in parts) else None,
         shape,
+        data[ids].to_numpy() if isinstance(ids, str) else ids,
     )
 
 

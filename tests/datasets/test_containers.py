@@ -22,6 +22,7 @@ import dskrobust as dr
 from dskrobust.datasets import take
 from dskrobust.datasets.mapped import MappedRows, mapped
 from dskrobust.errors import DskrobustError, InvalidDataError, SourceFileError
+from dskrobust.ids import held_ids
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning"),
@@ -511,6 +512,50 @@ def test_text_of_dask_is_known_to_stores_only(tmp_path):
         with pytest.raises(InvalidDataError, match="text labels in a Dask array"):
             scored(X, lazy)
         brute.assert_same(stored(tmp_path)(X, lazy), brute.score(X, np.arange(6) % 3))
+
+
+@pytest.mark.parametrize("make", LABELS.values(), ids=LABELS)
+def test_issues_are_the_same_whatever_holds_the_labels(make):
+    X, y = np.arange(12.0)[:, None], np.array([0, 0, 1, 2] * 3)
+    pd.testing.assert_frame_equal(dr.find_label_issues(X, make(y)), dr.find_label_issues(X, y))
+
+
+# -- ids -------------------------------------------------------------------------------------------
+
+WITH_INDEX = {
+    "pandas": lambda f: f,
+    "nullable": lambda f: f.astype("Float64"),
+    "Arrow-backed": lambda f: f.convert_dtypes(dtype_backend="pyarrow"),
+    "Dask": lambda f: dd.from_pandas(f, npartitions=2, sort=False),
+}
+
+
+@pytest.mark.parametrize("make", WITH_INDEX.values(), ids=WITH_INDEX)
+def test_an_index_is_ids_and_no_feature_at_any_door(tmp_path, make):
+    names = [f"p{k}" for k in (7, 1, 30, 2, 9, 4)]
+    frame = as_frame(np.arange(18.0).reshape(6, 3) ** 2).set_axis(names)
+    y = np.arange(6) % 3
+    wanted = brute.score(frame.to_numpy(), y)
+    for score in doors(tmp_path).values():
+        scores = score(make(frame), y)
+        brute.assert_same(scores, wanted)
+        assert np.asarray(held_ids(scores.ids)).tolist() == names
+    assert sorted(dr.find_label_issues(make(frame), y).index) == sorted(names)
+    gap = frame.set_axis([7, 1, 30, 2, 9, np.nan])
+    for score in doors(tmp_path).values():
+        with pytest.raises(InvalidDataError, match="ids row 5 is missing"):
+            held_ids(score(make(gap), y).ids)
+
+
+def test_ids_of_dask_are_as_many_as_its_rows(tmp_path):
+    X, y, ids = np.eye(6), np.arange(6) % 2, da.from_array(np.arange(6), chunks=3)
+    store = dr.create_store(tmp_path / "a.zarr", X, y, ids=ids * 5)
+    assert store.ids[:].tolist() == list(range(0, 30, 5))
+    short = ids.map_blocks(lambda block: block[1:], dtype=ids.dtype)
+    with pytest.raises(InvalidDataError, match="4 ids for 6 rows from row 0"):
+        dr.create_store(tmp_path / "b.zarr", X, y, ids=short)
+    with pytest.raises(InvalidDataError, match="ids has unknown chunk sizes"):
+        dr.create_store(tmp_path / "b.zarr", X, y, ids=ids[ids >= 0])
 
 
 # -- memmaps ---------------------------------------------------------------------------------------

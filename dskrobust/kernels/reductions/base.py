@@ -20,8 +20,10 @@ from __future__ import annotations
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
+
+from ..compiling import compiled
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
@@ -142,13 +144,13 @@ def is_state(kind: Any, state_class: type) -> bool:
     return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is state_class  # type: ignore[attr-defined]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def better(value, index, best, where):
     """Whether (value, index) comes before (best, where): smaller, then lower index."""
     return value < best or (value == best and index < where)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def limit(dy, i, j, block, a, b):
     """Return a distance beyond which pair (i, j) changes nothing.
 
@@ -160,7 +162,7 @@ def limit(dy, i, j, block, a, b):
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
     accept(a.state, i, block.part_b, distance, dy, b.numbers[j])
