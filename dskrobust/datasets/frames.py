@@ -26,7 +26,7 @@ from ..store import (
     lossless,
     write_arrays,
 )
-from .arrow import MemoryTable
+from .arrow import FlatTable, MemoryTable, without_index
 from .arrow_frames import as_table
 from .columns import counted, matrix, texts
 from .containers import (
@@ -225,7 +225,7 @@ def values_of(value: Any, name: str) -> Any:
         raise InvalidOptionError(f"{name} is a Polars LazyFrame; collect() it")
     if _package(value) not in ("pandas", "polars", "pyarrow"):
         return _data_set(value)
-    table = MemoryTable(name, as_table(_one_frame(value, name), name))
+    table = _table_of(_one_frame(value, name), name)
     if len(table.names) == 1:
         return _column_values(table, table.names[0], name)
     return _rows_of(table, table.names)[:]
@@ -300,14 +300,14 @@ def _data_set(value: Any, whole: bool = True) -> Any:
 class FrameRows(LazyRows):
     """Columns of an Arrow table as an array (n, d)."""
 
-    table: MemoryTable
+    table: MemoryTable | FlatTable
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
-        part = MemoryTable(self.table.where, self.table.table.slice(lo, hi - lo))
+        part = self.table.part(lo, hi)
         parts = [
             matrix(batch, self.names, self.dtype, part.where, lo + first)
             for first, batch in counted(part, dict.fromkeys(self.names))
@@ -315,10 +315,18 @@ class FrameRows(LazyRows):
         return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
+def _table_of(frame: Any, where: str, used: Sequence[str] = ()) -> MemoryTable:
+    """Return a frame as a table; of columns that hold pandas' row index only those in `used`."""
+    held = as_table(frame, where)
+    index = [name for name in without_index(held.schema)[1] if name not in used]
+    return MemoryTable(where, held.drop_columns(index))
+
+
 def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    where = "the frame"
-    table = MemoryTable(where, as_table(frame, where))
-    rows = _rows_of(table, _features(table, y, split, ids))
+    used = [name for name in (y, split, ids) if isinstance(name, str)]
+    table = _table_of(frame, "the frame", used)
+    flat: Any = FlatTable.of(table, used)
+    rows = _rows_of(flat, _features(flat, y, split, ids))
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
@@ -328,12 +336,10 @@ def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     )
 
 
-def _rows_of(table: MemoryTable, names: Sequence[str]) -> FrameRows:
+def _rows_of(table: MemoryTable | FlatTable, names: Sequence[str]) -> FrameRows:
     """Return the rows of some columns of numbers."""
-    types = {name: table.types[name] for name in names}
-    dtype = feature_dtype(table, types)
-    picked = MemoryTable(table.where, table.table.select(list(names)))
-    return FrameRows(picked, tuple(names), (table.table.num_rows, len(names)), dtype)
+    shape = (table.rows, len(names))
+    return FrameRows(table, tuple(names), shape, feature_dtype(table, names))
 
 
 def _frame_ids(frame: Any, ids: Any) -> Any:
@@ -343,7 +349,7 @@ def _frame_ids(frame: Any, ids: Any) -> Any:
     return index_ids(frame) if ids is None and hasattr(frame, "index") else ids
 
 
-def _features(table: MemoryTable, y: Any, split: Any, ids: Any) -> list[str]:
+def _features(table: MemoryTable | FlatTable, y: Any, split: Any, ids: Any) -> list[str]:
     """Return the names of all columns that are neither labels, groups nor ids."""
     named = {"y": y, "split": split, "ids": ids}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
@@ -381,7 +387,7 @@ def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     where = "the Dask frame"
     table = MemoryTable(where, as_table(frame._meta, where))
     names = _features(table, y, split, ids)
-    dtype = feature_dtype(table, {name: table.types[name] for name in names})
+    dtype = feature_dtype(table, names)
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[names].to_delayed()
     known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
@@ -449,11 +455,10 @@ def _partition(
             f"{where}: the partition from row {first:,} lacks column '{missing[0]}', which its "
             "meta declares"
         )
-    types = {name: table.types[name] for name in names}
-    found = feature_dtype(table, types)
+    found = feature_dtype(table, names)
     # gaps among whole numbers are NaN: those are named later
     own = found if dtype.kind != "f" else np.result_type(found, dtype)
-    batches = counted(table, types)
+    batches = counted(table, dict.fromkeys(names))
     values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)
     cast = lossless(values, dtype)
     if cast is None:
