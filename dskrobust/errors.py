@@ -41,6 +41,10 @@ class InvalidDataError(DskrobustError, ValueError):
     """Features, labels or the split cannot be used; the message names row, column or array."""
 
 
+class InvalidTypeError(InvalidDataError, TypeError):
+    """Features or labels are of a type that is no number, as scikit-learn has it."""
+
+
 class InvalidOptionError(DskrobustError, ValueError):
     """An option (metric, label map, subset size) has no meaning; the message says what has."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import dask.array as da
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -11,10 +14,12 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
+from .datasets.containers import as_array, refuse_infinite, refuse_masked, refuse_sparse
+from .datasets.frames import has_sparse_columns, is_frame, take, take_labels
 from .datasets.labelled import check_arrays
 from .definitions import norms_of, robustness_of
 from .engine.spec import PairSpec
-from .errors import InvalidDataError
+from .errors import DskrobustError, InvalidDataError, InvalidTypeError
 from .labels import LabelMap, resolve_labels
 from .robustness import sample_robustness, score_against
 from .runs import RunOptions
@@ -89,9 +94,9 @@ class SampleRobustness(BaseEstimator):
         Raises
         ------
         InvalidDataError
-            For NaN or infinite values and for a single label.
+            For values that are sparse, masked, missing or infinite, and for a single label.
         """
-        X, y = validate_data(self, X, y, dtype="numeric", multi_output=True, ensure_min_samples=2)
+        X, y = self._checked(X, y, reset=True)
         self._map = self._label_map(np.asarray(y))
         if self._map.is_categorical:
             self.classes_, y = np.unique(y, return_inverse=True)
@@ -123,11 +128,11 @@ class SampleRobustness(BaseEstimator):
         Raises
         ------
         InvalidDataError
-            Where a label's norm exceeds ‖y‖∞ of the fitted set (3.4 asks for that).
+            Where a label's norm exceeds ‖y‖∞ of the fitted set (3.4 asks for that), and for what
+            `fit` refuses.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype="numeric", reset=False)
-        y = np.asarray(check_X_y(X, y, multi_output=True, dtype=None)[1])
+        X, y = self._checked(X, y, reset=False)
         if self._map.is_categorical:
             y = self._codes(y)
         else:
@@ -142,6 +147,21 @@ class SampleRobustness(BaseEstimator):
         lipschitz = score_against(fitted, new, self._spec, self.options)
         return np.asarray(robustness_of(lipschitz, self.label_norm_))
 
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return what `sample_robustness` would take, in the forms that scikit-learn wants."""
+        X = checked_features(X)
+        y = take_labels(y)
+        refuse_infinite(y, "y")
+        with sklearn_errors():
+            finite = {"dtype": "numeric", "ensure_all_finite": False}
+            if reset:
+                X, y = validate_data(self, X, y, multi_output=True, ensure_min_samples=2, **finite)
+            else:
+                X = validate_data(self, X, reset=False, **finite)
+                y = check_X_y(X, y, multi_output=True, **finite)[1]
+        refuse_infinite(X, "X")
+        return X, y
+
     def _label_map(self, y: NDArray[Any]) -> LabelMap:
         if self.labels is not None:
             return resolve_labels(self.labels, y.dtype, y.ndim)
@@ -153,3 +173,45 @@ class SampleRobustness(BaseEstimator):
         """Positions in `classes_`; labels that are new get numbers behind them."""
         known = {label: code for code, label in enumerate(self.classes_.tolist())}
         return np.array([known.setdefault(label, len(known)) for label in y.tolist()], np.int64)
+
+
+def checked_features(X: Any, *, sparse: bool = False) -> Any:
+    """Return features for scikit-learn; refuse those that it takes for others than they are.
+
+    Parameters
+    ----------
+    X : array_like
+        A Dask array is computed; everything else is returned as it is.
+    sparse : bool
+        Whether a sparse matrix may pass.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    if is_frame(X) and not (sparse and has_sparse_columns(X)):
+        take(X)
+        return X
+    if isinstance(X, da.Array):
+        return as_array(X, "X").compute()
+    if not sparse:
+        refuse_sparse(X, "X")
+    refuse_masked(X, "X")
+    return X
+
+
+@contextmanager
+def sklearn_errors() -> Iterator[None]:
+    """Turn what scikit-learn raises for data that it does not take into errors of this package."""
+    try:
+        yield
+    except DskrobustError:
+        raise
+    except TypeError as error:
+        raise InvalidTypeError(_one_line(error)) from error
+    except Exception as error:  # ValueError, and what a container raises when it is converted
+        raise InvalidDataError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

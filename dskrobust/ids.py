@@ -38,6 +38,8 @@ def plain_ids(values: Any, first_row: int = 0) -> NDArray[Any]:
     """
     if getattr(values, "nlevels", 1) > 1:
         values = _joined(values)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        values = np.array(values.tolist(), TEXT)  # None where one is masked
     values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if values.ndim != 1:
         raise InvalidDataError(f"ids must have the shape (samples,), not {values.shape}")

@@ -307,7 +307,7 @@ def issue_table(quality: LabelQuality, threshold: float = THRESHOLD) -> pd.DataF
     values = {name: np.asarray(value) for name, value in compute(lazy)[0].items()}
     score, witness, alone = values["score"], values["witness"], values["nearest_same"] < 0
     rows = np.argsort(score, kind="stable")  # NaN comes last
-    names = label_names(values["labels"], classes)
+    names = label_names(values["labels"].reshape(len(rows)), classes)  # a store's may be (n, 1)
     of = witness[rows]
     return pd.DataFrame(
         {
@@ -333,7 +333,8 @@ def _labels(quality: LabelQuality) -> tuple[Any, tuple[str, ...] | None]:
     if store is not None:
         return store.labels[:], store.spec.classes
     assert arrays is not None
-    return arrays.y, arrays.classes
+    y = arrays.y if isinstance(arrays.y, da.Array) else np.asarray(arrays.y)
+    return y, arrays.classes
 
 
 def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:

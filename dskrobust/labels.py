@@ -112,6 +112,20 @@ def label_names(labels: NDArray[Any], classes: tuple[str, ...] | None) -> NDArra
     return np.array([label_name(label, classes) for label in known], dtype=object)[codes]
 
 
+def decoded(values: NDArray[Any], where: str) -> NDArray[np.str_]:
+    """Return bytes as the UTF-8 text that they are.
+
+    Raises
+    ------
+    InvalidDataError
+        Where they are none.
+    """
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(f"{where} holds bytes that are no UTF-8 text: {error}") from error
+
+
 def infer_label_kind(dtype: np.dtype[Any], ndim: int) -> str:
     """Return the label kind that labels of this dtype and dimension most likely are."""
     if ndim == 2:

@@ -203,7 +203,7 @@ def nearest_neighbours(
         raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
         raise InvalidOptionError(f"k must be a whole number, not {k!r}")
-    opened = _open(data, y, scale, labels)
+    opened = open_data(data, y, None, scale, labelled=labels != "any")
     if isinstance(references, Mapping) and not references:
         raise InvalidOptionError("there is no reference set to search in")
     asked = None if queries is None else row_numbers(opened, queries, "queries")
@@ -247,13 +247,6 @@ def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[s
     for search in searches[:1]:
         _forget(search)
     return done
-
-
-def _open(data: Any, y: Any, scale: float, labels: str) -> PairData:
-    """Open the data; arrays need no labels where none are looked at."""
-    if y is None and labels == "any" and hasattr(data, "shape") and not isinstance(data, Store):
-        y = np.zeros(data.shape[0], np.int8)
-    return open_data(data, y, None, scale)
 
 
 def _set_up(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .cluster.workers import current_client, found_resources, shares_process
 from .datasets.labelled import LabelledArrays, check_arrays
@@ -104,7 +103,7 @@ class PairData:
         if self.store is not None:
             return self.store.row_shape("features")[1]
         assert self.arrays is not None
-        return np.dtype(self.arrays.X.dtype)
+        return np.dtype(self.arrays.X.dtype).newbyteorder("=")
 
     def workload(self, spec: PairSpec, done_segments: int = 0) -> Workload:
         """Return what the plan of a computation needs to know."""
@@ -142,8 +141,12 @@ def _check_scratch(folder: str | None) -> None:
         check_scratch(client, folder)
 
 
-def open_data(X: Any, y: Any, split: ArrayLike | None, scale: float = 1.0) -> PairData:
+def open_data(
+    X: Any, y: Any, split: Any = None, scale: float = 1.0, *, labelled: bool = True
+) -> PairData:
     """Return what a caller means by a store, its address, or arrays and frames.
+
+    labelled: whether labels are looked at, so that arrays need some.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def open_data(X: Any, y: Any, split: ArrayLike | None, scale: float = 1.0) -> Pa
             raise InvalidOptionError("a store has its own labels and split; give the store alone")
         store = open_store(X)
         return PairData(store, scale=store.spec.scale)
-    if y is None:
+    if y is None and labelled:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
     if not (isinstance(scale, (int, float, np.number)) and np.isfinite(scale) and scale > 0):
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")

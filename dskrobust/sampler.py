@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils import Tags
 
+from .datasets.containers import refuse_infinite
+from .datasets.frames import take_labels
 from .errors import InvalidOptionError
-from .estimator import SampleRobustness
+from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .runs import RunOptions
 
 try:
@@ -89,6 +91,29 @@ class RobustnessSampler(BaseUnderSampler):
         tags = super().__sklearn_tags__()
         tags.sampler_tags.sample_indices = True
         return tags
+
+    def fit_resample(self, X: Any, y: Any, **params: Any) -> Any:
+        """Return the samples that stay, with their labels.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse matrix, shape (n, d)
+        y : array_like, shape (n,)
+
+        Returns
+        -------
+        X_resampled, y_resampled
+            In the containers that were given.
+
+        Raises
+        ------
+        InvalidDataError
+            For values that are masked, missing or infinite.
+        """
+        X = checked_features(X, sparse=True)
+        refuse_infinite(take_labels(y), "y")
+        with sklearn_errors():
+            return super().fit_resample(X, y, **params)
 
     def _fit_resample(self, X: Any, y: NDArray[Any], **params: Any) -> Any:
         if self.keep not in ("most", "least"):

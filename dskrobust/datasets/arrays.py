@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
-from ..labels import infer_label_kind
+from ..labels import decoded, infer_label_kind
 from ..paths import expand_path
 from ..store import Block, StoreSpec
 from .reader import (
@@ -304,12 +304,7 @@ def _names(array: RowArray, most: int) -> tuple[str, ...]:
 
 
 def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:
-    if values.dtype.kind != "S":
-        return values.astype(str)
-    try:
-        return np.char.decode(values, "utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidDataError(f"{where} holds bytes that are no UTF-8 text: {error}") from error
+    return decoded(values, where) if values.dtype.kind == "S" else values.astype(str)
 
 
 def image_shape_of(shape: tuple[int, ...]) -> tuple[tuple[int, ...] | None, bool]:

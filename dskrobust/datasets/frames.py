@@ -1,8 +1,7 @@
-"""Labelled data in memory: frames, Dask, xarray and HDF5 collections as arrays that stores take."""
+"""Labelled data in memory: frames and collections as arrays; stores that are made of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,36 +23,25 @@ from ..store import (
     StoreSpec,
     default_spec,
     link_arrays,
+    lossless,
     write_arrays,
 )
-from .arrays import image_shape_of
 from .arrow import FlatTable, MemoryTable, without_index
+from .arrow_frames import as_table
 from .columns import counted, matrix, texts
+from .containers import (
+    NamedArrays,
+    as_array,
+    check_groups,
+    checked,
+    pandas_or_none,
+    ravelled,
+)
 from .hdf5 import Hdf5Rows
+from .mapped import mapped
 from .reader import ReaderOptions
 from .tables import feature_dtype, find_labels, known_column
-
-
-@dataclass(frozen=True)
-class NamedArrays:
-    """Features, labels and groups as arrays, with the names that came with them.
-
-    Attributes
-    ----------
-    X : array (n, d)
-        NumPy, Dask or Zarr, or `LazyRows`.
-    y, split : array, optional
-    feature_names : tuple of str, optional
-    image_shape : tuple of int, optional
-    ids : array (n,), optional
-    """
-
-    X: Any
-    y: Any
-    split: Any
-    feature_names: tuple[str, ...] | None = None
-    image_shape: tuple[int, ...] | None = None
-    ids: Any = None
+from .xarrays import from_xarray
 
 
 def create_store(
@@ -152,13 +140,22 @@ def link_store(
     StoreError
         Where a store is already there, or the arrays are not in Zarr.
     """
+    if tuple(getattr(y, "shape", ()))[1:] == (1,):
+        raise InvalidDataError(
+            f"y has the shape {tuple(y.shape)}, and a link cannot drop the column; write labels "
+            "as an array (n,), or copy them (create_store)"
+        )
     arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
 
 def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Arrays, StoreSpec]:
     """Return what a new store is made of."""
-    arrays = Arrays.of(data.X, data.y, data.split, data.ids)
+    if data.y is None:
+        raise InvalidOptionError("a store needs labels: create_store(path, X, y)")
+    lazy = any(isinstance(a, da.Array) for a in (data.X, data.y, data.split, data.ids))
+    arrays = Arrays.of(mapped(data.X) if lazy else data.X, data.y, data.split, data.ids)
+    check_groups(arrays.groups or ())
     spec = spec or default_spec(url, arrays.y)
     return arrays, replace(
         arrays.name(spec),
@@ -168,40 +165,129 @@ def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Array
 
 
 def take(X: Any, y: Any = None, split: Any = None, ids: Any = None) -> NamedArrays:
-    """Return features, labels, groups and ids as arrays; arrays are returned as they are.
+    """Return features, labels, groups and ids as checked arrays; all input comes this way.
 
     Parameters
     ----------
     X, y, split, ids
-        As for `create_store`.
+        As for `create_store`; y may be None.
 
     Raises
     ------
     InvalidDataError, InvalidOptionError
         As `create_store`.
     """
-    package = type(X).__module__.partition(".")[0]
-    y, split, ids = _plain(y), _plain(split), _plain(ids)
+    return checked(_named(X, values_of(y, "y"), values_of(split, "split"), _data_set(ids)))
+
+
+def _named(X: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
+    """Return arrays of a collection, whose columns y, split and ids may name."""
+    package = _package(X)
     if package == "xarray":
-        return _from_xarray(X, y, split, ids)
-    if hasattr(X, "npartitions") and hasattr(X, "dtypes"):
-        return _from_dask(X, y, split, ids)
+        return from_xarray(X, y, split, ids)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
-    if hasattr(X, "__arrow_c_stream__") and hasattr(X, "columns"):
-        return _from_frame(X, y, split, ids)
+    if is_frame(X):
+        return (_from_dask if hasattr(X, "npartitions") else _from_frame)(X, y, split, ids)
     for name, value in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(value, str):
             raise InvalidOptionError(
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return NamedArrays(_plain(X, whole=False), y, split, ids=ids)
+    return NamedArrays(_data_set(X, whole=False), y, split, ids=ids)
 
 
-def _plain(value: Any, whole: bool = True) -> Any:
+def values_of(value: Any, name: str) -> Any:
+    """Return labels or groups, which may be a column or a frame of their own, as an array.
+
+    Parameters
+    ----------
+    value : array_like or str
+        A name, and an array, are returned as they are.
+    name : {"y", "split"}
+
+    Raises
+    ------
+    InvalidDataError
+        As for a column of a frame.
+    """
+    if _package(value) == "xarray" and hasattr(value, "data"):
+        return value.data if getattr(value, "chunks", None) else value.to_numpy()
+    if hasattr(value, "npartitions") and not isinstance(value, da.Array):
+        value = value.compute()
+    pandas = pandas_or_none()
+    if pandas is not None and isinstance(
+        value, (pandas.Index, pandas.api.extensions.ExtensionArray)
+    ):
+        value = pandas.Series(value)
+    if _package(value) == "polars" and hasattr(value, "collect"):
+        raise InvalidOptionError(f"{name} is a Polars LazyFrame; collect() it")
+    if _package(value) not in ("pandas", "polars", "pyarrow"):
+        return _data_set(value)
+    table = _table_of(_one_frame(value, name), name)
+    if len(table.names) == 1:
+        return _column_values(table, table.names[0], name)
+    return _rows_of(table, table.names)[:]
+
+
+def take_labels(y: Any) -> Any:
+    """Return labels in memory as `take` has them, without features beside them.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    if y is None:
+        return None
+    labels = ravelled(as_array(values_of(y, "y"), "y"))
+    return labels.compute() if isinstance(labels, da.Array) else np.asarray(labels)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value has named columns that `take` knows."""
+    arrow = hasattr(value, "__arrow_c_stream__") or hasattr(value, "npartitions")
+    return arrow and hasattr(value, "columns")
+
+
+def has_sparse_columns(frame: Any) -> bool:
+    """Whether a pandas frame has columns that are kept sparse."""
+    pandas = pandas_or_none()
+    dtypes = frame.dtypes if pandas is not None and isinstance(frame, pandas.DataFrame) else ()
+    return any(isinstance(dtype, pandas.SparseDtype) for dtype in dtypes)
+
+
+def _column_values(table: MemoryTable, column_name: str, name: str) -> NDArray[Any]:
+    """Return a column's labels, or its groups: numbers as such, everything else as text."""
+    from pyarrow import types
+
+    kind = table.types[column_name]
+    number = types.is_integer(kind) or types.is_floating(kind)
+    return column(table, column_name, as_text=name == "split" and not number)
+
+
+def _one_frame(value: Any, name: str) -> Any:
+    """Return a column of whatever library as a frame."""
+    if hasattr(value, "columns"):
+        return value
+    if hasattr(value, "reset_index"):
+        return value.reset_index(drop=True).to_frame(name)
+    if hasattr(value, "to_frame"):
+        return value.to_frame(name)
+    if _package(value) == "pyarrow" and hasattr(value, "type") and hasattr(value, "to_pylist"):
+        import pyarrow as pa
+
+        return pa.table({name: value})
+    raise InvalidDataError(f"{name} is of the type {type(value).__name__}; give it as an array")
+
+
+def _package(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _data_set(value: Any, whole: bool = True) -> Any:
     """Return an HDF5 data set as an array, or as one that is read by rows."""
-    if type(value).__module__.partition(".")[0] != "h5py":
+    if _package(value) != "h5py":
         return value
     rows = Hdf5Rows.of(value)
     return rows[:] if whole else rows
@@ -229,15 +315,18 @@ class FrameRows(LazyRows):
         return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
+def _table_of(frame: Any, where: str, used: Sequence[str] = ()) -> MemoryTable:
+    """Return a frame as a table; of columns that hold pandas' row index only those in `used`."""
+    held = as_table(frame, where)
+    index = [name for name in without_index(held.schema)[1] if name not in used]
+    return MemoryTable(where, held.drop_columns(index))
+
+
 def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     used = [name for name in (y, split, ids) if isinstance(name, str)]
-    held = _arrow(frame)
-    index = [name for name in without_index(held.schema)[1] if name not in used]
-    table = MemoryTable("the frame", held.drop_columns(index))
+    table = _table_of(frame, "the frame", used)
     flat: Any = FlatTable.of(table, used)
-    names = _features(flat, y, split, ids)
-    dtype = feature_dtype(flat, names)
-    rows = FrameRows(flat, tuple(names), (table.rows, len(names)), dtype)
+    rows = _rows_of(flat, _features(flat, y, split, ids))
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
@@ -245,6 +334,12 @@ def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
         rows.names,
         ids=_frame_ids(frame, ids),
     )
+
+
+def _rows_of(table: MemoryTable | FlatTable, names: Sequence[str]) -> FrameRows:
+    """Return the rows of some columns of numbers."""
+    shape = (table.rows, len(names))
+    return FrameRows(table, tuple(names), shape, feature_dtype(table, names))
 
 
 def _frame_ids(frame: Any, ids: Any) -> Any:
@@ -259,29 +354,6 @@ def _features(table: MemoryTable | FlatTable, y: Any, split: Any, ids: Any) -> l
     named = {"y": y, "split": split, "ids": ids}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
     return [name for name in table.names if name not in used]
-
-
-def _arrow(frame: Any) -> Any:
-    """Return a frame as Arrow table, numbers without a copy; index and encodings are dropped."""
-    import pyarrow as pa
-
-    if type(frame).__module__.partition(".")[0] == "pandas":
-        if not frame.columns.is_unique:
-            twice = frame.columns[frame.columns.duplicated()][0]
-            raise InvalidDataError(f"two columns of the frame are called '{twice}'; rename one")
-        try:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-        except pa.ArrowException as error:
-            raise InvalidDataError(f"the frame has a column of mixed types: {error}") from error
-    else:
-        table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
-    for k, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):  # categories are classes by their names
-            values = table.column(k).cast(field.type.value_type)
-            table = table.set_column(k, field.name, values)
-        elif pa.types.is_string_view(field.type):
-            table = table.set_column(k, field.name, table.column(k).cast(pa.large_string()))
-    return table
 
 
 def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]:
@@ -312,17 +384,18 @@ def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 
 def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
-    import pandas as pd
-
     where = "the Dask frame"
-    empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in frame.dtypes.items()})
-    table = MemoryTable(where, _arrow(empty))
+    table = MemoryTable(where, as_table(frame._meta, where))
     names = _features(table, y, split, ids)
     dtype = feature_dtype(table, names)
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[names].to_delayed()
     known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
-    lengths, first_rows, small = compute(*known, frame[picked])
+    try:
+        lengths, first_rows, small = compute(*known, frame[picked])
+    except (AttributeError, KeyError, ValueError) as error:  # as Dask compares them
+        said = " ".join(str(error).split())
+        raise InvalidDataError(f"{where} is not what its meta declares: {said}") from error
     starts = np.cumsum([0, *lengths])
     blocks = [
         da.from_delayed(
@@ -335,7 +408,7 @@ def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     ]
     if not blocks:
         raise InvalidDataError(f"{where} has no rows")
-    held = MemoryTable(where, _arrow(small))
+    held = MemoryTable(where, as_table(small, where))
     return NamedArrays(
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
@@ -363,7 +436,7 @@ def _dask_ids(frame: Any, lengths: Sequence[int], first_rows: Sequence[int], ids
 
 
 def _counted_from(part: Any) -> int:
-    start = counted_from(part.index)
+    start = counted_from(getattr(part, "index", None))
     return -1 if start is None else start
 
 
@@ -375,86 +448,22 @@ def _partition(
     part: Any, names: tuple[str, ...], dtype: np.dtype[Any], where: str, first: int
 ) -> NDArray[Any]:
     """Return the rows of a partition, whose first one has number `first`."""
-    batches = counted(MemoryTable(where, _arrow(part)), dict.fromkeys(names))
-    return _joined(matrix(batch, names, dtype, where, first + a) for a, batch in batches)
-
-
-# -- xarray ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class XarrayRows(LazyRows):
-    """Variables of xarray side by side, samples first, as an array (n, d)."""
-
-    variables: tuple[Any, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    channels_last: bool = False
-
-    def read(self, lo: int, hi: int) -> NDArray[Any]:
-        """Return rows lo:hi."""
-        parts = [np.asarray(v[lo:hi].to_numpy(), self.dtype) for v in self.variables]
-        if self.channels_last:
-            parts = [np.moveaxis(part, -1, 1) for part in parts]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-
-
-def _from_xarray(data: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    whole = hasattr(data, "data_vars")
-    if whole and not data.data_vars:
-        raise InvalidDataError("the Dataset has no variables")
-    for option, name in (("y", y), ("split", split), ("ids", ids)):
-        if isinstance(name, str) and name not in (data.variables if whole else data.coords):
-            known = ", ".join(str(v) for v in (data.variables if whole else data.coords)) or "none"
-            what = "variable" if whole else "coordinate"
-            raise InvalidOptionError(
-                f"the {type(data).__name__} has no {what} '{name}' (option {option}) but {known}"
-            )
-    dim = _sample_dimension(data, y, split)
-    used = [name for name in (y, split, ids) if isinstance(name, str)]
-    if whole:
-        features = {str(k): v for k, v in data.data_vars.items() if k not in used and dim in v.dims}
-    else:
-        features = {str(data.name or "features"): data}
-    if not features:
-        raise InvalidDataError(f"the Dataset has no features along '{dim}' besides {used}")
-    parts = [v.transpose(dim, ...) for v in features.values()]
-    for name, part in zip(features, parts, strict=True):
-        if part.dtype.kind not in "biuf":
-            raise InvalidDataError(
-                f"variable '{name}' has dtype {part.dtype}, not numbers; drop it or encode it first"
-            )
-    shape, channels_last = image_shape_of(parts[0].shape[1:]) if len(parts) == 1 else (None, False)
-    return NamedArrays(
-        _joined_variables(parts, channels_last),
-        data[y].to_numpy() if isinstance(y, str) else y,
-        data[split].to_numpy() if isinstance(split, str) else split,
-        tuple(features) if all(part.ndim == 1 for part in parts) else None,
-        shape,
-        data[ids].to_numpy() if isinstance(ids, str) else ids,
-    )
-
-
-def _sample_dimension(data: Any, y: Any, split: Any) -> Any:
-    """Return the dimension of labels or groups, else the first one."""
-    for name in (y, split):
-        if isinstance(name, str) and data[name].ndim:
-            return data[name].dims[0]
-    first = next(iter(data.data_vars.values())) if hasattr(data, "data_vars") else data
-    if not first.ndim:
-        raise InvalidDataError("the features are a single number; they have (samples, columns)")
-    return first.dims[0]
-
-
-def _joined_variables(parts: Sequence[Any], channels_last: bool) -> Any:
-    """Return variables as one array (n, d): a Dask array where one of them is."""
-    dtype = np.result_type(*(np.uint8 if p.dtype.kind == "b" else p.dtype for p in parts))
-    if not any(part.chunks for part in parts):
-        columns = sum(math.prod(part.shape[1:]) for part in parts)
-        return XarrayRows(tuple(parts), (parts[0].shape[0], columns), dtype, channels_last)
-    arrays = [da.asarray(part.data).astype(dtype) for part in parts]
-    if channels_last:
-        arrays = [da.moveaxis(array, -1, 1) for array in arrays]
-    whole = [array.rechunk(dict.fromkeys(range(1, array.ndim), -1)) for array in arrays]
-    wide = [array.reshape(len(array), -1) for array in whole]
-    return da.concatenate(wide, axis=1).rechunk({1: -1})
+    table = MemoryTable(where, as_table(part, where))
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        raise InvalidDataError(
+            f"{where}: the partition from row {first:,} lacks column '{missing[0]}', which its "
+            "meta declares"
+        )
+    found = feature_dtype(table, names)
+    # gaps among whole numbers are NaN: those are named later
+    own = found if dtype.kind != "f" else np.result_type(found, dtype)
+    batches = counted(table, dict.fromkeys(names))
+    values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)
+    cast = lossless(values, dtype)
+    if cast is None:
+        raise InvalidDataError(
+            f"{where}: the partition from row {first:,} is {found}, but its meta declares {dtype}, "
+            "in which its values would change; tell map_partitions the right meta"
+        )
+    return cast

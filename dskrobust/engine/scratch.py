@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.labelled import LabelledArrays
+from ..datasets.mapped import mapped
 from ..errors import InvalidOptionError, StoreError
 from ..store import (
     Block,
@@ -77,7 +78,7 @@ def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
     chunks = (cuts, *((size,) for size in array.shape[1:]))
     if isinstance(array, da.Array):
         return array.rechunk(chunks)
-    return da.from_array(array, chunks=chunks)
+    return da.from_array(mapped(array), chunks=chunks)  # workers open the file
 
 
 def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
@@ -89,10 +90,7 @@ def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
 
 
 def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16]) -> Written:
-    features = np.asarray(X)
-    if features.dtype.kind == "b":
-        features = features.astype(np.uint8)
-    block = Block(features, np.asarray(y), split)
+    block = Block(np.asarray(X), np.asarray(y), split)
     try:
         return write_rows(url, start, block)
     except FileNotFoundError as error:  # a worker that came after the others were asked

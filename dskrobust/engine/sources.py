@@ -56,10 +56,12 @@ class ArraySource:
         values = np.asarray(
             {"features": self.X, "labels": self.y, "split": self.split}[name][lo:hi]
         )
-        return values.astype(np.uint8) if values.dtype.kind == "b" else values
+        if values.dtype.kind == "b":
+            return values.astype(np.uint8)
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
 
     def __dask_tokenize__(self) -> Any:
-        if isinstance(self.X, LazyRows) or is_zarr(self.X) or is_zarr(self.y):
+        if any(isinstance(a, LazyRows) or is_zarr(a) for a in (self.X, self.y)):
             return ("ArraySource", uuid.uuid4().hex)  # what a file holds may change
         return ("ArraySource", tokenize(self.X, self.y, self.split))
 

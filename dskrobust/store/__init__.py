@@ -3,7 +3,6 @@
 from .creation import (
     Arrays,
     append_rows,
-    check_names,
     default_spec,
     link_arrays,
     open_array,
@@ -17,7 +16,7 @@ from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
-from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
+from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, lossless, summarise
 from .writing import (
     ARRAYS,
     Layout,
@@ -56,7 +55,6 @@ __all__ = [
     "TileMemo",
     "Written",
     "append_rows",
-    "check_names",
     "commit_segment",
     "create_empty",
     "current_results",
@@ -71,6 +69,7 @@ __all__ = [
     "layout_of",
     "link_arrays",
     "load_basis",
+    "lossless",
     "matching",
     "open_array",
     "open_store",

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, StoreError
 from ..ids import as_kept, plain_ids
-from ..labels import infer_label_kind
+from ..labels import decoded, infer_label_kind
 from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
-from .spec import Block, LazyRows, StoreSpec
+from .spec import Block, StoreSpec
 from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
@@ -208,24 +208,7 @@ class Arrays:
 
     @classmethod
     def of(cls, X: Any, y: Any, split: Any = None, ids: Any = None) -> Arrays:
-        """Check what callers gave.
-
-        Raises
-        ------
-        InvalidDataError
-            For lengths that differ, object dtypes, groups without a name.
-        """
-        X, y = _as_array(X, "X"), _as_array(y, "y")
-        if len(X.shape) != 2 or not y.shape or X.shape[0] != y.shape[0]:
-            raise InvalidDataError(f"X has shape {X.shape}, y {y.shape}; rows must agree")
-        split = None if split is None else _as_array(split, "split")
-        if split is not None and split.shape != (X.shape[0],):
-            raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
-        if split is not None and isinstance(split, np.ndarray):
-            check_names(split)
-        ids = ids if isinstance(ids, (da.Array, zarr.Array, type(None))) else plain_ids(ids)
-        if ids is not None and ids.shape != (X.shape[0],):
-            raise InvalidDataError(f"ids have shape {ids.shape}, not ({X.shape[0]},)")
+        """Find the classes and groups of arrays that were checked."""
         classes = _distinct(y) if y.dtype.kind in "UTOS" else None
         return cls(X, y, split, classes, None if split is None else _distinct(split), ids)
 
@@ -257,25 +240,14 @@ class Arrays:
         return X, y, split, ids
 
 
-def check_names(split: NDArray[Any]) -> None:
-    """Refuse group names that are missing.
-
-    Raises
-    ------
-    InvalidDataError
-        Naming the row.
-    """
-    missing = np.array([v is None or v != v for v in split.ravel()], dtype=bool)
-    if missing.any():
-        raise InvalidDataError(f"split row {int(missing.argmax())} has no group name")
-
-
 def _rows_of(array: Any, lo: int, hi: int) -> Any:
     if array is None:
         return None
     if isinstance(array, da.Array):
         part = array[lo:hi].rechunk(-1)
         return part.to_delayed().ravel()[0]
+    if isinstance(array, np.ndarray):
+        return _Rows(array[lo:hi], 0, hi - lo)  # a task of a cluster takes no more along
     return _Rows(array, lo, hi)
 
 
@@ -311,18 +283,17 @@ def _make_block(parts: Parts, names: Names, start: int) -> Block:
     """Read what is lazy and encode text labels and the split; the first row has number `start`."""
     features, labels, split, ids = (p.read() if isinstance(p, _Rows) else p for p in parts)
     classes, groups, kept = names
-    layout = Layout.of(features, labels if classes is None else np.empty(0))
     labels = labels if classes is None else encode(labels, classes, "labels")
     if split is None:
         split = np.zeros(len(features), np.int16)
     else:
         assert groups is not None
         split = encode(split, groups, "split")
-    dtype = layout.feature_dtype
-    if labels.dtype.kind == "b":
-        labels = labels.astype(np.uint8)
-    ids = None if ids is None else as_kept(plain_ids(ids, start), kept, start)
-    return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split, ids)
+    features, labels = (
+        v.astype(np.uint8) if v.dtype.kind == "b" else v for v in (features, labels)
+    )
+    ids = None if ids is None else _kept_ids(ids, len(features), kept, start)
+    return Block(np.ascontiguousarray(features), np.ascontiguousarray(labels), split, ids)
 
 
 def _append(
@@ -373,6 +344,8 @@ def _join(held: list[Block]) -> Block:
 
 def _conform(block: Block, layout: Layout, groups: int, first: int) -> Block:
     features, labels = np.asarray(block.features), np.asarray(block.labels)
+    if {labels.shape[1:], layout.label_shape} == {(), (1,)}:  # a column, or its values
+        labels = labels.reshape(len(labels), *layout.label_shape)
     if features.shape[1:] != layout.feature_shape or labels.shape[1:] != layout.label_shape:
         raise InvalidDataError(
             f"a block has rows of shape {features.shape[1:]} with labels {labels.shape[1:]}, the "
@@ -389,8 +362,8 @@ def _conform(block: Block, layout: Layout, groups: int, first: int) -> Block:
             f"split codes from {split.min()} to {split.max()} have no name among {groups} group(s)"
         )
     return Block(
-        _cast(features, layout.feature_dtype, "features"),
-        _cast(labels, layout.label_dtype, "labels"),
+        writing.cast(features, layout.feature_dtype, "features"),
+        writing.cast(labels, layout.label_dtype, "labels"),
         split.astype(np.int16),
         _conform_ids(block, layout.id_dtype, first),
     )
@@ -405,25 +378,15 @@ def _conform_ids(block: Block, kept: np.dtype[Any] | None, first: int) -> NDArra
             f"row {first} and those after it have no ids, but the store's rows have; give them "
             "ids, or create the store again without"
         )
-    ids = as_kept(plain_ids(block.ids, first), kept, first)
-    if len(ids) != len(block.features):
-        raise InvalidDataError(f"there are {len(ids)} ids for {len(block.features)} rows")
+    return _kept_ids(block.ids, len(block.features), kept, first)
+
+
+def _kept_ids(ids: Any, rows: int, kept: np.dtype[Any], first: int) -> NDArray[Any]:
+    """Return the ids of some rows, whose first one has number `first`, as a store keeps them."""
+    ids = as_kept(plain_ids(ids, first), kept, first)
+    if len(ids) != rows:
+        raise InvalidDataError(f"there are {len(ids)} ids for {rows} rows from row {first} on")
     return ids
-
-
-def _cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
-    """Cast only where no value changes."""
-    if values.dtype == dtype:
-        return values
-    if np.can_cast(values.dtype, dtype, "safe"):
-        return values.astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(dtype)
-    if not np.array_equal(cast, values, equal_nan=values.dtype.kind == "f"):
-        raise InvalidDataError(
-            f"{what} of dtype {values.dtype} do not fit the store's {dtype} without loss"
-        )
-    return cast
 
 
 def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
@@ -431,23 +394,12 @@ def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
     yield from rest
 
 
-def _as_array(value: Any, name: str) -> Any:
-    """Return something with shape, dtype and row slicing; object arrays only if they are text."""
-    if isinstance(value, (da.Array, zarr.Array, LazyRows)):
-        return value
-    value = np.asarray(value)
-    if value.dtype.kind == "O":
-        if not all(isinstance(v, str) for v in value.ravel()):
-            raise InvalidDataError(f"{name} has dtype object; convert it to numbers or text first")
-        value = value.astype(str)
-    return value
-
-
 def _distinct(values: Any) -> tuple[Any, ...]:
     if isinstance(values, da.Array):
         distinct = da.unique(values).compute()
     else:
-        distinct = np.unique(np.asarray(values[:]))
+        values = np.asarray(values[:])
+        distinct = np.unique(decoded(values, "labels") if values.dtype.kind == "S" else values)
     return tuple(_plain(v) for v in distinct)
 
 

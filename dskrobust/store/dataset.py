@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .. import display
 from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
+from ..labels import decoded
 from ..paths import absolute, expand
 from ..processes import in_children
 from . import arrays, writing
@@ -420,7 +421,8 @@ in_children(_open_cached.cache_clear)  # a connection to an object store stays i
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:
     """Replace values by their positions among the sorted known ones."""
     table = np.array(known)
-    values = np.asarray(values).astype(table.dtype)
+    values = np.asarray(values)
+    values = (decoded(values, name) if values.dtype.kind == "S" else values).astype(table.dtype)
     codes = np.minimum(np.searchsorted(table, values), len(table) - 1)
     if not (table[codes] == values).all():
         raise InvalidDataError(f"{name} has values that were not there before: expected {known}")

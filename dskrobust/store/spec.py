@@ -188,6 +188,23 @@ def feature_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     )
 
 
+def lossless(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Return numbers in another dtype; None where a value would change, or is no number."""
+    dtype = np.dtype(dtype)
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind not in "biuf" or dtype.kind not in "biuf":
+        return None
+    if np.can_cast(values.dtype, dtype, "safe") and values.dtype.kind == dtype.kind:
+        return values.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = values.astype(dtype)
+        back = cast.astype(values.dtype)  # beyond 2**53 integers equal floats that they are not
+    nan = values.dtype.kind == "f"
+    same = np.array_equal(cast, values, equal_nan=nan) and np.array_equal(back, values, nan)
+    return cast if same else None
+
+
 def summarise(block: Block, first_row: int = 0) -> Summary:
     """Check a block and sum it up.
 
@@ -256,6 +273,11 @@ def _offender(what: str, values: NDArray[Any], first_row: int, limit: float) -> 
         values = values.astype(np.float64)  # float32 cannot hold the limit
     row, column = (int(k) for k in np.argwhere(~((values <= limit) & (values >= -limit)))[0])
     value = values[row, column]
+    if what == "labels" and np.isfinite(value) and limit == LARGEST_EXACT_INTEGER:
+        return InvalidDataError(
+            f"labels row {first_row + row}, column {column} is {value}, beyond 2**53, which no "
+            "float64 holds exactly; if labels are identifiers, give them as text: y.astype(str)"
+        )
     where = f"{what} row {first_row + row}, column {column}"
     if np.isfinite(value):
         return InvalidDataError(

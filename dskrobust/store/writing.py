@@ -24,7 +24,7 @@ from ..errors import Hint, InvalidDataError, StoreError
 from ..ids import NUMBERS, TEXT, id_dtype
 from ..paths import behind_links, expand, is_remote, local_path
 from . import arrays
-from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
+from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, lossless, summarise
 
 FORMAT = 1
 KEY = "dskrobust"
@@ -77,7 +77,7 @@ class Layout:
                 f"labels must have the shape (samples,) or (samples, m), not {tuple(labels.shape)}"
             )
         dtype = np.dtype(labels.dtype)
-        if dtype.kind not in "biuf":
+        if dtype.kind not in "biuf" or dtype.itemsize > 8:
             raise InvalidDataError(
                 f"labels of dtype {dtype} are neither numbers nor text; convert them first"
             )
@@ -322,18 +322,50 @@ def write_rows(
 
     Only the arrays in `names` are written: what is linked lies elsewhere. Parallel writers must
     start at multiples of `Layout.write_rows` and, but for the last, write that many rows.
+
+    Raises
+    ------
+    InvalidDataError
+        For values that the store's dtypes or row shapes do not hold as they are.
     """
     group = open_group(url, storage_options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
+    held = {name: group[name] for name in names if getattr(block, name) is not None}
+    # checksums are those of the bytes that are read back, so of the stored dtype
+    block = block._replace(**{k: _as_stored(getattr(block, k), a, k) for k, a in held.items()})
     written = record_rows(start, block, int(meta["unit_rows"]))
-    for name, values in zip(ARRAYS, block, strict=True):
-        if values is None or name not in names:
-            continue
-        array = group[name]
+    for name, array in held.items():
+        values = getattr(block, name)
         assert isinstance(array, zarr.Array)
         array[start : start + len(values)] = values
     return written
+
+
+def _as_stored(values: NDArray[Any], array: Any, name: str) -> NDArray[Any]:
+    """Return values as an array of the store holds them; ids were made so before."""
+    if name == "ids":
+        return values
+    if values.shape[1:] != array.shape[1:]:
+        raise InvalidDataError(
+            f"a block of {name} has rows of shape {values.shape[1:]}, the store {array.shape[1:]}"
+        )
+    return cast(values, array.dtype, name)
+
+
+def cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
+    """Return values in another dtype, only where none of them changes.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    same = lossless(values, dtype)
+    if same is None:
+        raise InvalidDataError(
+            f"{what} of dtype {values.dtype} do not fit the store's {dtype} without loss"
+        )
+    return same
 
 
 def record_rows(start: int, block: Block, unit_rows: int) -> Written:

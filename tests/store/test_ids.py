@@ -264,6 +264,7 @@ def test_stores_of_before_open(tmp_path):
         ([1.0, float("nan")], "ids row 1 is missing"),
         (pd.Index([pd.Timestamp(0), pd.NaT]), "ids row 1 is missing"),
         (pd.array([1, None], "Int64"), "ids row 1 is missing"),
+        (np.ma.array([1, 2], mask=[False, True]), "ids row 1 is missing"),
         (["a", "\ud800"], "ids row 1 .*no valid text"),
         (np.array([1, 2**64 - 1], np.uint64), "ids row 1 .*64 bits"),
         ([["a"], ["b"]], "shape"),

@@ -113,6 +113,8 @@ def test_round_trip(how, dtype, small, tmp_path, request):
 @pytest.mark.parametrize("how", ["numpy", "dask", "link"])
 def test_labels_round_trip(labels, how, tmp_path, small_units):
     X, y, _ = arrays_of(labels=labels)
+    if y.ndim == 2:
+        y = np.hstack([y, -y])  # of one column only they would be real numbers
     given_as = {"X": X, "y": y}
     if how == "dask":
         given_as["y"] = da.from_array(y, chunks=(11, *y.shape[1:]))
