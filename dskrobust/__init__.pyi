@@ -5,6 +5,7 @@ from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
 from .counts import count_within as count_within
 from .counts import local_set_size as local_set_size
+from .datasets import PreparationOptions as PreparationOptions
 from .datasets import append as append
 from .datasets import create_store as create_store
 from .datasets import ingest as ingest

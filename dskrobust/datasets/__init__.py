@@ -2,11 +2,12 @@
 
 from .append import append
 from .dialect import CsvOptions
-from .frames import FrameRows, create_store, link_store, take
+from .frame_rows import FrameRows
+from .frames import create_store, link_store, take
 from .image_folder import image_files
 from .images import images_like
 from .opening import available, ingest, open_reader, without_end
-from .preparation import Preparation
+from .preparation import Preparation, PreparationOptions
 from .reader import Reader, ReaderKeywords, ReaderOptions
 from .units import restore_features, restore_labels
 
@@ -14,6 +15,7 @@ __all__ = [
     "CsvOptions",
     "FrameRows",
     "Preparation",
+    "PreparationOptions",
     "Reader",
     "ReaderKeywords",
     "ReaderOptions",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -20,6 +20,9 @@ from ..ids import plain_ids
 from ..labels import decoded
 from ..store import LazyRows, is_zarr, layout_of, lossless
 from .mapped import mapped
+
+if TYPE_CHECKING:
+    from .preparation import Preparation
 
 MOST_NAMED = 3  # rows that a message lists
 MOST_GROUPS = np.iinfo(np.int16).max
@@ -41,6 +44,10 @@ class NamedArrays:
     feature_names : tuple of str, optional
     image_shape : tuple of int, optional
     ids : array (n,), optional
+    preparation : Preparation, optional
+        What became of a frame's columns.
+    decisions : tuple of str
+        Those of the preparation, a line each.
     """
 
     X: Any
@@ -49,6 +56,8 @@ class NamedArrays:
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
     ids: Any = None
+    preparation: Preparation | None = None
+    decisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
-from ..ids import counted_from, id_dtype, index_ids, plain_ids
+from ..ids import index_ids, plain_ids
 from ..store import (
     Arrays,
-    LazyRows,
     StorageOptions,
     Store,
     StoreSpec,
     default_spec,
     link_arrays,
-    lossless,
     write_arrays,
 )
 from .arrow import FlatTable, MemoryTable, without_index
 from .arrow_frames import as_table
-from .columns import counted, matrix, texts
-from .containers import (
-    NamedArrays,
-    as_array,
-    check_groups,
-    checked,
-    pandas_or_none,
-    ravelled,
-)
+from .containers import NamedArrays, as_array, check_groups, checked, pandas_or_none, ravelled
+from .dask_frames import from_dask
+from .frame_rows import Features, Named, column, features_of, rows_of
 from .hdf5 import Hdf5Rows
 from .mapped import mapped
-from .reader import ReaderOptions
-from .tables import feature_dtype, find_labels, known_column
+from .preparation import PreparationOptions
 from .xarrays import from_xarray
 
 
@@ -52,6 +41,7 @@ def create_store(
     *,
     ids: Any = None,
     spec: StoreSpec | None = None,
+    preparation: PreparationOptions | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
 ) -> Store:
@@ -78,6 +68,10 @@ def create_store(
     spec : StoreSpec, optional
         Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
         classes are replaced by those found in `split` and in text labels.
+    preparation : PreparationOptions, optional
+        What becomes of a frame's columns, as for `ingest`: gaps filled, text encoded, numbers
+        scaled, where the columns need it or the options say so. The store keeps what was fitted,
+        and its ``notes`` say what was decided. Without it columns stay as they are.
     overwrite : bool
         Replace a store that is already there.
     storage_options : mapping, optional
@@ -89,11 +83,11 @@ def create_store(
         For lengths that differ, columns that are not numeric, NaN or infinite values (row and
         column named), object dtypes.
     InvalidOptionError
-        For a column that does not exist.
+        For a column that does not exist; for a preparation of what has no columns.
     StoreError
         Where a store is already there.
     """
-    arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
+    arrays, spec = _prepare(str(url), take(X, y, split, ids, preparation), spec)
     return write_arrays(
         str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options
     )
@@ -161,15 +155,23 @@ def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Array
         arrays.name(spec),
         feature_names=spec.feature_names or data.feature_names,
         image_shape=spec.image_shape or data.image_shape,
+        preparation=None if data.preparation is None else data.preparation.to_json(),
+        decisions=data.decisions,
     )
 
 
-def take(X: Any, y: Any = None, split: Any = None, ids: Any = None) -> NamedArrays:
+def take(
+    X: Any,
+    y: Any = None,
+    split: Any = None,
+    ids: Any = None,
+    preparation: PreparationOptions | None = None,
+) -> NamedArrays:
     """Return features, labels, groups and ids as checked arrays; all input comes this way.
 
     Parameters
     ----------
-    X, y, split, ids
+    X, y, split, ids, preparation
         As for `create_store`; y may be None.
 
     Raises
@@ -177,18 +179,24 @@ def take(X: Any, y: Any = None, split: Any = None, ids: Any = None) -> NamedArra
     InvalidDataError, InvalidOptionError
         As `create_store`.
     """
-    return checked(_named(X, values_of(y, "y"), values_of(split, "split"), _data_set(ids)))
+    named = (values_of(y, "y"), values_of(split, "split"), _data_set(ids))
+    return checked(_named(X, named, preparation))
 
 
-def _named(X: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    """Return arrays of a collection, whose columns y, split and ids may name."""
-    package = _package(X)
+def _named(X: Any, named: Named, preparation: PreparationOptions | None) -> NamedArrays:
+    """Return arrays of a collection, whose columns labels, groups and ids may name."""
+    package, (y, split, ids) = _package(X), named
+    if preparation is not None and (package == "xarray" or not is_frame(X)):
+        raise InvalidOptionError(
+            f"preparation is for the columns of a frame, and X is of the type {type(X).__name__}; "
+            "leave it away"
+        )
     if package == "xarray":
         return from_xarray(X, y, split, ids)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
     if is_frame(X):
-        return (_from_dask if hasattr(X, "npartitions") else _from_frame)(X, y, split, ids)
+        return (from_dask if hasattr(X, "npartitions") else _from_frame)(X, named, preparation)
     for name, value in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(value, str):
             raise InvalidOptionError(
@@ -228,7 +236,7 @@ def values_of(value: Any, name: str) -> Any:
     table = _table_of(_one_frame(value, name), name)
     if len(table.names) == 1:
         return _column_values(table, table.names[0], name)
-    return _rows_of(table, table.names)[:]
+    return rows_of(table, Features(table.names))[:]
 
 
 def take_labels(y: Any) -> Any:
@@ -296,25 +304,6 @@ def _data_set(value: Any, whole: bool = True) -> Any:
 # -- frames in memory --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FrameRows(LazyRows):
-    """Columns of an Arrow table as an array (n, d)."""
-
-    table: MemoryTable | FlatTable
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def read(self, lo: int, hi: int) -> NDArray[Any]:
-        """Return rows lo:hi."""
-        part = self.table.part(lo, hi)
-        parts = [
-            matrix(batch, self.names, self.dtype, part.where, lo + first)
-            for first, batch in counted(part, dict.fromkeys(self.names))
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
-
-
 def _table_of(frame: Any, where: str, used: Sequence[str] = ()) -> MemoryTable:
     """Return a frame as a table; of columns that hold pandas' row index only those in `used`."""
     held = as_table(frame, where)
@@ -322,24 +311,25 @@ def _table_of(frame: Any, where: str, used: Sequence[str] = ()) -> MemoryTable:
     return MemoryTable(where, held.drop_columns(index))
 
 
-def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    used = [name for name in (y, split, ids) if isinstance(name, str)]
+def _from_frame(frame: Any, named: Named, options: PreparationOptions | None) -> NamedArrays:
+    y, split, ids = named
+    used = [name for name in named if isinstance(name, str)]
     table = _table_of(frame, "the frame", used)
     flat: Any = FlatTable.of(table, used)
-    rows = _rows_of(flat, _features(flat, y, split, ids))
+    row_ids = _frame_ids(frame, ids)
+    features = Features.of(flat, features_of(flat, named), options, row_ids is not None)
+    kept = features.preparation
+    if kept is not None and kept.id is not None:
+        row_ids = frame[kept.id]
     return NamedArrays(
-        rows,
+        rows_of(flat, features),
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
-        rows.names,
-        ids=_frame_ids(frame, ids),
+        features.names,
+        ids=row_ids,
+        preparation=kept,
+        decisions=features.decisions,
     )
-
-
-def _rows_of(table: MemoryTable | FlatTable, names: Sequence[str]) -> FrameRows:
-    """Return the rows of some columns of numbers."""
-    shape = (table.rows, len(names))
-    return FrameRows(table, tuple(names), shape, feature_dtype(table, names))
 
 
 def _frame_ids(frame: Any, ids: Any) -> Any:
@@ -347,123 +337,3 @@ def _frame_ids(frame: Any, ids: Any) -> Any:
     if isinstance(ids, str):
         return plain_ids(frame[ids])
     return index_ids(frame) if ids is None and hasattr(frame, "index") else ids
-
-
-def _features(table: MemoryTable | FlatTable, y: Any, split: Any, ids: Any) -> list[str]:
-    """Return the names of all columns that are neither labels, groups nor ids."""
-    named = {"y": y, "split": split, "ids": ids}
-    used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
-    return [name for name in table.names if name not in used]
-
-
-def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]:
-    """Return a column's values, shape (n,): text, int64 or float64.
-
-    Raises
-    ------
-    InvalidDataError
-        Where one is missing (the message names the row), or they are neither text nor numbers.
-    """
-    labels = find_labels(table, ReaderOptions(target=name))
-    parts = counted(table, {name: labels.type})
-    if as_text:
-        return _joined(texts(batch, name, table.where, first) for first, batch in parts)
-    values = _joined(labels.read(batch, table.where, first) for first, batch in parts)
-    return values if labels.classes is None else np.array(labels.classes)[values]
-
-
-def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    arrays = list(parts)
-    if not arrays:
-        raise InvalidDataError("the frame has no rows")
-    return np.concatenate(arrays)
-
-
-# -- Dask frames -------------------------------------------------------------------------------
-
-
-def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
-    where = "the Dask frame"
-    table = MemoryTable(where, as_table(frame._meta, where))
-    names = _features(table, y, split, ids)
-    dtype = feature_dtype(table, names)
-    picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
-    parts = frame[names].to_delayed()
-    known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
-    try:
-        lengths, first_rows, small = compute(*known, frame[picked])
-    except (AttributeError, KeyError, ValueError) as error:  # as Dask compares them
-        said = " ".join(str(error).split())
-        raise InvalidDataError(f"{where} is not what its meta declares: {said}") from error
-    starts = np.cumsum([0, *lengths])
-    blocks = [
-        da.from_delayed(
-            delayed(_partition)(part, tuple(names), dtype, where, int(first)),
-            (rows, len(names)),
-            dtype,
-        )
-        for part, rows, first in zip(parts, lengths, starts, strict=False)
-        if rows
-    ]
-    if not blocks:
-        raise InvalidDataError(f"{where} has no rows")
-    held = MemoryTable(where, as_table(small, where))
-    return NamedArrays(
-        da.concatenate(blocks),
-        column(held, y) if isinstance(y, str) else y,
-        column(held, split, as_text=True) if isinstance(split, str) else split,
-        tuple(names),
-        ids=_dask_ids(frame, [*lengths], [*first_rows], ids),
-    )
-
-
-def _dask_ids(frame: Any, lengths: Sequence[int], first_rows: Sequence[int], ids: Any) -> Any:
-    """Return ids as given, of a column, or of an index that does more than count the rows."""
-    if ids is not None and not isinstance(ids, str):
-        return ids
-    name: str | None = ids
-    if name is None:
-        first, starts = np.array(first_rows), np.cumsum([0, *lengths])[:-1]
-        held = np.array(lengths) > 0
-        if any((first[held] == counted).all() for counted in (0, starts[held])):
-            return None  # files that were read one by one count from 0 each
-    columns = frame[[name] if name is not None else list(frame.columns)[:1]]
-    dtype = id_dtype((frame.index if name is None else frame[name]).dtype)
-    parts = zip(columns.to_delayed(), lengths, np.cumsum([0, *lengths]), strict=False)
-    made = ((delayed(_part_ids)(part, name, int(at)), rows) for part, rows, at in parts if rows)
-    return da.concatenate([da.from_delayed(part, (rows,), dtype) for part, rows in made])
-
-
-def _counted_from(part: Any) -> int:
-    start = counted_from(getattr(part, "index", None))
-    return -1 if start is None else start
-
-
-def _part_ids(part: Any, name: str | None, first: int) -> NDArray[Any]:
-    return plain_ids(part.index if name is None else part[name], first)
-
-
-def _partition(
-    part: Any, names: tuple[str, ...], dtype: np.dtype[Any], where: str, first: int
-) -> NDArray[Any]:
-    """Return the rows of a partition, whose first one has number `first`."""
-    table = MemoryTable(where, as_table(part, where))
-    missing = [name for name in names if name not in table.names]
-    if missing:
-        raise InvalidDataError(
-            f"{where}: the partition from row {first:,} lacks column '{missing[0]}', which its "
-            "meta declares"
-        )
-    found = feature_dtype(table, names)
-    # gaps among whole numbers are NaN: those are named later
-    own = found if dtype.kind != "f" else np.result_type(found, dtype)
-    batches = counted(table, dict.fromkeys(names))
-    values = _joined(matrix(batch, names, own, where, first + a) for a, batch in batches)
-    cast = lossless(values, dtype)
-    if cast is None:
-        raise InvalidDataError(
-            f"{where}: the partition from row {first:,} is {found}, but its meta declares {dtype}, "
-            "in which its values would change; tell map_partitions the right meta"
-        )
-    return cast

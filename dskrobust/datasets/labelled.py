@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from .containers import NAME_KINDS, group_codes, plain
-from .frames import FrameRows, take
+from .frame_rows import FrameRows
+from .frames import take
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .arrow import Table, columns_of
 from .columns import SHOWN_ROWS, counted, numeric_values, refuse_infinite
+from .reader import block_rows
 
 NUMBER, DATE, TEXT = "number", "date", "text"
 MOST_TEXTS = 4_096  # different values of a text column that are counted
@@ -97,14 +98,17 @@ class _Numbers:
         from sklearn.preprocessing import StandardScaler
 
         self.gaps, self.moments = _Gaps(columns), StandardScaler()
+        self.held, self.count, self.step = list[NDArray[np.float64]](), 0, block_rows(8 * columns)
         self.low, self.high = np.full((2, columns), np.nan)
         self.rising, self.last = np.ones(columns, bool), np.full((1, columns), -np.inf)
 
     def add(self, values: NDArray[np.float64], first: int) -> None:
         """Add a batch, shape (b, columns), NaN where a value is missing."""
         self.gaps.add(np.isnan(values), first)
-        with np.errstate(invalid="ignore", over="ignore"):  # no value yet, or huge ones
-            self.moments.partial_fit(values)
+        self.held.append(values)
+        self.count += len(values)
+        if self.count >= self.step:
+            self._fit(whole_blocks=True)
         self.low = np.fmin(self.low, np.fmin.reduce(values))
         self.high = np.fmax(self.high, np.fmax.reduce(values))
         if self.rising.any():
@@ -112,6 +116,20 @@ class _Numbers:
             whole = (values == np.trunc(values)).all(axis=0)
             self.rising &= (values > before).all(axis=0) & whole
             self.last = values[-1:]
+
+    def _fit(self, whole_blocks: bool = False) -> None:
+        """Fit moments in blocks of so many rows, that they do not depend on the batches."""
+        values = np.concatenate(self.held)
+        end = len(values) // self.step * self.step if whole_blocks else len(values)
+        with np.errstate(invalid="ignore", over="ignore"):  # no value yet, or huge ones
+            for a in range(0, end, self.step):
+                self.moments.partial_fit(values[a : min(a + self.step, end)])
+        self.held, self.count = [values[end:]], len(values) - end
+
+    def finish(self) -> None:
+        """Fit the rows that are left."""
+        if self.count:
+            self._fit()
 
     def column(self, k: int) -> ColumnProfile:
         """Return what is known of a column."""
@@ -143,6 +161,7 @@ def profile_of(
             gaps.add(np.stack([np.asarray(c.is_null()) for c in columns], axis=1), first)
         for name, column in zip(texts, columns, strict=True):
             counts[name] = _count_texts(counts[name], column)
+    moments.finish()
     seen = {name: moments.column(k) for k, name in enumerate(numbers)}
     for k, name in enumerate(texts):
         missing = int(gaps.missing[k])
@@ -171,6 +190,6 @@ def kind_of(type_: Any) -> str | None:
         return NUMBER
     if of.is_timestamp(value) or of.is_date(value):
         return DATE
-    if of.is_string(value) or of.is_large_string(value):
+    if of.is_string(value) or of.is_large_string(value) or of.is_null(value):
         return TEXT
     return None

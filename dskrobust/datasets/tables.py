@@ -18,8 +18,8 @@ from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
 from .columns import counted, matrix, refuse_infinite, refuse_missing, texts
 from .delimited import CsvTable
 from .places import Place
-from .preparation import Preparation, PreparationOptions, fit
-from .profile import NUMBER, kind_of
+from .preparation import Preparation, PreparationOptions, PreparedColumn, fit
+from .profile import NUMBER, TEXT, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,
@@ -262,7 +262,19 @@ def _prepared(
     missing = [name for name in needed if name not in types]
     if missing:
         raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+    for column in known.columns:
+        kind = kind_of(_type_of(table, column))
+        if kind != column.kind:
+            raise InvalidDataError(
+                f"{table.where}: column '{column.name}' holds {kind or 'something else'}s, but "
+                f"{column.kind}s in the rows that the columns were prepared with; write it as there"
+            )
     return known, ()
+
+
+def _type_of(table: Table, column: PreparedColumn) -> Any:
+    """Return the Arrow type as which a column is read; text as it is written."""
+    return _type_as_written(table, column.name) if column.kind == TEXT else table.types[column.name]
 
 
 @dataclass(frozen=True)
@@ -285,7 +297,7 @@ class _TableStream:
     def __call__(self) -> Iterator[Block]:
         table, prepared = self.table, self.prepared
         names = [column.name for column in prepared.columns]
-        types = {name: table.types[name] for name in names}
+        types = {column.name: _type_of(table, column) for column in prepared.columns}
         whole = {self.labels.name: self.labels.type}  # columns without a missing value
         if self.split is not None:
             whole[self.split] = _type_as_written(table, self.split)
@@ -363,8 +375,8 @@ def feature_dtype(table: Table, names: Sequence[str]) -> np.dtype[Any]:
             )
         if kind_of(kind) != NUMBER:
             raise InvalidDataError(
-                f"{table.where}: column '{name}' holds {kind}, not numbers; "
-                "drop it or encode it first"
+                f"{table.where}: column '{name}' holds {kind}, not numbers; drop it or encode it "
+                "first (create_store with preparation=PreparationOptions() does)"
             )
         known = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         plain = np.dtype(kind.to_pandas_dtype()) if known else np.dtype(np.float64)

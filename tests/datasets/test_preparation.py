@@ -278,3 +278,82 @@ def test_order_statistics_are_exact(values, parts, random):
     rank = random.randrange(len(values))
     cut = np.array_split(np.array(values), parts)
     assert order_statistic(lambda: iter(cut), rank) == np.sort(np.array(values))[rank]
+
+
+# -- frames --------------------------------------------------------------------------------------
+
+KINDS = ("pandas", "polars", "arrow", "dask")
+
+
+def as_kind(frame, kind):
+    """Return a pandas frame as one of another library."""
+    if kind == "polars":
+        return pytest.importorskip("polars").from_pandas(frame)
+    if kind == "arrow":
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    return dd.from_pandas(frame, npartitions=4) if kind == "dask" else frame
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_prepared_as_files_are(tmp_path, kind):
+    frame = passengers(120)
+    frame.to_parquet(tmp_path / "own.parquet", index=False)
+    read = dr.ingest(str(tmp_path / "own.parquet"), tmp_path / "a.zarr", target="Survived")
+    given = as_kind(frame, kind)
+    store = dr.create_store(
+        tmp_path / "b.zarr", given, "Survived", preparation=dr.PreparationOptions()
+    )
+    assert store.spec.feature_names == read.spec.feature_names
+    assert store.spec.decisions == read.spec.decisions
+    assert store.spec.preparation == read.spec.preparation
+    np.testing.assert_array_equal(store.features[:], read.features[:])
+    np.testing.assert_array_equal(store.ids[:], frame.PassengerId)
+    frame.iloc[:7].to_csv(tmp_path / "more.csv", index=False)
+    grown = dr.append(store, str(tmp_path / "more.csv"), target="Survived")
+    np.testing.assert_array_equal(grown.features[120:], read.features[:7])
+
+
+@pytest.mark.parametrize("kind", ["pandas", "dask"])
+def test_an_index_goes_before_a_column_that_counts(tmp_path, kind):
+    frame = passengers(60).assign(Name="x").set_index(np.arange(60) * 2 + 1)
+    store = dr.create_store(
+        tmp_path / "own.zarr", as_kind(frame, kind), "Survived",
+        preparation=dr.PreparationOptions(scale="none"),
+    )  # fmt: skip
+    np.testing.assert_array_equal(store.ids[:], frame.index)
+    assert "PassengerId" not in store.spec.feature_names
+    assert store.spec.preparation["id"] is None
+    assert any("PassengerId: left out" in line for line in store.spec.decisions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_preparation_columns_stay_as_they_are(tmp_path, kind):
+    frame = passengers(30)
+    with pytest.raises(InvalidDataError, match=r"'Name' holds .*PreparationOptions"):
+        dr.create_store(tmp_path / "a.zarr", as_kind(frame, kind), "Survived")
+    numbers = frame[["Survived", "Pclass", "Fare"]]
+    plain = dr.create_store(tmp_path / "b.zarr", as_kind(numbers, kind), "Survived")
+    asked = dr.PreparationOptions(prepare="none")
+    same = dr.create_store(
+        tmp_path / "c.zarr", as_kind(numbers, kind), "Survived", preparation=asked
+    )
+    assert same.spec.preparation is None
+    assert same.row_shape("features") == plain.row_shape("features")
+    np.testing.assert_array_equal(same.features[:], plain.features[:])
+
+
+def test_arrays_have_no_columns_to_prepare(tmp_path):
+    with pytest.raises(InvalidOptionError, match="preparation is for the columns of a frame"):
+        dr.create_store(
+            tmp_path / "a.zarr", np.zeros((2, 2)), [0, 1], preparation=dr.PreparationOptions()
+        )
+
+
+def test_a_dask_frame_is_read_a_partition_at_a_time(tmp_path):
+    """Fitting computes every partition by itself; rows are prepared where partitions are."""
+    frame, held = passengers(400), []
+    parts = dd.from_pandas(frame, npartitions=8).map_partitions(
+        lambda part: held.append(len(part)) or part, meta=frame.iloc[:0]
+    )
+    dr.create_store(tmp_path / "own.zarr", parts, "Survived", preparation=dr.PreparationOptions())
+    assert max(held) == 50
