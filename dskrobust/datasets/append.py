@@ -99,6 +99,8 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
             )
     options = _like_before(spec, what, source, options)
     options = replace(options, prepare="none")  # nothing is fitted anew
+    if spec.scaling is not None:
+        return _open_scaled(spec, what, source, options)
     if spec.preparation is not None:
         known = Preparation.from_json(spec.preparation)
         reader = open_reader(what, source, replace(options, preparation=known))
@@ -108,8 +110,13 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
                 "rows as a table, a CSV or Parquet file, with the columns as they were"
             )
         return reader
-    if spec.scaling is None:
-        return open_reader(what, source, options)
+    return open_reader(what, source, options)
+
+
+def _open_scaled(
+    spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions
+) -> Reader:
+    """Open more rows of Online News, whose labels are scaled too."""
     path = source if what == "online-news" else what
     if path is None or (what != "online-news" and not what.lower().endswith(CSV_ENDS)):
         raise InvalidOptionError(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
-from .columns import matrix
+from .columns import counted
 from .delimited import CsvTable
 from .places import Place
+from .preparation import Preparation, PreparationOptions, PreparedColumn, fit
+from .profile import NUMBER
 from .reader import (
     ReaderOptions,
     StreamReader,
@@ -45,6 +47,7 @@ max_negative_polarity title_subjectivity title_sentiment_polarity abs_title_subj
 abs_title_sentiment_polarity
 """
 ATTRIBUTES = tuple(_ATTRIBUTES.split())
+COLUMNS = (*ATTRIBUTES, TARGET)
 
 
 @reads("online-news")
@@ -52,8 +55,9 @@ def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReade
     """Return the reader of the CSV file, given itself or a folder that holds it.
 
     Features are (n, 58) float64 and labels (n,) float64, both scaled to [0, 1] over the whole
-    set; ``spec.scaling`` keeps the bounds (see `units.restore_labels`). A random 32,000 rows, drawn
-    with the option seed, are the group train, the rest test; rows stay in the file's order.
+    set; ``spec.preparation`` and ``spec.scaling`` keep the bounds (see `units.restore_labels`). A
+    random 32,000 rows, drawn with the option seed, are the group train, the rest test; rows stay
+    in the file's order.
 
     Raises
     ------
@@ -72,64 +76,51 @@ def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReade
     path = find_file(source)
     table = CsvTable.open(Place.of(path))
     check_columns(table)
-    rows, scaler = _fit(table)
+    rows = table.rows
     if rows <= TRAIN_ROWS:
         raise SourceFileError(
             f"{path} has {rows:,} rows; of the official file's 39,644, {TRAIN_ROWS:,} train"
         )
-    low, high = scaler.data_min_.tolist(), scaler.data_max_.tolist()
+    asked = PreparationOptions(scale="minmax", prepare="none")
+    fitted, _ = fit(table, {name: table.types[name] for name in COLUMNS}, asked, None)
+    *features, shares = fitted.columns
+    left_out = tuple(name for name in NOT_PREDICTIVE if name in table.names)
     spec = StoreSpec(
         name="Online News Popularity",
         label_kind="real",
         groups=("train", "test"),
         feature_names=ATTRIBUTES,
-        scaling={
-            "features": {"min": low[:-1], "max": high[:-1]},
-            "labels": {"min": low[-1], "max": high[-1]},
-        },
+        preparation=Preparation(tuple(features), left_out).to_json(),
+        scaling={"labels": {"min": shares.center, "max": shares.center + shares.spread}},
         provenance=provenance("online-news", [path], seed=options.seed),
     )
     split = np.ones(rows, np.int16)
     split[np.random.default_rng(options.seed).permutation(rows)[:TRAIN_ROWS]] = 0
-
-    def stream() -> Iterator[Block]:
-        for first, values in read_values(table):
-            # The scaler's product and sum may leave [0, 1] by a rounding error.
-            scaled = np.clip(scaler.transform(values), 0.0, 1.0)
-            part = split[first : first + len(scaled)]
-            yield from array_blocks(scaled[:, :-1], scaled[:, -1], part)
-
-    return StreamReader(options.apply(spec), rows, stream)
+    return StreamReader(options.apply(spec), rows, partial(_blocks, table, fitted, split))
 
 
 def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:
     """Return the reader of more rows of a store, scaled with the bounds that the store recorded."""
-    from dask_ml.preprocessing import MinMaxScaler
-
     options.allow("online-news")
     file = find_file(path)
     table = CsvTable.open(Place.of(file))
     check_columns(table)
-    if spec.feature_names != ATTRIBUTES or spec.scaling is None:
+    if spec.feature_names != ATTRIBUTES or spec.scaling is None or spec.preparation is None:
         raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
-    low, high = (
-        np.array([*spec.scaling["features"][end], spec.scaling["labels"][end]])
-        for end in ("min", "max")
-    )
-    scaler = MinMaxScaler().fit(np.stack([low, high]))
-    rows = sum(len(values) for _, values in read_values(table))
-    if not rows:
-        raise SourceFileError(f"{file} has no rows")
-
-    def stream() -> Iterator[Block]:
-        for _, values in read_values(table):
-            scaled = scaler.transform(values)
-            inside = (values >= low) & (values <= high)  # as the store's own rows: no rounding out
-            scaled = np.where(inside, np.clip(scaled, 0.0, 1.0), scaled)
-            yield from array_blocks(scaled[:, :-1], scaled[:, -1], constant_split(len(scaled), 0))
-
+    low, high = (spec.scaling["labels"][end] for end in ("min", "max"))
+    shares = PreparedColumn(TARGET, NUMBER, center=low, spread=high - low, scale="minmax")
+    known = Preparation((*Preparation.from_json(spec.preparation).columns, shares))
     new = StoreSpec(file.name, "real", groups=("all",), feature_names=ATTRIBUTES)
-    return StreamReader(new, rows, stream)
+    split = constant_split(table.rows, 0)
+    return StreamReader(new, table.rows, partial(_blocks, table, known, split))
+
+
+def _blocks(table: CsvTable, prepared: Preparation, split: NDArray[np.int16]) -> Iterator[Block]:
+    """Yield the blocks of attributes and shares."""
+    for first, batch in counted(table, {name: table.types[name] for name in COLUMNS}):
+        values = prepared.transform(batch, table.where, first)
+        part = split[first : first + len(values)]
+        yield from array_blocks(values[:, :-1], values[:, -1], part)
 
 
 def find_file(source: Path) -> Path:
@@ -142,8 +133,8 @@ def find_file(source: Path) -> Path:
 
 
 def check_columns(table: CsvTable) -> None:
-    expected = {*ATTRIBUTES, TARGET}
-    missing = [name for name in (*ATTRIBUTES, TARGET) if name not in table.names]
+    expected = {*COLUMNS}
+    missing = [name for name in COLUMNS if name not in table.names]
     unknown = [name for name in table.names if name not in expected.union(NOT_PREDICTIVE)]
     for what, names in (("lacks", missing), ("has besides the official columns", unknown)):
         if names:
@@ -152,38 +143,4 @@ def check_columns(table: CsvTable) -> None:
                 f"{table.where} is not the Online News Popularity file: it {what} "
                 f"{', '.join(names[:3])}{more}"
             )
-    feature_dtype(table, (*ATTRIBUTES, TARGET))
-
-
-def read_values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield (first row, attributes and shares), shape (b, 59), all finite."""
-    import pyarrow as pa
-
-    names = (*ATTRIBUTES, TARGET)
-    first = 0
-    for batch in table.batches(dict.fromkeys(names, pa.float64())):
-        values = matrix(batch, names, np.float64, table.where, first)
-        bad = ~np.isfinite(values)
-        if bad.any():  # one would spread over its whole column by the scaling
-            row, column = (int(k) for k in np.argwhere(bad)[0])
-            raise InvalidDataError(
-                f"{table.where}: row {first + row}, column '{names[column]}' is "
-                f"{values[row, column]}; drop the row or fill the value in first"
-            )
-        yield first, values
-        first += len(values)
-
-
-def _fit(table: CsvTable) -> tuple[int, Any]:
-    """Return the number of rows and a fitted scaler, in one pass that keeps only extremes."""
-    from dask_ml.preprocessing import MinMaxScaler
-
-    rows, extremes = 0, []
-    for _, values in read_values(table):
-        if len(values):
-            extremes += [values.min(axis=0), values.max(axis=0)]
-        rows += len(values)
-    if not rows:
-        raise SourceFileError(f"{table.where} has no rows")
-    # The least of the blocks' least values is the least of all: the fit is that of the whole set.
-    return rows, MinMaxScaler().fit(np.array(extremes))
+    feature_dtype(table, COLUMNS)

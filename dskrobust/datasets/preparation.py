@@ -89,6 +89,8 @@ class PreparedColumn:
     encode : {"onehot", "ordinal"}, optional
     center, spread : float
         A feature is (value − center) / spread; dates are days since 1970.
+    scale : {"standard", "minmax", "robust", "none"}
+        What they are; with "minmax" the least value and the range, and rounding is scikit-learn's.
     """
 
     name: str
@@ -98,6 +100,7 @@ class PreparedColumn:
     encode: str | None = None
     center: float = 0.0
     spread: float = 1.0
+    scale: str = "none"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,6 +108,16 @@ class PreparedColumn:
         if self.encode == "onehot":
             return tuple(f"{self.name}={category}" for category in self.categories)
         return (self.name,)
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers, shape (b,), as features."""
+        if self.scale != "minmax":
+            return (values - self.center) / self.spread
+        factor = 1.0 / self.spread  # as scikit-learn's MinMaxScaler, which rounds out of [0, 1]
+        top = np.nextafter(self.center + self.spread, np.inf)
+        features = values * factor + (0.0 - self.center * factor)
+        inside = (values >= self.center) & (values <= top)
+        return np.where(inside, np.clip(features, 0.0, 1.0), features)
 
 
 @dataclass(frozen=True)
@@ -158,8 +171,7 @@ class Preparation:
                     values[empty] = column.fill
                 out[:, at] = values
             if width == 1:
-                out[:, at] -= column.center
-                out[:, at] /= column.spread
+                out[:, at] = column.scaled(out[:, at])
             at += width
         return out
 
@@ -408,7 +420,7 @@ class _Fitter:
         else:
             moments |= {c.name: _moments(c, self.profiles[c.name], how) for c in numbers}
         return [
-            replace(c, center=moments[c.name][0], spread=moments[c.name][1] or 1.0)
+            replace(c, center=moments[c.name][0], spread=moments[c.name][1] or 1.0, scale=how)
             if c.name in moments
             else c
             for c in columns

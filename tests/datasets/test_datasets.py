@@ -350,7 +350,9 @@ def test_online_news(tmp_path, few_train, official, below):
     spec = source.spec
     assert (spec.label_kind, spec.groups, source.rows) == ("real", ("train", "test"), 50)
     assert spec.feature_names == online_news.ATTRIBUTES
-    assert spec.scaling["features"] == {"min": low[:-1].tolist(), "max": high[:-1].tolist()}
+    kept = spec.preparation["columns"]
+    assert [column["center"] for column in kept] == low[:-1].tolist()
+    assert [column["spread"] for column in kept] == (high - low)[:-1].tolist()
     np.testing.assert_allclose(restore_features(spec, block.features), values[:, :-1], atol=1e-7)
     np.testing.assert_allclose(restore_labels(spec, block.labels), values[:, -1], atol=1e-7)
 
@@ -404,8 +406,16 @@ def drop_column(names, table):
         (cut_last_line, SourceFileError, "Expected 61 columns, got 40"),
         (drop_column, SourceFileError, "lacks LDA_03"),
         (lambda n, t: n.__setitem__(5, "shares"), SourceFileError, "two columns.*'shares'"),
-        (lambda n, t: t[7].__setitem__(10, ""), InvalidDataError, "row 7, column 'num_videos' is"),
-        (lambda n, t: t[7].__setitem__(10, "inf"), InvalidDataError, "row 7, column 'num_videos'"),
+        (
+            lambda n, t: t[7].__setitem__(10, ""),
+            InvalidDataError,
+            r"'num_videos' has no .*\(row 7\)",
+        ),
+        (
+            lambda n, t: t[7].__setitem__(10, "inf"),
+            InvalidDataError,
+            "row 7 of column 'num_videos' is",
+        ),
         (
             lambda n, t: t[7].__setitem__(10, "x"),
             InvalidDataError,
