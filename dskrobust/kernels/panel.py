@@ -17,6 +17,8 @@ from .bounds.trees import Trees, plant
 from .distances import center_rows
 from .job import PairJob, Screen, kernel_rows
 from .label_distances import ANY, SAME
+from .reductions import Twins
+from .twins import find_twins
 
 SHORT_RUN = 32  # shorter runs of one label are put together
 
@@ -77,6 +79,8 @@ class Panel:
         The rows in few bytes, for metrics that no product bounds.
     trees : Trees, optional
         The rows in leaves, where there are few columns (DESIGN.md, "Low dimension").
+    twins : Twins, optional
+        Rows that others stand for; they have no position.
     """
 
     numbers: NDArray[np.int64]
@@ -91,6 +95,7 @@ class Panel:
     prefix: NDArray[np.float32] | None = None
     coarse: Coarse | None = None
     trees: Trees | None = None
+    twins: Twins | None = None
 
     @property
     def per_unit(self) -> float:
@@ -107,12 +112,20 @@ class Panel:
     def nbytes(self) -> int:
         """Bytes of all but the rows."""
         arrays = (self.numbers, self.order, self.labels, self.screen, self.norms, self.prefix)
-        return sum(values.nbytes for values in arrays if values is not None)
+        twins = self.twins or ()
+        return sum(values.nbytes for values in (*arrays, *twins) if values is not None)
 
     @cached_property
     def rows(self) -> NDArray[Any]:
         """What distances are computed from, shape (n, d), in row order; read when first needed."""
         return self.load()
+
+    @cached_property
+    def weights(self) -> NDArray[np.int64]:
+        """How many equal rows each row stands for, itself included, in row order."""
+        n = len(self.numbers)
+        others = 0 if self.twins is None else np.bincount(self.twins.givers, minlength=n)
+        return np.ones(n, np.int64) + others
 
     def __len__(self) -> int:
         return len(self.order)
@@ -124,6 +137,7 @@ def make_panel(
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
     grid: Callable[[NDArray[Any]], Grid | None] | None = None,
+    terms: NDArray[np.float64] | None = None,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -136,9 +150,13 @@ def make_panel(
         Where to keep the rows for the screen.
     grid : callable, optional
         From the rows to the grid that makes bytes of them, where there is one.
+    terms : ndarray (n, t) float64, optional
+        What the rows' states ask for.
     """
-    order, labels, runs = _sort(who, job)
     rows = kernel_rows(features, who.numbers, job)
+    twins = find_twins(rows, who.labels, who.parts, terms, job)
+    who = without(who, twins)
+    order, labels, runs = _sort(who, job)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
         shape = len(order), rows.shape[1]
@@ -148,11 +166,11 @@ def make_panel(
     coarse = bytes_of.coarse(rows, order) if bytes_of is not None else None
     columns, unit, trees = rows.shape[1], job.screen.unit, None
     boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
-    if boxed and job.label_code not in (SAME, ANY) and not (who.parts < 0).any():
+    if boxed and job.label_code not in (SAME, ANY) and len(order):
         trees = plant(rows, who.labels, who.parts, job)
     return Panel(
         who.numbers, order, labels, runs, screen, norms, columns, lambda: rows, unit,
-        coarse=coarse, trees=trees,
+        coarse=coarse, trees=trees, twins=twins,
     )  # fmt: skip
 
 
@@ -162,6 +180,7 @@ def make_prefix_panel(
     depths: Depths,
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
+    twins: Twins | None = None,
 ) -> Panel:
     """Prepare rows of which only prefixes are read; `with_rows` says where the rows come from.
 
@@ -173,19 +192,34 @@ def make_prefix_panel(
     job : PairJob
     buffer : ndarray (n or more, short + 1) float32, optional
         Where to keep the short prefixes.
+    twins : Twins, optional
+        Rows that others stand for.
     """
+    who = without(who, twins)
     order, labels, runs = _sort(who, job)
     prefix = prefix[order]
     shape = len(order), depths.short + 1
     screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
     norms = screen_prefixes(prefix, depths, margin(shape[1]), screen)
     columns, unit = depths.columns, depths.unit
-    return Panel(who.numbers, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix)
+    return Panel(
+        who.numbers, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix,
+        twins=twins,
+    )  # fmt: skip
 
 
 def with_rows(panel: Panel, features: Callable[[], NDArray[Any]], job: PairJob) -> Panel:
     """Return a panel whose rows are read by `features`, once a pair has to be proven."""
     return replace(panel, load=lambda: kernel_rows(features(), panel.numbers, job))
+
+
+def without(who: Rows, twins: Twins | None) -> Rows:
+    """Leave those rows out that others stand for: they are in no part."""
+    if twins is None:
+        return who
+    parts = who.parts.copy()
+    parts[twins.takers] = -1
+    return who._replace(parts=parts)
 
 
 def _no_rows() -> NDArray[Any]:

@@ -25,12 +25,15 @@ class Side(NamedTuple):
         What distances are computed from.
     numbers : ndarray (n,) int64
         Row numbers.
+    weights : ndarray (n,) int64
+        How many equal rows each stands for.
     state : State
         Partial results of the rows, written to.
     """
 
     rows: NDArray[np.float64]
     numbers: NDArray[np.int64]
+    weights: NDArray[np.int64]
     state: State
 
 

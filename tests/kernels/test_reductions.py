@@ -34,6 +34,7 @@ def tunings(draw):
         "pays": draw(st.sampled_from((0.0, 0.2, np.inf))),
         "grid_rows": draw(st.sampled_from((1, 64))),
         "grid_columns": draw(st.sampled_from((1, 24))),
+        "twins": draw(st.sampled_from((0, 8))),
         "lead": draw(st.integers(0, 2)),
     }
 

@@ -165,9 +165,9 @@ def settle_certain(found, count, bounds, limits, block, a, b):
         if (sure_a or low > outer_a[u]) and (sure_b or low > outer_b[v]):
             i, j = block.order_a[u], block.order_b[v]
             if sure_a:
-                accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j])
+                accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j], b.weights[j])
             if sure_b:
-                accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i])
+                accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i], a.weights[i])
             continue
         found[kept, 0], found[kept, 1] = u, v
         kept += 1

@@ -6,7 +6,8 @@ first two axes are (rows, parts); kernels are compiled once for every class of s
 - ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
 - ``slope(state, row, part)``: so may one whose quotient ‖Δy‖/d is at least this;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
-- ``accept(state, row, part, distance, dy, number)``: take a pair with the row `number` in.
+- ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
+  which stands for `weight` rows that equal it.
 
 A module of this folder is a reduction: the class of its state, these functions as Numba overloads
 for that class, and a frozen dataclass that says how states begin and what they cost.
@@ -17,7 +18,7 @@ loop over pairs serves symmetric and one-sided searches.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numba import njit, types
@@ -26,6 +27,22 @@ from numpy.typing import NDArray
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
 LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at least this
+
+
+class Twins(NamedTuple):
+    """Rows that equal others and make no pairs themselves (`kernels.twins`).
+
+    Attributes
+    ----------
+    givers, takers : ndarray (t,) int64
+        Every taker's results are those of its giver, but for pairs of either with the other.
+    parts : ndarray (t,) int16
+        Where both lie.
+    """
+
+    givers: NDArray[np.int64]
+    takers: NDArray[np.int64]
+    parts: NDArray[np.int16]
 
 
 class State(Protocol):
@@ -37,6 +54,28 @@ class State(Protocol):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
+        ...
+
+    @property
+    def terms(self) -> NDArray[np.float64] | None:
+        """What rows ask for, (n, t), where equal rows may ask for different things."""
+        ...
+
+    def hand_on(
+        self, twins: Twins, numbers: NDArray[np.int64], before: Self | None, own: bool
+    ) -> None:
+        """Let takers know what their givers do.
+
+        Parameters
+        ----------
+        twins : Twins
+        numbers : ndarray (t,) int64
+            The rows with which the takers make no pair: themselves; −1 where there is none.
+        before : State, optional
+            What givers knew before (a row a taker), of reductions that are not `warm`.
+        own : bool
+            Whether twins make pairs with each other here.
+        """
         ...
 
     @property
@@ -81,6 +120,13 @@ class Reduction(Protocol):
         """Bytes of a row's state for one part."""
         ...
 
+    def keeps(self, own: bool) -> int:
+        """How many of equal rows results may name, the lowest of them.
+
+        own: whether equal rows make pairs with each other, none of them with itself.
+        """
+        ...
+
     def empty(self, rows: int, parts: int) -> Any:
         """A state in which no pair was seen yet."""
         ...
@@ -96,6 +142,11 @@ S = TypeVar("S", bound=tuple[Any, ...])
 def part_of(state: S, lo: int, hi: int) -> S:
     """Views of rows lo:hi of a state."""
     return type(state)(*(array[lo:hi] for array in state))
+
+
+def rows_of(state: S, rows: NDArray[np.int64]) -> S:
+    """A copy of some rows of a state."""
+    return type(state)(*(array[rows] if array.size else array for array in state))
 
 
 def copy_of(state: S) -> S:
@@ -132,8 +183,8 @@ def within(state, row, part):
     raise NotImplementedError
 
 
-def accept(state, row, part, distance, dy, number):
-    """Take the pair of a row with the row `number` into its state."""
+def accept(state, row, part, distance, dy, number, weight):
+    """Take the pair of a row with the row `number`, and its equals, into its state."""
     raise NotImplementedError
 
 
@@ -163,5 +214,11 @@ def limit(dy, i, j, block, a, b):
 @njit(nogil=True, cache=True)
 def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
-    accept(a.state, i, block.part_b, distance, dy, b.numbers[j])
-    accept(b.state, j, block.part_a, distance, dy, a.numbers[i])
+    accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])
+    accept(b.state, j, block.part_a, distance, dy, a.numbers[i], a.weights[i])
+
+
+@njit(nogil=True, cache=True)
+def is_closed(state):
+    """Whether rows ask for nothing; of a count that no row has a radius for also."""
+    return state[0].shape[0] > 0 and radius(state, 0, 0) < 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import accept, bytes_of, is_state, radius, slope, within
+from .base import Twins, accept, bytes_of, is_state, radius, slope, within
 
 
 class CountState(NamedTuple):
@@ -37,6 +37,22 @@ class CountState(NamedTuple):
     def merge(self, other: CountState) -> CountState:
         """Add the counts of different pairs: associative and commutative."""
         return CountState(self.radius, self.count + other.count)
+
+    @property
+    def terms(self) -> NDArray[np.float64]:
+        """The radii: equal rows with others count differently."""
+        return self.radius
+
+    def hand_on(
+        self, twins: Twins, numbers: NDArray[np.int64], before: CountState | None, own: bool
+    ) -> None:
+        """Add to the takers' counts what their givers have counted since (`base.State`)."""
+        assert before is not None
+        if own:  # every one of equal rows counts the others, at a distance of 0
+            givers, at, others = np.unique(twins.givers, return_index=True, return_counts=True)
+            cells = givers, twins.parts[at]
+            self.count[cells] += np.where(self.radius[cells] >= 0.0, others, 0)
+        self.count[twins.takers] += self.count[twins.givers] - before.count
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
@@ -66,13 +82,13 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if not is_state(state, CountState):
         return None
 
-    def accept(state, row, part, distance, dy, number):
+    def accept(state, row, part, distance, dy, number, weight):
         if distance <= state.radius[row, part]:
-            state.count[row, part] += 1
+            state.count[row, part] += weight
 
     return accept
 
@@ -88,6 +104,10 @@ class CountWithin:
     boxed = False
     warm = False
     cell_bytes = 16
+
+    def keeps(self, own: bool) -> int:
+        """One of equal rows, which counts as often as there are of them."""
+        return 1
 
     def empty(self, rows: int, parts: int) -> CountState:
         """A state whose radii are still to be set."""

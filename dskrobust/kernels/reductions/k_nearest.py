@@ -10,7 +10,7 @@ from numba import njit
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
+from .base import NOBODY, Twins, accept, better, bytes_of, is_state, radius, slope, within
 
 
 class NearestState(NamedTuple):
@@ -42,6 +42,16 @@ class NearestState(NamedTuple):
         for part in parts[1:]:
             _merge(distance, index, self.distance[:, [part]], self.index[:, [part]])
         return distance[:, 0], index[:, 0]
+
+    @property
+    def terms(self) -> None:
+        return None
+
+    def hand_on(
+        self, twins: Twins, numbers: NDArray[np.int64], before: NearestState | None, own: bool
+    ) -> None:
+        """Let takers know what their givers do (`base.State`)."""
+        _hand_on(self.distance, self.index, twins.givers, twins.takers, numbers)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
@@ -82,6 +92,21 @@ def _merge(distance, index, others, indices):
                 _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
 
 
+@njit(nogil=True, cache=True)
+def _hand_on(distance, index, givers, takers, numbers):
+    """Put the givers' entries into the takers' lists, but for rows that may not be named there."""
+    for t in range(givers.shape[0]):
+        giver, taker, itself = givers[t], takers[t], numbers[t]
+        for part in range(distance.shape[1]):
+            for m in range(distance.shape[2]):
+                row = index[giver, part, m]
+                if row == NOBODY:
+                    break
+                if row != itself:
+                    value = distance[giver, part, m]
+                    _insert(distance[taker, part], index[taker, part], value, row)
+
+
 @overload(radius)
 def _radius(state, row, part):
     if is_state(state, NearestState):
@@ -101,9 +126,9 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if is_state(state, NearestState):
-        return lambda state, row, part, distance, dy, number: _insert(
+        return lambda state, row, part, distance, dy, number, weight: _insert(
             state.distance[row, part], state.index[row, part], distance, number
         )
 
@@ -126,6 +151,10 @@ class KNearest:
     @property
     def cell_bytes(self) -> int:
         return 16 * self.k
+
+    def keeps(self, own: bool) -> int:
+        """As many as a list holds, and of their own pairs the next."""
+        return self.k + own
 
     def empty(self, rows: int, parts: int) -> NearestState:
         """Lists in which no pair was seen yet."""

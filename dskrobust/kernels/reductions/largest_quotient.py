@@ -10,7 +10,18 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ...definitions import lipschitz_of
-from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
+from .base import (
+    NOBODY,
+    Twins,
+    accept,
+    better,
+    bytes_of,
+    is_state,
+    radius,
+    rows_of,
+    slope,
+    within,
+)
 
 
 class QuotientState(NamedTuple):
@@ -46,6 +57,22 @@ class QuotientState(NamedTuple):
         reach, nearest = _best(self.reach, self.nearest, other.reach, other.nearest)
         quotient, witness = _best(-self.quotient, self.witness, -other.quotient, other.witness)
         return QuotientState(reach, nearest, -quotient + 0.0, witness)
+
+    @property
+    def terms(self) -> None:
+        return None
+
+    def hand_on(
+        self, twins: Twins, numbers: NDArray[np.int64], before: QuotientState | None, own: bool
+    ) -> None:
+        """Let takers know what their givers do (`base.State`)."""
+        given, mine = rows_of(self, twins.givers), rows_of(self, twins.takers)
+        # a pair of a giver and its taker has no quotient: their labels are equal
+        itself = given.nearest == numbers[:, None]
+        given.reach[itself], given.nearest[itself] = np.inf, NOBODY
+        for array, values in zip(self, mine.merge(given), strict=True):
+            if array.size:
+                array[twins.takers] = values
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
@@ -91,11 +118,11 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if not is_state(state, QuotientState):
         return None
 
-    def accept(state, row, part, distance, dy, number):
+    def accept(state, row, part, distance, dy, number, weight):
         if better(distance, number, state.reach[row, part], state.nearest[row, part]):
             state.reach[row, part] = distance
             state.nearest[row, part] = number
@@ -128,6 +155,10 @@ class LargestQuotient:
     @property
     def cell_bytes(self) -> int:
         return 32 if self.quotients else 16
+
+    def keeps(self, own: bool) -> int:
+        """The lowest of equal rows, and of their own pairs the next."""
+        return 1 + own
 
     def empty(self, rows: int, parts: int) -> QuotientState:
         """A state in which no pair was seen yet."""

@@ -1,0 +1,112 @@
+"""Equal rows of a panel: the lowest of them stand for all others, which make no pairs.
+
+Blank images, empty texts and imputed rows are equal by the thousand. All have the same distance,
+bit by bit, from any row, so that no bound tells one from the others. *Twins* are rows of one part
+that are equal in every column and in what their pairs depend on beside it: their label, unless
+all labels count alike, and what their states ask for. A state names the lowest of equals, so it
+takes few of them (`Reduction.keeps`); what the last of these learns, the others learn from it
+(`State.hand_on`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .job import PairJob
+from .label_distances import ANY, SAME
+from .reductions.base import Twins
+
+WORDS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
+
+
+def find_twins(
+    rows: NDArray[Any],
+    labels: NDArray[np.float64],
+    parts: NDArray[np.int16],
+    terms: NDArray[np.float64] | None,
+    job: PairJob,
+) -> Twins | None:
+    """Find the rows that others stand for; None where there are too few to matter.
+
+    Parameters
+    ----------
+    rows : ndarray (n, d) uint8, float32 or float64
+    labels : ndarray (n, m) float64
+    parts : ndarray (n,) int16
+        Rows with a negative one are left out.
+    terms : ndarray (n, t) float64, optional
+        What the rows' states ask for (`State.terms`).
+    job : PairJob
+        A function of two rows need not be a distance: with one there are no twins.
+    """
+    if job.form.function is not None or len(rows) < 2:
+        return None
+    hashes = hash_rows(rows)
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    equal = ordered[1:] == ordered[:-1]
+    if np.count_nonzero(equal) <= job.tuning.twins:
+        return None
+    some = order[np.append(equal, False) | np.append(False, equal)]
+    some = some[parts[some] >= 0]
+    marks = [] if job.label_code == ANY else [labels[some]]
+    marks += [] if terms is None else [terms[some]]
+    keys = [hashes[some], parts[some], *(column for mark in marks for column in mark.T)]
+    by_key = np.lexsort((some, *keys[::-1]))
+    some, keys = some[by_key], [key[by_key] for key in keys]
+    change = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    group = np.append(0, np.cumsum(change))
+    equal = _equals_first(rows, some, group)  # else only the hashes are equal
+    some, group = some[equal], group[equal]
+    start = np.searchsorted(group, group)
+    last = start + job.reduction.keeps(job.label_code in (SAME, ANY)) - 1
+    takers = np.arange(len(some)) > last
+    if np.count_nonzero(takers) <= job.tuning.twins:
+        return None
+    givers = some[last[takers]]
+    return Twins(givers, some[takers], parts[givers])
+
+
+def hash_rows(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """Hashes (n,) of rows (n, d), equal for equal rows; 0.0 and −0.0 are equal."""
+    words, columns = WORDS.get(rows.dtype), rows.shape[1]
+    zero = np.array([-0.0], rows.dtype).view(words)[0] if words is not None else 0
+    if words is None and columns % 8 == 0:
+        words = np.uint64
+    bits = rows if words is None else rows.view(words)
+    keys = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], np.uint64)
+    out = np.empty(len(rows), np.uint64)
+    _hash(bits, bits.dtype.type(zero), keys | np.uint64(1), out)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _hash(bits, zero, keys, out):
+    """Sums of products with random odd keys, modulo 2⁶⁴; `zero` is hashed like 0."""
+    for i in range(bits.shape[0]):
+        row, total = bits[i], np.uint64(0)
+        for k in range(row.shape[0]):
+            word = np.uint64(row[k] if row[k] != zero else 0)
+            # the low bits of round floats are 0
+            total += (word ^ (word >> np.uint64(32))) * keys[k]
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def _equals_first(rows, some, group):
+    """Whether each of some rows equals the first of its group."""
+    out, first = np.ones(some.shape[0], np.bool_), 0
+    for s in range(1, some.shape[0]):
+        if group[s] != group[s - 1]:
+            first = s
+            continue
+        one, other = rows[some[first]], rows[some[s]]
+        for k in range(one.shape[0]):
+            if one[k] != other[k]:
+                out[s] = False
+                break
+    return out
