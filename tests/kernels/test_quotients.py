@@ -100,7 +100,7 @@ def test_candidates_hold_every_deciding_pair(
         X[(X == 0).all(axis=1)] = 1.0
     y = label_set(kind, n, m, size, rng)
     form = {"euclidean": dr.Euclidean(), "angular": dr.Angular()}[metric]
-    job = job_for(X, form, labels, boxes=False)
+    job = job_for(X, form, labels, boxes=False, twins=len(X))
     panel = make_panel(Arrays(X, y).panel_rows(), X, job)
     scale = bounds.label_scale(panel.labels, panel.labels)
     d, dy = brute.distances(X, metric), brute.label_distances(y, labels)
@@ -132,7 +132,7 @@ def test_few_candidates_are_left():
     """A certificate that keeps everything is no use: known results leave little to prove."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((600, 10)), rng.standard_normal(600)
-    job = job_for(X, labels="real", boxes=False)
+    job = job_for(X, labels="real", boxes=False, twins=len(X))
     counters = reduce_ranges(Arrays(X, y), (0, 600), (0, 600), (600, 600), job)[2]
     assert counters.proven < 0.05 * counters.pairs
 
