@@ -20,7 +20,7 @@ from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove
-from .reductions import Twins, is_closed, part_of, rows_of
+from .reductions import Twins, all_until, is_closed, part_of, rows_of
 from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
 
@@ -150,6 +150,8 @@ class PanelPair:
 
     def may_matter(self, run: Run, other: Run) -> bool:
         """Whether pairs of two runs count by their labels."""
+        if run.silent and other.silent and not self.job.reduction.quotients:
+            return False
         pure = run.label is not None and other.label is not None
         return not (pure and (run.label == other.label) != (self.job.label_code == SAME))
 
@@ -216,7 +218,8 @@ class PanelPair:
             if self.a is self.b and run is other and j[0] < i[0]:
                 continue
             self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
-            self._reduce_block(slice(*i), slice(*j), (run.part, other.part), triangle, uniform)
+            kinds = run.part, other.part, triangle, run.silent, other.silent
+            self._reduce_block(slice(*i), slice(*j), kinds, uniform)
 
     def _blocks(self, run: Run, other: Run) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """Blocks of two runs; with quotients those with the largest label differences first.
@@ -232,11 +235,14 @@ class PanelPair:
         return blocks
 
     def _reduce_block(
-        self, i: slice, j: slice, parts: tuple[int, int], triangle: bool, uniform: bool
+        self, i: slice, j: slice, kinds: tuple[int, int, bool, bool, bool], uniform: bool
     ) -> None:
         a, b, job = self.a, self.b, self.job
         code = ANY if uniform else job.label_code
-        block = Block(a.order[i], b.order[j], a.labels[i], b.labels[j], code, *parts, triangle)
+        block = Block(a.order[i], b.order[j], a.labels[i], b.labels[j], code, *kinds)
+        triangle = block.triangle
+        if block.silent_a and block.silent_b and self._all_idle(block):
+            return
         if job.form.screened and uniform:
             self._reduce_uniform(i, j, block)
         elif job.form.screened and job.label_code != SAME:
@@ -262,10 +268,18 @@ class PanelPair:
     def _radii(self, block: Block, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Squared radii so far of both sides, in screen lengths, rounded up."""
         a, b = np.empty(len(block.order_a), dtype), np.empty(len(block.order_b), dtype)
-        first, second = self.states
-        ways = (first, block.order_a, block.part_b, a), (second, block.order_b, block.part_a, b)
-        product.radii_of_block(*ways, self.job.measure, self.scale)
+        one, two = self.states
+        product.radii_of_block(block, (one, a), (two, b), self.job.measure, self.scale)
         return a, b
+
+    def _all_idle(self, block: Block) -> bool:
+        """Whether no pair of a block of silent rows changes anything (`base.idle`)."""
+        numbers = self.a.numbers[block.order_a], self.b.numbers[block.order_b]
+        first, second = self.states
+        return bool(
+            all_until(first, block.order_a, block.part_b, numbers[1].min())
+            and all_until(second, block.order_b, block.part_a, numbers[0].min())
+        )
 
     def _reduce_uniform(self, i: slice, j: slice, block: Block) -> None:
         """Reduce a block of which every pair counts, with a ‖Δy‖ of 1."""

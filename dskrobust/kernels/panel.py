@@ -41,12 +41,16 @@ class Rows(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Consecutive positions of a panel in one part; `label` where they all have the same."""
+    """Consecutive positions of a panel in one part, silent ones (`Twins`) or others.
+
+    `label`: where they all have the same.
+    """
 
     lo: int
     hi: int
     part: int
     label: float | None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def make_panel(
     rows = kernel_rows(features, who.numbers, job)
     twins = find_twins(rows, who.labels, who.parts, terms, job)
     who = without(who, twins)
-    order, labels, runs = _sort(who, job)
+    order, labels, runs = _sort(who, job, twins)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
         shape = len(order), rows.shape[1]
@@ -196,7 +200,7 @@ def make_prefix_panel(
         Rows that others stand for.
     """
     who = without(who, twins)
-    order, labels, runs = _sort(who, job)
+    order, labels, runs = _sort(who, job, twins)
     prefix = prefix[order]
     shape = len(order), depths.short + 1
     screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
@@ -227,18 +231,25 @@ def _no_rows() -> NDArray[Any]:
 
 
 def _sort(
-    who: Rows, job: PairJob
+    who: Rows, job: PairJob, twins: Twins | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
-    """Sort rows by part and label: order, labels in positions, runs. No part: left out."""
+    """Sort rows by part, silent ones last, and label: order, labels in positions, runs.
+
+    No part: left out.
+    """
     labels, parts = who.labels, who.parts
+    silent = np.zeros(len(parts), bool)
+    if twins is not None:
+        silent[twins.silent] = True
     keys = () if job.label_code == ANY else labels.T[::-1]
-    order = np.lexsort((*keys, parts)).astype(np.int64)
+    order = np.lexsort((*keys, silent, parts)).astype(np.int64)
     order = order[np.count_nonzero(parts < 0) :]
+    kinds = 2 * parts[order].astype(np.int64) + silent[order]
     if labels.shape[1] > 1 and not (job.by_label or job.label_code == ANY):
-        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(parts[order])) + 1, len(order)]):
+        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(kinds)) + 1, len(order)]):
             _gather(labels, order[lo:hi])
-    labels, parts = np.ascontiguousarray(labels[order]), parts[order]
-    return order, labels, tuple(_runs(labels, parts, job.by_label and labels.shape[1] == 1))
+    labels = np.ascontiguousarray(labels[order])
+    return order, labels, tuple(_runs(labels, kinds, job.by_label and labels.shape[1] == 1))
 
 
 def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
@@ -275,26 +286,32 @@ def _screen_rows(
     return norms.astype(np.float32)
 
 
-def _runs(labels: NDArray[np.float64], parts: NDArray[np.int16], by_label: bool) -> Iterator[Run]:
-    """Cut positions at changes of the part and, where runs are long, of the label."""
-    n = len(parts)
-    change = parts[1:] != parts[:-1]
+def _runs(labels: NDArray[np.float64], kinds: NDArray[np.int64], by_label: bool) -> Iterator[Run]:
+    """Cut positions at changes of the kind and, where runs are long, of the label.
+
+    kinds (n,): twice the part, and 1 for silent rows.
+    """
+
+    def run(lo: int, hi: int, label: float | None = None) -> Run:
+        return Run(lo, hi, int(kinds[lo]) // 2, label, bool(kinds[lo] % 2))
+
+    n = len(kinds)
+    change = kinds[1:] != kinds[:-1]
     if by_label:
         change = change | (labels[1:, 0] != labels[:-1, 0])
     cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
     lo = hi = 0
     for a, b in pairwise(cuts):
-        part = int(parts[a])
         if by_label and b - a >= SHORT_RUN:
             if hi > lo:
-                yield Run(lo, hi, int(parts[lo]), None)
-            yield Run(a, b, part, float(labels[a, 0]))
+                yield run(lo, hi)
+            yield run(a, b, float(labels[a, 0]))
             lo = hi = b
-        elif hi > lo and parts[lo] == parts[a]:
+        elif hi > lo and kinds[lo] == kinds[a]:
             hi = b
         else:
             if hi > lo:
-                yield Run(lo, hi, int(parts[lo]), None)
+                yield run(lo, hi)
             lo, hi = a, b
     if hi > lo:
-        yield Run(lo, hi, int(parts[lo]), None)
+        yield run(lo, hi)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .distances import SCRATCH, finish, reduced, unfinish
 from .label_distances import ANY, label_difference
 from .reductions import State
-from .reductions.base import limit, record
+from .reductions.base import idle, limit, record
 
 TINY = 1e-40  # squared; above what float32 loses below its normal numbers
 
@@ -58,6 +58,8 @@ class Block(NamedTuple):
     part_a, part_b : int
     triangle : bool
         Whether both sides are the same positions: only pairs u < v count.
+    silent_a, silent_b : bool
+        Whether the rows of a side are never the nearest of another one (`Twins.silent`).
     """
 
     order_a: NDArray[np.int64]
@@ -68,6 +70,8 @@ class Block(NamedTuple):
     part_a: int
     part_b: int
     triangle: bool
+    silent_a: bool = False
+    silent_b: bool = False
 
 
 class Lows(NamedTuple):
@@ -132,6 +136,8 @@ def prove(pairs, count, block, lows, measure, a, b):
         if dy == 0.0:
             continue
         i, j = block.order_a[u], block.order_b[v]
+        if idle(i, j, block, a, b):
+            continue
         most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
         if lows.product.shape[0]:
             product = lows.product[u, v]

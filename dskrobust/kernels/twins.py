@@ -45,30 +45,57 @@ def find_twins(
     """
     if job.form.function is not None or len(rows) < 2:
         return None
+    some, group, label = _equal_rows(rows, labels, parts, terms, job)
+    reduction, own = job.reduction, job.label_code in (SAME, ANY)
+    last = np.searchsorted(label, label) + (reduction.named + own if reduction.named else 1) - 1
+    takers = np.arange(len(some)) > last
+    givers = some[last[takers]]
+    silent = np.empty(0, np.int64)
+    if not own and reduction.named:  # beyond those that name enough rows of any other label
+        some_kept, group = some[~takers], group[~takers]
+        by_row = np.lexsort((some_kept, group))
+        rank = np.arange(len(by_row)) - np.searchsorted(group, group)
+        silent = some_kept[by_row][rank >= 2 * reduction.named]
+    few = job.tuning.twins
+    if len(givers) + len(silent) <= few:
+        return None
+    silent = silent if len(silent) > few else silent[:0]
+    return Twins(givers, some[takers], parts[givers], silent)
+
+
+def _equal_rows(
+    rows: NDArray[Any],
+    labels: NDArray[np.float64],
+    parts: NDArray[np.int16],
+    terms: NDArray[np.float64] | None,
+    job: PairJob,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that equal others in columns, part and terms: them, their groups, groups by label too.
+
+    Groups are numbers that ascend; rows ascend in a group by label.
+    """
+    nothing = np.empty(0, np.int64)
     hashes = hash_rows(rows)
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     equal = ordered[1:] == ordered[:-1]
     if np.count_nonzero(equal) <= job.tuning.twins:
-        return None
+        return nothing, nothing, nothing
     some = order[np.append(equal, False) | np.append(False, equal)]
     some = some[parts[some] >= 0]
-    marks = [] if job.label_code == ANY else [labels[some]]
-    marks += [] if terms is None else [terms[some]]
-    keys = [hashes[some], parts[some], *(column for mark in marks for column in mark.T)]
-    by_key = np.lexsort((some, *keys[::-1]))
-    some, keys = some[by_key], [key[by_key] for key in keys]
-    change = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    group = np.append(0, np.cumsum(change))
+    keys = [hashes[some], parts[some], *([] if terms is None else terms[some].T)]
+    marks = [] if job.label_code == ANY else list(labels[some].T)
+    by_key = np.lexsort((some, *marks[::-1], *keys[::-1]))
+    some = some[by_key]
+    group, label = (_numbers([k[by_key] for k in which]) for which in (keys, keys + marks))
     equal = _equals_first(rows, some, group)  # else only the hashes are equal
-    some, group = some[equal], group[equal]
-    start = np.searchsorted(group, group)
-    last = start + job.reduction.keeps(job.label_code in (SAME, ANY)) - 1
-    takers = np.arange(len(some)) > last
-    if np.count_nonzero(takers) <= job.tuning.twins:
-        return None
-    givers = some[last[takers]]
-    return Twins(givers, some[takers], parts[givers])
+    return some[equal], group[equal], label[equal]
+
+
+def _numbers(keys: list[NDArray[Any]]) -> NDArray[np.int64]:
+    """Numbers of runs of equal keys (n,)."""
+    change = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.append(0, np.cumsum(change))[: len(keys[0])]
 
 
 def hash_rows(rows: NDArray[Any]) -> NDArray[np.uint64]:

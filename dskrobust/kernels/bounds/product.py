@@ -120,11 +120,13 @@ def squared_radii(state, part, order, measure, scale, out):
 
 
 @njit(nogil=True, cache=True)
-def radii_of_block(one, other, measure, scale):
-    """`squared_radii` of both sides of a block: (state, order, part, out) each."""
-    one[3][:], other[3][:] = np.inf, np.inf
-    squared_radii(one[0], one[2], one[1], measure, scale, one[3])
-    squared_radii(other[0], other[2], other[1], measure, scale, other[3])
+def radii_of_block(block, one, other, measure, scale):
+    """`squared_radii` of both sides of a block, (state, out) each; −∞ where the other is silent."""
+    (state, out), (others, other_out) = one, other
+    out[:] = -np.inf if block.silent_b else np.inf
+    other_out[:] = -np.inf if block.silent_a else np.inf
+    squared_radii(state, block.part_b, block.order_a, measure, scale, out)
+    squared_radii(others, block.part_a, block.order_b, measure, scale, other_out)
 
 
 @njit(nogil=True, cache=True)

@@ -5,6 +5,7 @@ first two axes are (rows, parts); kernels are compiled once for every class of s
 
 - ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
 - ``slope(state, row, part)``: so may one whose quotient ‖Δy‖/d is at least this;
+- ``until(state, row, part)``: from this row number on no quotient changes the row, however large;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
 - ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
   which stands for `weight` rows that equal it.
@@ -30,19 +31,23 @@ LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at le
 
 
 class Twins(NamedTuple):
-    """Rows that equal others and make no pairs themselves (`kernels.twins`).
+    """Rows of a panel that equal others (`kernels.twins`).
 
     Attributes
     ----------
     givers, takers : ndarray (t,) int64
-        Every taker's results are those of its giver, but for pairs of either with the other.
+        Takers make no pairs: their results are those of their givers, but for pairs of either with
+        the other.
     parts : ndarray (t,) int16
         Where both lie.
+    silent : ndarray (s,) int64
+        Rows that are never the nearest of another one: lower rows are as near.
     """
 
     givers: NDArray[np.int64]
     takers: NDArray[np.int64]
     parts: NDArray[np.int16]
+    silent: NDArray[np.int64]
 
 
 class State(Protocol):
@@ -116,15 +121,13 @@ class Reduction(Protocol):
         ...
 
     @property
-    def cell_bytes(self) -> int:
-        """Bytes of a row's state for one part."""
+    def named(self) -> int:
+        """How many rows of a part a state names, the lowest of equals; 0 where it counts all."""
         ...
 
-    def keeps(self, own: bool) -> int:
-        """How many of equal rows results may name, the lowest of them.
-
-        own: whether equal rows make pairs with each other, none of them with itself.
-        """
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of a row's state for one part."""
         ...
 
     def empty(self, rows: int, parts: int) -> Any:
@@ -178,6 +181,11 @@ def slope(state, row, part):
     raise NotImplementedError
 
 
+def until(state, row, part):
+    """Return the row number from which on no pair changes a row by its quotient."""
+    raise NotImplementedError
+
+
 def within(state, row, part):
     """Return the distance within which a pair is accepted unproven; −∞ where none is."""
     raise NotImplementedError
@@ -205,10 +213,30 @@ def limit(dy, i, j, block, a, b):
 
     block, a, b: see `proof.Block` and `proof.Side`.
     """
-    far = max(radius(a.state, i, block.part_b), radius(b.state, j, block.part_a))
+    far = -np.inf if block.silent_b else radius(a.state, i, block.part_b)
+    if not block.silent_a:
+        far = max(far, radius(b.state, j, block.part_a))
     least = min(slope(a.state, i, block.part_b), slope(b.state, j, block.part_a))
     least = min(least, LARGEST)
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
+
+
+@njit(nogil=True, cache=True)
+def idle(i, j, block, a, b):
+    """Whether pair (i, j) of two silent rows changes nothing, whatever its quotient."""
+    if not (block.silent_a and block.silent_b):
+        return False
+    known = b.numbers[j] >= until(a.state, i, block.part_b)
+    return known and a.numbers[i] >= until(b.state, j, block.part_a)
+
+
+@njit(nogil=True, cache=True)
+def all_until(state, rows, part, number):
+    """Whether no quotient with a row from `number` on changes any of some rows."""
+    for row in rows:  # noqa: SIM110  Numba has no `all`
+        if number < until(state, row, part):
+            return False
+    return True
 
 
 @njit(nogil=True, cache=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import Twins, accept, bytes_of, is_state, radius, slope, within
+from .base import Twins, accept, bytes_of, is_state, radius, slope, until, within
 
 
 class CountState(NamedTuple):
@@ -75,6 +75,12 @@ def _slope(state, row, part):
         return lambda state, row, part: np.inf
 
 
+@overload(until)
+def _until(state, row, part):
+    if is_state(state, CountState):
+        return lambda state, row, part: 0
+
+
 @overload(within)
 def _within(state, row, part):
     if is_state(state, CountState):
@@ -103,11 +109,8 @@ class CountWithin:
     unproven = True
     boxed = False
     warm = False
+    named = 0
     cell_bytes = 16
-
-    def keeps(self, own: bool) -> int:
-        """One of equal rows, which counts as often as there are of them."""
-        return 1
 
     def empty(self, rows: int, parts: int) -> CountState:
         """A state whose radii are still to be set."""

@@ -10,7 +10,7 @@ from numba import njit
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import NOBODY, Twins, accept, better, bytes_of, is_state, radius, slope, within
+from .base import NOBODY, Twins, accept, better, bytes_of, is_state, radius, slope, until, within
 
 
 class NearestState(NamedTuple):
@@ -119,6 +119,12 @@ def _slope(state, row, part):
         return lambda state, row, part: np.inf
 
 
+@overload(until)
+def _until(state, row, part):
+    if is_state(state, NearestState):
+        return lambda state, row, part: 0
+
+
 @overload(within)
 def _within(state, row, part):
     if is_state(state, NearestState):
@@ -149,12 +155,12 @@ class KNearest:
         return self.k
 
     @property
+    def named(self) -> int:
+        return self.k
+
+    @property
     def cell_bytes(self) -> int:
         return 16 * self.k
-
-    def keeps(self, own: bool) -> int:
-        """As many as a list holds, and of their own pairs the next."""
-        return self.k + own
 
     def empty(self, rows: int, parts: int) -> NearestState:
         """Lists in which no pair was seen yet."""

@@ -20,6 +20,7 @@ from .base import (
     radius,
     rows_of,
     slope,
+    until,
     within,
 )
 
@@ -111,6 +112,19 @@ def _slope(state, row, part):
         )
 
 
+@overload(until)
+def _until(state, row, part):
+    if not is_state(state, QuotientState):
+        return None
+
+    def until(state, row, part):
+        if state.quotient.shape[0] == 0:
+            return 0
+        return state.witness[row, part] if state.quotient[row, part] == np.inf else NOBODY
+
+    return until
+
+
 @overload(within)
 def _within(state, row, part):
     if is_state(state, QuotientState):
@@ -151,14 +165,11 @@ class LargestQuotient:
     unproven = False
     boxed = True
     warm = True
+    named = 1
 
     @property
     def cell_bytes(self) -> int:
         return 32 if self.quotients else 16
-
-    def keeps(self, own: bool) -> int:
-        """The lowest of equal rows, and of their own pairs the next."""
-        return 1 + own
 
     def empty(self, rows: int, parts: int) -> QuotientState:
         """A state in which no pair was seen yet."""
