@@ -52,6 +52,10 @@ def cases(draw, reductions, labels=("categorical",)):
         X = own.features(rng, n, d, dtype, kind, draw(st.sampled_from((0, 1, 100))))
     else:
         X = adversary(kind, n, d, rng).astype(dtype)
+    if draw(st.booleans()):  # many equal rows, of zeros with either sign too
+        X = X[rng.integers(0, draw(st.integers(1, min(n, 5))), n)]
+        X[rng.random(n) < draw(st.sampled_from((0.0, 0.3)))] *= 0
+        X = np.where((X == 0) & (rng.random(X.shape) < 0.5), -X, X) if dtype != "uint8" else X
     if metric == "angular":
         X[~X.any(axis=1)] = 1
     rule = draw(st.sampled_from(RULES))
