@@ -107,7 +107,7 @@ def hash_rows(rows: NDArray[Any]) -> NDArray[np.uint64]:
     bits = rows if words is None else rows.view(words)
     keys = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], np.uint64)
     out = np.empty(len(rows), np.uint64)
-    _hash(bits, bits.dtype.type(zero), keys | np.uint64(1), out)
+    _hash(bits, np.uint64(zero), keys | np.uint64(1), out)
     return out
 
 
@@ -117,7 +117,8 @@ def _hash(bits, zero, keys, out):
     for i in range(bits.shape[0]):
         row, total = bits[i], np.uint64(0)
         for k in range(row.shape[0]):
-            word = np.uint64(row[k] if row[k] != zero else 0)
+            word = np.uint64(row[k])
+            word = word if word != zero else np.uint64(0)
             # the low bits of round floats are 0
             total += (word ^ (word >> np.uint64(32))) * keys[k]
         out[i] = total
