@@ -121,6 +121,7 @@ def prove(pairs, count, block, lows, measure, a, b):
     """
     lanes, proven, columns = np.empty(SCRATCH), 0, block.order_b.shape[0]
     plain, u, v = block.label_code == ANY, 0, -1
+    silent = block.silent_a and block.silent_b
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
         if count >= 0:
             u, v = pairs[s, 0], pairs[s, 1]
@@ -136,7 +137,7 @@ def prove(pairs, count, block, lows, measure, a, b):
         if dy == 0.0:
             continue
         i, j = block.order_a[u], block.order_b[v]
-        if idle(i, j, block, a, b):
+        if silent and idle(i, j, block, a, b):
             continue
         most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
         if lows.product.shape[0]:

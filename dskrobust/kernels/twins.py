@@ -76,13 +76,11 @@ def _equal_rows(
     """
     nothing = np.empty(0, np.int64)
     hashes = hash_rows(rows)
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
+    ordered = np.sort(hashes)
     equal = ordered[1:] == ordered[:-1]
     if np.count_nonzero(equal) <= job.tuning.twins:
         return nothing, nothing, nothing
-    some = order[np.append(equal, False) | np.append(False, equal)]
-    some = some[parts[some] >= 0]
+    some = np.flatnonzero(np.isin(hashes, ordered[1:][equal]) & (parts >= 0))
     keys = [hashes[some], parts[some], *([] if terms is None else terms[some].T)]
     marks = [] if job.label_code == ANY else list(labels[some].T)
     by_key = np.lexsort((some, *marks[::-1], *keys[::-1]))

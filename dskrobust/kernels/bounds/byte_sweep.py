@@ -140,7 +140,8 @@ def _smallest(line):
 def _prove(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
     rules, a, b = work.rules, work.a, work.b
-    if idle(i, j, work.block, a, b):
+    block = work.block
+    if block.silent_a and block.silent_b and idle(i, j, block, a, b):
         return False
     measure, fine, width = rules.measure, work.bytes_a.fine, work.bytes_a.fine.shape[1]
     most = unfinish(measure.code, measure.factor, limit(dy, i, j, work.block, a, b))
@@ -341,13 +342,14 @@ def _every_pair(work):
     block, a, b, proven = work.block, work.a, work.b, 0
     rows_a, rows_b, columns = a.rows, b.rows, a.rows.shape[1]
     n, m = block.order_a.shape[0], block.order_b.shape[0]
+    silent = block.silent_a and block.silent_b
     for i in range(n):
         for j in range(i + 1 if block.triangle else 0, m):
             dy = work.dy[i, j] if work.dy.shape[0] else 1.0
             if dy == 0.0:
                 continue
             r, s = block.order_a[i], block.order_b[j]
-            if idle(r, s, block, a, b):
+            if silent and idle(r, s, block, a, b):
                 continue
             most = unfinish(measure.code, measure.factor, limit(dy, r, s, block, a, b))
             value = byte_distance(power, rows_a, r, rows_b, s)

@@ -224,8 +224,6 @@ def limit(dy, i, j, block, a, b):
 @njit(nogil=True, cache=True)
 def idle(i, j, block, a, b):
     """Whether pair (i, j) of two silent rows changes nothing, whatever its quotient."""
-    if not (block.silent_a and block.silent_b):
-        return False
     known = b.numbers[j] >= until(a.state, i, block.part_b)
     return known and a.numbers[i] >= until(b.state, j, block.part_a)
 
