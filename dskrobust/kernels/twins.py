@@ -74,8 +74,7 @@ def _equal_rows(
 
     Groups are numbers that ascend; rows ascend in a group by label.
     """
-    nothing = np.empty(0, np.int64)
-    hashes = hash_rows(rows)
+    nothing, hashes = np.empty(0, np.int64), hash_rows(rows)
     ordered = np.sort(hashes)
     equal = ordered[1:] == ordered[:-1]
     if np.count_nonzero(equal) <= job.tuning.twins:
