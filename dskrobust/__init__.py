@@ -7,6 +7,8 @@ from importlib import import_module
 from pkgutil import get_data
 from typing import Any
 
+from . import processes as _processes  # noqa: F401  knows of every fork from here on
+
 __version__ = "0.1.0"
 
 

@@ -38,9 +38,11 @@ from .runs import RunOptions as RunOptions
 from .sampler import RobustnessSampler as RobustnessSampler
 from .scores import Scores as Scores
 from .show.live import live as live
+from .store import Note as Note
 from .store import Store as Store
 from .store import StoreSpec as StoreSpec
 from .store import append_rows as append_rows
+from .store import diagnose as diagnose
 from .store import open_store as open_store
 from .subsets import Subset as Subset
 from .subsets import class_counts as class_counts

@@ -85,5 +85,9 @@ class OverlapWarning(UserWarning):
     """Samples that a model is tested on are among those that it is trained on."""
 
 
+class EqualRowsWarning(OverlapWarning):
+    """Samples that a model is tested on equal, in every feature, some that it is trained on."""
+
+
 class ContradictionWarning(UserWarning):
     """Two samples at distance zero carry different labels (Q is infinite, R is 0)."""

@@ -17,6 +17,7 @@ from .engine.spec import PairSpec
 from .errors import InvalidDataError
 from .labels import LabelMap, resolve_labels
 from .robustness import sample_robustness, score_against
+from .runs import RunOptions
 
 
 class SampleRobustness(BaseEstimator):
@@ -31,6 +32,9 @@ class SampleRobustness(BaseEstimator):
         are real, everything else categories).
     scale : float
         Features are multiplied by it.
+    options : RunOptions, optional
+        How to run, such as the scratch folder that a cluster's workers share; results do not
+        depend on it.
 
     Attributes
     ----------
@@ -53,11 +57,16 @@ class SampleRobustness(BaseEstimator):
     """
 
     def __init__(
-        self, metric: Any = "euclidean", labels: str | LabelMap | None = None, scale: float = 1.0
+        self,
+        metric: Any = "euclidean",
+        labels: str | LabelMap | None = None,
+        scale: float = 1.0,
+        options: RunOptions | None = None,
     ) -> None:
         self.metric = metric
         self.labels = labels
         self.scale = scale
+        self.options = options
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -87,7 +96,9 @@ class SampleRobustness(BaseEstimator):
         if self._map.is_categorical:
             self.classes_, y = np.unique(y, return_inverse=True)
             y = y.astype(np.int64)
-        scores = sample_robustness(X, y, metric=self.metric, labels=self._map, scale=self.scale)
+        scores = sample_robustness(
+            X, y, metric=self.metric, labels=self._map, scale=self.scale, options=self.options
+        )
         assert isinstance(scores.spec, PairSpec)
         done = scores.compute()
         self._spec, self._X, self._y = scores.spec, X, y
@@ -128,7 +139,7 @@ class SampleRobustness(BaseEstimator):
                     f"{self.label_norm_:g} of the fitted set; fit with labels=LabelMap(…, bound=…)"
                 )
         fitted, new = check_arrays(self._X, self._y, None), check_arrays(X, y, None)
-        lipschitz = score_against(fitted, new, self._spec)
+        lipschitz = score_against(fitted, new, self._spec, self.options)
         return np.asarray(robustness_of(lipschitz, self.label_norm_))
 
     def _label_map(self, y: NDArray[Any]) -> LabelMap:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 from dask.base import compute
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from .datasets import restore_labels
 from .errors import InvalidOptionError
+from .ids import held_ids, ids_of
 from .labels import label_names
+from .paths import behind_links, expand_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
+NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
+ID = "id"
 FORMATS = (".parquet", ".csv", ".csv.gz")
 
 
@@ -51,9 +57,11 @@ def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> P
 
 
 def score_frames(
-    scores: Any, by_group: bool = False, rows: int = BLOCK_ROWS
+    scores: Any, by_group: bool = False, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
     """Yield the scores of `rows` samples after another, as `Scores.to_frame` has them all."""
+    ids = held_ids(scores.ids)
+    rows = rows or (BLOCK_ROWS if ids is None else NAMED_ROWS)
     columns = _columns(scores, by_group)
     if scores.result is None and any(isinstance(c, da.Array) for c in columns.values()):
         scores = scores.compute()
@@ -61,7 +69,8 @@ def score_frames(
     for lo in range(0, scores.rows, rows):
         hi = min(lo + rows, scores.rows)
         part = compute({k: v[lo:hi] for k, v in columns.items()}, scheduler="threads")[0]
-        yield _frame(scores, lo, {name: np.asarray(values) for name, values in part.items()})
+        frame = _frame(scores, lo, {name: np.asarray(values) for name, values in part.items()})
+        yield with_ids(frame, ids)
 
 
 def _columns(scores: Any, by_group: bool) -> dict[str, Any]:
@@ -91,6 +100,39 @@ def _frame(scores: Any, first: int, values: dict[str, NDArray[Any]]) -> pd.DataF
     return pd.DataFrame(columns)
 
 
+def with_ids(table: pd.DataFrame, ids: Any) -> pd.DataFrame:
+    """Return a table of rows with their ids as its index, and the ids of other rows beside them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``row``, and columns of dtype Int64 that hold the numbers of other rows, which get a
+        column of their ids (witness_id).
+    ids : array (n,), optional
+        Only those of the table's rows are read; without it the table is returned as it is.
+    """
+    import pandas as pd
+
+    if ids is None:
+        return table
+    columns: dict[str, Any] = {}
+    for name, column in table.items():
+        columns[str(name)] = column.array
+        if column.dtype == "Int64":
+            there = ids_of(ids, column.fillna(-1))
+            kind = "Int64" if ids.dtype.kind == "i" else "string"
+            columns[f"{name}_id"] = pd.array(there, dtype=kind)
+    index = pd.Index(np.asarray(ids[table["row"].to_numpy()]), name=ID)
+    return pd.DataFrame(columns, index=index)
+
+
+def blocks_with_ids(table: pd.DataFrame, ids: Any) -> Iterator[pd.DataFrame]:
+    """Yield a table with ids, as `with_ids` has it, block by block; as it is without ids."""
+    step = len(table) if ids is None else NAMED_ROWS
+    for lo in range(0, len(table), max(1, step)):
+        yield with_ids(table.iloc[lo : lo + step], ids)
+
+
 def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return labels by name: classes as text, numbers in their own units, vectors in columns."""
     if labels.ndim == 2:
@@ -107,7 +149,7 @@ def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 def check_path(path: str | Path) -> Path:
     """Refuse a file that cannot be written, before anything is computed."""
-    path = Path(path).expanduser()
+    path = expand_path(path)
     if not path.name.lower().endswith(FORMATS):
         raise InvalidOptionError(f"{path} must end in {', '.join(FORMATS)}, which says the format")
     if not path.parent.is_dir():
@@ -125,6 +167,7 @@ def write_frames(
         part = stack.enter_context(_whole(path))
         writer: Any = None
         for frame in frames:
+            frame = frame.reset_index() if frame.index.name == ID else frame
             if writer is None:
                 schema = pa.Schema.from_pandas(frame, preserve_index=False)
                 writer = stack.enter_context(_writer(part, path.name.lower(), schema))
@@ -134,9 +177,36 @@ def write_frames(
     return path
 
 
+def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: Any = None) -> None:
+    """Write row numbers, an array a subset, into an ``.npz`` file; with ids also NAME_ids.
+
+    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, numbers in rows.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, numbers, allow_pickle=False)
+            if ids is not None:
+                with archive.open(f"{name}_ids.npy", "w", force_zip64=True) as file:
+                    _write_ids(file, numbers, ids)
+
+
+def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
+    dtype = ids.dtype
+    pieces = [rows[a : a + NAMED_ROWS] for a in range(0, len(rows), NAMED_ROWS)]
+    if dtype.kind == "O":  # all are as wide as the longest one
+        longest = max((len(text) for piece in pieces for text in ids[piece]), default=0)
+        dtype = np.dtype(f"U{max(1, longest)}")
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": rows.shape}
+    npy.write_array_header_1_0(file, header)
+    for piece in pieces:
+        file.write(ids[piece].astype(dtype).tobytes())
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Yield the file to write; only once it is complete it takes its place."""
+    path = behind_links(path)  # a link stays one
     part = path.with_name(f"{path.name}.partial")
     try:
         yield part

@@ -17,12 +17,15 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidOptionError
+from .export import with_ids
+from .ids import held_ids
 from .labels import label_names
 from .metrics import Metric
+from .rarity import expected_misfit
 from .robustness import sample_robustness, score
 from .runs import PairData, RunOptions
 from .scores import Scores
-from .store import Store, open_store
+from .store import SourceAddress, Store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +56,9 @@ class LabelQuality:
         Of how many samples this one is the witness, in all groups together.
     score : array (n,) float64
         How well the label fits, from 0 (not at all) to 1: 1 / (1 + ratio · (1 + witness_of)^0.2).
-        NaN for the only sample of its label in its group, which nothing can be compared with.
+        In a class less than half as large as the others of its group are on average, the product
+        is divided by what the rarity of the class alone explains of it (`dskrobust.rarity`). NaN
+        for the only sample of its label in its group, which nothing can be compared with.
     scores : Scores
         Robustness of the same data.
     same_scores : Scores
@@ -169,7 +174,10 @@ def _quality(scores: Scores, same: Scores) -> LabelQuality:
     often = da.from_delayed(whole, (scores.rows,), np.int64)
     different = da.asarray(scores.reach).rechunk(chunks)
     ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
-    score = da.map_blocks(_score, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
+    misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
+    split = da.asarray(scores.split).rechunk(chunks)
+    expected = expected_misfit(misfit, _label_blocks(scores, chunks[0]), split, WITNESS_POWER)
+    score = 1.0 / (1.0 + misfit / expected)
     return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
 
 
@@ -183,11 +191,29 @@ def _ratio(same: NDArray[np.float64], different: NDArray[np.float64]) -> NDArray
         return np.where(alike, 1.0, same / different)
 
 
-def _score(
+def _misfit(
     same: NDArray[np.float64], ratio: NDArray[np.float64], witness_of: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    score = 1.0 / (1.0 + ratio * (1.0 + witness_of) ** WITNESS_POWER)
-    return np.where(np.isinf(same), np.nan, score)
+    return np.where(np.isinf(same), np.nan, ratio * (1.0 + witness_of) ** WITNESS_POWER)
+
+
+def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
+    """Return the labels (n,), lazy, in chunks of some sizes."""
+    if scores.store is None:
+        assert scores.arrays is not None
+        return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
+    address, kind = scores.store.address, scores.store.row_shape("labels")[1]
+    ends = np.cumsum(sizes).tolist()
+    read = delayed(_stored_labels, pure=True)
+    blocks = [
+        da.from_delayed(read(address, end - size, end), (size,), kind)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return da.concatenate(blocks)
+
+
+def _stored_labels(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
+    return address.open().read("labels", lo, hi).reshape(hi - lo)
 
 
 def find_label_issues(
@@ -238,21 +264,29 @@ def find_label_issues(
         - ``nearest_same``, ``same_distance``: nearest other sample of the same label
         - ``ratio``, ``witness_of``: same over witness distance; whose witness it is, how often
 
-        What does not exist is missing (``<NA>`` or NaN).
+        What does not exist is missing (``<NA>`` or NaN). Where rows have ids they are the index,
+        and the other samples have theirs in ``witness_id`` and ``nearest_same_id``.
 
     Raises
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
-    if not 0 <= threshold <= 1:
-        raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    return _table(quality, threshold)
+    return with_ids(issue_table(quality, threshold), held_ids(quality.scores.ids))
 
 
-def _table(quality: LabelQuality, threshold: float) -> pd.DataFrame:
+def issue_table(quality: LabelQuality, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """Return what `find_label_issues` returns, by row numbers only: no ids are read.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a threshold that is no score.
+    """
+    if not 0 <= threshold <= 1:
+        raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
     import pandas as pd
 
     for searched in (quality.scores.spec, quality.same_scores.spec):

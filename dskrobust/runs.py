@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .cluster.workers import found_resources, shares_process
+from .cluster.workers import current_client, found_resources, shares_process
 from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, Workload, make_plan
@@ -23,6 +23,7 @@ from .errors import InvalidOptionError
 from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
+from .paths import absolute
 from .store import Store, open_store
 
 
@@ -38,7 +39,8 @@ class RunOptions:
     block_rows, panel_rows : int, optional
         Fixed sizes instead of planned ones.
     scratch : str, optional
-        Folder that all workers share, for arrays that have to be written down first.
+        Folder that all workers share, for arrays that have to be written down first; the one for
+        temporary files by default, which workers on other machines do not share.
     """
 
     resources: Resources | None = None
@@ -119,14 +121,25 @@ class PairData:
         assert self.arrays is not None
         if not self.written:
             return start_graph(array_source(self.arrays), spec, plan.blocks, salt=salt), None
+        folder = None if options.scratch is None else absolute(options.scratch)
+        _check_scratch(folder)
         kind = "categorical" if spec.labels.is_categorical else spec.labels.kind
         described = scratch_spec(self.groups, self.scale, kind)
-        made, key, needed, url = scratch_graph(self.arrays, described, options.scratch)
+        made, key, needed, url = scratch_graph(self.arrays, described, folder)
         start = start_graph(
             key, spec, plan.blocks, graph=made, source_is_key=True, salt=salt
         )  # fmt: skip
         start.dependencies = needed
         return start, url if options.scratch is None else None
+
+
+def _check_scratch(folder: str | None) -> None:
+    """Check that the workers of a cluster share a scratch folder; others are on this machine."""
+    client = None if shares_process() else current_client()
+    if client is not None:
+        from .cluster.checks import check_scratch
+
+        check_scratch(client, folder)
 
 
 def open_data(X: Any, y: Any, split: ArrayLike | None, scale: float = 1.0) -> PairData:

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 
 from .errors import InvalidOptionError
 from .estimator import SampleRobustness
+from .runs import RunOptions
 
 try:
     from imblearn.under_sampling.base import BaseUnderSampler
@@ -37,6 +38,8 @@ class RobustnessSampler(BaseUnderSampler):
         As for `sample_robustness`.
     scale : float
         Features are multiplied by it; robustness depends on it, but its order does not.
+    options : RunOptions, optional
+        How to run, as for `SampleRobustness`.
 
     Attributes
     ----------
@@ -62,6 +65,7 @@ class RobustnessSampler(BaseUnderSampler):
         "size": "no_validation",
         "metric": "no_validation",
         "scale": "no_validation",
+        "options": "no_validation",
     }
 
     def __init__(
@@ -72,12 +76,14 @@ class RobustnessSampler(BaseUnderSampler):
         size: float | None = None,
         metric: Any = "euclidean",
         scale: float = 1.0,
+        options: RunOptions | None = None,
     ) -> None:
         super().__init__(sampling_strategy=sampling_strategy)
         self.keep = keep
         self.size = size
         self.metric = metric
         self.scale = scale
+        self.options = options
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -88,7 +94,7 @@ class RobustnessSampler(BaseUnderSampler):
         if self.keep not in ("most", "least"):
             raise InvalidOptionError(f"keep must be most or least, not {self.keep!r}")
         wanted = self._wanted(y)
-        model = SampleRobustness(metric=self.metric, labels="categorical", scale=self.scale)
+        model = SampleRobustness(self.metric, "categorical", self.scale, self.options)
         self.robustness_ = model.fit(X.toarray() if issparse(X) else X, y).robustness_
         picked = [self._ranked(np.flatnonzero(rows), count) for rows, count in wanted]
         self.sample_indices_ = np.sort(np.concatenate(picked))

@@ -116,6 +116,13 @@ class Scores:
         """The data set's name."""
         return self.store.spec.name if self.store else "data"
 
+    @property
+    def ids(self) -> Any:
+        """What the rows are called, shape (n,), read when sliced; None where rows have no ids."""
+        if self.store is not None:
+            return self.store.ids if self.store.has_ids else None
+        return None if self.arrays is None else self.arrays.ids
+
     def lipschitz_within(self, *groups: str) -> Any:
         """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""
         columns = [self.group_code(group) for group in groups or self.groups]
@@ -190,8 +197,9 @@ class Scores:
         """Return all scores as a table, one row per sample; what is lazy is computed.
 
         Columns are row, split, label (named), robustness, lipschitz, reach and witness (missing
-        where there is none), also against every group with `by_group`. For files see
-        `export_scores`.
+        where there is none), also against every group with `by_group`. Where rows have ids they
+        are the index, so that ``frame.join(scores.to_frame())`` puts the scores beside the data,
+        and every witness has its id in a column too (witness_id). For files see `export_scores`.
         """
         return next(score_frames(self, by_group, rows=self.rows))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .definitions import norms_of
 from .display import card, table
 from .errors import InvalidOptionError
+from .ids import held_ids, ids_of
 from .labels import label_name
 from .scores import Scores
 from .show.overview import subset_card
@@ -44,6 +45,12 @@ class Subset:
     indices: Any
     size: int
     scores: Scores | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ids(self) -> NDArray[Any] | None:
+        """Ids of the samples in the order of their row numbers, (k,); None where they have none."""
+        ids = None if self.scores is None else held_ids(self.scores.ids)
+        return None if ids is None else ids_of(ids, self)
 
     def compute(self) -> Subset:
         """Return the subset with its row numbers as a NumPy array."""

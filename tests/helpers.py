@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,19 @@ from types import ModuleType
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NOTEBOOKS = ROOT / "notebooks"
+
+
+@contextmanager
+def flipped(file: Path, bit: int) -> Iterator[None]:
+    """Let a bit of a file be the other one meanwhile."""
+    good = file.read_bytes()
+    bad = bytearray(good)
+    bad[bit // 8] ^= 1 << bit % 8
+    try:
+        file.write_bytes(bad)
+        yield
+    finally:
+        file.write_bytes(good)
 
 
 @cache

@@ -18,8 +18,11 @@ PACKAGE = ROOT / "dskrobust"
 
 FLOORS = (  # from the foundations up
     "errors",
+    "processes",
+    "paths",
     "display",
     "labels",
+    "ids",
     "metrics",
     "definitions",
     "store",
@@ -36,6 +39,7 @@ FLOORS = (  # from the foundations up
     "robustness",
     "neighbours",
     "counts",
+    "rarity",
     "label_issues",
     "subsets",
     "verify",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    absolute,
+    Address,
     asked_spec,
     cluster_options,
     done_segments,
@@ -152,7 +152,7 @@ def compute(
     from ..store import current_results, open_store
 
     options = cluster_options(**where)
-    opened = open_store(absolute(store))
+    opened = open_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
     try:
         result = current_results(opened, spec.parameters())
@@ -291,7 +291,13 @@ def summarise_run(scores: Scores, address: str) -> None:
 
 
 @click.command()
-@click.option("--out", "-o", metavar="STORE", help="Keep the store here; it is temporary else.")
+@click.option(
+    "--out",
+    "-o",
+    type=Address(),
+    metavar="STORE",
+    help="Keep the store here; it is temporary else.",
+)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, metavar="N",
               help="Worker processes.")  # fmt: skip
 def demo(out: str | None, workers: int) -> None:

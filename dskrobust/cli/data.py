@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, store_argument
+from ..paths import expand_path
+from .options import Address, File, store_argument
 
 if TYPE_CHECKING:
+    from ..datasets import Reader
     from ..store import Store
 
 Command = Callable[..., Any]
+TASKS = {"classification": "categorical", "regression": "real"}
 
 
 def reader_options(command: Command) -> Command:
@@ -37,9 +40,16 @@ def reader_options(command: Command) -> Command:
             type=click.Choice(["categorical", "real", "vector"]),
             help="What labels mean; told by their type by default.",
         ),
+        click.option("--id", metavar="COLUMN", help="Column of a table that names the rows."),
+        click.option(
+            "--drop",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column of a table to leave out; may be given several times.",
+        ),
         click.option(
             "--source",
-            type=click.Path(path_type=Path),
+            type=File(path_type=Path),
             metavar="DIR",
             help="Folder of the official files, or one above it.",
         ),
@@ -50,23 +60,84 @@ def reader_options(command: Command) -> Command:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that the command line gives."""
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+class Scale(click.ParamType):
+    """A factor on all features, or how the columns of a table are scaled."""
+
+    name = "factor"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | str:
+        """Return a number, or one of the words."""
+        from ..datasets.preparation import SCALE
+
+        if value in SCALE:
+            return str(value)
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}")
+
+
+def preparation_options(command: Command) -> Command:
+    """Add what may be asked of the columns of a table."""
+    for option in (
+        click.option(
+            "--task",
+            type=click.Choice(["classification", "regression"]),
+            help="What the labels are for: classes, or numbers (as --labels real).",
+        ),
+        click.option(
+            "--impute",
+            type=click.Choice(["median", "most-frequent", "error"]),
+            help="What stands for missing values; the median by default, and missing text is a "
+            "category of its own.",
+        ),
+        click.option(
+            "--encode",
+            type=click.Choice(["onehot", "ordinal"]),
+            help="How text becomes numbers; a column a category by default.",
+        ),
+        click.option(
+            "--scale",
+            type=Scale(),
+            metavar="standard|minmax|robust|none|FACTOR",
+            help="How the columns of a table are scaled (standard by default where their spreads "
+            "are unequal or they stand beside categories), or a factor on all features before any "
+            "distance (1/255 for images of bytes, 1 for other data by default).",
+        ),
+        click.option(
+            "--prepare",
+            type=click.Choice(["auto", "none"]),
+            help="With none nothing is done to columns that was not asked for.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("what", metavar="WHAT")
 @reader_options
-@click.option("--out", "-o", metavar="STORE", help="The new store (NAME.zarr by default).")
+@click.option(
+    "--out", "-o", type=Address(), metavar="STORE", help="The new store (NAME.zarr by default)."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
-@click.option("--scale", type=float,
-              help="Factor on all features before any distance; 1/255 for images of bytes, 1 for "
-              "other data by default.")  # fmt: skip
+@preparation_options
+@click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
 @click.option("--seed", type=int, help="Of random train/test splits; 0 by default.")
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
 def ingest(
-    what: str, source: Path | None, out: str | None, overwrite: bool, **options: Any
+    what: str,
+    source: Path | None,
+    out: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    task: str | None,
+    **options: Any,
 ) -> None:
     """Read a data set from its official files into a new store.
 
@@ -80,7 +151,8 @@ def ingest(
       dskrobust ingest mnist --source ~/data/mnist
       dskrobust ingest online-news --source ~/data --seed 1
       dskrobust ingest own.npz --x features --y labels --out own.zarr
-      dskrobust ingest houses.csv --target price --labels real
+      dskrobust ingest houses.csv --target price --task regression
+      dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
     """
@@ -89,7 +161,14 @@ def ingest(
     from ..store import write_store
 
     out = out or _default_name(what)
+    if task is not None:
+        if options["labels"] not in (None, TASKS[task]):
+            raise click.UsageError(f"--task {task} means --labels {TASKS[task]}; give one of them")
+        options["labels"] = TASKS[task]
     reader = open_reader(what, source, ReaderOptions(**_given(options)))
+    if dry_run:
+        _foretell(reader)
+        return
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
@@ -99,17 +178,36 @@ def ingest(
     terminal.fact("next", f"dskrobust compute {out}")
 
 
+def _foretell(reader: Reader) -> None:
+    """Say what a store would hold."""
+    from ..show import terminal
+
+    spec = reader.spec
+    for decision in spec.decisions:
+        terminal.fact("column", decision)
+    names = spec.feature_names or ()
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12:,} more" if names[12:] else "")
+    rows = "" if reader.rows is None else f"{reader.rows:,} × "
+    if names:
+        terminal.fact("features", f"{rows}{len(names):,}: {shown}")
+    classes = f": {', '.join(spec.classes[:12])}" if spec.classes else ""
+    terminal.fact("labels", f"{spec.label_kind}{classes}")
+    terminal.fact("groups", ", ".join(spec.groups))
+    terminal.fact("written", "nothing (dry run)")
+
+
 def _default_name(what: str) -> str:
     from ..datasets import without_end
 
     if what.startswith("openml:"):
         return f"{what.removeprefix('openml:')}.zarr"
-    return f"{without_end(Path(what).expanduser().resolve().name)}.zarr"
+    return f"{without_end(expand_path(what).resolve().name)}.zarr"
 
 
 def describe(store: Store) -> None:
-    """Say in two or three lines what data a store holds."""
+    """Say in a few lines what data a store holds, and what was noticed of it."""
     from ..show import terminal
+    from ..store import COLUMN
 
     dtype = store.row_shape("features")[1]
     terminal.say(store.spec.name, style=terminal.STRONG)
@@ -127,6 +225,10 @@ def describe(store: Store) -> None:
     counts = store.summary.groups
     groups = (f"{g} {counts[k].rows:,}" for k, g in enumerate(store.groups) if k in counts)
     terminal.fact("groups", ", ".join(groups))
+    for note in store.notes or ():
+        terminal.fact("column" if note.kind == COLUMN else "note", note.on_command_line)
+    if store.has_ids:
+        terminal.fact("ids", "text" if store.ids.dtype == object else "whole numbers")
 
 
 @click.command()
@@ -134,6 +236,7 @@ def describe(store: Store) -> None:
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
+@click.option("--ids", type=Address(), metavar="PATH", help="Zarr array (n,) of the rows' ids.")
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
 @click.option(
     "--labels",
@@ -149,6 +252,7 @@ def link(
     x: str,
     y: str,
     split: str | None,
+    ids: str | None,
     scale: float,
     labels: str | None,
     name: str | None,
@@ -169,12 +273,14 @@ def link(
     from ..show import terminal
     from ..store import StoreSpec, open_array
 
-    features, target = open_array(absolute(x)), open_array(absolute(y))
-    groups = open_array(absolute(split)) if split else None
+    features, target = open_array(x), open_array(y)
+    groups, called = (open_array(path) if path else None for path in (split, ids))
     kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
     with terminal.progress("Reading", unit=""):
-        made = link_store(store, features, target, groups, spec=spec, overwrite=overwrite)
+        made = link_store(
+            store, features, target, groups, ids=called, spec=spec, overwrite=overwrite
+        )
     describe(made)
     terminal.fact("store", f"{store} refers to {x} and {y}")
     terminal.fact("next", f"dskrobust compute {store}")

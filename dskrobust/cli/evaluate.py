@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, cluster_options, json_option, store_argument, where_options
+from .options import Address, File, cluster_options, json_option, store_argument, where_options
 from .outcome import report, write
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ balanced_option = click.option(
     "--out",
     "-o",
     metavar="FILE.csv",
-    type=click.Path(dir_okay=False),
+    type=File(dir_okay=False),
     help="Write the table of all trials.",
 )
 @balanced_option
@@ -142,7 +142,7 @@ def evaluate(
     from ..store import open_store
 
     cluster = cluster_options(**where)
-    opened = open_store(absolute(store))
+    opened = open_store(store)
     _check_balanced(opened, balanced)
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
@@ -166,14 +166,14 @@ def evaluate(
 
 
 @click.command("run")
-@click.argument("experiment", metavar="EXPERIMENT.toml", type=click.Path(dir_okay=False))
-@click.argument("store", metavar="[STORE]", required=False)
+@click.argument("experiment", metavar="EXPERIMENT.toml", type=File(dir_okay=False))
+@click.argument("store", type=Address(), metavar="[STORE]", required=False)
 @where_options
 @click.option(
     "--out",
     "-o",
     metavar="DIR",
-    type=click.Path(file_okay=False),
+    type=File(file_okay=False),
     help="Write the table of all trials, the matrices and how they came about.",
 )
 @balanced_option
@@ -208,7 +208,7 @@ def run_experiment(
     address = store or described.store
     if address is None:
         raise InvalidOptionError(f"{experiment} names no store; give one after it")
-    opened = open_store(absolute(address))
+    opened = open_store(address)
     _check_balanced(opened, balanced)
     evaluation = _run(opened, described, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []

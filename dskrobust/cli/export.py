@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from .options import asked_result, metric_options, store_argument
+from .options import File, asked_result, metric_options, store_argument
 
 
 @click.command()
 @store_argument
-@click.option("--out", "-o", required=True, type=click.Path(dir_okay=False), metavar="FILE",
+@click.option("--out", "-o", required=True, type=File(dir_okay=False), metavar="FILE",
               help="The new file: .parquet, .csv or .csv.gz.")  # fmt: skip
 @metric_options
 @click.option("--by-group", is_flag=True, help="Also Q, reach and witness against every group.")
@@ -23,7 +23,8 @@ def export(
 ) -> None:
     """Write the results as a table, one row per sample.
 
-    Columns: row, split, label (by name), robustness, lipschitz (Q), reach and witness.
+    Columns: row, split, label (by name), robustness, lipschitz (Q), reach and witness; where rows
+    have ids, also id and witness_id.
 
     \b
     Examples:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    absolute,
+    File,
     cluster_options,
     json_option,
     metric_option,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
               help="Largest score of an issue; 0.4 by default.")  # fmt: skip
 @metric_option
 @where_options
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="Write the list of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
 @json_option
 def issues(
@@ -48,31 +48,35 @@ def issues(
     A label is suspicious where the nearest neighbour of another label is much closer than that of
     its own label (the ratio), and where the sample is the witness of many others. The score joins
     both, from 0 (does not fit) to 1; no model is trained. What is computed is kept in the store.
+    Where rows have ids, the list gives them too.
 
     \b
     Examples:
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
     """
-    from ..export import check_path, write_frames
-    from ..label_issues import THRESHOLD, find_label_issues, label_quality
+    from ..export import blocks_with_ids, check_path, with_ids, write_frames
+    from ..label_issues import THRESHOLD, issue_table, label_quality
     from ..store import open_store
 
     path = check_path(out) if out else None
     options = cluster_options(**where)
-    opened = open_store(absolute(store))
+    opened = open_store(store)
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    table = find_label_issues(
-        opened, metric=chosen, threshold=THRESHOLD if max_score is None else max_score
-    )
+    quality = label_quality(opened, metric=chosen)
+    table = issue_table(quality, THRESHOLD if max_score is None else max_score)
+    ids = quality.scores.ids
     if path:
-        write_frames([table], path)
+        write_frames(blocks_with_ids(table, ids), path)
+    worst = with_ids(table.head(top), ids)
+    worst = worst if ids is None else worst.reset_index()
     if as_json:
-        click.echo(json.dumps(_plain(table.head(top)), indent=2))
+        click.echo(json.dumps(_plain(worst), indent=2))
         return
-    _print(table, top)
+    _print(table, _plain(worst))
+    _say_why_weak(opened)
     if path:
         from ..show import terminal
 
@@ -99,7 +103,7 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(cells.where(cells.notna(), None).to_dict("records"))
 
 
-def _print(table: pd.DataFrame, top: int) -> None:
+def _print(table: pd.DataFrame, worst: list[dict[str, Any]]) -> None:
     from ..show import terminal
 
     count = int(table["is_issue"].sum())
@@ -107,18 +111,19 @@ def _print(table: pd.DataFrame, top: int) -> None:
         f"{count:,} of {terminal.counted(len(table), 'label')} probably wrong",
         style=terminal.STRONG,
     )
+    named = bool(worst) and "id" in worst[0]
+    own, end = (("row", "id"), "_id") if named else (("row",), "")
     shown = terminal.table(
-        "score", "row", "label", "suggested", "witness", "at", "same", "at", "limits",
-        text=(2, 3), quiet=(5, 7),
+        "score", *own, "label", "suggested", "witness", "at", "same", "at", "limits",
+        text=(2, 3, 4, 5, 7) if named else (2, 3), quiet=(6, 8) if named else (5, 7),
     )  # fmt: skip
-    for facts in _plain(table.head(top)):
+    for facts in worst:
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",
-            facts["row"],
-            facts["given_label"],
-            *(_shown(facts[name]) for name in ("suggested_label", "witness", "witness_distance")),
-            *(_shown(facts[name]) for name in ("nearest_same", "same_distance")),
+            *(facts[name] for name in (*own, "given_label")),
+            *(_shown(facts[n]) for n in ("suggested_label", f"witness{end}", "witness_distance")),
+            *(_shown(facts[name]) for name in (f"nearest_same{end}", "same_distance")),
             f"{facts['witness_of']:,}",
             style=None if facts["is_issue"] else terminal.QUIET,
         )
@@ -130,6 +135,21 @@ def _print(table: pd.DataFrame, top: int) -> None:
         "Pale: no issue.",
         style=terminal.QUIET,
     )
+
+
+def _say_why_weak(store: Store) -> None:
+    """Say why suspicion is weak, where the store's notes give a reason."""
+    from ..show import terminal
+    from ..store import RARE_CLASS, SCALE
+
+    reasons = {
+        SCALE: "Weak suspicion: a few columns decide which samples are near",
+        RARE_CLASS: "Weak suspicion in a rare class: the nearest sample is mostly of another, "
+        "wrong or not, so its samples are compared with each other",
+    }
+    for note in store.notes or ():
+        if note.kind in reasons:
+            terminal.say(f"{reasons[note.kind]} ({note.on_command_line}).", style="yellow")
 
 
 def _shown(value: Any) -> Any:

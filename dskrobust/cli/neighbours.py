@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import absolute, cluster_options, metric_option, store_argument, where_options
+from .options import File, cluster_options, metric_option, store_argument, where_options
 
 if TYPE_CHECKING:
     from ..neighbours import Neighbours
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=click.Choice(["any", "same", "different"]), default="any",
               show_default=True, help="Labels of the neighbours.")  # fmt: skip
 @metric_option
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
               help="Write the graph of distances, for scipy.sparse.load_npz.")  # fmt: skip
 @where_options
 def neighbours(
@@ -43,7 +43,7 @@ def neighbours(
     from .compute import show_run
 
     path = _checked(out)
-    opened, options = open_store(absolute(store)), cluster_options(**where)
+    opened, options = open_store(store), cluster_options(**where)
 
     def prepare(resources: Any) -> Neighbours:
         made: Neighbours = nearest_neighbours(

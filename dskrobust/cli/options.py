@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from ..paths import expand
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
@@ -40,7 +41,23 @@ def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(incomplete, type="dir")]
 
 
-store_argument = click.argument("store", metavar="STORE", shell_complete=_folders)
+class Address(click.ParamType):
+    """The address of a store or array, in which ~ is the home folder."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        return expand(value)
+
+
+class File(click.Path):
+    """A path in which ~ is the home folder, also where no shell has seen to it (``--out=~/x``)."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return super().convert(expand(value), param, ctx)
+
+
+store_argument = click.argument("store", type=Address(), metavar="STORE", shell_complete=_folders)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 metric_option = click.option(
     "--metric",
@@ -103,10 +120,18 @@ def where_options(command: Command) -> Command:
     for option in (
         click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
         local_options,
-        click.option("--tls-key", metavar="FILE", help="Private key of that certificate."),
-        click.option("--tls-cert", metavar="FILE", help="Our certificate, for tls:// schedulers."),
+        click.option(
+            "--tls-key", type=File(), metavar="FILE", help="Private key of that certificate."
+        ),
+        click.option(
+            "--tls-cert",
+            type=File(),
+            metavar="FILE",
+            help="Our certificate, for tls:// schedulers.",
+        ),
         click.option(
             "--tls-ca",
+            type=File(),
             metavar="FILE",
             help="Of the authority that signed the scheduler's certificate; without these three, "
             "what Dask's configuration says.",
@@ -118,7 +143,10 @@ def where_options(command: Command) -> Command:
             help="Workers that must have come to the scheduler before a plan is made for them.",
         ),
         click.option(
-            "--scheduler-file", metavar="FILE", help="Where a scheduler wrote its address."
+            "--scheduler-file",
+            type=File(),
+            metavar="FILE",
+            help="Where a scheduler wrote its address.",
         ),
         click.option(
             "--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786."
@@ -137,13 +165,6 @@ def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOpt
         return ClusterOptions(dashboard=not no_dashboard, **options)
     except ClusterError as error:
         raise click.UsageError(error.on_command_line) from error
-
-
-def absolute(address: str) -> str:
-    """Return an address that is understood everywhere, not only in this folder."""
-    if "://" in address or "::" in address or not Path(address).exists():
-        return address  # what is not there is called as it was typed
-    return str(Path(address).absolute())
 
 
 def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..paths import behind_links
+
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
@@ -63,7 +65,7 @@ def _print(evaluation: Evaluation, written: Sequence[tuple[str, Any]], balanced:
         terminal.fact("epochs", line)
     for name, path in written:
         terminal.fact(name, str(path))
-    terminal.fact("records", f"{evaluation.store.url}/{evaluation.records.path}")
+    terminal.fact("records", f"{evaluation.records.address.url}/{evaluation.records.path}")
 
 
 def session_lines(evaluation: Evaluation) -> list[str]:
@@ -93,7 +95,7 @@ def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
 
 def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
-    folder.mkdir(parents=True, exist_ok=True)
+    behind_links(folder).mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
     evaluation.table.to_csv(table, index=False)

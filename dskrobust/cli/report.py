@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, metric_options
+from .options import Address, File, asked_result, metric_options
 
 if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
@@ -16,8 +16,8 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 
 
 @click.command()
-@click.argument("store", metavar="STORE", required=False)
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE",
+@click.argument("store", type=Address(), metavar="STORE", required=False)
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="report.html by default; of a figure an .svg, .pdf or .png file.")  # fmt: skip
 @metric_options
 @click.option("--samples", type=click.IntRange(1), default=4, show_default=True, metavar="N",
@@ -33,7 +33,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
               help="In Figures 2, 5 and 12: only this class; may be repeated.")  # fmt: skip
 @click.option("--mark", type=float, metavar="T",
               help="Marked in Figure 3 (a label) and in Figure 9 (a value of R).")  # fmt: skip
-@click.option("--images", type=click.Path(), metavar="FILE",
+@click.option("--images", type=File(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
               "another that `ingest` takes.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True,

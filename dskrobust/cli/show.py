@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..scores import Scores
     from ..show.overview import Overview
-    from ..store import ResultTables, Store
+    from ..store import Note, ResultTables, Store
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -49,7 +50,8 @@ def show(
 ) -> None:
     """Show what a store holds: data, results, how R is distributed, the least robust samples.
 
-    With row numbers: the scores of these rows against every group. In JSON null stands for an
+    With row numbers: the scores of these rows against every group, with their ids where they have
+    some. In JSON null stands for an
     infinite value, or for no witness.
 
     \b
@@ -104,6 +106,7 @@ def store_facts(
         "labels": store.spec.label_kind,
         "classes": store.spec.classes,
         "groups": {g: counts[k].rows for k, g in enumerate(store.groups) if k in counts},
+        "notes": None if store.notes is None else [_plain(note) for note in store.notes],
         "results": [
             {
                 "name": r.name,
@@ -121,6 +124,11 @@ def store_facts(
         facts["least_robust"] = least_facts(scores, overview)
         facts["contradictions"] = len(overview.contradictions)
     return facts
+
+
+def _plain(note: Note) -> dict[str, Any]:
+    values = asdict(note)
+    return {**values, "remedy": note.remedy.command if note.remedy else None}
 
 
 def _distribution(overview: Overview) -> dict[str, Any]:
@@ -159,12 +167,13 @@ def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
     from dask.base import compute
 
     from ..definitions import robustness_of
-    from ..show.overview import finite, label_text
+    from ..show.overview import finite, id_facts, label_text
 
     names = ("lipschitz", "reach", "witness", "nearest")
     tables = [getattr(scores, f"{name}_by_group") for name in names]
     q, reach, witness, nearest = compute(*(t[row] for t in tables), scheduler="sync")
     own = int(store.split_codes[row])
+    ids = id_facts(scores.ids, [row, *witness, *nearest])
     against = {}
     for k, group in enumerate(scores.groups):
         there = int(witness[k]) >= 0
@@ -176,8 +185,12 @@ def _row_facts(store: Store, scores: Scores, row: int) -> dict[str, Any]:
             "witness_label": label_text(store, store.labels[int(witness[k])]) if there else None,
             "nearest": int(nearest[k]) if there else None,
         }
+        if ids is not None:
+            others = {"witness_id": ids[1 + k], "nearest_id": ids[1 + len(witness) + k]}
+            against[group] |= others
     return {
         "row": row,
+        **({} if ids is None else {"id": ids[0]}),
         "group": scores.groups[own],
         "label": label_text(store, store.labels[row]),
         "robustness": against[scores.groups[own]]["robustness"],
@@ -228,13 +241,17 @@ def _print_rows(store: Store, result: ResultTables, facts: Sequence[dict[str, An
     from ..show.overview import asked_words, finite_text
 
     terminal.say(f"{store.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
-    columns = ("row", "label", "against", "R", "Q", "reach", "nearest", "witness", "its label")
-    shown = terminal.table(*columns, text=(1, 2, 8))
+    own_names, other = (("row", "id"), "_id") if store.has_ids else (("row",), "")
+    shown = terminal.table(
+        *own_names, "label", "against", "R", "Q", "reach", "nearest", "witness", "its label",
+        text=(1, 2, 3, 7, 8, 9) if store.has_ids else (1, 2, 8),
+    )  # fmt: skip
+    others = f"nearest{other}", f"witness{other}", "witness_label"
     for f in facts:
         first = True
         for group, a in f["against"].items():
             own = group == f["group"]
-            cells = (f["row"], f["label"]) if first else ("", "")
+            cells = [f[name] if first else "" for name in (*own_names, "label")]
             first = False
             terminal.add_row(
                 shown,
@@ -243,7 +260,7 @@ def _print_rows(store: Store, result: ResultTables, facts: Sequence[dict[str, An
                 f"{a['robustness']:.4f}",
                 finite_text(a["lipschitz"]),
                 finite_text(a["reach"]),
-                *("–" if a[n] is None else a[n] for n in ("nearest", "witness", "witness_label")),
+                *("–" if a[name] is None else a[name] for name in others),
                 style=None if own else terminal.QUIET,
             )
     terminal.show(shown)

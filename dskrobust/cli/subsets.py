@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, store_argument
+from .options import File, asked_result, json_option, metric_options, store_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +58,9 @@ class Columns:
 @click.option("--within", "-w", multiple=True, metavar="GROUP[:L500]",
               help="A group, or a selection in one; every group by default.")  # fmt: skip
 @metric_options
-@click.option("--out", "-o", type=click.Path(dir_okay=False), metavar="FILE.npz",
-              help="Write the row numbers, least robust first, one array per subset.")  # fmt: skip
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
+              help="Write the row numbers, least robust first, one array per subset; and the ids "
+                   "of rows that have some, as SUBSET_ids.")  # fmt: skip
 @json_option
 def subsets(
     store: str,
@@ -85,6 +86,7 @@ def subsets(
     Nested, the 500 least robust of the 5,000 least robust:
       dskrobust subsets mnist.zarr --within test:L5000 --least 500
     """
+    from ..export import write_subsets
     from ..scores import read_scores
     from ..store import open_store
 
@@ -93,7 +95,7 @@ def subsets(
     scores = read_scores(opened, result)
     columns = side_by_side(opened, scores, select(scores, within, least, most))
     if out:
-        _save(out, columns.chosen)
+        write_subsets(out, {s.name: s.indices for s in columns.chosen}, scores.ids)
     if as_json:
         facts = subset_facts(opened, columns)
         click.echo(json.dumps({"result": result.name, "subsets": facts}, indent=2))
@@ -104,7 +106,7 @@ def subsets(
     terminal.say(f"{opened.spec.name}: {asked_words(result.parameters)}", style=terminal.STRONG)
     _print(opened, columns)
     if out:
-        terminal.fact("saved", f"row numbers in {out}")
+        terminal.fact("saved", f"row numbers{' and ids' * opened.has_ids} in {out}")
 
 
 def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]) -> Columns:
@@ -120,13 +122,6 @@ def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subse
         bases += [base] * (1 + len(picked))
     labels = class_counts(store, subsets, bases)
     return Columns(subsets, bases, labels, scores.robustness.compute(scheduler="threads"))
-
-
-def _save(path: str, subsets: Sequence[Subset]) -> None:
-    import numpy as np
-
-    with open(path, "wb") as file:  # as named: NumPy would add .npz
-        np.savez_compressed(file, allow_pickle=False, **{s.name: s.indices for s in subsets})
 
 
 def select(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import tempfile
+import uuid
+from pathlib import Path
 
 from distributed import Client
 
 from ..engine.plan import MIB, USABLE, Plan
-from ..errors import ClusterError
+from ..errors import ClusterError, InvalidOptionError
 from ..store import SourceAddress
 from .blas import faster_core
 from .options import PACKAGE
@@ -105,6 +109,54 @@ def check_source(client: Client, source: SourceAddress) -> None:
 
 def _digest_of(source: SourceAddress) -> str:
     return source.open().segments[-1][1]
+
+
+def check_scratch(client: Client, folder: str | None) -> None:
+    """Check that all workers share the folder that arrays are written to before tiles read them.
+
+    Parameters
+    ----------
+    client : Client
+    folder : str, optional
+        The folder for temporary files without it, which this process has to share too.
+
+    Raises
+    ------
+    InvalidOptionError
+        Naming the first worker that does not.
+    """
+    workers = list(workers_of(client))
+    if not workers:  # they are still to come
+        return
+    first, *others = workers
+    remedy = "name a folder that all workers share: options=RunOptions(scratch=FOLDER)"
+    mark = str(Path(folder or tempfile.gettempdir(), f"dskrobust-mark-{uuid.uuid4().hex}"))
+    made = client.run(_leave, mark, workers=[first], on_error="return")[first]
+    if isinstance(made, Exception):
+        raise InvalidOptionError(
+            f"worker {first} cannot write into {Path(mark).parent}, where arrays lie before they "
+            f"are compared: {made}; {remedy}"
+        ) from made
+    try:
+        seen = client.run(os.path.exists, mark, workers=others, on_error="return") if others else {}
+        here = folder is not None or Path(mark).exists()
+    finally:
+        client.run(_take_away, mark, workers=[first], on_error="ignore")
+    blind = [f"worker {address}" for address, answer in seen.items() if answer is not True]
+    if blind or not here:
+        raise InvalidOptionError(
+            f"{[*blind, 'this process'][0]} does not share the folder {Path(mark).parent} with "
+            f"worker {first}, and arrays lie there before they are compared; {remedy}"
+        )
+
+
+def _leave(path: str) -> None:
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).touch(exist_ok=False)
+
+
+def _take_away(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
 
 
 def slow_workers(client: Client) -> list[str]:

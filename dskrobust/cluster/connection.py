@@ -16,6 +16,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker, NoWorkerError
 
 from ..errors import ClusterError
+from ..paths import expand, expand_path
 from .checks import await_workers, check_installed
 from .local import local_cluster
 from .options import HOST, TLS_FILES, ClusterOptions
@@ -103,7 +104,8 @@ def _close_failed_client(error: BaseException) -> None:
 
 def _security(address: str, options: ClusterOptions) -> Security:
     """Return the TLS files to connect with: the options', else those of Dask's configuration."""
-    security = Security(**{name: path for name, path in options.tls.items() if path is not None})
+    files = {name: expand(path) for name, path in options.tls.items() if path is not None}
+    security = Security(**files)
     if not address.startswith("tls://"):
         return security
     for name in options.tls:
@@ -121,7 +123,7 @@ def _security(address: str, options: ClusterOptions) -> Security:
 def _address_in(path: str) -> str:
     """Return the address in a scheduler's file."""
     try:
-        return str(json.loads(Path(path).read_text())["address"])
+        return str(json.loads(expand_path(path).read_text())["address"])
     except FileNotFoundError as error:
         raise ClusterError(
             f"there is no scheduler file {path}; start one with "

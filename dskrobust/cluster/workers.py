@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import psutil
 
+from .. import processes
 from ..engine.plan import Resources
 from ..errors import ClusterError
 
@@ -30,9 +31,16 @@ def current_client() -> Client | None:
     from distributed import default_client
 
     try:
-        return default_client()
+        client = default_client()
     except ValueError:
         return None
+    if client in processes.inherited_clients:  # whatever is asked of it would wait for ever
+        raise ClusterError(
+            "this process was forked from one that has a Dask client, and cannot use its "
+            "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
+            "processes by 'spawn'"
+        )
+    return client
 
 
 def shares_process() -> bool:
@@ -49,7 +57,9 @@ def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[s
     needs: of those that have so much of every resource.
     """
     # not scheduler_info(): the client's own timer replaces its answer by one without workers
-    workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    assert client.scheduler is not None
+    scheduler: Any = client.scheduler
+    workers = client.sync(scheduler.identity, n_workers=-1)["workers"]
     return {
         address: worker
         for address, worker in workers.items()

@@ -3,12 +3,14 @@
 from .append import append
 from .frames import FrameRows, create_store, link_store, take
 from .images import image_files
-from .online_news import restore_features, restore_labels
 from .opening import available, ingest, open_reader, without_end
+from .preparation import Preparation
 from .reader import Reader, ReaderOptions
+from .units import restore_features, restore_labels
 
 __all__ = [
     "FrameRows",
+    "Preparation",
     "Reader",
     "ReaderOptions",
     "append",

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..paths import expand_path
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
 from .opening import open_reader
+from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 
 Columns = NDArray[np.int64] | None
@@ -76,7 +78,22 @@ def append(
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
     """Open the source with the names that the store's own source had."""
-    options = _like_before(spec, what, options)
+    for name in ("impute", "encode"):
+        if getattr(options, name) is not None:
+            raise InvalidOptionError(
+                f"{name}={getattr(options, name)!r}: rows that are appended are prepared as those "
+                f"of {spec.name} were; leave it away, or ingest all rows again"
+            )
+    options = replace(_like_before(spec, what, options), prepare="none")  # nothing is fitted anew
+    if spec.preparation is not None:
+        known = Preparation.from_json(spec.preparation)
+        reader = open_reader(what, source, replace(options, preparation=known))
+        if reader.spec.preparation is None:
+            raise InvalidDataError(
+                f"the columns of {spec.name} were prepared (filled, encoded or scaled): append the "
+                "rows as a table, a CSV or Parquet file, with the columns as they were"
+            )
+        return reader
     if spec.scaling is None:
         return open_reader(what, source, options)
     path = source if what == "online-news" else what
@@ -86,7 +103,7 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
             "file with the official columns",
             Hint("that is online-news, source=FILE.csv", "that is online-news --source FILE.csv"),
         )
-    return online_news.open_more(Path(path).expanduser(), spec, options)
+    return online_news.open_more(expand_path(path), spec, options)
 
 
 def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
@@ -147,7 +164,9 @@ class Matched:
         """
         for block in reader.blocks():
             features = block.features if self.columns is None else block.features[:, self.columns]
-            matched = Block(features, self._labels(block.labels), self._split(block.split))
+            matched = Block(
+                features, self._labels(block.labels), self._split(block.split), block.ids
+            )
             self._watch(matched)
             yield matched
         for code, label in self.varied.items():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
 from ..labels import infer_label_kind
+from ..paths import expand_path
 from ..store import Block, StoreSpec
 from .reader import (
     MOST_CLASSES,
@@ -89,7 +90,7 @@ def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
 
 def _beside(path: Path, name: str, what: str, option: str) -> Path:
     """Return the file that an option names, seen from here or from the features' folder."""
-    for file in (Path(name), path.parent / name, path.parent / f"{name}.npy"):
+    for file in (expand_path(name), path.parent / name, path.parent / f"{name}.npy"):
         if file.is_file() and file.suffix == ".npy":
             return file
     raise SourceFileError(

@@ -42,6 +42,14 @@ class Table(Protocol):
         ...
 
 
+class ColumnTypeError(InvalidDataError):
+    """A column of text holds a value that is not of the type it is read as."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 @dataclass(frozen=True)
 class CsvTable:
     """A CSV file, gzipped or not, with the columns' names in its first line."""
@@ -169,9 +177,11 @@ def _arrow_errors(path: Path, form: str, names: Sequence[str] = ()) -> Iterator[
                     f"{path} is no {form} file, or a damaged one: {text}"
                 ) from error
             line = f", line {match[2]}" if match[2] else ""
-            raise InvalidDataError(
-                f"{path}: column '{names[int(match[1])]}'{line}: {text.rsplit(': ', 1)[-1]}; "
-                "features must be numbers: drop the column or encode it first"
+            name = names[int(match[1])]
+            raise ColumnTypeError(
+                f"{path}: column '{name}'{line}: {text.rsplit(': ', 1)[-1]}; "
+                "features must be numbers: drop the column or encode it first",
+                name,
             ) from error
 
 

@@ -15,6 +15,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
+from ..ids import counted_from, id_dtype, index_ids, plain_ids
 from ..store import (
     Arrays,
     LazyRows,
@@ -27,9 +28,10 @@ from ..store import (
 )
 from .arrays import image_shape_of
 from .arrow import MemoryTable
+from .columns import counted, matrix, texts
 from .hdf5 import Hdf5Rows
 from .reader import ReaderOptions
-from .tables import counted, feature_types, find_labels, known_column, matrix, texts
+from .tables import feature_dtype, find_labels, known_column
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class NamedArrays:
     y, split : array, optional
     feature_names : tuple of str, optional
     image_shape : tuple of int, optional
+    ids : array (n,), optional
     """
 
     X: Any
@@ -50,6 +53,7 @@ class NamedArrays:
     split: Any
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    ids: Any = None
 
 
 def create_store(
@@ -58,6 +62,7 @@ def create_store(
     y: Any,
     split: Any = None,
     *,
+    ids: Any = None,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
@@ -78,6 +83,10 @@ def create_store(
         or a DataArray's coordinate. All columns and variables but `y` and `split` are features.
     split : array_like, shape (n,), or str, optional
         Group of every row (text or numbers), or its name as for `y`. One group, "all", without it.
+    ids : array_like, shape (n,), or str, optional
+        What every row is called, text or whole numbers, or its name as for `y`; tables of results
+        give it back. Without it the index of a pandas or Dask frame, where it does more than count
+        the rows; the levels of a MultiIndex are joined as in ``a/b``. They need not be distinct.
     spec : StoreSpec, optional
         Name, scale, image shape, label kind and so on; inferred where not given. Its groups and
         classes are replaced by those found in `split` and in text labels.
@@ -96,7 +105,7 @@ def create_store(
     StoreError
         Where a store is already there.
     """
-    arrays, spec = _prepare(str(url), X, y, split, spec)
+    arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return write_arrays(
         str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options
     )
@@ -108,6 +117,7 @@ def link_store(
     y: Any,
     split: Any = None,
     *,
+    ids: Any = None,
     spec: StoreSpec | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
@@ -126,6 +136,8 @@ def link_store(
         Labels, numbers or text (classes).
     split : zarr.Array, shape (n,), optional
         Group of every row. One group, "all", without it.
+    ids : array_like, shape (n,), optional
+        As for `create_store`; a Zarr array is linked, others are written into the store.
     spec : StoreSpec, optional
         As for `create_store`.
     overwrite : bool
@@ -140,16 +152,13 @@ def link_store(
     StoreError
         Where a store is already there, or the arrays are not in Zarr.
     """
-    arrays, spec = _prepare(str(url), X, y, split, spec)
+    arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
 
-def _prepare(
-    url: str, X: Any, y: Any, split: Any, spec: StoreSpec | None
-) -> tuple[Arrays, StoreSpec]:
+def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Arrays, StoreSpec]:
     """Return what a new store is made of."""
-    data = take(X, y, split)
-    arrays = Arrays.of(data.X, data.y, data.split)
+    arrays = Arrays.of(data.X, data.y, data.split, data.ids)
     spec = spec or default_spec(url, arrays.y)
     return arrays, replace(
         arrays.name(spec),
@@ -158,12 +167,12 @@ def _prepare(
     )
 
 
-def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
-    """Return features, labels and groups as arrays; arrays are returned as they are.
+def take(X: Any, y: Any = None, split: Any = None, ids: Any = None) -> NamedArrays:
+    """Return features, labels, groups and ids as arrays; arrays are returned as they are.
 
     Parameters
     ----------
-    X, y, split
+    X, y, split, ids
         As for `create_store`.
 
     Raises
@@ -172,22 +181,22 @@ def take(X: Any, y: Any = None, split: Any = None) -> NamedArrays:
         As `create_store`.
     """
     package = type(X).__module__.partition(".")[0]
-    y, split = _plain(y), _plain(split)
+    y, split, ids = _plain(y), _plain(split), _plain(ids)
     if package == "xarray":
-        return _from_xarray(X, y, split)
+        return _from_xarray(X, y, split, ids)
     if hasattr(X, "npartitions") and hasattr(X, "dtypes"):
-        return _from_dask(X, y, split)
+        return _from_dask(X, y, split, ids)
     if package == "polars" and hasattr(X, "collect"):
         raise InvalidOptionError("X is a Polars LazyFrame; collect() it, or write it to Parquet")
     if hasattr(X, "__arrow_c_stream__") and hasattr(X, "columns"):
-        return _from_frame(X, y, split)
-    for name, value in (("y", y), ("split", split)):
+        return _from_frame(X, y, split, ids)
+    for name, value in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(value, str):
             raise InvalidOptionError(
                 f"{name}={value!r} names a column, but X is of the type {type(X).__name__}, whose "
                 "columns have no names; give the values as an array"
             )
-    return NamedArrays(_plain(X, whole=False), y, split)
+    return NamedArrays(_plain(X, whole=False), y, split, ids=ids)
 
 
 def _plain(value: Any, whole: bool = True) -> Any:
@@ -220,22 +229,31 @@ class FrameRows(LazyRows):
         return np.concatenate(parts) if parts else np.empty((0, len(self.names)), self.dtype)
 
 
-def _from_frame(frame: Any, y: Any, split: Any, where: str = "the frame") -> NamedArrays:
-    table = MemoryTable(where, _arrow(frame))
-    names = _features(table, y, split)
-    types, dtype = feature_types(table, names)
+def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
+    table = MemoryTable("the frame", _arrow(frame))
+    names = _features(table, y, split, ids)
+    types = {name: table.types[name] for name in names}
+    dtype = feature_dtype(table, types)
     rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
         column(table, split, as_text=True) if isinstance(split, str) else split,
         rows.names,
+        ids=_frame_ids(frame, ids),
     )
 
 
-def _features(table: MemoryTable, y: Any, split: Any) -> list[str]:
-    """Return the names of all columns that are neither labels nor groups."""
-    named = {"y": y, "split": split}
+def _frame_ids(frame: Any, ids: Any) -> Any:
+    """Return ids as given, of a column, or of the index of a pandas frame."""
+    if isinstance(ids, str):
+        return plain_ids(frame[ids])
+    return index_ids(frame) if ids is None and hasattr(frame, "index") else ids
+
+
+def _features(table: MemoryTable, y: Any, split: Any, ids: Any) -> list[str]:
+    """Return the names of all columns that are neither labels, groups nor ids."""
+    named = {"y": y, "split": split, "ids": ids}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
     return [name for name in table.names if name not in used]
 
@@ -289,18 +307,20 @@ def _joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:
 # -- Dask frames -------------------------------------------------------------------------------
 
 
-def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
+def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     """Turn partitions into blocks of an array; their lengths, labels and groups are computed."""
     import pandas as pd
 
     where = "the Dask frame"
     empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in frame.dtypes.items()})
     table = MemoryTable(where, _arrow(empty))
-    names = _features(table, y, split)
-    types, dtype = feature_types(table, names)
+    names = _features(table, y, split, ids)
+    types = {name: table.types[name] for name in names}
+    dtype = feature_dtype(table, types)
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
     parts = frame[list(types)].to_delayed()
-    lengths, small = compute(frame.map_partitions(len, meta=(None, np.int64)), frame[picked])
+    known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
+    lengths, first_rows, small = compute(*known, frame[picked])
     starts = np.cumsum([0, *lengths])
     blocks = [
         da.from_delayed(
@@ -319,7 +339,34 @@ def _from_dask(frame: Any, y: Any, split: Any) -> NamedArrays:
         column(held, y) if isinstance(y, str) else y,
         column(held, split, as_text=True) if isinstance(split, str) else split,
         tuple(types),
+        ids=_dask_ids(frame, [*lengths], [*first_rows], ids),
     )
+
+
+def _dask_ids(frame: Any, lengths: Sequence[int], first_rows: Sequence[int], ids: Any) -> Any:
+    """Return ids as given, of a column, or of an index that does more than count the rows."""
+    if ids is not None and not isinstance(ids, str):
+        return ids
+    name: str | None = ids
+    if name is None:
+        first, starts = np.array(first_rows), np.cumsum([0, *lengths])[:-1]
+        held = np.array(lengths) > 0
+        if any((first[held] == counted).all() for counted in (0, starts[held])):
+            return None  # files that were read one by one count from 0 each
+    columns = frame[[name] if name is not None else list(frame.columns)[:1]]
+    dtype = id_dtype((frame.index if name is None else frame[name]).dtype)
+    parts = zip(columns.to_delayed(), lengths, np.cumsum([0, *lengths]), strict=False)
+    made = ((delayed(_part_ids)(part, name, int(at)), rows) for part, rows, at in parts if rows)
+    return da.concatenate([da.from_delayed(part, (rows,), dtype) for part, rows in made])
+
+
+def _counted_from(part: Any) -> int:
+    start = counted_from(part.index)
+    return -1 if start is None else start
+
+
+def _part_ids(part: Any, name: str | None, first: int) -> NDArray[Any]:
+    return plain_ids(part.index if name is None else part[name], first)
 
 
 def _partition(
@@ -350,11 +397,11 @@ class XarrayRows(LazyRows):
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
+def _from_xarray(data: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     whole = hasattr(data, "data_vars")
     if whole and not data.data_vars:
         raise InvalidDataError("the Dataset has no variables")
-    for option, name in (("y", y), ("split", split)):
+    for option, name in (("y", y), ("split", split), ("ids", ids)):
         if isinstance(name, str) and name not in (data.variables if whole else data.coords):
             known = ", ".join(str(v) for v in (data.variables if whole else data.coords)) or "none"
             what = "variable" if whole else "coordinate"
@@ -362,7 +409,7 @@ def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
                 f"the {type(data).__name__} has no {what} '{name}' (option {option}) but {known}"
             )
     dim = _sample_dimension(data, y, split)
-    used = [name for name in (y, split) if isinstance(name, str)]
+    used = [name for name in (y, split, ids) if isinstance(name, str)]
     if whole:
         features = {str(k): v for k, v in data.data_vars.items() if k not in used and dim in v.dims}
     else:
@@ -382,6 +429,7 @@ def _from_xarray(data: Any, y: Any, split: Any) -> NamedArrays:
         data[split].to_numpy() if isinstance(split, str) else split,
         tuple(features) if all(part.ndim == 1 for part in parts) else None,
         shape,
+        data[ids].to_numpy() if isinstance(ids, str) else ids,
     )
 
 

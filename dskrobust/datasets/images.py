@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
+from ..paths import expand_path
 from ..store import Block, StoreSpec
 from .reader import FOLDER, ReaderOptions, StreamReader, block_rows, reads, source_errors
 
@@ -40,7 +41,7 @@ def image_files(folder: str | Path) -> list[ImageFile]:
     SourceFileError
         Where there are no images, a class has none, or classes and groups are mixed.
     """
-    folder = Path(folder).expanduser()
+    folder = expand_path(folder)
     inside = {path: _folders(path) for path in _folders(folder)}
     grouped = {path for path, below in inside.items() if below}
     flat = [path for path in inside if path not in grouped]

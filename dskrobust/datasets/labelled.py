@@ -25,6 +25,8 @@ class LabelledArrays:
     groups : tuple of str
     classes : tuple of str, optional
         Names of the codes in `y`, where labels were text.
+    ids : array (n,), optional
+        What a frame's index calls the rows; a Dask array for Dask frames.
     """
 
     X: Any
@@ -32,6 +34,7 @@ class LabelledArrays:
     split: NDArray[np.int16]
     groups: tuple[str, ...]
     classes: tuple[str, ...] | None = None
+    ids: Any = None
 
     @property
     def named(self) -> bool:
@@ -81,7 +84,8 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> LabelledArrays:
         y, classes = codes.astype(np.int64), tuple(str(name) for name in known)
     layout_of(X, y)
     if split is None:
-        return LabelledArrays(X, y, np.zeros(X.shape[0], np.int16), ("all",), classes)
+        one = np.zeros(X.shape[0], np.int16)
+        return LabelledArrays(X, y, one, ("all",), classes, taken.ids)
     if isinstance(split, da.Array):
         raise InvalidDataError(
             "split is a Dask array, but group names have to be known before the graph is built; "
@@ -92,7 +96,7 @@ def check_arrays(X: Any, y: Any, split: ArrayLike | None) -> LabelledArrays:
     if codes.shape != (X.shape[0],):
         raise InvalidDataError(f"split has shape {codes.shape}, not ({X.shape[0]},)")
     groups = tuple(str(name) for name in names)
-    return LabelledArrays(X, y, codes.astype(np.int16), groups, classes)
+    return LabelledArrays(X, y, codes.astype(np.int16), groups, classes, taken.ids)
 
 
 def _as_array(value: Any, name: str) -> Any:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import CsvTable
+from .columns import matrix
 from .reader import (
     ReaderOptions,
     StreamReader,
@@ -21,7 +22,6 @@ from .reader import (
     provenance,
     reads,
 )
-from .tables import matrix
 
 FILE = "OnlineNewsPopularity.csv"
 TRAIN_ROWS = 32_000
@@ -50,7 +50,7 @@ def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReade
     """Return the reader of the CSV file, given itself or a folder that holds it.
 
     Features are (n, 58) float64 and labels (n,) float64, both scaled to [0, 1] over the whole
-    set; ``spec.scaling`` keeps the bounds (see `restore_labels`). A random 32,000 rows, drawn
+    set; ``spec.scaling`` keeps the bounds (see `units.restore_labels`). A random 32,000 rows, drawn
     with the option seed, are the group train, the rest test; rows stay in the file's order.
 
     Raises
@@ -128,25 +128,6 @@ def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRead
 
     new = StoreSpec(file.name, "real", groups=("all",), feature_names=ATTRIBUTES)
     return StreamReader(new, rows, stream)
-
-
-def restore_features(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
-    """Return features, shape (..., d), in the units they had before they were scaled."""
-    return _restore(spec, "features", values)
-
-
-def restore_labels(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
-    """Return labels, shape (n,) or (n, m), in the units they had before they were scaled."""
-    return _restore(spec, "labels", values)
-
-
-def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
-    bounds = (spec.scaling or {}).get(part)
-    if bounds is None:
-        return values
-    low, high = np.asarray(bounds["min"], np.float64), np.asarray(bounds["max"], np.float64)
-    return low + values * (high - low)
 
 
 def find_file(source: Path) -> Path:

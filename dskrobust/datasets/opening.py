@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Unpack
 
 from ..errors import InvalidOptionError
+from ..paths import expand_path
 from ..store import StorageOptions, Store, write_store
 from .reader import FOLDER, READERS, Opener, Reader, ReaderKeywords, ReaderOptions
 
@@ -71,7 +72,7 @@ def open_reader(
     SourceFileError
         For a file that is missing, truncated or of another format.
     """
-    folder = None if source is None else Path(source).expanduser()
+    folder = None if source is None else expand_path(source)
     readers = _readers()
     if what in _data_sets():
         return readers[what](folder, options)
@@ -80,7 +81,7 @@ def open_reader(
             if folder is not None:
                 raise InvalidOptionError(f"{what} comes from the network: leave the source away")
             return readers[beginning](what.removeprefix(beginning), options)
-    path = Path(what).expanduser() if folder is None else folder / Path(what).expanduser()
+    path = expand_path(what) if folder is None else folder / expand_path(what)
     for end in _ends():
         if what.lower().endswith(end):
             return readers[end](path, options)

@@ -27,7 +27,7 @@ HASH_BYTES = 256 * 2**20  # larger source files get no SHA-256 in the provenance
 SEARCH_DEPTH = 2  # levels below the source folder in which official files are looked for
 MOST_CLASSES = 65_536  # names of text labels that are kept
 MOST_GROUPS = 32_767  # split codes are int16
-COLUMN_OPTIONS = ("x", "y", "split", "target")
+COLUMN_OPTIONS = ("x", "y", "split", "target", "id", "drop", "impute", "encode")
 
 
 class Reader(Protocol):
@@ -59,9 +59,15 @@ class ReaderKeywords(TypedDict, total=False):
     split: str | None
     target: str | None
     labels: str | None
-    scale: float | None
+    scale: float | str | None
     seed: int
     name: str | None
+    id: str | None
+    drop: Sequence[str]
+    impute: str | None
+    encode: str | None
+    prepare: str
+    preparation: Any
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,19 @@ class ReaderOptions:
         Label column of a table; needed unless a column is called y, label, target or class.
     labels : {"categorical", "real", "vector"}, optional
         What labels mean, where their dtype tells it wrong.
-    scale : float, optional
-        Features are multiplied by this before any distance.
+    scale : float or {"standard", "minmax", "robust", "none"}, optional
+        Features are multiplied by this before any distance; or how the columns of a table are
+        scaled (see `PreparationOptions`).
     seed : int
         Of random train/test splits.
     name : str, optional
         What the data set is called in titles.
+    id : str, optional
+        Column of a table that names the rows; it is no feature.
+    drop, impute, encode, prepare
+        What becomes of the columns of a table, as `PreparationOptions` says.
+    preparation : Preparation, optional
+        Of the rows that those of a table follow; fitted to them where it is not given.
     """
 
     x: str = "X"
@@ -92,11 +105,18 @@ class ReaderOptions:
     split: str | None = None
     target: str | None = None
     labels: str | None = None
-    scale: float | None = None
+    scale: float | str | None = None
     seed: int = 0
     name: str | None = None
+    id: str | None = None
+    drop: Sequence[str] = ()
+    impute: str | None = None
+    encode: str | None = None
+    prepare: str = "auto"
+    preparation: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "drop", _names(self.drop))
         if self.seed < 0:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
 
@@ -110,6 +130,14 @@ class ReaderOptions:
                     f"option {name}={getattr(self, name)!r} means nothing to {what}, which {takes}"
                 )
 
+    def factor(self, what: str) -> float:
+        """Return the scale as a number, for what has no columns to fit one to."""
+        if isinstance(self.scale, str):
+            raise InvalidOptionError(
+                f"scale={self.scale!r} is for the columns of a table; {what} takes a factor"
+            )
+        return 1.0 if self.scale is None else self.scale
+
     def apply(self, spec: StoreSpec) -> StoreSpec:
         """Return the spec with name, scale and label kind replaced where they were given."""
         if self.labels == "vector" and spec.label_kind != "vector":
@@ -120,9 +148,13 @@ class ReaderOptions:
         return replace(
             spec,
             name=self.name or spec.name,
-            scale=spec.scale if self.scale is None else self.scale,
+            scale=spec.scale if self.scale is None else self.factor(spec.name),
             label_kind=self.labels or spec.label_kind,
         )
+
+
+def _names(value: Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 Opener = Callable[[Any, ReaderOptions], Reader]
@@ -172,12 +204,16 @@ def constant_split(rows: int, code: int) -> NDArray[np.int16]:
 
 
 def array_blocks(
-    features: NDArray[Any], labels: NDArray[Any], split: NDArray[np.int16]
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    split: NDArray[np.int16],
+    ids: NDArray[Any] | None = None,
 ) -> Iterator[Block]:
-    """Cut arrays in memory, of shapes (n, d), (n,) and (n,), into blocks."""
+    """Cut arrays in memory, of shapes (n, d), (n,), (n,) and (n,), into blocks."""
     step = block_rows(features[:1].nbytes)
     for a in range(0, len(features), step):
-        yield Block(features[a : a + step], labels[a : a + step], split[a : a + step])
+        rows = slice(a, a + step)
+        yield Block(features[rows], labels[rows], split[rows], None if ids is None else ids[rows])
 
 
 # -- files -------------------------------------------------------------------------------------

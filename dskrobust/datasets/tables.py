@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import CsvTable, ParquetTable, Table
+from .arrow import ColumnTypeError, CsvTable, ParquetTable, Table
+from .columns import counted, matrix, texts
+from .preparation import Preparation, PreparationOptions, fit
+from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,
@@ -27,56 +32,7 @@ from .reader import (
 )
 
 TARGET_NAMES = ("y", "label", "target", "class")
-LARGEST_EXACT = 2**53
-
-# -- columns to arrays -------------------------------------------------------------------------
-
-
-def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int) -> NDArray[Any]:
-    """Return columns of a record batch, whose first row has number `first`, as (b, len(names))."""
-    out = np.empty((batch.num_rows, len(names)), dtype)
-    for k, name in enumerate(names):
-        column = batch.column(name)
-        if column.null_count and out.dtype.kind != "f":
-            raise _missing(column.is_null(), name, where, first)
-        values = column.to_numpy(zero_copy_only=False)
-        if values.dtype.kind in "iu" and values.size:
-            largest = max(abs(int(values.min())), abs(int(values.max())))
-            if largest > LARGEST_EXACT:
-                raise InvalidDataError(
-                    f"{where}: column '{name}' has the value {largest}, which float64 cannot hold; "
-                    "if it is an identifier, drop it, or save it as text for labels"
-                )
-        out[:, k] = values
-    return out
-
-
-def _missing(empty: Any, name: str, where: str, first: int) -> InvalidDataError:
-    row = first + int(np.argmax(np.asarray(empty)))
-    return InvalidDataError(
-        f"{where}: row {row} has no value in column '{name}'; drop the row or fill the value in"
-    )
-
-
-def texts(batch: Any, name: str, where: str, first: int) -> NDArray[np.str_]:
-    """Return a column of a record batch as text, shape (b,); an empty one is an error."""
-    column = batch.column(name)
-    if column.null_count:
-        raise _missing(column.is_null(), name, where, first)
-    values = np.array([v if isinstance(v, str) else str(v) for v in column.to_pylist()], dtype=str)
-    if (values == "").any():
-        raise _missing(values == "", name, where, first)
-    return values
-
-
-def counted(table: Table, columns: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
-    """Yield (number of the first row, batch)."""
-    first = 0
-    for batch in table.batches(columns):
-        if batch.num_rows:
-            yield first, batch
-        first += batch.num_rows
-
+TABLE_OPTIONS = ("target", "split", "id", "drop", "impute", "encode")
 
 # -- the label column --------------------------------------------------------------------------
 
@@ -199,75 +155,185 @@ def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
     InvalidDataError
         For a feature column that is not numeric; the message names it and the line.
     """
-    options.allow("a CSV file", "target", "split")
+    options.allow("a CSV file", *TABLE_OPTIONS)
     return open_table(CsvTable.open(path), path.name.split(".")[0], [path], "csv", options)
 
 
 @reads(".parquet")
 def open_parquet(path: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a Parquet file; features have the columns' common dtype."""
-    options.allow("a Parquet file", "target", "split")
+    options.allow("a Parquet file", *TABLE_OPTIONS)
     return open_table(ParquetTable.open(path), path.stem, [path], "parquet", options)
 
 
 def open_table(
-    table: Table, name: str, paths: list[Path], reader: str, options: ReaderOptions
+    table: Table,
+    name: str,
+    paths: list[Path],
+    reader: str,
+    options: ReaderOptions,
 ) -> StreamReader:
     """Return the reader of any table: one column are labels, one may be the split."""
-    import pyarrow as pa
-
     split = known_column(table, options.split, "split") if options.split else None
+    for option, column in (*(("drop", column) for column in options.drop), ("id", options.id)):
+        if column is not None:
+            known_column(table, column, option)
     labels = find_labels(table, options)
     if not labels.rows:
         raise SourceFileError(f"{table.where} has no rows")
-    features = [n for n in table.names if n not in (labels.name, split)]
-    types, dtype = feature_types(table, features)
-    types[labels.name] = labels.type
-    groups: tuple[str, ...] = ("all",)
-    if split:
-        types[split] = table.types.get(split, pa.string())
-        groups = _distinct_texts(table, split, types[split], MOST_GROUPS)
-    codes = {group: code for code, group in enumerate(groups)}
-
-    def stream() -> Iterator[Block]:
-        for first, batch in counted(table, types):
-            x = matrix(batch, features, dtype, table.where, first)
-            y = labels.read(batch, table.where, first)
-            if split is None:
-                in_group = constant_split(len(x), 0)
-            else:
-                in_group = encode(texts(batch, split, table.where, first), codes, np.int16)
-            yield from array_blocks(x, y, in_group)
-
+    taken = {labels.name, split, *options.drop}
+    types = column_types(table, [name for name in table.names if name not in taken])
+    prepared, decisions = _prepared(table, types, options)
+    stream = _TableStream(table, labels, types, prepared, split)
+    left_out = (*options.drop, *prepared.left_out)
+    needed = left_out or not prepared.plain
     spec = StoreSpec(
         name=name,
         label_kind=labels.kind,
-        groups=groups,
+        groups=stream.groups,
         classes=labels.classes,
-        feature_names=tuple(features),
+        feature_names=prepared.names,
+        preparation=prepared.to_json() if needed else None,
+        decisions=decisions,
         provenance=provenance(reader, paths, target=labels.name),
     )
+    if isinstance(options.scale, str):
+        options = replace(options, scale=None)
     return StreamReader(options.apply(spec), labels.rows, stream)
 
 
-def feature_types(table: Table, names: Sequence[str]) -> tuple[dict[str, Any], np.dtype[Any]]:
-    """Return the features' Arrow types and the common dtype."""
+def _prepared(
+    table: Table, types: Mapping[str, Any], options: ReaderOptions
+) -> tuple[Preparation, tuple[str, ...]]:
+    """Return what becomes of the columns, and what was decided: nothing where it is known."""
+    known: Preparation | None = options.preparation
+    if known is None:
+        scale = options.scale if isinstance(options.scale, str) else None
+        asked = PreparationOptions(options.impute, options.encode, scale, options.prepare)
+        return fit(table, types, asked, options.id)
+    needed = [column.name for column in known.columns] + [known.id] * (known.id is not None)
+    missing = [name for name in needed if name not in types]
+    if missing:
+        raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+    return known, ()
+
+
+@dataclass(frozen=True)
+class _TableStream:
+    """The blocks of a table."""
+
+    table: Table
+    labels: Labels
+    types: Mapping[str, Any]
+    prepared: Preparation
+    split: str | None
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups in the order of their first appearance."""
+        if self.split is None:
+            return ("all",)
+        return _distinct_texts(self.table, self.split, self._split_type, MOST_GROUPS)
+
+    @property
+    def _split_type(self) -> Any:
+        import pyarrow as pa
+
+        return self.table.types.get(self.split or "", pa.string())
+
+    def __call__(self) -> Iterator[Block]:
+        names, where = self.prepared.names, self.table.where
+        types = {column.name: self.types[column.name] for column in self.prepared.columns}
+        read = {**types, self.labels.name: self.labels.type}
+        if self.split is not None:
+            read[self.split] = self._split_type
+        if self.prepared.id is not None:
+            read[self.prepared.id] = id_type(self.table, self.prepared.id)
+        plain = self.prepared.plain
+        dtype = feature_dtype(self.table, types) if plain else np.dtype(np.float64)
+        codes = {group: code for code, group in enumerate(self.groups)}
+        for first, batch in counted(self.table, read):
+            if plain:
+                x = matrix(batch, names, dtype, where, first)
+            else:
+                x = self.prepared.transform(batch, where, first)
+            y = self.labels.read(batch, where, first)
+            if self.split is None:
+                in_group = constant_split(len(x), 0)
+            else:
+                in_group = encode(texts(batch, self.split, where, first), codes, np.int16)
+            id_column = self.prepared.id
+            ids = None if id_column is None else _ids(batch, id_column, where, first)
+            yield from array_blocks(x, y, in_group, ids)
+
+
+def id_type(table: Table, name: str) -> Any:
+    """Return as what an id column is read: whole numbers as such, all else as text."""
     import pyarrow as pa
 
-    if not names:
+    kind = table.types.get(name)
+    if kind is not None:
+        return kind
+    kind = column_types(table, [name])[name]
+    if kind != pa.float64():
+        return pa.string()
+    try:  # numbers without a point
+        for _ in table.batches({name: pa.int64()}):
+            pass
+    except InvalidDataError:
+        return pa.string()
+    return pa.int64()
+
+
+def _ids(batch: Any, name: str, where: str, first: int) -> NDArray[Any]:
+    """Return the ids of a batch, shape (b,): whole numbers, or text objects."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(batch.column(name).type):
+        return matrix(batch, [name], np.int64, where, first)[:, 0]
+    return texts(batch, name, where, first).astype(object)
+
+
+def column_types(table: Table, names: Sequence[str]) -> dict[str, Any]:
+    """Return the Arrow types of columns: the table's own, or the first that holds all values.
+
+    Text formats have none: numbers are tried first, then true and false, dates, and text.
+    """
+    import pyarrow as pa
+
+    if table.types:
+        return {name: table.types[name] for name in names}
+    ladder = (pa.float64(), pa.bool_(), pa.timestamp("s"), pa.string())
+    steps = dict.fromkeys(names, 0)
+    for whole in (False, True):  # most columns show in the first batch what they hold
+        while True:
+            try:
+                batches = table.batches({name: ladder[step] for name, step in steps.items()})
+                for _ in batches if whole else islice(batches, 1):
+                    pass
+                break
+            except ColumnTypeError as error:
+                if error.column not in steps or steps[error.column] + 1 == len(ladder):
+                    raise
+                # what was no number in the first batch and turns out to be no date is text
+                steps[error.column] = len(ladder) - 1 if whole else steps[error.column] + 1
+    return {name: ladder[step] for name, step in steps.items()}
+
+
+def feature_dtype(table: Table, types: Mapping[str, Any]) -> np.dtype[Any]:
+    """Return the common NumPy dtype of columns of numbers, of these Arrow types."""
+    import pyarrow as pa
+
+    if not types:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    if not table.types:
-        return dict.fromkeys(names, pa.float64()), np.dtype(np.float64)
     dtypes = []
-    for name in names:
-        kind = table.types[name]
-        if pa.types.is_boolean(kind):
-            dtypes.append(np.dtype(np.uint8))
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            dtypes.append(np.dtype(kind.to_pandas_dtype()))
-        else:
+    for name, kind in types.items():
+        if kind_of(kind) != NUMBER:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {kind}, not numbers; "
                 "drop it or encode it first"
             )
-    return {name: table.types[name] for name in names}, np.result_type(*dtypes)
+        known = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        plain = np.dtype(kind.to_pandas_dtype()) if known else np.dtype(np.float64)
+        dtypes.append(np.dtype(np.uint8) if pa.types.is_boolean(kind) else plain)
+    return np.result_type(*dtypes)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import Any, ClassVar, Protocol, TypeVar
 from weakref import WeakSet
+
+from ..processes import ProcessLock
 
 
 class Sized(Protocol):
@@ -34,7 +35,7 @@ class BlockCache:
     """
 
     _all: ClassVar[WeakSet[BlockCache]] = WeakSet()
-    _lock: ClassVar[Lock] = Lock()
+    _lock: ClassVar[ProcessLock] = ProcessLock()
 
     def __init__(self, budget: int) -> None:
         self.budget, self.held = budget, 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import platform
 import shutil
 import tempfile
 import uuid
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.labelled import LabelledArrays
-from ..errors import StoreError
+from ..errors import InvalidOptionError, StoreError
 from ..store import (
     Block,
     SourceAddress,
@@ -51,7 +53,7 @@ def scratch_graph(
     token = uuid.uuid4().hex  # never shared: two computations must not write to one store
     url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
     if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
-        atexit.register(shutil.rmtree, url, ignore_errors=True)
+        atexit.register(_remove, url, os.getpid())
     graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
     writes: list[Key] = []
     for k, a in enumerate(range(0, rows, step)):
@@ -63,6 +65,12 @@ def scratch_graph(
     done = f"scratched-{token}"
     graph[done] = (_commit_scratch, f"scratch-{token}", rows, writes)
     return graph, done, [X, y], url
+
+
+def _remove(url: str, process: int) -> None:
+    """Remove a scratch store, unless this is a child that was forked from its process."""
+    if os.getpid() == process:
+        shutil.rmtree(url, ignore_errors=True)
 
 
 def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
@@ -84,7 +92,14 @@ def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16
     features = np.asarray(X)
     if features.dtype.kind == "b":
         features = features.astype(np.uint8)
-    return write_rows(url, start, Block(features, np.asarray(y), split))
+    block = Block(features, np.asarray(y), split)
+    try:
+        return write_rows(url, start, block)
+    except FileNotFoundError as error:  # a worker that came after the others were asked
+        raise InvalidOptionError(
+            f"{Path(url).parent} on {platform.node()} is not the scratch folder of the other "
+            "workers; name one that all share: options=RunOptions(scratch=FOLDER)"
+        ) from error
 
 
 def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:

@@ -20,7 +20,6 @@ from ..datasets import restore_labels
 from ..errors import (
     IncompleteEvaluationWarning,
     InvalidOptionError,
-    OverlapWarning,
 )
 from ..store import EvaluationRecords, Store, evaluation_records, open_store
 from . import findings
@@ -32,7 +31,7 @@ from .models import model_class
 from .models.base import Job, Model, Problem
 from .protocol import Choice, performance_matrix
 from .scheduling import Failure, run_jobs, watch_epochs
-from .selections import Selector, overlap
+from .selections import Selector, overlap_warnings
 from .table import ModelRecords, grid_of, settings_of, trials_table
 from .targets import Targets, check_threshold, targets_of
 
@@ -196,6 +195,8 @@ class Evaluation:
             Where steps failed, if nobody is told of them.
         OverlapWarning
             Where a test subset has samples of a training subset.
+        EqualRowsWarning
+            Where by the store's notes it has samples that equal one of a training subset.
         """
         report: Progress = tell or (lambda job, record, resumed: None)
         missing = []
@@ -250,15 +251,8 @@ class Evaluation:
                 self.failures = run_jobs(running, ready, tell)
 
     def _warn_of_overlap(self) -> None:
-        largest = overlap(self.store.rows, self._train, self._test)
-        if largest is not None:
-            share, train, test = largest
-            warnings.warn(
-                f"{share:.0%} of the samples of {test} are in {train} too: LOSS and ACC on samples "
-                "that a model was trained on are flattering",
-                OverlapWarning,
-                stacklevel=4,
-            )
+        for warning in overlap_warnings(self.store, self._train, self._test):
+            warnings.warn(warning, stacklevel=4)
 
     @cached_property
     def _targets(self) -> Targets:

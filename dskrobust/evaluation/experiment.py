@@ -16,6 +16,7 @@ import numpy as np
 
 from ..display import suggestion
 from ..errors import InvalidOptionError, SourceFileError
+from ..paths import expand_path, local_path
 from ..subsets import Subset
 
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
@@ -268,7 +269,7 @@ def read_experiment(path: str | Path) -> Experiment:
     InvalidOptionError
         For a key that is unknown, missing or of the wrong type; the message names it.
     """
-    path = Path(path)
+    path = expand_path(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -328,6 +329,5 @@ def _reworded(message: str) -> str:
 
 
 def _beside(path: Path, store: str | None) -> str | None:
-    if store is None or "://" in store or "::" in store:
-        return store
-    return str(path.parent / store)
+    folder = None if store is None else local_path(store)
+    return store if folder is None else str(path.parent / folder)

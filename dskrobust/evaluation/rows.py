@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..processes import ProcessLock
 from ..store import EvaluationRecords, Store
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _TrainingData:
     """Features and labels of the training subset that this process read last."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # one thread reads, the others wait for what it read
+        self._lock = ProcessLock()  # one thread reads, the others wait for what it read
         self._kept: tuple[Any, tuple[NDArray[Any], NDArray[Any]]] | None = None
 
     def __call__(self, job: Job, dtype: DTypeLike | None) -> tuple[NDArray[Any], NDArray[Any]]:

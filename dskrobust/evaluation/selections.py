@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Hint, InvalidOptionError, StaleResultsError
+from ..errors import (
+    EqualRowsWarning,
+    Hint,
+    InvalidOptionError,
+    OverlapWarning,
+    StaleResultsError,
+)
 from ..metrics import resolve_metric
 from ..scores import Scores, read_scores
-from ..store import ResultTables, Store, current_results, find_results
+from ..store import SHARED_ROWS, ResultTables, Store, current_results, find_results
 from ..subsets import ALL, Subset, parse_selection, select_subset
 
 
@@ -133,6 +139,27 @@ class Selector:
         return SubsetRows(name, len(rows), _key_of(rows), lambda: rows)
 
 
+def overlap_warnings(
+    store: Store, train: Iterable[SubsetRows], test: Iterable[SubsetRows]
+) -> Iterator[OverlapWarning]:
+    """Yield a warning where a test subset has samples of a training subset, or equal ones."""
+    train, test = list(train), list(test)
+    largest = overlap(store.rows, train, test)
+    if largest is not None:
+        share, trained, tested = largest
+        yield OverlapWarning(
+            f"{share:.0%} of the samples of {tested} are in {trained} too: LOSS and ACC on samples "
+            "that a model was trained on are flattering"
+        )
+    equal = equal_rows(store, train, test)
+    if equal is not None:
+        rows, trained, tested = equal
+        yield EqualRowsWarning(
+            f"up to {rows:,} samples of {tested} equal one of {trained} in every feature: LOSS and "
+            "ACC on them are flattering; keep equal rows in one group"
+        )
+
+
 def overlap(
     rows: int, train: Iterable[SubsetRows], test: Iterable[SubsetRows]
 ) -> tuple[float, str, str] | None:
@@ -153,6 +180,42 @@ def overlap(
         shares += [(float(trained[r].mean()), chosen.name, name) for name, r in tested.items()]
     worst = max(shares, key=lambda triple: triple[0])
     return worst if worst[0] else None
+
+
+def equal_rows(
+    store: Store, train: Iterable[SubsetRows], test: Iterable[SubsetRows]
+) -> tuple[int, str, str] | None:
+    """Return how many rows of a test subset may equal one of a training subset, and their names.
+
+    Told by the store's note on equal rows across groups alone: exact for whole groups, an upper
+    bound for selections from them. None where the note has nothing, or there is none.
+    """
+    pairs = [pair for note in store.notes or () if note.kind == SHARED_ROWS
+             for pair in note.details["pairs"]]  # fmt: skip
+    if not pairs:
+        return None
+    codes = store.split_codes[:]
+    trained = {chosen.name: _groups_in(codes, chosen.rows()) for chosen in train}
+    found = []
+    for chosen in test:
+        within = _groups_in(codes, chosen.rows())
+        for name, groups in trained.items():
+            shared = sum(
+                min(rows, within[code])
+                for a, b, rows in pairs
+                if (code := store.groups.index(a)) in within
+                and (other := store.groups.index(b)) in groups
+                and not (other in within and code in groups)  # nothing is held out there
+            )
+            found.append((min(shared, chosen.size), name, chosen.name))
+    worst = max(found, key=lambda triple: triple[0])
+    return worst if worst[0] else None
+
+
+def _groups_in(codes: NDArray[np.int16], rows: NDArray[np.int64]) -> dict[int, int]:
+    """Return how many of some rows every group has that is among them."""
+    known, counts = np.unique(codes[rows], return_counts=True)
+    return dict(zip(known.tolist(), counts.tolist(), strict=True))
 
 
 def result_of(store: Store, metric: str | None) -> ResultTables:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from ..labels import CATEGORICAL, L1, L2
+from .compiling import compiled
 
 SAME, ANY = 4, 5  # beside the codes of label maps: pairs of equal labels count, or all, as 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def label_differences(ya, yb, code, out):
     """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
     for i in range(ya.shape[0]):
@@ -18,7 +18,7 @@ def label_differences(ya, yb, code, out):
             out[i, j] = label_difference(ya[i], yb[j], code)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def label_difference(a, b, code):
     """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
     if code == ANY:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiling import compiled
 from .distances import SCRATCH, finish, reduced, unfinish
 from .label_distances import ANY, label_difference
 from .reductions import State
@@ -97,7 +97,7 @@ class Lows(NamedTuple):
 NO_LOWS = Lows(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), 1, 0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def prove(pairs, count, block, lows, measure, a, b):
     """Compute pairs of a block from the rows, and take those that matter into both states.
 
@@ -152,7 +152,7 @@ def prove(pairs, count, block, lows, measure, a, b):
     return proven
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def all_distances(row, rows, measure, out):
     """out[j] = distance of `row` and rows[j]."""
     lanes = np.empty(SCRATCH)

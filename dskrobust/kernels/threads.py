@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from threading import Lock
 
 from threadpoolctl import threadpool_limits
+
+from ..processes import ProcessLock, in_children
 
 
 class _BlasThreads:
@@ -15,13 +16,17 @@ class _BlasThreads:
 
     The limit belongs to the process, so nested and concurrent tiles share one: the first sets it,
     the last restores it. threadpoolctl lets only the thread that set a limit lift it, so a thread
-    of our own does both.
+    of our own does both. A forked child has no such thread, so it begins anew.
     """
 
     def __init__(self) -> None:
-        self._lock, self._users = Lock(), 0
+        self._lock, self._limits = ProcessLock(), ExitStack()
+        self._begin()
+        in_children(self._begin)
+
+    def _begin(self) -> None:
+        self._users = 0
         self._keeper: ThreadPoolExecutor | None = None
-        self._limits = ExitStack()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -40,6 +45,7 @@ class _BlasThreads:
                     self._keeper.submit(self._limits.close).result()
 
     def _limit(self) -> None:
+        self._limits.close()  # what a child was forked with in the middle of a tile
         self._limits.enter_context(threadpool_limits(limits=1, user_api="blas"))
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiling import compiled
 from .job import PairJob
 from .label_distances import ANY, SAME
 from .reductions.base import Twins
@@ -108,7 +108,7 @@ def hash_rows(rows: NDArray[Any]) -> NDArray[np.uint64]:
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _hash(bits, zero, keys, out):
     """Sums of products with random odd keys, modulo 2⁶⁴; `zero` is hashed like 0."""
     for i in range(bits.shape[0]):
@@ -121,7 +121,7 @@ def _hash(bits, zero, keys, out):
         out[i] = total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _equals_first(rows, some, group):
     """Whether each of some rows equals the first of its group."""
     out, first = np.ones(some.shape[0], np.bool_), 0

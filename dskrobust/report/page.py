@@ -17,12 +17,22 @@ import pandas as pd
 from ..datasets import restore_features
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
+from ..export import ID
+from ..paths import expand_path
 from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
 from .pictures import to_png
-from .provenance import MOST_CLASSES, data_facts, duration, model_cost, moment, score_costs
+from .provenance import (
+    MOST_CLASSES,
+    data_facts,
+    data_notes,
+    duration,
+    model_cost,
+    moment,
+    score_costs,
+)
 from .results import StoredResults
 from .tables import (
     CONTRADICTORY,
@@ -106,7 +116,7 @@ def write_report(
     InvalidOptionError
         Where matplotlib or Jinja is not installed, or a selection means nothing.
     """
-    opened, options, path = open_store(store), options or ReportOptions(), Path(out)
+    opened, options, path = open_store(store), options or ReportOptions(), expand_path(out)
     results = StoredResults(opened, result or current_results(opened), options.subsets)
     path.write_text(render(results, options), encoding="utf-8")
     return path
@@ -140,6 +150,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "version": version("dskrobust"),
         "date": moment(datetime.now(UTC).isoformat()),
         "facts": data_facts(results),
+        "notes": data_notes(results),
         "groups": group_table(results),
         "distribution": _distribution(results),
         "classes": class_table(results.samples) if results.categorical else None,
@@ -242,7 +253,8 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
     numbers = table[["row", "witness", "nearest_same"]].to_numpy(np.int64)
     pictures = results.pictures(numbers) if results.store.spec.image_shape is not None else {}
     issues = []
-    for row, own in zip(table.to_dict("records"), numbers.tolist(), strict=True):
+    named = table.reset_index() if table.index.name == ID else table
+    for row, own in zip(named.to_dict("records"), numbers.tolist(), strict=True):
         labels = row["given_label"], row["suggested_label"], row["given_label"]
         row["samples"] = [
             {"row": k, "label": label, "picture": _photo(pictures[k], f"row {k}, {label}")}
@@ -250,6 +262,8 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
             else {"row": k, "label": label}
             for k, label in zip(own, labels, strict=True)
         ]
+        for sample, name in zip(row["samples"], (ID, "witness_id", "nearest_same_id"), strict=True):
+            sample |= {"id": row[name]} if name in row else {}
         issues.append(row)
     return issues
 
@@ -260,6 +274,8 @@ def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, 
         own_label=results.label_texts(table["row"]),
         witness_label=results.label_texts(table["witness"]),
     )
+    if results.store.has_ids:
+        table = table.assign(id=results.ids(table["row"]), witness_id=results.ids(table["witness"]))
     if results.store.spec.image_shape is not None:
         table = with_pictures(results, table)
     rows = []

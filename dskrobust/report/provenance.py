@@ -48,6 +48,11 @@ def data_facts(results: StoredResults) -> list[tuple[str, str]]:
     return [*facts, ("Made with", ", ".join(f"{k} {v}" for k, v in made.items()))]
 
 
+def data_notes(results: StoredResults) -> list[tuple[str, str]]:
+    """Return what was noticed of the data when it was written, as names and values."""
+    return [(note.kind, note.on_command_line) for note in results.store.notes or ()]
+
+
 def _few(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
     """The first values under one name, and how many more there are."""
     rows = [(name, value) for value in values[:MOST_PARTS]]

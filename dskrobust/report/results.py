@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
-from ..label_issues import find_label_issues, label_quality
+from ..export import with_ids
+from ..label_issues import issue_table, label_quality
 from ..scores import read_scores
-from ..show.overview import label_text
+from ..show.overview import id_facts, label_text
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
 from .pictures import as_picture
@@ -115,8 +116,13 @@ class StoredResults:
             return None
         if quality.scores.result is None or quality.same_scores.result is None:
             return None
-        table = find_label_issues(quality)
-        return table[table["is_issue"] & table["nearest_same"].notna()].head(count)
+        table = issue_table(quality)
+        shown = table[table["is_issue"] & table["nearest_same"].notna()].head(count)
+        return with_ids(shown, quality.scores.ids)
+
+    def ids(self, rows: ArrayLike) -> list[Any] | None:
+        """Return the ids of rows, which alone are read; None where the store has none."""
+        return id_facts(self.scores.ids, np.asarray(rows, np.int64))
 
     def label_texts(self, rows: ArrayLike) -> list[str]:
         """Return what the labels of rows are called, real ones in their own units."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import display
 from ..cluster.workers import current_client
 from ..datasets import restore_labels
+from ..ids import ids_of
 from ..labels import label_name
 
 if TYPE_CHECKING:
@@ -110,20 +111,31 @@ class Overview:
 def least_facts(scores: Any, overview: Overview, count: int = FIRST) -> list[dict[str, Any]]:
     """Return the least robust samples with their witnesses as plain values."""
     rows = overview.least(count)
-    labels, others = (label_texts(scores, at) for at in (rows, overview.witness[rows]))
+    witnesses = overview.witness[rows]
+    labels, others = (label_texts(scores, at) for at in (rows, witnesses))
+    ids, other_ids = (id_facts(scores.ids, at) for at in (rows, witnesses))
     return [
         {
             "row": int(row),
+            **({} if ids is None else {"id": ids[k]}),
             "group": overview.groups[overview.split[row]],
             "label": labels[k],
             "robustness": float(overview.robustness[row]),
             "lipschitz": finite(overview.lipschitz[row]),
             "reach": finite(overview.reach[row]),
             "witness": int(overview.witness[row]),
+            **({} if other_ids is None else {"witness_id": other_ids[k]}),
             "witness_label": others[k],
         }
         for k, row in enumerate(rows)
     ]
+
+
+def id_facts(ids: Any, rows: Sequence[int] | NDArray[np.int64]) -> list[Any] | None:
+    """Return the ids of rows as plain values; None where they have none, or only Dask has them."""
+    if ids is None or hasattr(ids, "compute"):
+        return None
+    return list(ids_of(ids, rows))
 
 
 def finite(value: Any) -> float | None:
@@ -251,11 +263,12 @@ def least_table(
     facts: list[dict[str, Any]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[int, ...]]:
     """Return head, rows and the columns of text of a table of the least robust samples."""
-    head = ("row", "group", "label", "R", "Q", "reach", "witness", "its label")
+    named = bool(facts) and "id" in facts[0]
+    own, other = (("row", "id"), "witness_id") if named else (("row",), "witness")
+    head = (*own, "group", "label", "R", "Q", "reach", "witness", "its label")
     rows: list[tuple[str, ...]] = [
-        (str(f["row"]), f["group"], f["label"], f"{f['robustness']:.4f}",
-         finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f["witness"]),
-         f["witness_label"])
+        (*(str(f[name]) for name in own), f["group"], f["label"], f"{f['robustness']:.4f}",
+         finite_text(f["lipschitz"]), finite_text(f["reach"]), str(f[other]), f["witness_label"])
         for f in facts
     ]  # fmt: skip
-    return head, rows, (1, 2, 7)
+    return head, rows, (1, 2, 3, 7, 8) if named else (1, 2, 7)

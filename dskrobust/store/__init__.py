@@ -11,8 +11,10 @@ from .creation import (
     write_store,
 )
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
+from .diagnosis import diagnose, is_id_name
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
+from .notes import COLUMN, RARE_CLASS, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
 from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
@@ -30,13 +32,18 @@ from .writing import (
 
 __all__ = [
     "ARRAYS",
+    "COLUMN",
     "Arrays",
     "PREFIX_ROWS",
+    "RARE_CLASS",
+    "SCALE",
+    "SHARED_ROWS",
     "Block",
     "EvaluationRecords",
     "GroupSummary",
     "Layout",
     "LazyRows",
+    "Note",
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
@@ -54,10 +61,12 @@ __all__ = [
     "create_empty",
     "current_results",
     "default_spec",
+    "diagnose",
     "evaluation_records",
     "find_evaluations",
     "find_results",
     "grow",
+    "is_id_name",
     "is_zarr",
     "layout_of",
     "link_arrays",

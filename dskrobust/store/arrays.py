@@ -24,6 +24,8 @@ from ..errors import DamagedStoreError, StoreError
 UNIT_BYTES = 4 * 2**20  # about the chunk size from which local reads run at full speed
 CRC_BYTES = 2**16  # small pieces stay in the cache and off the allocator's large blocks
 READ_BYTES = 8 * 2**20  # most bytes decoded at once while a block is read
+TEXT_BYTES = 128  # about what an id takes in memory
+TEXT_KINDS = "TUO"
 
 
 def rows_per_unit(row_bytes: int) -> int:
@@ -58,12 +60,20 @@ def create_array(
 
 
 def checksum(values: NDArray[Any]) -> int:
-    """Return the crc32c of the values' bytes in C order."""
+    """Return the crc32c of the values' bytes in C order; of texts that of lengths and UTF-8."""
+    if values.dtype.kind in TEXT_KINDS:
+        values = _text_bytes(values)
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     crc = 0
     for k in range(0, flat.size, CRC_BYTES):
         crc = google_crc32c.extend(crc, flat[k : k + CRC_BYTES].tobytes())
     return int(crc)
+
+
+def _text_bytes(texts: NDArray[Any]) -> NDArray[np.uint8]:
+    coded = [text.encode() for text in texts.tolist()]
+    lengths = np.array([len(text) for text in coded], "<u4")
+    return np.frombuffer(lengths.tobytes() + b"".join(coded), np.uint8)
 
 
 def digest(parts: Iterator[bytes] | list[bytes]) -> str:
@@ -98,18 +108,20 @@ def read_checked(
     DamagedStoreError
         Naming the array and the chunk that is missing, truncated or changed.
     """
+    text = array.dtype.kind in TEXT_KINDS
     if out is None:
-        out = np.empty((hi - lo, *array.shape[1:]), array.dtype)
+        out = np.empty((hi - lo, *array.shape[1:]), object if text else array.dtype)
     row_bytes = max(1, out.itemsize * int(np.prod(array.shape[1:], dtype=np.int64)))
-    for run in _runs(units, READ_BYTES // row_bytes):
+    row_bytes = TEXT_BYTES if text else row_bytes
+    for run in runs(units, READ_BYTES // row_bytes):
         first, last = run[0][0], run[-1][1]
         inside = lo <= first and last <= hi
-        target = out[first - lo : last - lo] if inside else None
+        target = out[first - lo : last - lo] if inside and not text else None
         values = _read(array, first, last, target)
         for a, b, expected in run:
             if checksum(values[a - first : b - first]) != expected:
                 raise damaged(array, a, "is missing or was changed after it was written")
-        if not inside:
+        if target is None:
             a, b = max(first, lo), min(last, hi)
             out[a - lo : b - lo] = values[a - first : b - first]
     return out
@@ -131,9 +143,7 @@ def damaged(array: zarr.Array[Any], row: int | None, what: str) -> DamagedStoreE
     )
 
 
-def _runs(
-    units: list[tuple[int, int, int]], most_rows: int
-) -> Iterator[list[tuple[int, int, int]]]:
+def runs(units: list[tuple[int, int, int]], most_rows: int) -> Iterator[list[tuple[int, int, int]]]:
     """Cut consecutive units into runs of at most `most_rows` rows, at least one unit each."""
     run: list[tuple[int, int, int]] = []
     for unit in units:

@@ -71,6 +71,10 @@ class Blobs:
         except (KeyError, ValueError, TypeError, DamagedStoreError):
             return None
 
+    def rows(self, name: str, lo: int, hi: int) -> NDArray[Any]:
+        """Return some rows of a blob of several chunks; a KeyError where there is none."""
+        return np.asarray(self._array(name, "r")[lo:hi])
+
     def write(self, name: str, values: NDArray[Any], *, chunk_bytes: int | None = None) -> None:
         """Write a blob; with `chunk_bytes` a large one, in several chunks and uncompressed."""
         shape = values.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +16,18 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, StoreError
+from ..ids import as_kept, plain_ids
 from ..labels import infer_label_kind
+from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
+from .diagnosis import diagnose
 from .spec import Block, LazyRows, StoreSpec
 from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
-Parts = tuple[Any, Any, Any]  # some rows of features, labels and split, read or not
-Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]  # classes and groups
+Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
+Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
 
 
 def write_store(
@@ -49,7 +53,7 @@ def write_store(
     first = next(pieces := iter(blocks), None)
     if first is None or not len(first.features):
         raise InvalidDataError("there are no rows to store")
-    layout = Layout.of(first.features, first.labels)
+    layout = Layout.of(first.features, first.labels, first.ids)
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
         writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
         for part in _append(
@@ -59,7 +63,7 @@ def write_store(
             if progress:
                 progress(part.summary.rows)
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options)
 
 
 def append_rows(
@@ -76,7 +80,8 @@ def append_rows(
     ----------
     store : Store
     blocks : iterable of Block
-        Split codes and label codes are positions in `groups` and `classes`.
+        Split codes and label codes are positions in `groups` and `classes`. A store with ids needs
+        those of new rows; one without keeps none.
     groups, classes : tuple of str, optional
         The store's names with new ones behind them, where the rows bring any.
     progress : callable, optional
@@ -85,13 +90,14 @@ def append_rows(
     Raises
     ------
     InvalidDataError
-        Where columns or dtypes differ from the store's.
+        Where columns or dtypes differ from the store's, or ids are missing.
     StoreError
         Where the store only links to its arrays, or has grown since it was opened.
     """
     if store._meta["links"]:
         raise StoreError(f"{store.url} links to arrays elsewhere and cannot grow; copy it first")
-    layout = Layout(*store.row_shape("features"), *store.row_shape("labels"))
+    ids = store.row_shape("ids")[1] if store.has_ids else None
+    layout = Layout(*store.row_shape("features"), *store.row_shape("labels"), ids)
     written = []
     count = len(groups or store.groups)
     for part in _append(store.url, layout, store.rows, blocks, count, store.storage_options):
@@ -104,7 +110,7 @@ def append_rows(
         if old is not None and (values is None or values[: len(old)] != old):
             raise InvalidDataError(f"{name} may only get new names behind the old ones {old}")
     writing.commit_segment(store.url, written, store.storage_options, names=names)
-    return open_store(store.url, store.storage_options)
+    return _looked_at(store.url, store.storage_options)
 
 
 def write_arrays(
@@ -121,14 +127,14 @@ def write_arrays(
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
         writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
         writing.grow(target, 0, arrays.rows, storage_options)
-        names = arrays.classes, arrays.groups
+        names = arrays.classes, arrays.groups, layout.id_dtype
         tasks = [
             delayed(_write_part)(target, a, arrays.cut(a, a + step), names, storage_options)
             for a in range(0, arrays.rows, step)
         ]
         written = compute(*tasks) if arrays.lazy else _now(tasks)
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options, by_workers=arrays.lazy)
 
 
 def link_arrays(
@@ -143,25 +149,33 @@ def link_arrays(
     linked = {"features": arrays.X, "labels": arrays.y}
     if arrays.split is not None:
         linked["split"] = arrays.split
+    if isinstance(arrays.ids, zarr.Array):
+        linked["ids"] = arrays.ids
     links: dict[str, Any] = {name: {"url": _url_of(a, name)} for name, a in linked.items()}
     if arrays.groups is not None:
         links["split"]["values"] = [_plain(g) for g in arrays.groups]
-    layout, names = arrays.layout, (arrays.classes, arrays.groups)
+    layout = arrays.layout
+    names = arrays.classes, arrays.groups, layout.id_dtype
     with writing.staged(url, storage_options, overwrite=overwrite) as target:
         writing.create_empty(
             target, spec, layout, overwrite=True, storage_options=storage_options, links=links
         )
-        if arrays.split is None:
-            codes = writing.open_group(target, storage_options, "r+")["split"]
-            assert isinstance(codes, zarr.Array)
-            codes.resize((arrays.rows,))
-            codes[:] = 0
+        own = [name for name in ("split", "ids") if name not in links]  # the others lie elsewhere
+        writing.grow(target, 0, arrays.rows, storage_options)
         written = []
         for a in range(0, arrays.rows, layout.write_rows):
             part = arrays.cut(a, min(a + layout.write_rows, arrays.rows))
-            written.append(writing.record_rows(a, _make_block(part, names), layout.unit_rows))
+            block = _make_block(part, names, a)
+            written.append(writing.write_rows(target, a, block, storage_options, own))
         writing.commit_segment(target, written, storage_options)
-    return open_store(url, storage_options)
+    return _looked_at(url, storage_options)
+
+
+def _looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = False) -> Store:
+    """Open a store that was written just now, by whom it was written, with notes on its data."""
+    store = open_store(url, storage_options)
+    diagnose(store, scheduler=None if by_workers else "threads")
+    return store
 
 
 def default_spec(url: str, y: Any) -> StoreSpec:
@@ -182,6 +196,7 @@ class Arrays:
     split : array (n,), optional
     classes, groups : tuple, optional
         The distinct values of text labels and of `split`.
+    ids : array (n,), optional
     """
 
     X: Any
@@ -189,9 +204,10 @@ class Arrays:
     split: Any
     classes: tuple[Any, ...] | None
     groups: tuple[Any, ...] | None
+    ids: Any = None
 
     @classmethod
-    def of(cls, X: Any, y: Any, split: Any = None) -> Arrays:
+    def of(cls, X: Any, y: Any, split: Any = None, ids: Any = None) -> Arrays:
         """Check what callers gave.
 
         Raises
@@ -207,8 +223,11 @@ class Arrays:
             raise InvalidDataError(f"split has shape {split.shape}, not ({X.shape[0]},)")
         if split is not None and isinstance(split, np.ndarray):
             check_names(split)
+        ids = ids if isinstance(ids, (da.Array, zarr.Array, type(None))) else plain_ids(ids)
+        if ids is not None and ids.shape != (X.shape[0],):
+            raise InvalidDataError(f"ids have shape {ids.shape}, not ({X.shape[0]},)")
         classes = _distinct(y) if y.dtype.kind in "UTOS" else None
-        return cls(X, y, split, classes, None if split is None else _distinct(split))
+        return cls(X, y, split, classes, None if split is None else _distinct(split), ids)
 
     @property
     def rows(self) -> int:
@@ -217,12 +236,12 @@ class Arrays:
     @property
     def lazy(self) -> bool:
         """Whether rows only exist after Dask computed them."""
-        return any(isinstance(a, da.Array) for a in (self.X, self.y, self.split))
+        return any(isinstance(a, da.Array) for a in (self.X, self.y, self.split, self.ids))
 
     @property
     def layout(self) -> Layout:
         dtype = np.int64 if self.classes else self.y.dtype
-        return Layout.of(self.X, np.empty((0, *self.y.shape[1:]), dtype))
+        return Layout.of(self.X, np.empty((0, *self.y.shape[1:]), dtype), self.ids)
 
     def name(self, spec: StoreSpec) -> StoreSpec:
         """Return the spec with the names of these classes and groups."""
@@ -233,8 +252,9 @@ class Arrays:
         )
 
     def cut(self, lo: int, hi: int) -> Parts:
-        """Rows lo:hi of X, y and split: delayed values of Dask arrays, `_Rows` of the others."""
-        return _rows_of(self.X, lo, hi), _rows_of(self.y, lo, hi), _rows_of(self.split, lo, hi)
+        """Rows lo:hi of all arrays: delayed values of Dask arrays, `_Rows` of the others."""
+        X, y, split, ids = (_rows_of(a, lo, hi) for a in (self.X, self.y, self.split, self.ids))
+        return X, y, split, ids
 
 
 def check_names(split: NDArray[Any]) -> None:
@@ -277,13 +297,20 @@ def _now(tasks: list[Any]) -> Iterator[Written]:
 def _write_part(
     url: str, start: int, parts: Parts, names: Names, storage_options: StorageOptions
 ) -> Written:
-    return writing.write_rows(url, start, _make_block(parts, names), storage_options)
+    block = _make_block(parts, names, start)
+    try:
+        return writing.write_rows(url, start, block, storage_options)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{url} is not there on {platform.node()}, where a worker writes it; choose a path "
+            "that all workers share, or an fsspec URL"
+        ) from error
 
 
-def _make_block(parts: Parts, names: Names) -> Block:
-    """Read what is lazy and encode text labels and the split."""
-    features, labels, split = (p.read() if isinstance(p, _Rows) else p for p in parts)
-    classes, groups = names
+def _make_block(parts: Parts, names: Names, start: int) -> Block:
+    """Read what is lazy and encode text labels and the split; the first row has number `start`."""
+    features, labels, split, ids = (p.read() if isinstance(p, _Rows) else p for p in parts)
+    classes, groups, kept = names
     layout = Layout.of(features, labels if classes is None else np.empty(0))
     labels = labels if classes is None else encode(labels, classes, "labels")
     if split is None:
@@ -294,7 +321,8 @@ def _make_block(parts: Parts, names: Names) -> Block:
     dtype = layout.feature_dtype
     if labels.dtype.kind == "b":
         labels = labels.astype(np.uint8)
-    return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split)
+    ids = None if ids is None else as_kept(plain_ids(ids, start), kept, start)
+    return Block(np.ascontiguousarray(features, dtype), np.ascontiguousarray(labels), split, ids)
 
 
 def _append(
@@ -307,31 +335,43 @@ def _append(
 ) -> Iterator[Written]:
     """Write blocks one after another in whole units."""
     at = start
-    for block in _regroup(blocks, layout, groups):
+    for block in _regroup(blocks, layout, groups, start):
         writing.grow(url, start, at + len(block.features), storage_options)
         yield writing.write_rows(url, at, block, storage_options)
         at += len(block.features)
 
 
-def _regroup(blocks: Iterable[Block], layout: Layout, groups: int) -> Iterator[Block]:
-    """Cut blocks of any sizes into blocks of one write's rows."""
+def _regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) -> Iterator[Block]:
+    """Cut blocks of any sizes, whose first row has number `first`, into blocks of one write."""
     held: list[Block] = []
     count = 0
     for block in blocks:
-        block = _conform(block, layout, groups)
+        first += len(block.features)
+        block = _conform(block, layout, groups, first - len(block.features))
         while len(block.features):
             take = min(layout.write_rows - count, len(block.features))
-            held.append(Block(*(part[:take] for part in block)))
-            block = Block(*(part[take:] for part in block))
+            held.append(_slice(block, slice(take)))
+            block = _slice(block, slice(take, None))
             count += take
             if count == layout.write_rows:
-                yield Block(*(np.concatenate(parts) for parts in zip(*held, strict=True)))
+                yield _join(held)
                 held, count = [], 0
     if held:
-        yield Block(*(np.concatenate(parts) for parts in zip(*held, strict=True)))
+        yield _join(held)
 
 
-def _conform(block: Block, layout: Layout, groups: int) -> Block:
+def _slice(block: Block, rows: slice) -> Block:
+    ids = None if block.ids is None else block.ids[rows]
+    return Block(block.features[rows], block.labels[rows], block.split[rows], ids)
+
+
+def _join(held: list[Block]) -> Block:
+    features, labels, split = (np.concatenate([block[k] for block in held]) for k in range(3))
+    ids = [block.ids for block in held if block.ids is not None]  # of all of them, or of none
+    return Block(features, labels, split, np.concatenate(ids) if ids else None)
+
+
+def _conform(block: Block, layout: Layout, groups: int, first: int) -> Block:
     features, labels = np.asarray(block.features), np.asarray(block.labels)
     if features.shape[1:] != layout.feature_shape or labels.shape[1:] != layout.label_shape:
         raise InvalidDataError(
@@ -352,7 +392,23 @@ def _conform(block: Block, layout: Layout, groups: int) -> Block:
         _cast(features, layout.feature_dtype, "features"),
         _cast(labels, layout.label_dtype, "labels"),
         split.astype(np.int16),
+        _conform_ids(block, layout.id_dtype, first),
     )
+
+
+def _conform_ids(block: Block, kept: np.dtype[Any] | None, first: int) -> NDArray[Any] | None:
+    """Return ids as the store keeps them; a store without ids keeps none."""
+    if kept is None:
+        return None
+    if block.ids is None:
+        raise InvalidDataError(
+            f"row {first} and those after it have no ids, but the store's rows have; give them "
+            "ids, or create the store again without"
+        )
+    ids = as_kept(plain_ids(block.ids, first), kept, first)
+    if len(ids) != len(block.features):
+        raise InvalidDataError(f"there are {len(ids)} ids for {len(block.features)} rows")
+    return ids
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
@@ -408,7 +464,7 @@ def open_array(url: str) -> Any:
         Where there is none.
     """
     try:
-        return zarr.open_array(url, mode="r")
+        return zarr.open_array(expand(url), mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import platform
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ import zarr
 from numpy.typing import NDArray
 
 from .. import display
-from ..errors import Hint, InvalidDataError, StaleResultsError, StoreError
+from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
+from ..ids import id_dtype, plain_ids
+from ..paths import absolute, expand
+from ..processes import in_children
 from . import arrays, writing
 from .blobs import open_root
+from .notes import Note, read_notes
 from .results import find_results
 from .spec import Block, StoreSpec, Summary
-from .writing import ARRAYS, FORMAT, KEY, StorageOptions
+from .writing import ARRAYS, FORMAT, ID_ROWS, KEY, StorageOptions
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class StoredArray:
         return np.asarray(self[:], dtype=dtype)
 
     def _pick(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Read single rows, unit by unit."""
+        """Read single rows, chunk by chunk."""
         if rows.dtype == bool:
             if rows.shape != (len(self),):
                 raise IndexError(f"a mask of shape {rows.shape} does not fit {len(self)} rows")
@@ -87,12 +93,12 @@ class StoredArray:
         rows = np.where(rows < 0, rows + len(self), rows)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         order = np.argsort(rows, kind="stable")
-        for unit in self._store.units(0, self._store.rows):
-            inside = order[np.searchsorted(rows[order], unit[0]) :]
-            inside = inside[rows[inside] < unit[1]]
-            if len(inside):
-                values = self._store.read(self._name, unit[0], unit[1])
-                out[inside] = values[rows[inside] - unit[0]]
+        ascending = rows[order]
+        for first, last in self._store.chunks(self._name):
+            a, b = np.searchsorted(ascending, (first, last))
+            if a < b:
+                lo, hi = int(ascending[a]), int(ascending[b - 1]) + 1
+                out[order[a:b]] = self._store.read(self._name, lo, hi)[ascending[a:b] - lo]
         return out
 
     def __repr__(self) -> str:
@@ -169,7 +175,7 @@ class Store:
     def address(self) -> SourceAddress:
         """What a task needs to read this store."""
         storage = json.dumps(self.storage_options, sort_keys=True)
-        return SourceAddress(self.url, self.rows, storage, self.segments[-1][1])
+        return SourceAddress(absolute(self.url), self.rows, storage, self.segments[-1][1])
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -196,6 +202,16 @@ class Store:
         """Position of every row's group in `groups`, shape (n,), int16."""
         return StoredArray(self, "split")
 
+    @property
+    def has_ids(self) -> bool:
+        """Whether rows have ids of their own."""
+        return bool(self._meta.get("ids", False))
+
+    @property
+    def ids(self) -> StoredArray:
+        """Ids of the rows, shape (n,): text (object) or int64; row numbers where there are none."""
+        return StoredArray(self, "ids")
+
     @cached_property
     def summary(self) -> Summary:
         """What is known of all rows without reading them."""
@@ -205,8 +221,18 @@ class Store:
         summary = writing.summary_from_json(self._meta["summary"], values)
         return replace(summary, column_sum=values * summary.rows)
 
+    @property
+    def notes(self) -> tuple[Note, ...] | None:
+        """What was noticed of the data when it was written; None where nobody has looked yet.
+
+        `diagnose` looks.
+        """
+        return read_notes(self.group, self.segments)
+
     def row_shape(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Return shape and dtype of one row of features, labels or split."""
+        """Return shape and dtype of one row of features, labels, split or ids."""
+        if name == "ids":
+            return (), id_dtype(self._array(name).dtype if self.has_ids else np.dtype(np.int64))
         array = self._array(name)
         if name == "labels" and array.dtype.kind in "UTOS":
             return (), np.dtype(np.int64)
@@ -217,30 +243,40 @@ class Store:
     # -- reading ---------------------------------------------------------------------------
 
     def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Read rows lo:hi of ``features``, ``labels`` or ``split`` (into `out`) and check them.
+        """Read rows lo:hi of features, labels, split or ids (into `out`) and check them.
 
         Raises
         ------
         DamagedStoreError
             Naming array and chunk.
         """
+        if name == "ids" and not self.has_ids:
+            return np.arange(lo, hi)
         units, column = self.units(lo, hi), ARRAYS.index(name)
-        if self._coders.get(name) is None:
+        decode = self._decoders.get(name)
+        if decode is None:
             sums = [(a, b, int(self._checksums[u, column])) for a, b, u in units]
             return arrays.read_checked(self._array(name), lo, hi, sums, out)
         if not units:
             return np.empty((0,), self.row_shape(name)[1])
         first, last = units[0][0], units[-1][1]
-        coded = encode(np.asarray(self._array(name)[first:last]), self._coders[name], name)
+        coded = decode(np.asarray(self._array(name)[first:last]))
         for a, b, u in units:
             if arrays.checksum(coded[a - first : b - first]) != int(self._checksums[u, column]):
                 raise arrays.damaged(self._array(name), a, "was changed after it was linked")
         return coded[lo - first : hi - first]
 
     def read_block(self, lo: int, hi: int, out: NDArray[Any] | None = None) -> Block:
-        """Read rows lo:hi of all three arrays, the features into `out` where it is given."""
+        """Read rows lo:hi of what results depend on, which ids are not; features into `out`."""
         features = self.read("features", lo, hi, out)
         return Block(features, self.read("labels", lo, hi), self.read("split", lo, hi))
+
+    def chunks(self, name: str) -> list[tuple[int, int]]:
+        """Return (first row, last row + 1) of what an array is best read by: whole units."""
+        named = name == "ids" and self.has_ids
+        rows = min(self._array(name).chunks[0], ID_ROWS) if named else self.unit_rows
+        runs = arrays.runs(self.units(0, self.rows), rows)
+        return [(run[0][0], run[-1][1]) for run in runs]
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""
@@ -260,18 +296,22 @@ class Store:
     def _checksums(self) -> NDArray[np.uint32]:
         table = self.group["checksums"]
         assert isinstance(table, zarr.Array)
+        if table.shape[1] != len(ARRAYS) - (not self.has_ids):
+            raise DamagedStoreError(
+                f"{self.url} does not say whether its rows have ids: its metadata was changed; "
+                "write the store again from its source"
+            )
         return arrays.read_plain(table)
 
     @cached_property
-    def _coders(self) -> dict[str, tuple[Any, ...] | None]:
-        """Values in the order of their codes, for linked text labels and linked splits."""
-        links = self._meta["links"]
-        text = links and self._array("labels").dtype.kind in "UTOS"
-        split = links["split"].get("values") if "split" in links else None
-        return {
-            "labels": self.spec.classes if text else None,
-            "split": tuple(split) if split is not None else None,
-        }
+    def _decoders(self) -> dict[str, Callable[[NDArray[Any]], NDArray[Any]]]:
+        """What makes linked text labels, splits and ids those that the store would hold."""
+        links, decoders = self._meta["links"], {}
+        if links and self._array("labels").dtype.kind in "UTOS":
+            decoders["labels"] = partial(encode, known=self.spec.classes, name="labels")
+        if "split" in links and links["split"].get("values") is not None:
+            decoders["split"] = partial(encode, known=tuple(links["split"]["values"]), name="split")
+        return {**decoders, **({"ids": plain_ids} if "ids" in links else {})}
 
     def _array(self, name: str) -> zarr.Array[Any]:
         """Return an array, opened once: in object stores that takes two requests."""
@@ -306,8 +346,10 @@ class Store:
             ("features", f"{self.rows:,} × {self.columns:,} {row}", held),
             ("labels", self.spec.label_kind, named + ", …" * bool(classes and classes[10:])),
             ("groups", ", ".join(groups), ""),
+            *([("ids", str(self.ids.dtype).replace("object", "text"), "")] if self.has_ids else []),
             ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
         ]
+        facts += [("note", str(note), "") for note in self.notes or ()]
         for result in find_results(self):
             state = "" if result.covers(self) else f", of {result.rows:,} rows of earlier data"
             date = display.moment(result.facts.get("date"))
@@ -344,18 +386,25 @@ def open_store(url: str | Path | Store, storage_options: StorageOptions = None) 
     """
     if isinstance(url, Store):
         return url
+    url = expand(url)
     try:
-        group = writing.open_group(str(url), storage_options, "r")
+        group = writing.open_group(url, storage_options, "r")
     except FileNotFoundError as error:
-        raise StoreError(f"there is no store at {url}", _instead_of(str(url))) from error
+        raise StoreError(f"there is no store at {url}", _instead_of(url)) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
-    return Store(str(url), group, storage_options)
+    return Store(url, group, storage_options)
 
 
 @lru_cache(maxsize=16)
 def _open_cached(address: SourceAddress) -> Store:
-    group = open_root(address, "r")
+    try:
+        group = open_root(address, "r")
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{address.url} is not there on {platform.node()}; keep it where all workers see it "
+            "under the same path, or at an fsspec URL"
+        ) from error
     store = Store(address.url, group, address.storage_options, address.rows)
     if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
         raise StaleResultsError(
@@ -363,6 +412,9 @@ def _open_cached(address: SourceAddress) -> Store:
             "and call sample_robustness again"
         )
     return store
+
+
+in_children(_open_cached.cache_clear)  # a connection to an object store stays in the parent
 
 
 def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:

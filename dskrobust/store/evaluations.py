@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,10 +134,7 @@ def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRec
     """Return where the steps are kept whose results depend on `shared` and on the store's data."""
     fingerprint = [digest for _, digest in store.segments]
     identity = json.dumps([fingerprint, dict(shared)], sort_keys=True)
-    address = store.address
-    if "://" not in address.url and "::" not in address.url:  # workers may run in other folders
-        address = replace(address, url=str(Path(address.url).absolute()))
-    return EvaluationRecords(address, arrays.digest([identity.encode()])[:16])
+    return EvaluationRecords(store.address, arrays.digest([identity.encode()])[:16])
 
 
 def find_evaluations(store: Store) -> list[EvaluationRecords]:

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import Hint, StaleResultsError
+from ..paths import absolute
 from . import arrays, writing
 from .blobs import Address, Blobs, open_root
 
@@ -129,7 +130,7 @@ def _finished(address: Address, root: zarr.Group) -> list[ResultTables]:
         if meta.get("complete"):
             results.append(
                 ResultTables(
-                    url=address.url,
+                    url=absolute(address.url),
                     name=name,
                     parameters=meta["parameters"],
                     segments=tuple(meta["segments"]),

@@ -40,6 +40,10 @@ class StoreSpec:
     feature_names : tuple of str, optional
     scaling : mapping, optional
         How to restore units: ``{"features": {"min": [...], "max": [...]}, "labels": {...}}``.
+    preparation : mapping, optional
+        What became of the columns of a table, as `datasets.Preparation` keeps it.
+    decisions : tuple of str
+        What was done with the columns, a line each.
     provenance : mapping
         Where the data came from, as the reader tells it.
     """
@@ -53,6 +57,8 @@ class StoreSpec:
     image_shape: tuple[int, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     scaling: Mapping[str, Any] | None = None
+    preparation: Mapping[str, Any] | None = None
+    decisions: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,11 +82,15 @@ class StoreSpec:
 
 
 class Block(NamedTuple):
-    """Consecutive rows: features (b, d), labels (b,) or (b, m), split codes (b,) int16."""
+    """Consecutive rows: features (b, d), labels (b,) or (b, m), split codes (b,) int16.
+
+    Where rows have ids, also those, shape (b,): text or whole numbers.
+    """
 
     features: NDArray[Any]
     labels: NDArray[Any]
     split: NDArray[np.int16]
+    ids: NDArray[Any] | None = None
 
 
 class LazyRows:
@@ -193,7 +203,7 @@ def summarise(block: Block, first_row: int = 0) -> Summary:
         For NaN or infinite values, and for values too large for exact float64 arithmetic; the
         message names row and column.
     """
-    features, labels, split = block
+    features, labels, split, _ = block
     if not len(features) == len(labels) == len(split):
         raise InvalidDataError(
             f"features, labels and split have {len(features)}, {len(labels)} and {len(split)} "

@@ -7,8 +7,9 @@ number are never read.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +21,16 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
+from ..ids import NUMBERS, TEXT, id_dtype
+from ..paths import behind_links, expand, is_remote, local_path
 from . import arrays
 from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, summarise
 
 FORMAT = 1
 KEY = "dskrobust"
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
-ARRAYS = ("features", "labels", "split")
+ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
+ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
 
@@ -40,12 +44,15 @@ class Layout:
     feature_shape, label_shape : tuple of int
         Shape of one row: (d,), and () or (m,).
     feature_dtype, label_dtype : numpy.dtype
+    id_dtype : numpy.dtype, optional
+        int64, or object for text; None where rows have no ids.
     """
 
     feature_shape: tuple[int, ...]
     feature_dtype: np.dtype[Any]
     label_shape: tuple[int, ...]
     label_dtype: np.dtype[Any]
+    id_dtype: np.dtype[Any] | None = None
 
     @property
     def unit_rows(self) -> int:
@@ -59,7 +66,7 @@ class Layout:
         return self.unit_rows * UNITS_PER_WRITE
 
     @classmethod
-    def of(cls, features: Any, labels: Any) -> Layout:
+    def of(cls, features: Any, labels: Any, ids: Any = None) -> Layout:
         """Layout of the given arrays (anything with shape and dtype)."""
         if len(features.shape) != 2 or features.shape[1] == 0:
             raise InvalidDataError(
@@ -80,6 +87,7 @@ class Layout:
             feature_dtype(features.dtype),
             tuple(labels.shape[1:]),
             dtype,
+            None if ids is None else id_dtype(ids.dtype),
         )
 
 
@@ -108,8 +116,11 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
     StoreError
         Where a file system cannot be reached, or not be written to.
     """
-    remote, options = local_path(url) is None, _storage_options(url, storage_options)
-    extra = {"storage_options": options} if options else {}
+    folder, options = local_path(url), _storage_options(url, storage_options)
+    remote, extra = folder is None, {"storage_options": options} if options else {}
+    url = expand(url)
+    if folder is not None and not extra:  # Zarr cannot empty what is a symbolic link
+        url = str(behind_links(folder) if mode == "w" else folder)
     try:
         return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -130,7 +141,7 @@ def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Gro
 
 def _storage_options(url: str, storage_options: StorageOptions) -> dict[str, Any]:
     """Return options for fsspec that make it list a folder anew: other processes write there."""
-    fresh = {} if local_path(url) is not None or "::" in url else {"use_listings_cache": False}
+    fresh = {"use_listings_cache": False} if is_remote(url) and "::" not in url else {}
     return {**fresh, **(storage_options or {})}
 
 
@@ -166,11 +177,17 @@ def create_empty(
         arrays.create_array(group, "labels", (0, *shape), (step, *shape), layout.label_dtype)
     if not links or "split" not in links:
         arrays.create_array(group, "split", (0,), (step,), np.dtype(np.int16))
-    arrays.create_array(group, "checksums", (0, 3), (16_384, 3), np.dtype(np.uint32))
+    has_ids = layout.id_dtype is not None
+    if has_ids and (not links or "ids" not in links):
+        dtype = np.dtypes.StringDType() if layout.id_dtype == TEXT else NUMBERS
+        arrays.create_array(group, "ids", (0,), (min(step, ID_ROWS),), dtype)
+    width = len(ARRAYS) - (not has_ids)
+    arrays.create_array(group, "checksums", (0, width), (16_384, width), np.dtype(np.uint32))
     group.attrs[KEY] = {
         "format": FORMAT,
         "spec": _spec_to_json(spec),
         "unit_rows": unit,
+        "ids": has_ids,
         "segments": [],
         "links": dict(links or {}),
         "summary": None,
@@ -229,21 +246,16 @@ def _recover(folder: Path, old: Path) -> None:
     StoreError
         Where something that is not ours has the name that is needed.
     """
-    if not old.exists():
+    if not os.path.lexists(old):
         return
-    if not _is_ours(old):
+    if not (old.is_symlink() or _is_ours(old)):
         raise StoreError(f"{old} is in the way and is not a dskrobust store; move it away first")
-    if folder.exists():
+    if old.is_symlink():  # earlier versions moved the link away, not what is behind it
+        old.unlink()
+    elif folder.exists():
         shutil.rmtree(old)
     else:
         old.rename(folder)
-
-
-def local_path(url: str) -> Path | None:
-    """Return the path of a local address, None for other fsspec URLs."""
-    if url.startswith("file://"):
-        return Path(url.removeprefix("file://"))
-    return None if "://" in url or "::" in url else Path(url)
 
 
 @contextmanager
@@ -251,13 +263,22 @@ def staged(url: str, storage_options: StorageOptions = None, *, overwrite: bool)
     """Yield an address to write a new store to; it takes the place of `url` once complete.
 
     On a local file system that is a folder beside it, so that a store is only ever replaced by a
-    finished one. Elsewhere there is no renaming and the store is written in place.
+    finished one. Elsewhere there is no renaming and the store is written in place. Where `url` is
+    a symbolic link it stays one, and all this goes on behind it.
+
+    Raises
+    ------
+    StoreError
+        Where something else is there, or a symbolic link leads nowhere.
     """
     folder = local_path(url)
     if folder is None:
         check_free(url, storage_options, overwrite=overwrite)
         yield url
         return
+    folder = behind_links(folder)
+    if folder.is_symlink():
+        raise StoreError(f"{url} is a symbolic link that leads in a circle; remove it")
     old = folder.with_name(f".{folder.name}.old")
     _recover(folder, old)
     check_free(url, storage_options, overwrite=overwrite)
@@ -291,18 +312,24 @@ def grow(url: str, start: int, rows: int, storage_options: StorageOptions = None
 
 
 def write_rows(
-    url: str, start: int, block: Block, storage_options: StorageOptions = None
+    url: str,
+    start: int,
+    block: Block,
+    storage_options: StorageOptions = None,
+    names: Sequence[str] = ARRAYS,
 ) -> Written:
     """Write a block's rows from row `start` on and return what the commit needs of them.
 
-    Parallel writers must start at multiples of `Layout.write_rows` and, but for the last, write
-    that many rows.
+    Only the arrays in `names` are written: what is linked lies elsewhere. Parallel writers must
+    start at multiples of `Layout.write_rows` and, but for the last, write that many rows.
     """
     group = open_group(url, storage_options, "r+")
     meta = group.attrs[KEY]
     assert isinstance(meta, dict)
     written = record_rows(start, block, int(meta["unit_rows"]))
     for name, values in zip(ARRAYS, block, strict=True):
+        if values is None or name not in names:
+            continue
         array = group[name]
         assert isinstance(array, zarr.Array)
         array[start : start + len(values)] = values
@@ -310,14 +337,19 @@ def write_rows(
 
 
 def record_rows(start: int, block: Block, unit_rows: int) -> Written:
-    """Check a block and take the checksums and digests of its units."""
+    """Check a block and take the checksums and digests of its units.
+
+    The digests are of what results depend on, which ids are not.
+    """
     summary = summarise(block, start)
     sums, digests = [], []
+    known = [values for values in block if values is not None]
     for a in range(0, len(block.features), unit_rows):
-        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in block]
+        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in known]
         sums.append([arrays.checksum(part) for part in parts])
-        digests.append(arrays.digest([part.tobytes() for part in parts]))
-    return Written(start, np.array(sums, np.uint32).reshape(-1, 3), tuple(digests), summary)
+        digests.append(arrays.digest([part.tobytes() for part in parts[:3]]))
+    table = np.array(sums, np.uint32).reshape(-1, len(known))
+    return Written(start, table, tuple(digests), summary)
 
 
 def commit_segment(
@@ -351,7 +383,7 @@ def commit_segment(
     assert isinstance(table, zarr.Array)
     at = sum(segment["units"] for segment in meta["segments"])
     sums = np.concatenate([part.checksums for part in parts])
-    table.resize((at + len(sums), 3))
+    table.resize((at + len(sums), table.shape[1]))
     table[at:] = sums
     segment = {
         "rows": sum(part.summary.rows for part in parts),
@@ -378,7 +410,7 @@ def _check_end(url: str, meta: Any, start: int) -> None:
 def spec_from_json(data: Mapping[str, Any]) -> StoreSpec:
     """Rebuild a spec from a store's metadata."""
     values = dict(data)
-    for name in ("groups", "classes", "image_shape", "feature_names"):
+    for name in ("groups", "classes", "image_shape", "feature_names", "decisions"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
     return StoreSpec(**values)

@@ -30,7 +30,8 @@ SPLIT = np.array(["train"] * 30 + ["test"] * 10)
 
 def gather(source):
     """Return all rows of a reader as one block."""
-    return Block(*(np.concatenate(parts) for parts in zip(*source.blocks(), strict=True)))
+    fields = zip(*source.blocks(), strict=True)
+    return Block(*(None if parts[0] is None else np.concatenate(parts) for parts in fields))
 
 
 # -- HDF5 --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 import dskrobust as dr
 from dskrobust.errors import (
     ClusterError,
+    EqualRowsWarning,
     IncompleteEvaluationWarning,
     InvalidOptionError,
     OverlapWarning,
@@ -201,6 +202,22 @@ def test_tests_on_training_samples_are_warned_of_once(url):
     assert told.startswith("100% of the samples of h are in x too: LOSS and ACC on samples that")
     assert "\n" not in told
     make(url).compute()  # without a word
+
+
+def test_tests_on_rows_equal_to_training_rows_are_warned_of(tmp_path):
+    rng = np.random.default_rng(7)
+    X, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    X[50:53] = X[:3]
+    split = np.repeat(["train", "test", "more"], [30, 25, 5])
+    store = dr.create_store(str(tmp_path / "e.zarr"), X, y, split)
+    with pytest.warns(EqualRowsWarning) as caught:
+        make(store, train={"x": "train"}, test={"t": "test"}, threshold=None).compute()
+    (told,) = (str(warning.message) for warning in caught)
+    assert told.startswith("up to 3 samples of t equal one of x in every feature")
+    make(store, train={"x": "train"}, test={"m": "more"}, threshold=None).compute()  # no word
+    few = {"train": {"x": "train"}, "test": {"t": [50, 54]}, "threshold": None}
+    with pytest.warns(EqualRowsWarning, match="up to 2 samples"):
+        make(store, **few).compute()
 
 
 @pytest.mark.parametrize(

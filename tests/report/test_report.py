@@ -154,6 +154,8 @@ def test_what_the_page_of_images_says(pages, images):
     assert "Sample robustness of small <images>" in page.text
     assert "<b>cat</b> & co" in page.text  # as text, not as an element
     assert not page.all("b") or "cat" not in str(page.all("b"))
+    assert "What was noticed of the data when it was written." in page.text
+    assert "classes, <b>cat</b> & co: " in page.text
     assert "4 samples have a twin at distance 0 with another label" in page.text
     for digest in (digest for _, digest in results.store.segments):
         assert digest in page.text

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import strategies as own
 import zarr
+from helpers import flipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -391,7 +392,7 @@ class StoreMachine(RuleBasedStateMachine):
         lo = data.draw(st.integers(0, len(self.X)))
         hi = data.draw(st.integers(lo, len(self.X)))
         block = self.store.read_block(lo, hi)
-        for got, wanted in zip(block, (self.X, self.y, self.split), strict=True):
+        for got, wanted in zip(block[:3], (self.X, self.y, self.split), strict=True):
             np.testing.assert_array_equal(got, wanted[lo:hi])
 
     @invariant()
@@ -491,16 +492,10 @@ def test_damaged_chunks(scored, damage):
 def test_flipped_bits(flip_store, data):
     path, wanted, files = flip_store
     file = data.draw(st.sampled_from(files))
-    good = file.read_bytes()
-    bit = data.draw(st.integers(0, 8 * len(good) - 1))
-    bad = bytearray(good)
-    bad[bit // 8] ^= 1 << bit % 8
-    try:
-        file.write_bytes(bad)
+    bit = data.draw(st.integers(0, 8 * file.stat().st_size - 1))
+    with flipped(file, bit):
         array = str(file.relative_to(path)).rsplit("/c/", 1)[0]
         assert_damage_is_noticed(path, wanted, file, array)
-    finally:
-        file.write_bytes(good)
 
 
 @pytest.fixture(scope="module")

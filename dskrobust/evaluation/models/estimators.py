@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from importlib import import_module
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...processes import ProcessLock, in_children
 from ..experiment import Setting
 from ..rows import feature_blocks, test_side, training_data
 from .base import Job, Model, Prediction, Problem
@@ -29,7 +29,13 @@ class _Quiet:
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+        self._lock, self._inside, self._before = ProcessLock(), 0, ExitStack()
+        in_children(self._leave)
+
+    def _leave(self) -> None:
+        """Restore the filters in a forked child: whoever is inside stays in the parent."""
+        self._inside = 0
+        self._before.close()
 
     def __enter__(self) -> None:
         with self._lock:

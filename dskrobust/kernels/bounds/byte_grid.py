@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...metrics import CHEBYSHEV, CITYBLOCK, MINKOWSKI, KernelForm
+from ..compiling import compiled
 from ..job import Tuning
 
 NARROW = 128  # columns up to which every column is its own group
@@ -208,7 +208,7 @@ def _cut_bytes(
     return out, error
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _to_bytes(rows, order, grid, power, out, error):
     """Fill `out` with the nearest bytes, `error` with a bound on how far they are, in steps.
 

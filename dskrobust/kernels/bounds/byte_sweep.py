@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...metrics import MINKOWSKI
+from ..compiling import compiled
 from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..panel import Panel
@@ -105,7 +105,7 @@ class Bars(NamedTuple):
     row: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mask(dy, triangle, out):
     """Put pairs of equal labels, and the lower half of a triangle, out of reach."""
     for i in range(out.shape[0]):
@@ -114,7 +114,7 @@ def _mask(dy, triangle, out):
                 out[i, j] = f32(np.inf)
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _nearest(bound, lowest, row):
     """Of every column the smallest bound and its row; returns nothing."""
     for i in range(bound.shape[0]):
@@ -124,7 +124,7 @@ def _nearest(bound, lowest, row):
             row[j] = i32(i) if less else row[j]
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _smallest(line):
     """Position of the smallest value."""
     best = f32(np.inf)
@@ -136,7 +136,7 @@ def _smallest(line):
     return 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _prove(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
     rules, a, b = work.rules, work.a, work.b
@@ -161,7 +161,7 @@ def _prove(i, j, dy, work):
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _note(side, row, cell, work, k, bars):
     """Note what a row's results leave to a pair, in steps.
 
@@ -178,7 +178,7 @@ def _note(side, row, cell, work, k, bars):
         bars[1][k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _plain_bars(i, power, bars):
     """bars.row[j] = the largest `byte_distance` at which pair j of row i can matter, float32."""
     far, error, fars, errors, out = (
@@ -199,7 +199,7 @@ def _plain_bars(i, power, bars):
         out[j] = min(t, LARGEST)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _label_bars(i, power, bars, dy):
     """Like `_plain_bars`, where quotients are wanted too; dy (c,): ‖Δy‖ of the row's pairs."""
     far, error, fars, errors, out = (
@@ -216,7 +216,7 @@ def _label_bars(i, power, bars, dy):
         out[j] = f32(bar) if bar < LARGEST else LARGEST
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sweep_block(work, bound):
     """Reduce the pairs of one block.
 
@@ -257,7 +257,7 @@ def sweep_block(work, bound):
     return _settle_block(work, bound, bars)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _settle_block(work, bound, bars):
     """Settle the nearest pair of every row and column by their bounds, then all that remain."""
     n, m = bound.shape
@@ -310,7 +310,7 @@ def _settle_block(work, bound, bars):
     return passed, proven
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _row_bars(i, work, bars):
     if work.rules.quotients:
         _label_bars(i, work.rules.power, bars, work.dy[i])
@@ -318,7 +318,7 @@ def _row_bars(i, work, bars):
         _plain_bars(i, work.rules.power, bars)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _settle(i, j, work, bound, bars):
     """Compute pair (i, j) of a block if it can matter; return whether it was."""
     if bound[i, j] > LARGEST:
@@ -335,7 +335,7 @@ def _settle(i, j, work, bound, bars):
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _every_pair(work):
     """Compute every pair of a block of uint8 rows as far as it can matter."""
     measure, power, slack = work.rules.measure, work.rules.power, work.rules.slack

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ..compiling import compiled
 
 THETA = 2.0**-14
 SUB_ROWS_BYTES = 2**23  # float64 rows projected at once
@@ -138,7 +139,7 @@ def screen_prefixes(
     return norms.astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):
     long = prefix.shape[1] - 2
     for i in range(prefix.shape[0]):
@@ -155,7 +156,7 @@ def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):
         norms[1, i] = extra * square + tiny
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+@compiled(fastmath={"nnan", "nsz", "reassoc"})
 def _squares(a, b, columns):
     """Σ(aₖ − bₖ)² over the first columns, in float32 and any order."""
     total = np.float32(0.0)
@@ -165,7 +166,7 @@ def _squares(a, b, columns):
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def refine(found, count, a, b, gamma):
     """Bound the listed pairs by their long prefixes; keep those that still matter, in place.
 
@@ -187,7 +188,7 @@ def refine(found, count, a, b, gamma):
     return kept
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def prefix_bounds(found, count, a, b, gamma):
     """Low and high bounds (2, count) float64 of the listed pairs, by their long prefixes.
 

@@ -8,15 +8,15 @@ only matter where its low bound does not exceed what one of its rows has already
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiling import compiled
 from ..distances import surely_within, unfinish
 from ..label_distances import ANY, SAME
 from ..proof import TINY
 from ..reductions.base import accept, radius, within
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _halves(low, reach):
     """Return low / 2 and (low − reach) / 2 in float32, both rounded down."""
     out = np.empty((2, low.shape[0]), np.float32)
@@ -35,7 +35,7 @@ def _halves(low, reach):
     return out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def survivors(product, a_low, b_low, a_reach, b_reach, found):
     """List the pairs whose low bound is within one of the two squared reaches.
 
@@ -67,7 +67,7 @@ def survivors(product, a_low, b_low, a_reach, b_reach, found):
     return count
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def lowest(product, b_low, labels, code, own, k, found):
     """List for every row the k columns with the smallest low bounds that it makes pairs with.
 
@@ -99,7 +99,7 @@ def lowest(product, b_low, labels, code, own, k, found):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def squared_radii(state, part, order, measure, scale, out):
     """out[k] = min(out[k], an upper bound on the screen's squared radius of row order[k]).
 
@@ -119,7 +119,7 @@ def squared_radii(state, part, order, measure, scale, out):
                 out[k] = bound
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def radii_of_block(block, one, other, measure, scale):
     """`squared_radii` of both sides of a block, (state, out) each; −∞ where the other is silent."""
     (state, out), (others, other_out) = one, other
@@ -129,7 +129,7 @@ def radii_of_block(block, one, other, measure, scale):
     squared_radii(others, block.part_a, block.order_b, measure, scale, other_out)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def inner_radii(state, part, order, measure, scale, out):
     """out[k] = a lower bound on the squared screen length that `within` is for row order[k].
 
@@ -144,7 +144,7 @@ def inner_radii(state, part, order, measure, scale, out):
             out[k] = value * per_unit * (1.0 - slack) - TINY
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def settle_certain(found, count, bounds, limits, block, a, b):
     """Accept unproven what is certain; return how many pairs are left, listed in place.
 
@@ -176,7 +176,7 @@ def settle_certain(found, count, bounds, limits, block, a, b):
     return kept
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def listed_bounds(found, count, product, norms_a, norms_b):
     """Low and high bounds (2, count) float64 of the listed pairs.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL
+from ..compiling import compiled
 from ..job import PairJob
 
 WIDTH = 8  # leaves are filled up to a multiple of this, for vector code
@@ -107,7 +107,7 @@ def plant(
     return trees
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _divide(points, codes, order, edges, parts, leaf):
     """Part `order` into leaves; return the nodes."""
     n = order.shape[0]
@@ -137,7 +137,7 @@ def _divide(points, codes, order, edges, parts, leaf):
     return nodes[:count].copy()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cut_labels(codes, order, start, stop, leaf):
     """Sort a region by label and return the change of label next to its middle, or `start`.
 
@@ -162,7 +162,7 @@ def _cut_labels(codes, order, start, stop, leaf):
     return start + cut
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _cut_space(points, order, keys, start, stop, leaf):
     """Halve a node along its widest column and return the cut; `start` where it is small."""
     size = stop - start
@@ -187,7 +187,7 @@ def _cut_space(points, order, keys, start, stop, leaf):
     return cut
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _part(keys, order, start, stop, cut):
     """Bring the smallest keys of start:stop before `cut`; pivots of mixed places, so no bad order.
 
@@ -216,7 +216,7 @@ def _part(keys, order, start, stop, cut):
             return
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fill(trees, points, labels):
     """Copy rows into blocks and draw the boxes, children before their parents."""
     nodes, d, m = trees.nodes, points.shape[1], labels.shape[1]

@@ -22,8 +22,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
+
+from ..compiling import compiled
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
@@ -201,13 +203,13 @@ def is_state(kind: Any, state_class: type) -> bool:
     return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is state_class  # type: ignore[attr-defined]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def better(value, index, best, where):
     """Whether (value, index) comes before (best, where): smaller, then lower index."""
     return value < best or (value == best and index < where)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def limit(dy, i, j, block, a, b):
     """Return a distance beyond which pair (i, j) changes nothing.
 
@@ -221,14 +223,14 @@ def limit(dy, i, j, block, a, b):
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def idle(i, j, block, a, b):
     """Whether pair (i, j) of two silent rows changes nothing, whatever its quotient."""
     known = b.numbers[j] >= until(a.state, i, block.part_b)
     return known and a.numbers[i] >= until(b.state, j, block.part_a)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def all_until(state, rows, part, number):
     """Whether no quotient with a row from `number` on changes any of some rows."""
     for row in rows:  # noqa: SIM110  Numba has no `all`
@@ -237,14 +239,14 @@ def all_until(state, rows, part, number):
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
     accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])
     accept(b.state, j, block.part_a, distance, dy, a.numbers[i], a.weights[i])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def is_closed(state):
     """Whether rows ask for nothing; of a count that no row has a radius for also."""
     return state[0].shape[0] > 0 and radius(state, 0, 0) < 0.0

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from ..compiling import compiled
 from .base import NOBODY, Twins, accept, better, bytes_of, is_state, radius, slope, until, within
 
 
@@ -62,7 +62,7 @@ class NearestState(NamedTuple):
         return bool(((self.index < rows) | (self.index == NOBODY)).all())
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insert(distance, index, value, row):
     """Put (value, row) into an ascending list (k,), once."""
     last = distance.shape[0] - 1
@@ -80,7 +80,7 @@ def _insert(distance, index, value, row):
     index[at] = row
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _merge(distance, index, others, indices):
     """Put lists (n, parts, k) into the lists of the first two, in place."""
     n, parts, k = others.shape
@@ -92,7 +92,7 @@ def _merge(distance, index, others, indices):
                 _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _hand_on(distance, index, givers, takers, numbers):
     """Put the givers' entries into the takers' lists, but for rows that may not be named there."""
     for t in range(givers.shape[0]):

@@ -7,7 +7,6 @@ to the images nothing is taken over but the scaling, as the paper names neither 
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....errors import InvalidOptionError
+from ....processes import ProcessLock
 from .draws import random_bytes, weights_seed
 from .layers import BatchNorm, Convolution, Dense, Layer, dropout, he_normal, rows_of
 
@@ -217,7 +217,7 @@ class Own(Network):
     capturable = False
     layout = torch.contiguous_format  # what a module may reshape without thinking
     trials = 1
-    _generators = threading.Lock()
+    _generators = ProcessLock()
 
     def __init__(self, path: str, shape: Shape, classes: int, seed: int) -> None:
         super().__init__()

@@ -1,0 +1,30 @@
+"""Stored values in the units that they came in."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..store import StoreSpec
+from .preparation import Preparation
+
+
+def restore_features(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
+    """Return features, shape (..., d), in the units they had before they were prepared."""
+    if spec.preparation is not None:
+        return Preparation.from_json(spec.preparation).restore(np.asarray(values))
+    return _restore(spec, "features", values)
+
+
+def restore_labels(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
+    """Return labels, shape (n,) or (n, m), in the units they had before they were scaled."""
+    return _restore(spec, "labels", values)
+
+
+def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, np.float64)
+    bounds = (spec.scaling or {}).get(part)
+    if bounds is None:
+        return values
+    low, high = np.asarray(bounds["min"], np.float64), np.asarray(bounds["max"], np.float64)
+    return low + values * (high - low)
