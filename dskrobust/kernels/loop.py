@@ -20,7 +20,8 @@ from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove
-from .reductions import Twins, all_until, is_closed, part_of, rows_of
+from .reductions import part_of
+from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
 
@@ -79,20 +80,16 @@ def _reduce_panels(
     a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
-    sides = ((a, mine),) if a is b else ((a, mine), (b, theirs))
-    before = [_of_givers(panel.twins, state, job) for panel, state in sides]
     _reduce_kept(a, b, mine, theirs, job, scratch, counters)
-    own, one_sided = a is b and job.label_code in (SAME, ANY), is_closed(theirs)
-    for (panel, state), known in zip(sides, before, strict=True):
-        if panel.twins is not None:
+    one_sided = theirs[0].max(initial=-1.0) < 0.0  # closed
+    for panel, state in ((a, mine),) if a is b else ((a, mine), (b, theirs)):
+        if panel.twins is None:
+            continue
+        if job.reduction.warm:
             numbers = panel.numbers[panel.twins.takers]
-            numbers = np.full_like(numbers, -1) if one_sided else numbers
-            state.hand_on(panel.twins, numbers, known, own)
-
-
-def _of_givers(twins: Twins | None, state: Any, job: PairJob) -> Any:
-    """What givers know, where takers are to learn no more than they add to it."""
-    return None if twins is None or job.reduction.warm else rows_of(state, twins.givers)
+            hand_on(state, panel.twins, np.full_like(numbers, -1) if one_sided else numbers)
+        else:
+            state.hand_on(panel.twins, a is b and job.label_code in (SAME, ANY))
 
 
 def _reduce_kept(
@@ -150,8 +147,6 @@ class PanelPair:
 
     def may_matter(self, run: Run, other: Run) -> bool:
         """Whether pairs of two runs count by their labels."""
-        if run.silent and other.silent and not self.job.reduction.quotients:
-            return False
         pure = run.label is not None and other.label is not None
         return not (pure and (run.label == other.label) != (self.job.label_code == SAME))
 
@@ -273,12 +268,12 @@ class PanelPair:
         return a, b
 
     def _all_idle(self, block: Block) -> bool:
-        """Whether no pair of a block of silent rows changes anything (`base.idle`)."""
+        """Whether no pair of a block of silent rows changes anything."""
         numbers = self.a.numbers[block.order_a], self.b.numbers[block.order_b]
         first, second = self.states
         return bool(
-            all_until(first, block.order_a, block.part_b, numbers[1].min())
-            and all_until(second, block.order_b, block.part_a, numbers[0].min())
+            no_quotient(first, block.order_a, block.part_b, numbers[1].min())
+            and no_quotient(second, block.order_b, block.part_a, numbers[0].min())
         )
 
     def _reduce_uniform(self, i: slice, j: slice, block: Block) -> None:

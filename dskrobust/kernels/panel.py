@@ -158,8 +158,7 @@ def make_panel(
         What the rows' states ask for.
     """
     rows = kernel_rows(features, who.numbers, job)
-    twins = find_twins(rows, who.labels, who.parts, terms, job)
-    who = without(who, twins)
+    twins = find_twins(rows, who, terms, job)
     order, labels, runs = _sort(who, job, twins)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
@@ -171,7 +170,9 @@ def make_panel(
     columns, unit, trees = rows.shape[1], job.screen.unit, None
     boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
     if boxed and job.label_code not in (SAME, ANY) and len(order):
-        trees = plant(rows, who.labels, who.parts, job)
+        parts = np.full(len(who.parts), -1, np.int16)
+        parts[order] = who.parts[order]
+        trees = plant(rows, who.labels, parts, job)
     return Panel(
         who.numbers, order, labels, runs, screen, norms, columns, lambda: rows, unit,
         coarse=coarse, trees=trees, twins=twins,
@@ -199,7 +200,6 @@ def make_prefix_panel(
     twins : Twins, optional
         Rows that others stand for.
     """
-    who = without(who, twins)
     order, labels, runs = _sort(who, job, twins)
     prefix = prefix[order]
     shape = len(order), depths.short + 1
@@ -217,15 +217,6 @@ def with_rows(panel: Panel, features: Callable[[], NDArray[Any]], job: PairJob) 
     return replace(panel, load=lambda: kernel_rows(features(), panel.numbers, job))
 
 
-def without(who: Rows, twins: Twins | None) -> Rows:
-    """Leave those rows out that others stand for: they are in no part."""
-    if twins is None:
-        return who
-    parts = who.parts.copy()
-    parts[twins.takers] = -1
-    return who._replace(parts=parts)
-
-
 def _no_rows() -> NDArray[Any]:
     raise AssertionError("a panel of prefixes has no rows before with_rows")
 
@@ -235,16 +226,16 @@ def _sort(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
     """Sort rows by part, silent ones last, and label: order, labels in positions, runs.
 
-    No part: left out.
+    No part, or others stand for them: left out.
     """
-    labels, parts = who.labels, who.parts
-    silent = np.zeros(len(parts), bool)
+    labels, kinds = who.labels, 2 * who.parts.astype(np.int64)
     if twins is not None:
-        silent[twins.silent] = True
+        kinds[twins.silent] += 1
+        kinds[twins.takers] = -1
     keys = () if job.label_code == ANY else labels.T[::-1]
-    order = np.lexsort((*keys, silent, parts)).astype(np.int64)
-    order = order[np.count_nonzero(parts < 0) :]
-    kinds = 2 * parts[order].astype(np.int64) + silent[order]
+    order = np.lexsort((*keys, kinds)).astype(np.int64)
+    order = order[np.count_nonzero(kinds < 0) :]
+    kinds = kinds[order]
     if labels.shape[1] > 1 and not (job.by_label or job.label_code == ANY):
         for lo, hi in pairwise([0, *np.flatnonzero(np.diff(kinds)) + 1, len(order)]):
             _gather(labels, order[lo:hi])

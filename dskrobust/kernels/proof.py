@@ -11,7 +11,7 @@ from .compiling import compiled
 from .distances import SCRATCH, finish, reduced, unfinish
 from .label_distances import ANY, label_difference
 from .reductions import State
-from .reductions.base import idle, limit, record
+from .reductions.base import limit, record
 
 TINY = 1e-40  # squared; above what float32 loses below its normal numbers
 
@@ -121,7 +121,6 @@ def prove(pairs, count, block, lows, measure, a, b):
     """
     lanes, proven, columns = np.empty(SCRATCH), 0, block.order_b.shape[0]
     plain, u, v = block.label_code == ANY, 0, -1
-    silent = block.silent_a and block.silent_b
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
         if count >= 0:
             u, v = pairs[s, 0], pairs[s, 1]
@@ -137,9 +136,9 @@ def prove(pairs, count, block, lows, measure, a, b):
         if dy == 0.0:
             continue
         i, j = block.order_a[u], block.order_b[v]
-        if silent and idle(i, j, block, a, b):
-            continue
         most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
+        if most < 0.0:
+            continue
         if lows.product.shape[0]:
             product = lows.product[u, v]
             low = np.float64(lows.low_a[u] + lows.low_b[v] - (product + product))

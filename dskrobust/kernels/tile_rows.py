@@ -105,20 +105,21 @@ class TilePanels:
             return self._of_prefixes(side, lo, hi, state)
         features, who = self._features(side, lo, hi), self._source.rows(side, lo, hi)
         buffer = self._screen(side, features.shape[1])
-        return make_panel(who, features, self._job, buffer, self._grid, state.terms)
+        return make_panel(who, features, self._job, buffer, self._grid, self._terms(state))
 
     def _of_prefixes(self, side: int, lo: int, hi: int, state: State) -> Panel:
         """A panel of prefixes; its rows are read once they are needed."""
         source, job, depths = self._source, self._job, self._source.depths
+        terms = self._terms(state)
         assert depths is not None
         read: list[NDArray[Any]] = []
 
         def make(buffer: NDArray[np.float32] | None = None) -> Panel:
             prefix, who = source.prefixes(side, lo, hi), source.rows(side, lo, hi)
-            twins = find_twins(prefix, who.labels, who.parts, state.terms, job)
+            twins = find_twins(prefix, who, terms, job)
             if twins is not None:  # not all rows whose prefixes are equal need be equal
                 read.append(kernel_rows(self._features(side, lo, hi), who.numbers, job))
-                twins = find_twins(read[0], who.labels, who.parts, state.terms, job)
+                twins = find_twins(read[0], who, terms, job)
             return make_prefix_panel(who, prefix, depths, job, buffer, twins)
 
         kept = source.cached(side, lo, hi, make)
@@ -127,6 +128,10 @@ class TilePanels:
         if read:
             return replace(made, load=lambda: read[0])
         return with_rows(made, lambda: self._features(side, lo, hi), job)
+
+    def _terms(self, state: Any) -> NDArray[np.float64] | None:
+        """What rows ask for, where equal rows may ask for different things."""
+        return None if self._job.reduction.warm else state.terms
 
     def _features(self, side: int, lo: int, hi: int) -> NDArray[Any]:
         self._counters.rows_read += hi - lo

@@ -4,13 +4,13 @@ Blank images, empty texts and imputed rows are equal by the thousand. All have t
 bit by bit, from any row, so that no bound tells one from the others. *Twins* are rows of one part
 that are equal in every column and in what their pairs depend on beside it: their label, unless
 all labels count alike, and what their states ask for. A state names the lowest of equals, so it
-takes few of them (`Reduction.keeps`); what the last of these learns, the others learn from it
-(`State.hand_on`).
+takes few of them (`Reduction.named`); what the last of these learns, the others learn from it
+(`hand_on`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,74 +18,67 @@ from numpy.typing import NDArray
 from .compiling import compiled
 from .job import PairJob
 from .label_distances import ANY, SAME
-from .reductions.base import Twins
+from .reductions import Twins
+
+if TYPE_CHECKING:
+    from .panel import Rows
 
 WORDS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 
 
 def find_twins(
-    rows: NDArray[Any],
-    labels: NDArray[np.float64],
-    parts: NDArray[np.int16],
-    terms: NDArray[np.float64] | None,
-    job: PairJob,
+    rows: NDArray[Any], who: Rows, terms: NDArray[np.float64] | None, job: PairJob
 ) -> Twins | None:
     """Find the rows that others stand for; None where there are too few to matter.
 
     Parameters
     ----------
     rows : ndarray (n, d) uint8, float32 or float64
-    labels : ndarray (n, m) float64
-    parts : ndarray (n,) int16
-        Rows with a negative one are left out.
+    who : Rows
     terms : ndarray (n, t) float64, optional
-        What the rows' states ask for (`State.terms`).
+        What the rows' states ask for, where equal rows may ask for different things.
     job : PairJob
         A function of two rows need not be a distance: with one there are no twins.
     """
-    if job.form.function is not None or len(rows) < 2:
+    few, named, own = job.tuning.twins, job.reduction.named, job.label_code in (SAME, ANY)
+    if job.form.function is not None:
         return None
-    some, group, label = _equal_rows(rows, labels, parts, terms, job)
-    reduction, own = job.reduction, job.label_code in (SAME, ANY)
-    last = np.searchsorted(label, label) + (reduction.named + own if reduction.named else 1) - 1
-    takers = np.arange(len(some)) > last
-    givers = some[last[takers]]
-    silent = np.empty(0, np.int64)
-    if not own and reduction.named:  # beyond those that name enough rows of any other label
-        some_kept, group = some[~takers], group[~takers]
-        by_row = np.lexsort((some_kept, group))
-        rank = np.arange(len(by_row)) - np.searchsorted(group, group)
-        silent = some_kept[by_row][rank >= 2 * reduction.named]
-    few = job.tuning.twins
+    hashes = hash_rows(rows)
+    ordered = np.sort(hashes)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(again) <= few:  # what rows without twins cost
+        return None
+    some = np.flatnonzero(np.isin(hashes, again) & (who.parts >= 0))
+    keys = [hashes[some], who.parts[some], *([] if terms is None else terms[some].T)]
+    marks = [] if job.label_code == ANY else [*who.labels[some].T]
+    some, group, label = _groups(rows, some, keys, marks)
+    stay = named + own if named else 1
+    takers = np.arange(len(some)) >= np.searchsorted(label, label) + stay
+    givers = some[np.searchsorted(label, label[takers]) + stay - 1]
+    silent = some[:0]
+    if not own and named:  # beyond those that name enough rows of any other label
+        kept, group = some[~takers], group[~takers]
+        rank = np.arange(len(kept)) - np.searchsorted(group, group)
+        silent = kept[np.lexsort((kept, group))][rank >= 2 * named]
     if len(givers) + len(silent) <= few:
         return None
-    silent = silent if len(silent) > few else silent[:0]
-    return Twins(givers, some[takers], parts[givers], silent)
+    return Twins(givers, some[takers], who.parts[givers], silent if len(silent) > few else some[:0])
 
 
-def _equal_rows(
+def _groups(
     rows: NDArray[Any],
-    labels: NDArray[np.float64],
-    parts: NDArray[np.int16],
-    terms: NDArray[np.float64] | None,
-    job: PairJob,
+    some: NDArray[np.int64],
+    keys: list[NDArray[Any]],
+    marks: list[NDArray[np.float64]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that equal others in columns, part and terms: them, their groups, groups by label too.
+    """Some rows sorted by keys and marks, their groups by keys, and those by both.
 
-    Groups are numbers that ascend; rows ascend in a group by label.
+    Rows that are not those of their keys' first are left out. Groups are numbers that ascend.
     """
-    nothing, hashes = np.empty(0, np.int64), hash_rows(rows)
-    ordered = np.sort(hashes)
-    equal = ordered[1:] == ordered[:-1]
-    if np.count_nonzero(equal) <= job.tuning.twins:
-        return nothing, nothing, nothing
-    some = np.flatnonzero(np.isin(hashes, ordered[1:][equal]) & (parts >= 0))
-    keys = [hashes[some], parts[some], *([] if terms is None else terms[some].T)]
-    marks = [] if job.label_code == ANY else list(labels[some].T)
-    by_key = np.lexsort((some, *marks[::-1], *keys[::-1]))
+    by_key = np.lexsort((*marks[::-1], *keys[::-1]))
     some = some[by_key]
-    group, label = (_numbers([k[by_key] for k in which]) for which in (keys, keys + marks))
-    equal = _equals_first(rows, some, group)  # else only the hashes are equal
+    group, label = (_numbers([key[by_key] for key in which]) for which in (keys, keys + marks))
+    equal = _are_equal(rows, some, some[np.searchsorted(group, group)])  # else only hashes are
     return some[equal], group[equal], label[equal]
 
 
@@ -97,9 +90,10 @@ def _numbers(keys: list[NDArray[Any]]) -> NDArray[np.int64]:
 
 def hash_rows(rows: NDArray[Any]) -> NDArray[np.uint64]:
     """Hashes (n,) of rows (n, d), equal for equal rows; 0.0 and −0.0 are equal."""
-    words, columns = WORDS.get(rows.dtype), rows.shape[1]
-    zero = np.array([-0.0], rows.dtype).view(words)[0] if words is not None else 0
-    if words is None and columns % 8 == 0:
+    words, zero = WORDS.get(rows.dtype), 0
+    if words is not None:
+        zero = np.array([-0.0], rows.dtype).view(words)[0]
+    elif rows.shape[1] % 8 == 0:
         words = np.uint64
     bits = rows if words is None else rows.view(words)
     keys = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], np.uint64)
@@ -122,16 +116,9 @@ def _hash(bits, zero, keys, out):
 
 
 @compiled
-def _equals_first(rows, some, group):
-    """Whether each of some rows equals the first of its group."""
-    out, first = np.ones(some.shape[0], np.bool_), 0
-    for s in range(1, some.shape[0]):
-        if group[s] != group[s - 1]:
-            first = s
-            continue
-        one, other = rows[some[first]], rows[some[s]]
-        for k in range(one.shape[0]):
-            if one[k] != other[k]:
-                out[s] = False
-                break
+def _are_equal(rows, some, others):
+    """Whether rows some[k] and others[k] are equal."""
+    out = np.empty(some.shape[0], np.bool_)
+    for k in range(some.shape[0]):
+        out[k] = np.array_equal(rows[some[k]], rows[others[k]])
     return out

@@ -16,7 +16,7 @@ from kernel_cases import (
 )
 
 import dskrobust as dr
-from dskrobust.kernels import CountState, CountWithin, KNearest, LargestQuotient
+from dskrobust.kernels import CountState, CountWithin, KNearest, LargestQuotient, Rows
 from dskrobust.kernels.twins import find_twins, hash_rows
 
 FEW = {"twins": 0, "boxes": False}
@@ -152,20 +152,21 @@ def test_hashes_tell_rows_apart(dtype, d):
 def test_twins_are_equal_in_columns_label_and_part():
     X = np.array([[1, 0], [2, 2], [1, -0.0], [1, 0], [1, 0], [2, 2], [1, 0]])
     y, parts = np.array([0, 0, 0, 1, 0, 0, 0])[:, None] * 1.0, np.array([0, 0, 0, 0, 1, 0, -1])
-    asked = parts.astype(np.int16), None
-    twins = find_twins(X, y, *asked, job_for(X, twins=0))
+    who = Rows(np.arange(7), y, parts.astype(np.int16))
+    twins = find_twins(X, who, None, job_for(X, twins=0))
     assert dict(zip(twins.takers.tolist(), twins.givers.tolist(), strict=True)) == {2: 0, 5: 1}
-    every = find_twins(X, y, *asked, job_for(X, rule="any", reduction=KNearest(1), twins=0))
+    every = find_twins(X, who, None, job_for(X, rule="any", reduction=KNearest(1), twins=0))
     assert dict(zip(every.takers.tolist(), every.givers.tolist(), strict=True)) == {3: 2}
-    assert find_twins(X, y, *asked, job_for(X, twins=2)) is None
+    assert find_twins(X, who, None, job_for(X, twins=2)) is None
     counted = job_for(X, rule="any", reduction=CountWithin(), twins=0)
-    radius = np.array([1.0, 1, 2, 1, 1, 3, 1])[:, None]
-    assert find_twins(X, y, asked[0], radius, counted).takers.tolist() == [3]
+    radius = np.array([np.inf, 1, 2, np.inf, np.inf, 3, np.inf])[:, None]
+    assert find_twins(X, who, radius, counted).takers.tolist() == [3]
 
 
 def test_rows_beyond_the_two_lowest_labels_are_silent():
     X, y = np.zeros((6, 3)), np.array([4.0, 4, 7, 1, 7, 2])[:, None]
-    twins = find_twins(X, y, np.zeros(6, np.int16), None, job_for(X, twins=0))
+    who = Rows(np.arange(6), y, np.zeros(6, np.int16))
+    twins = find_twins(X, who, None, job_for(X, twins=0))
     assert sorted(twins.takers) == [1, 4]
     assert sorted(twins.silent) == [3, 5]
 

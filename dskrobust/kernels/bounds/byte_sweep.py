@@ -17,7 +17,7 @@ from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..panel import Panel
 from ..proof import Block, Side
-from ..reductions.base import idle, limit, radius, record, slope
+from ..reductions.base import limit, radius, record, slope
 from .byte_grid import SECOND, Coarse, Grid, make_grid
 from .byte_norms import ROUNDING, bar_of, byte_distance, measure, power_mean_of_bytes
 
@@ -140,11 +140,10 @@ def _smallest(line):
 def _prove(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
     rules, a, b = work.rules, work.a, work.b
-    block = work.block
-    if block.silent_a and block.silent_b and idle(i, j, block, a, b):
-        return False
     measure, fine, width = rules.measure, work.bytes_a.fine, work.bytes_a.fine.shape[1]
     most = unfinish(measure.code, measure.factor, limit(dy, i, j, work.block, a, b))
+    if most < 0.0:
+        return False
     value = np.inf
     if fine.shape[0]:
         error = work.bytes_a.fine_error[i] + work.bytes_b.fine_error[j] + 1e-6
@@ -173,7 +172,7 @@ def _note(side, row, cell, work, k, bars):
     value = unfinish(rules.measure.code, rules.measure.factor, near) if near >= 0.0 else -np.inf
     bars[0][k] = value * (1.0 + rules.slack) / step * ROUNDING + 1e-6
     if rules.quotients:
-        q = slope(side.state, row, part)
+        q = slope(side.state, row, part, -1)
         widening = (1.0 + rules.slack) / step * ROUNDING
         bars[1][k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
@@ -342,16 +341,15 @@ def _every_pair(work):
     block, a, b, proven = work.block, work.a, work.b, 0
     rows_a, rows_b, columns = a.rows, b.rows, a.rows.shape[1]
     n, m = block.order_a.shape[0], block.order_b.shape[0]
-    silent = block.silent_a and block.silent_b
     for i in range(n):
         for j in range(i + 1 if block.triangle else 0, m):
             dy = work.dy[i, j] if work.dy.shape[0] else 1.0
             if dy == 0.0:
                 continue
             r, s = block.order_a[i], block.order_b[j]
-            if silent and idle(r, s, block, a, b):
-                continue
             most = unfinish(measure.code, measure.factor, limit(dy, r, s, block, a, b))
+            if most < 0.0:
+                continue
             value = byte_distance(power, rows_a, r, rows_b, s)
             if value > bar_of(power, most * (1.0 + slack) + 1e-6, columns):
                 continue

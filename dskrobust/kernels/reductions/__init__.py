@@ -1,17 +1,6 @@
 """Reductions: what the pairs of a row come to, one module each (`base` says how)."""
 
-from .base import (
-    NOBODY,
-    Reduction,
-    State,
-    Twins,
-    all_until,
-    beside,
-    copy_of,
-    is_closed,
-    part_of,
-    rows_of,
-)
+from .base import NOBODY, Reduction, State, Twins, beside, copy_of, part_of
 from .count_within import CountState, CountWithin
 from .k_nearest import KNearest, NearestState
 from .largest_quotient import LargestQuotient, QuotientState
@@ -27,10 +16,7 @@ __all__ = [
     "Reduction",
     "State",
     "Twins",
-    "all_until",
     "beside",
     "copy_of",
-    "is_closed",
     "part_of",
-    "rows_of",
 ]

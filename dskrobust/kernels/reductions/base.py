@@ -4,8 +4,8 @@ A reduction turns the pairs of a row into a few numbers. Its *state* is a NamedT
 first two axes are (rows, parts); kernels are compiled once for every class of state and call
 
 - ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
-- ``slope(state, row, part)``: so may one whose quotient ‖Δy‖/d is at least this;
-- ``until(state, row, part)``: from this row number on no quotient changes the row, however large;
+- ``slope(state, row, part, number)``: so may one with the row `number` whose quotient ‖Δy‖/d is at
+  least this; ∞ where no quotient does;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
 - ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
   which stands for `weight` rows that equal it.
@@ -64,28 +64,6 @@ class State(Protocol):
         ...
 
     @property
-    def terms(self) -> NDArray[np.float64] | None:
-        """What rows ask for, (n, t), where equal rows may ask for different things."""
-        ...
-
-    def hand_on(
-        self, twins: Twins, numbers: NDArray[np.int64], before: Self | None, own: bool
-    ) -> None:
-        """Let takers know what their givers do.
-
-        Parameters
-        ----------
-        twins : Twins
-        numbers : ndarray (t,) int64
-            The rows with which the takers make no pair: themselves; −1 where there is none.
-        before : State, optional
-            What givers knew before (a row a taker), of reductions that are not `warm`.
-        own : bool
-            Whether twins make pairs with each other here.
-        """
-        ...
-
-    @property
     def nbytes(self) -> int: ...
 
 
@@ -119,7 +97,10 @@ class Reduction(Protocol):
 
     @property
     def warm(self) -> bool:
-        """Whether a tile may start from what others know (the merge is idempotent)."""
+        """Whether a tile may start from what others know (the merge is idempotent).
+
+        The state of one that is not has `terms` and `hand_on`, for equal rows (`CountState`).
+        """
         ...
 
     @property
@@ -149,9 +130,22 @@ def part_of(state: S, lo: int, hi: int) -> S:
     return type(state)(*(array[lo:hi] for array in state))
 
 
-def rows_of(state: S, rows: NDArray[np.int64]) -> S:
-    """A copy of some rows of a state."""
-    return type(state)(*(array[rows] if array.size else array for array in state))
+def hand_on(state: Any, twins: Twins, numbers: NDArray[np.int64]) -> None:
+    """Let takers know what their givers do, of reductions that are `warm`.
+
+    numbers (t,): the rows with which takers make no pair, themselves; −1 where there is none.
+    """
+    mine, given = (
+        type(state)(*(array[rows] if array.size else array for array in state))
+        for rows in (twins.takers, twins.givers)
+    )
+    # quotients need no such look: a giver and its taker have the same label
+    value, index = given[:2]
+    itself = (numbers == index.T).T
+    value[itself], index[itself] = np.inf, NOBODY
+    for array, values in zip(state, mine.merge(given), strict=True):
+        if array.size:
+            array[twins.takers] = values
 
 
 def copy_of(state: S) -> S:
@@ -178,13 +172,8 @@ def radius(state, row, part):
     raise NotImplementedError
 
 
-def slope(state, row, part):
-    """Return the quotient from which on any pair may change a row; infinite where none does."""
-    raise NotImplementedError
-
-
-def until(state, row, part):
-    """Return the row number from which on no pair changes a row by its quotient."""
+def slope(state, row, part, number):
+    """Return the quotient from which on a pair with row `number` may change a row; ∞: none does."""
     raise NotImplementedError
 
 
@@ -218,23 +207,18 @@ def limit(dy, i, j, block, a, b):
     far = -np.inf if block.silent_b else radius(a.state, i, block.part_b)
     if not block.silent_a:
         far = max(far, radius(b.state, j, block.part_a))
-    least = min(slope(a.state, i, block.part_b), slope(b.state, j, block.part_a))
-    least = min(least, LARGEST)
+    one = slope(a.state, i, block.part_b, b.numbers[j])
+    least = min(one, slope(b.state, j, block.part_a, a.numbers[i]))
+    if least == np.inf:
+        return far
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
 
 
 @compiled
-def idle(i, j, block, a, b):
-    """Whether pair (i, j) of two silent rows changes nothing, whatever its quotient."""
-    known = b.numbers[j] >= until(a.state, i, block.part_b)
-    return known and a.numbers[i] >= until(b.state, j, block.part_a)
-
-
-@compiled
-def all_until(state, rows, part, number):
+def no_quotient(state, rows, part, number):
     """Whether no quotient with a row from `number` on changes any of some rows."""
     for row in rows:  # noqa: SIM110  Numba has no `all`
-        if number < until(state, row, part):
+        if slope(state, row, part, number) < np.inf:
             return False
     return True
 
@@ -244,9 +228,3 @@ def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
     accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])
     accept(b.state, j, block.part_a, distance, dy, a.numbers[i], a.weights[i])
-
-
-@compiled
-def is_closed(state):
-    """Whether rows ask for nothing; of a count that no row has a radius for also."""
-    return state[0].shape[0] > 0 and radius(state, 0, 0) < 0.0

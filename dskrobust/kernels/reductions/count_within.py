@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import Twins, accept, bytes_of, is_state, radius, slope, until, within
+from .base import Twins, accept, bytes_of, is_state, radius, slope, within
 
 
 class CountState(NamedTuple):
@@ -40,19 +40,18 @@ class CountState(NamedTuple):
 
     @property
     def terms(self) -> NDArray[np.float64]:
-        """The radii: equal rows with others count differently."""
+        """What rows ask for (n, t): equal rows may ask for different things."""
         return self.radius
 
-    def hand_on(
-        self, twins: Twins, numbers: NDArray[np.int64], before: CountState | None, own: bool
-    ) -> None:
-        """Add to the takers' counts what their givers have counted since (`base.State`)."""
-        assert before is not None
-        if own:  # every one of equal rows counts the others, at a distance of 0
-            givers, at, others = np.unique(twins.givers, return_index=True, return_counts=True)
-            cells = givers, twins.parts[at]
-            self.count[cells] += np.where(self.radius[cells] >= 0.0, others, 0)
-        self.count[twins.takers] += self.count[twins.givers] - before.count
+    def hand_on(self, twins: Twins, own: bool) -> None:
+        """Let takers know what their givers do: they have seen the same rows.
+
+        own: whether twins make pairs with each other here.
+        """
+        if own:  # at a distance of 0
+            cells = twins.givers, twins.parts
+            np.add.at(self.count, cells, self.radius[cells] >= 0.0)
+        self.count[twins.takers] = self.count[twins.givers]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
@@ -70,15 +69,9 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
+def _slope(state, row, part, number):
     if is_state(state, CountState):
-        return lambda state, row, part: np.inf
-
-
-@overload(until)
-def _until(state, row, part):
-    if is_state(state, CountState):
-        return lambda state, row, part: 0
+        return lambda state, row, part, number: np.inf
 
 
 @overload(within)

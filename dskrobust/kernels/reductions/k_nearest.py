@@ -10,7 +10,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..compiling import compiled
-from .base import NOBODY, Twins, accept, better, bytes_of, is_state, radius, slope, until, within
+from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
 
 
 class NearestState(NamedTuple):
@@ -42,16 +42,6 @@ class NearestState(NamedTuple):
         for part in parts[1:]:
             _merge(distance, index, self.distance[:, [part]], self.index[:, [part]])
         return distance[:, 0], index[:, 0]
-
-    @property
-    def terms(self) -> None:
-        return None
-
-    def hand_on(
-        self, twins: Twins, numbers: NDArray[np.int64], before: NearestState | None, own: bool
-    ) -> None:
-        """Let takers know what their givers do (`base.State`)."""
-        _hand_on(self.distance, self.index, twins.givers, twins.takers, numbers)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
@@ -87,24 +77,7 @@ def _merge(distance, index, others, indices):
     for i in range(n):
         for part in range(parts):
             for m in range(k):
-                if indices[i, part, m] == NOBODY:
-                    break
                 _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
-
-
-@compiled
-def _hand_on(distance, index, givers, takers, numbers):
-    """Put the givers' entries into the takers' lists, but for rows that may not be named there."""
-    for t in range(givers.shape[0]):
-        giver, taker, itself = givers[t], takers[t], numbers[t]
-        for part in range(distance.shape[1]):
-            for m in range(distance.shape[2]):
-                row = index[giver, part, m]
-                if row == NOBODY:
-                    break
-                if row != itself:
-                    value = distance[giver, part, m]
-                    _insert(distance[taker, part], index[taker, part], value, row)
 
 
 @overload(radius)
@@ -114,15 +87,9 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
+def _slope(state, row, part, number):
     if is_state(state, NearestState):
-        return lambda state, row, part: np.inf
-
-
-@overload(until)
-def _until(state, row, part):
-    if is_state(state, NearestState):
-        return lambda state, row, part: 0
+        return lambda state, row, part, number: np.inf
 
 
 @overload(within)

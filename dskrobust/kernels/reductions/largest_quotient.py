@@ -10,19 +10,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ...definitions import lipschitz_of
-from .base import (
-    NOBODY,
-    Twins,
-    accept,
-    better,
-    bytes_of,
-    is_state,
-    radius,
-    rows_of,
-    slope,
-    until,
-    within,
-)
+from .base import LARGEST, NOBODY, accept, better, bytes_of, is_state, radius, slope, within
 
 
 class QuotientState(NamedTuple):
@@ -59,22 +47,6 @@ class QuotientState(NamedTuple):
         quotient, witness = _best(-self.quotient, self.witness, -other.quotient, other.witness)
         return QuotientState(reach, nearest, -quotient + 0.0, witness)
 
-    @property
-    def terms(self) -> None:
-        return None
-
-    def hand_on(
-        self, twins: Twins, numbers: NDArray[np.int64], before: QuotientState | None, own: bool
-    ) -> None:
-        """Let takers know what their givers do (`base.State`)."""
-        given, mine = rows_of(self, twins.givers), rows_of(self, twins.takers)
-        # a pair of a giver and its taker has no quotient: their labels are equal
-        itself = given.nearest == numbers[:, None]
-        given.reach[itself], given.nearest[itself] = np.inf, NOBODY
-        for array, values in zip(self, mine.merge(given), strict=True):
-            if array.size:
-                array[twins.takers] = values
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
         named = {"reach": self.reach, "nearest": self.nearest}
@@ -105,24 +77,17 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
-    if is_state(state, QuotientState):
-        return lambda state, row, part: (
-            state.quotient[row, part] if state.quotient.shape[0] else np.inf
-        )
-
-
-@overload(until)
-def _until(state, row, part):
+def _slope(state, row, part, number):
     if not is_state(state, QuotientState):
         return None
 
-    def until(state, row, part):
+    def slope(state, row, part, number):
         if state.quotient.shape[0] == 0:
-            return 0
-        return state.witness[row, part] if state.quotient[row, part] == np.inf else NOBODY
+            return np.inf
+        q = state.quotient[row, part]  # one that overflowed is only beaten by a lower row's
+        return LARGEST if q == np.inf and number < state.witness[row, part] else q
 
-    return until
+    return slope
 
 
 @overload(within)
