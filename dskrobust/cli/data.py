@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,15 +12,44 @@ from ..paths import expand_path
 from .options import Address, File, store_argument
 
 if TYPE_CHECKING:
-    from ..datasets import Reader
+    from ..datasets import Reader, ReaderKeywords
     from ..store import Store
 
 Command = Callable[..., Any]
 TASKS = {"classification": "categorical", "regression": "real"}
 
 
+def csv_options(command: Command) -> Command:
+    """Add how a CSV file may be written, which its first lines tell otherwise."""
+    for option in (
+        click.option("--comment", metavar="TEXT", help="Lines that start with it are left out."),
+        click.option(
+            "--header/--no-header",
+            default=None,
+            help="Whether the first line of a CSV file holds the columns' names; without it they "
+            "are c0, c1 and so on.",
+        ),
+        click.option("--encoding", metavar="NAME", help="Of a CSV file: utf-8, utf-16, cp1252 …"),
+        click.option(
+            "--thousands",
+            metavar="CHARACTER",
+            help="Between groups of three digits, as , or space; in a CSV file.",
+        ),
+        click.option("--decimal", type=click.Choice([".", ","]), help="Mark in a CSV file."),
+        click.option(
+            "--delimiter",
+            metavar="CHARACTER",
+            help="Between the columns of a CSV file: , ; | or tab. Told from its first lines by "
+            "default, as all of these are.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def reader_options(command: Command) -> Command:
     """Add what readers may be told."""
+    command = csv_options(command)
     for option in (
         click.option(
             "--target",
@@ -58,9 +87,10 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
+def _keywords(options: dict[str, Any]) -> ReaderKeywords:
     """Return the options that the command line gives."""
-    return {name: value for name, value in options.items() if value not in (None, ())}
+    given: Any = {name: value for name, value in options.items() if value not in (None, ())}
+    return cast("ReaderKeywords", given)
 
 
 class Scale(click.ParamType):
@@ -142,9 +172,11 @@ def ingest(
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .csv, .csv.gz, .parquet, .h5 or
-    .hdf5; or a folder of images, with a sub-folder per class (or train and test, with such
-    sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is given.
+    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5 or .hdf5; a table, also at a
+    URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, or a folder
+    of such Parquet or Arrow files; or a folder of images, with a sub-folder per class (or train
+    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is
+    given.
 
     \b
     Examples:
@@ -152,6 +184,7 @@ def ingest(
       dskrobust ingest online-news --source ~/data --seed 1
       dskrobust ingest own.npz --x features --y labels --out own.zarr
       dskrobust ingest houses.csv --target price --task regression
+      dskrobust ingest messung.csv --delimiter ";" --decimal ","
       dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest photos
@@ -165,7 +198,7 @@ def ingest(
         if options["labels"] not in (None, TASKS[task]):
             raise click.UsageError(f"--task {task} means --labels {TASKS[task]}; give one of them")
         options["labels"] = TASKS[task]
-    reader = open_reader(what, source, ReaderOptions(**_given(options)))
+    reader = open_reader(what, source, ReaderOptions.of(None, _keywords(options)))
     if dry_run:
         _foretell(reader)
         return
@@ -228,7 +261,9 @@ def describe(store: Store) -> None:
     for note in store.notes or ():
         terminal.fact("column" if note.kind == COLUMN else "note", note.on_command_line)
     if store.has_ids:
-        terminal.fact("ids", "text" if store.ids.dtype == object else "whole numbers")
+        column = (store.spec.preparation or {}).get("id")
+        what = "text" if store.ids.dtype == object else "whole numbers"
+        terminal.fact("ids", f"{what} (column {column})" if column else what)
 
 
 @click.command()
@@ -307,11 +342,16 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
     from ..store import open_store
 
     opened = open_store(store)
-    before = opened.rows
+    before, told = opened.rows, list[str]()
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(opened, what, source, group=group, progress=job.add, **_given(options))
+        grown = append_to(
+            opened, what, source,
+            group=group, progress=job.add, remark=told.append, **_keywords(options),
+        )  # fmt: skip
     terminal.say(f"{grown.rows - before:,} rows appended to {store}")
     describe(grown)
+    for remark in told:
+        terminal.fact("column", remark)
     _say_what_is_left(grown, store)
 
 

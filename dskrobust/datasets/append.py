@@ -14,9 +14,10 @@ from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..paths import expand_path
 from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
 from . import online_news
-from .opening import open_reader
+from .opening import is_table, open_reader
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
+from .tables import CSV_ENDS
 
 Columns = NDArray[np.int64] | None
 
@@ -28,7 +29,9 @@ def append(
     *,
     group: str | None = None,
     progress: Callable[[int], None] | None = None,
-    **options: Unpack[ReaderKeywords],
+    remark: Callable[[str], None] | None = None,
+    options: ReaderOptions | None = None,
+    **keywords: Unpack[ReaderKeywords],
 ) -> Store:
     """Append the rows of a data set or file to a store; a kill leaves the store as it was.
 
@@ -49,9 +52,14 @@ def append(
         the store has none either.
     progress : callable, optional
         Called with the number of rows after each write.
-    **options : str, float or int
-        Options of the reader, as for `ingest`. Names of arrays and columns, and the label kind,
-        are those of the store's own source where the options do not say otherwise.
+    remark : callable, optional
+        Called with what nobody said but the source showed, a line each: the delimiter of a CSV
+        file, say.
+    options : ReaderOptions, optional
+        Of the reader, instead of the keywords below.
+    **keywords : str, float, int, bool or mapping
+        Options of the reader by name, as for `ingest`. Names of arrays and columns, and the label
+        kind, are those of the store's own source where the options do not say otherwise.
 
     Raises
     ------
@@ -65,7 +73,10 @@ def append(
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
     store = open_store(store)
-    reader = _open(store.spec, what, source, ReaderOptions(**options))
+    reader = _open(store.spec, what, source, ReaderOptions.of(options, keywords))
+    if remark is not None:
+        for said in getattr(reader, "remarks", ()):
+            remark(said)
     matched = match(store.spec, reader.spec, what, group)
     return append_rows(
         store,
@@ -84,7 +95,8 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
                 f"{name}={getattr(options, name)!r}: rows that are appended are prepared as those "
                 f"of {spec.name} were; leave it away, or ingest all rows again"
             )
-    options = replace(_like_before(spec, what, options), prepare="none")  # nothing is fitted anew
+    options = _like_before(spec, what, source, options)
+    options = replace(options, prepare="none")  # nothing is fitted anew
     if spec.preparation is not None:
         known = Preparation.from_json(spec.preparation)
         reader = open_reader(what, source, replace(options, preparation=known))
@@ -97,7 +109,7 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
     if spec.scaling is None:
         return open_reader(what, source, options)
     path = source if what == "online-news" else what
-    if path is None or (what != "online-news" and not what.lower().endswith((".csv", ".csv.gz"))):
+    if path is None or (what != "online-news" and not what.lower().endswith(CSV_ENDS)):
         raise InvalidOptionError(
             f"the values in {spec.name} were scaled: append the rows in their own units, as a CSV "
             "file with the official columns",
@@ -106,13 +118,15 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
     return online_news.open_more(expand_path(path), spec, options)
 
 
-def _like_before(spec: StoreSpec, what: str, options: ReaderOptions) -> ReaderOptions:
+def _like_before(
+    spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions
+) -> ReaderOptions:
     origin, default = spec.provenance, ReaderOptions()
     known: dict[str, Any] = {}
     if options.labels is None and spec.label_kind != "categorical":
         known["labels"] = spec.label_kind
     end = "".join(Path(what).suffixes).lower()
-    if end.endswith((".csv", ".csv.gz", ".parquet")) and options.target is None:
+    if options.target is None and is_table(what, source):
         known["target"] = origin.get("target")
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)

@@ -1,139 +1,77 @@
-"""Tables as Arrow record batches: CSV files, Parquet files and tables in memory."""
+"""Tables as Arrow record batches: what all of them have, those in memory, and columns of lists."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..errors import InvalidDataError, SourceFileError
+import numpy as np
+
+from ..errors import DskrobustError, InvalidDataError, SourceFileError
 from .reader import block_rows, source_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CSV_BYTES = 4 * 2**20  # text parsed at once
-_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None")
-MISSING = [blank + text for text in _MISSING for blank in ("", " ")]
+UNNAMED = re.compile(r"Unnamed: (\d+)(\.\d+)?")  # pandas and `CsvTable`: a column without a name
+INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
+
+
+class Flaw(NamedTuple):
+    """Why a column is no numbers, or which of them cannot be held, where its type does not say.
+
+    Attributes
+    ----------
+    said : str
+    text : bool
+        Whether it is just text, which may be encoded; otherwise the user has to say more.
+    """
+
+    said: str
+    text: bool = False
 
 
 class Table(Protocol):
     """Named columns of a source, read batch by batch."""
 
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """What messages call it."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...]: ...
 
     @property
     def types(self) -> Mapping[str, Any]:
-        """Arrow types of the columns; empty where the source has none."""
+        """Arrow types of the columns."""
+        ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def sniffed(self) -> bool:
+        """Whether the types are only what the values look like: then all numbers are float64."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What nobody said but the source showed, a line each."""
+        ...
+
+    def flaw(self, name: str) -> Flaw | None:
+        """Return what is wrong with a column; None where all is well."""
         ...
 
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         """Yield record batches of some columns, with the given Arrow types."""
         ...
-
-
-class ColumnTypeError(InvalidDataError):
-    """A column of text holds a value that is not of the type it is read as."""
-
-    def __init__(self, message: str, column: str) -> None:
-        super().__init__(message)
-        self.column = column
-
-
-@dataclass(frozen=True)
-class CsvTable:
-    """A CSV file, gzipped or not, with the columns' names in its first line."""
-
-    path: Path
-    names: tuple[str, ...]
-    types: Mapping[str, Any]
-
-    @property
-    def where(self) -> str:
-        """What messages call it."""
-        return str(self.path)
-
-    @classmethod
-    def open(cls, path: Path) -> CsvTable:
-        """Read the first line; blanks around names are dropped."""
-        with source_errors(path, "CSV"):
-            try:
-                opened = gzip.open if path.suffix == ".gz" else open
-                with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-                    header = next(csv.reader(handle), [])
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise SourceFileError(f"{path} is no CSV file in UTF-8: {error}") from error
-        names = tuple(name.strip() for name in header)
-        if "" in names:
-            raise SourceFileError(
-                f"{path}: column {names.index('') + 1} has no name in the first line (an index?); "
-                "name it, or drop it"
-            )
-        _check_distinct(path, names)
-        if not names or all(_is_number(name) for name in names):
-            raise SourceFileError(f"{path}: the first line must hold the columns' names")
-        return cls(path, names, {})
-
-    def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield record batches of some columns, with the given Arrow types."""
-        from pyarrow import csv as arrow
-
-        reading = arrow.ReadOptions(
-            block_size=CSV_BYTES, column_names=list(self.names), skip_rows=1, use_threads=False
-        )
-        converting = arrow.ConvertOptions(
-            include_columns=list(columns),
-            column_types=dict(columns),
-            null_values=MISSING,
-            strings_can_be_null=False,
-        )
-        with (
-            _arrow_errors(self.path, "CSV", self.names),
-            arrow.open_csv(self.path, reading, convert_options=converting) as batches,
-        ):
-            yield from batches
-
-
-@dataclass(frozen=True)
-class ParquetTable:
-    """A Parquet file."""
-
-    path: Path
-    names: tuple[str, ...]
-    types: Mapping[str, Any]
-
-    @property
-    def where(self) -> str:
-        """What messages call it."""
-        return str(self.path)
-
-    @classmethod
-    def open(cls, path: Path) -> ParquetTable:
-        """Read the schema."""
-        from pyarrow import parquet
-
-        with _arrow_errors(path, "Parquet"), parquet.ParquetFile(path) as handle:
-            schema = handle.schema_arrow
-        _check_distinct(path, schema.names)
-        return cls(path, tuple(schema.names), dict(zip(schema.names, schema.types, strict=True)))
-
-    def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield record batches of some columns."""
-        from pyarrow import parquet
-
-        step = block_rows(8 * len(columns))
-        with _arrow_errors(self.path, "Parquet"), parquet.ParquetFile(self.path) as handle:
-            yield from handle.iter_batches(step, columns=list(columns), use_threads=False)
 
 
 @dataclass(frozen=True)
@@ -142,16 +80,30 @@ class MemoryTable:
 
     where: str
     table: pa.Table
+    remarks: tuple[str, ...] = ()
+    sniffed = False
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(self.table.column_names)
 
-    @property
+    @cached_property
     def types(self) -> Mapping[str, Any]:
         """Arrow types of the columns."""
         return dict(zip(self.table.schema.names, self.table.schema.types, strict=True))
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.table.num_rows)
+
+    def part(self, lo: int, hi: int) -> MemoryTable:
+        """Return the table of rows lo:hi."""
+        return MemoryTable(self.where, self.table.slice(lo, hi - lo))
+
+    def flaw(self, name: str) -> None:
+        """Return None: types of columns in memory are what they are."""
 
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         """Yield record batches of some columns."""
@@ -159,41 +111,210 @@ class MemoryTable:
         yield from picked.to_batches(max_chunksize=block_rows(8 * len(columns)))
 
 
+def columns_of(batch: Any) -> dict[str, Any]:
+    """Return the columns of a batch by name; asking it for one after the other takes longer."""
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def refuse_index(table: Table, name: str) -> None:
+    """Refuse as a feature a column without a name, and pandas' row index."""
+    if unnamed := UNNAMED.fullmatch(name):
+        raise InvalidDataError(
+            f"{table.where}: column {int(unnamed[1]) + 1} has no name ('{name}'; pandas' row "
+            "index?), so it is no feature; name it, or drop it"
+        )
+    if INDEX.fullmatch(name):
+        raise InvalidDataError(
+            f"{table.where}: column '{name}' is pandas' row index and no feature; rename it, "
+            "or drop it"
+        )
+
+
+# -- columns of lists --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FlatTable:
+    """A table whose columns of lists are as many columns of numbers: col[0], col[1] and so on.
+
+    Attributes
+    ----------
+    table : Table
+    widths : mapping
+        How many values the lists of a column have, all of them the same.
+    """
+
+    table: Any
+    widths: Mapping[str, int]
+
+    @classmethod
+    def of(cls, table: Table, keep: Sequence[str] = ()) -> Table:
+        """Return a table without columns of lists; those in `keep` stay.
+
+        Lists of a type without a length are as long as the first one.
+        """
+        from pyarrow import types
+
+        widths = {}
+        for name, kind in table.types.items():
+            if name in keep or isinstance(table, FlatTable):
+                continue
+            if types.is_fixed_size_list(kind):
+                widths[name] = kind.list_size
+            elif types.is_list(kind) or types.is_large_list(kind):
+                widths[name] = _first_length(table, name, kind)
+            if widths.get(name) == 0 and table.rows:
+                raise InvalidDataError(
+                    f"{table.where}: column '{name}' holds lists without a value; drop the column"
+                )
+        return cls(table, widths) if widths else table
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return str(self.table.where)
+
+    @property
+    def sniffed(self) -> bool:
+        """As the table's own."""
+        return bool(self.table.sniffed)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """As the table's own."""
+        return tuple(self.table.remarks)
+
+    @property
+    def rows(self) -> int:
+        """As the table's own."""
+        return int(self.table.rows)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.types)
+
+    @cached_property
+    def types(self) -> Mapping[str, Any]:
+        """Arrow types of the columns."""
+        found: dict[str, Any] = {}
+        for name, kind in self.table.types.items():
+            if name in self.widths:
+                found |= dict.fromkeys(_parts(name, self.widths[name]), kind.value_type)
+            else:
+                found[name] = kind
+        check_distinct(self.where, [*found, *(n for n in self.widths if n in found)])
+        return found
+
+    @cached_property
+    def _origin(self) -> Mapping[str, tuple[str, int]]:
+        """The list column and the position in it of every new column."""
+        return {
+            part: (name, k)
+            for name, width in self.widths.items()
+            for k, part in enumerate(_parts(name, width))
+        }
+
+    def part(self, lo: int, hi: int) -> FlatTable:
+        """Return the table of rows lo:hi, where the table has such a part."""
+        return replace(self, table=self.table.part(lo, hi))
+
+    def flaw(self, name: str) -> Flaw | None:
+        """As the table's own."""
+        found: Flaw | None = None if name in self._origin else self.table.flaw(name)
+        return found
+
+    def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield record batches of some columns."""
+        import pyarrow as pa
+
+        wanted = {}
+        for name, kind in columns.items():
+            origin = self._origin.get(name, (name, 0))[0]
+            wanted[origin] = self.table.types[origin] if name in self._origin else kind
+        first = 0
+        for batch in self.table.batches(wanted):
+            held = columns_of(batch)
+            wide = {n: self._matrix(held[n], n, first) for n in wanted if n in self.widths}
+            arrays = []
+            for name in columns:
+                origin, k = self._origin.get(name, (name, -1))
+                arrays.append(held[origin] if k < 0 else pa.array(wide[origin][:, k]))
+            yield pa.record_batch(arrays, names=list(columns))
+            first += batch.num_rows
+
+    def _matrix(self, lists: Any, name: str, first: int) -> Any:
+        """Return the values of lists, shape (b, width)."""
+        import pyarrow.compute as pc
+
+        width = self.widths[name]
+        lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(lengths != width)
+        if wrong.size:
+            found = int(lengths[wrong[0]])
+            raise InvalidDataError(
+                f"{self.where}: row {first + int(wrong[0])} has "
+                f"{f'{found} values' if found >= 0 else 'no value'} in column '{name}', whose "
+                f"lists have {width}; all rows must have as many"
+            )
+        values = lists.flatten()
+        if values.null_count:
+            row = int(np.argmax(np.asarray(values.is_null()))) // width
+            raise InvalidDataError(
+                f"{self.where}: row {first + row} has a list with a missing value in column "
+                f"'{name}'; drop the row or fill the value in"
+            )
+        return values.to_numpy(zero_copy_only=False).reshape(len(lists), width)
+
+
+def _parts(name: str, width: int) -> list[str]:
+    return [f"{name}[{k}]" for k in range(width)]
+
+
+def _first_length(table: Table, name: str, kind: Any) -> int:
+    for batch in table.batches({name: kind}):
+        for value in batch.column(name):
+            if value.is_valid:
+                return len(value)
+    return 0
+
+
+# -- what files share --------------------------------------------------------------------------
+
+
+def without_index(schema: Any) -> tuple[list[str], tuple[str, ...]]:
+    """Return the names of a schema's columns, and those that pandas says are its row index."""
+    described = schema.pandas_metadata or {}
+    index = [name for name in described.get("index_columns", ()) if isinstance(name, str)]
+    index += [name for name in schema.names if INDEX.fullmatch(name)]
+    found = tuple(name for name in schema.names if name in index)
+    return [name for name in schema.names if name not in found], found
+
+
+def index_remarks(index: Sequence[str]) -> tuple[str, ...]:
+    """Say that pandas' row index is no feature."""
+    names = ", ".join(f"'{name}'" for name in index)
+    return (f"{names} is pandas' row index and is left out",) if index else ()
+
+
 @contextmanager
-def _arrow_errors(path: Path, form: str, names: Sequence[str] = ()) -> Iterator[None]:
-    """Name the file, and the column where a value has the wrong type."""
+def arrow_errors(where: str, form: str) -> Iterator[None]:
+    """Name the file in what Arrow and the file system raise."""
     from pyarrow import ArrowException
 
-    with source_errors(path, form):
+    with source_errors(where, form):
         try:
             yield
-        except (InvalidDataError, SourceFileError):
+        except DskrobustError:
             raise
-        except ArrowException as error:
-            text = str(error)
-            match = re.match(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error", text)
-            if not match:
-                raise SourceFileError(
-                    f"{path} is no {form} file, or a damaged one: {text}"
-                ) from error
-            line = f", line {match[2]}" if match[2] else ""
-            name = names[int(match[1])]
-            raise ColumnTypeError(
-                f"{path}: column '{name}'{line}: {text.rsplit(': ', 1)[-1]}; "
-                "features must be numbers: drop the column or encode it first",
-                name,
-            ) from error
+        except (ArrowException, UnicodeError) as error:
+            text = " ".join(str(error).split())
+            text = text if len(text) <= 200 else f"{text[:200]}…"
+            raise SourceFileError(f"{where} is no {form} file, or a damaged one: {text}") from error
 
 
-def _check_distinct(path: Path, names: Sequence[str]) -> None:
+def check_distinct(where: str, names: Sequence[str]) -> None:
+    """Refuse two columns of one name."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise SourceFileError(f"{path}: two columns are called '{twice[0]}'; rename one")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        raise SourceFileError(f"{where}: two columns are called '{twice[0]}'; rename one")

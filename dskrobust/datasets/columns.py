@@ -9,28 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
-from .arrow import Table
+from .arrow import Table, columns_of
 
 LARGEST_EXACT = 2**53
+SHOWN_ROWS = 5
 
 
 def matrix(batch: Any, names: Sequence[str], dtype: Any, where: str, first: int) -> NDArray[Any]:
     """Return columns of a record batch, whose first row has number `first`, as (b, len(names))."""
     out = np.empty((batch.num_rows, len(names)), dtype)
+    columns = columns_of(batch)
     for k, name in enumerate(names):
-        column = _numeric(batch.column(name))
-        if column.null_count and out.dtype.kind != "f":
-            raise _missing(column.is_null(), name, where, first)
-        values = column.to_numpy(zero_copy_only=False)
-        if values.dtype.kind in "iu" and values.size:
-            largest = max(abs(int(values.min())), abs(int(values.max())))
-            if largest > LARGEST_EXACT:
-                raise InvalidDataError(
-                    f"{where}: column '{name}' has the value {largest}, which float64 cannot hold; "
-                    "if it is an identifier, drop it, or save it as text for labels"
-                )
-        out[:, k] = values
+        out[:, k] = numeric_values(columns[name], name, where, first, out.dtype)
     return out
+
+
+def numeric_values(
+    column: Any, name: str, where: str, first: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the numbers, shape (b,), of an Arrow array, which float64 can hold."""
+    column = _numeric(column)
+    if column.null_count and dtype.kind != "f":
+        raise _missing(column.is_null(), name, where, first)
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind in "iu" and values.size:
+        largest = max(abs(int(values.min())), abs(int(values.max())))
+        if largest > LARGEST_EXACT:
+            raise InvalidDataError(
+                f"{where}: column '{name}' has the value {largest}, which float64 cannot hold; "
+                "if it is an identifier, drop it, or save it as text for labels"
+            )
+    return values
 
 
 def _numeric(column: Any) -> Any:
@@ -69,3 +78,66 @@ def counted(table: Table, columns: Mapping[str, Any]) -> Iterator[tuple[int, Any
         if batch.num_rows:
             yield first, batch
         first += batch.num_rows
+
+
+# -- values that no number can be --------------------------------------------------------------
+
+
+def refuse_infinite(where: str, names: Sequence[str], values: NDArray[Any], first: int) -> None:
+    """Name the first infinite one of values, shape (b, len(names)).
+
+    It would spread over its whole column by a scale.
+    """
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        row, k = np.argwhere(np.isinf(values))[0].tolist()
+        raise InvalidDataError(
+            f"{where}: row {first + row} of column '{names[k]}' is {values[row, k]}; drop the row "
+            "or put a number there"
+        )
+
+
+def refuse_missing(table: Table, types: Mapping[str, Any], batch: Any) -> None:
+    """Raise the error for the first of some columns in which a batch has no value."""
+    columns = columns_of(batch)
+    for name, kind in types.items():
+        if _has_blank(columns[name]):
+            raise _missing_values(table, name, kind)
+
+
+def _has_blank(column: Any) -> bool:
+    from pyarrow import types
+
+    kind = column.type
+    if column.null_count or types.is_integer(kind) or types.is_boolean(kind):
+        return bool(column.null_count)
+    return bool(_blank(column).any())
+
+
+def _blank(column: Any) -> NDArray[np.bool_]:
+    """Return which cells, shape (b,), hold no value: null, NaN, or text without a character."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    empty = pc.is_null(column, nan_is_null=True)
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        empty = pc.or_(empty, pc.fill_null(pc.equal(column, ""), True))
+    return np.asarray(empty)
+
+
+def _missing_values(table: Table, name: str, kind: Any) -> InvalidDataError:
+    """Return the error for a column with missing values: how many, and in which rows."""
+    rows: list[int] = []
+    count = 0
+    for first, batch in counted(table, {name: kind}):
+        empty = np.flatnonzero(_blank(batch.column(name)))
+        count += empty.size
+        rows += (first + empty[: SHOWN_ROWS - len(rows)]).tolist()
+    said = missing_text(table.where, name, count, table.rows, rows)
+    return InvalidDataError(f"{said}; drop these rows or fill the values in")
+
+
+def missing_text(where: str, name: str, count: int, of: int, first: Sequence[int]) -> str:
+    """Say how many of a column's values are missing, and in which rows the first of them."""
+    listed = f"row{'s' if count > 1 else ''} {', '.join(map(str, first))}"
+    listed += ", …" if count > len(first) else ""
+    return f"{where}: column '{name}' has no value in {count:,} of {of:,} rows ({listed})"

@@ -27,7 +27,7 @@ from ..store import (
     write_arrays,
 )
 from .arrays import image_shape_of
-from .arrow import MemoryTable
+from .arrow import FlatTable, MemoryTable, without_index
 from .columns import counted, matrix, texts
 from .hdf5 import Hdf5Rows
 from .reader import ReaderOptions
@@ -214,14 +214,14 @@ def _plain(value: Any, whole: bool = True) -> Any:
 class FrameRows(LazyRows):
     """Columns of an Arrow table as an array (n, d)."""
 
-    table: MemoryTable
+    table: MemoryTable | FlatTable
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
-        part = MemoryTable(self.table.where, self.table.table.slice(lo, hi - lo))
+        part = self.table.part(lo, hi)
         parts = [
             matrix(batch, self.names, self.dtype, part.where, lo + first)
             for first, batch in counted(part, dict.fromkeys(self.names))
@@ -230,11 +230,14 @@ class FrameRows(LazyRows):
 
 
 def _from_frame(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
-    table = MemoryTable("the frame", _arrow(frame))
-    names = _features(table, y, split, ids)
-    types = {name: table.types[name] for name in names}
-    dtype = feature_dtype(table, types)
-    rows = FrameRows(table, tuple(types), (table.table.num_rows, len(types)), dtype)
+    used = [name for name in (y, split, ids) if isinstance(name, str)]
+    held = _arrow(frame)
+    index = [name for name in without_index(held.schema)[1] if name not in used]
+    table = MemoryTable("the frame", held.drop_columns(index))
+    flat: Any = FlatTable.of(table, used)
+    names = _features(flat, y, split, ids)
+    dtype = feature_dtype(flat, names)
+    rows = FrameRows(flat, tuple(names), (table.rows, len(names)), dtype)
     return NamedArrays(
         rows,
         column(table, y) if isinstance(y, str) else y,
@@ -251,7 +254,7 @@ def _frame_ids(frame: Any, ids: Any) -> Any:
     return index_ids(frame) if ids is None and hasattr(frame, "index") else ids
 
 
-def _features(table: MemoryTable, y: Any, split: Any, ids: Any) -> list[str]:
+def _features(table: MemoryTable | FlatTable, y: Any, split: Any, ids: Any) -> list[str]:
     """Return the names of all columns that are neither labels, groups nor ids."""
     named = {"y": y, "split": split, "ids": ids}
     used = [known_column(table, v, k) for k, v in named.items() if isinstance(v, str)]
@@ -315,17 +318,16 @@ def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
     empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in frame.dtypes.items()})
     table = MemoryTable(where, _arrow(empty))
     names = _features(table, y, split, ids)
-    types = {name: table.types[name] for name in names}
-    dtype = feature_dtype(table, types)
+    dtype = feature_dtype(table, names)
     picked = list(dict.fromkeys(v for v in (y, split) if isinstance(v, str)))
-    parts = frame[list(types)].to_delayed()
+    parts = frame[names].to_delayed()
     known = (frame.map_partitions(of, meta=(None, np.int64)) for of in (len, _counted_from))
     lengths, first_rows, small = compute(*known, frame[picked])
     starts = np.cumsum([0, *lengths])
     blocks = [
         da.from_delayed(
-            delayed(_partition)(part, tuple(types), dtype, where, int(first)),
-            (rows, len(types)),
+            delayed(_partition)(part, tuple(names), dtype, where, int(first)),
+            (rows, len(names)),
             dtype,
         )
         for part, rows, first in zip(parts, lengths, starts, strict=False)
@@ -338,7 +340,7 @@ def _from_dask(frame: Any, y: Any, split: Any, ids: Any) -> NamedArrays:
         da.concatenate(blocks),
         column(held, y) if isinstance(y, str) else y,
         column(held, split, as_text=True) if isinstance(split, str) else split,
-        tuple(types),
+        tuple(names),
         ids=_dask_ids(frame, [*lengths], [*first_rows], ids),
     )
 

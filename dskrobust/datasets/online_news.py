@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import CsvTable
 from .columns import matrix
+from .delimited import CsvTable
+from .places import Place
 from .reader import (
     ReaderOptions,
     StreamReader,
@@ -22,6 +23,7 @@ from .reader import (
     provenance,
     reads,
 )
+from .tables import feature_dtype
 
 FILE = "OnlineNewsPopularity.csv"
 TRAIN_ROWS = 32_000
@@ -68,7 +70,7 @@ def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReade
             Hint("give the folder, source=DIR", "give the folder with --source DIR"),
         )
     path = find_file(source)
-    table = CsvTable.open(path)
+    table = CsvTable.open(Place.of(path))
     check_columns(table)
     rows, scaler = _fit(table)
     if rows <= TRAIN_ROWS:
@@ -106,7 +108,7 @@ def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamRead
 
     options.allow("online-news")
     file = find_file(path)
-    table = CsvTable.open(file)
+    table = CsvTable.open(Place.of(file))
     check_columns(table)
     if spec.feature_names != ATTRIBUTES or spec.scaling is None:
         raise InvalidDataError(f"{spec.name} does not have the columns of Online News Popularity")
@@ -147,9 +149,10 @@ def check_columns(table: CsvTable) -> None:
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise SourceFileError(
-                f"{table.path} is not the Online News Popularity file: it {what} "
+                f"{table.where} is not the Online News Popularity file: it {what} "
                 f"{', '.join(names[:3])}{more}"
             )
+    feature_dtype(table, (*ATTRIBUTES, TARGET))
 
 
 def read_values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
@@ -164,7 +167,7 @@ def read_values(table: CsvTable) -> Iterator[tuple[int, NDArray[np.float64]]]:
         if bad.any():  # one would spread over its whole column by the scaling
             row, column = (int(k) for k in np.argwhere(bad)[0])
             raise InvalidDataError(
-                f"{table.path}: row {first + row}, column '{names[column]}' is "
+                f"{table.where}: row {first + row}, column '{names[column]}' is "
                 f"{values[row, column]}; drop the row or fill the value in first"
             )
         yield first, values
@@ -181,6 +184,6 @@ def _fit(table: CsvTable) -> tuple[int, Any]:
             extremes += [values.min(axis=0), values.max(axis=0)]
         rows += len(values)
     if not rows:
-        raise SourceFileError(f"{table.path} has no rows")
+        raise SourceFileError(f"{table.where} has no rows")
     # The least of the blocks' least values is the least of all: the fit is that of the whole set.
     return rows, MinMaxScaler().fit(np.array(extremes))

@@ -12,7 +12,10 @@ from typing import Unpack
 from ..errors import InvalidOptionError
 from ..paths import expand_path
 from ..store import StorageOptions, Store, write_store
-from .reader import FOLDER, READERS, Opener, Reader, ReaderKeywords, ReaderOptions
+from .columnar import part_files
+from .places import Place, is_url
+from .reader import FOLDER, PARTS, READERS, Opener, Reader, ReaderKeywords, ReaderOptions
+from .tables import TABLE_ENDS
 
 DEFAULT_OPTIONS = ReaderOptions()
 
@@ -37,16 +40,30 @@ def _data_sets() -> list[str]:
     return [name for name in _readers() if name[0] not in f".{FOLDER}" and name[-1] != ":"]
 
 
+def is_table(what: str, source: str | Path | None = None) -> bool:
+    """Return whether a source is a file of a table, or a folder of such files."""
+    place = Place.of(what) if is_url(what) else Place.of(_path(what, source))
+    if place.name.lower().endswith(TABLE_ENDS):
+        return True
+    return place.local and place.is_folder() and bool(part_files(place))
+
+
+def _path(what: str, source: str | Path | None) -> Path:
+    path = expand_path(what)
+    return path if source is None else expand_path(source) / path
+
+
 def without_end(name: str) -> str:
     """Return a file's name without the end that says its format."""
-    return next((name[: -len(end)] for end in _ends() if name.lower().endswith(end)), name)
+    longest = sorted(_ends(), key=len, reverse=True)
+    return next((name[: -len(end)] for end in longest if name.lower().endswith(end)), name)
 
 
 def available() -> tuple[str, ...]:
     """Return what `open_reader` takes, in words."""
     files = (f"a {end} file" for end in _ends())
     named = (f"{beginning}NAME" for beginning in _beginnings())
-    return (*_data_sets(), *named, *files, "a folder of images")
+    return (*_data_sets(), *named, *files, "a folder of Parquet files", "a folder of images")
 
 
 def open_reader(
@@ -58,8 +75,10 @@ def open_reader(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .csv,
-        .csv.gz, .parquet, .h5 or .hdf5 file; or that of a folder of images (see `image_files`).
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5 or .hdf5
+        file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or not),
+        .parquet, .feather or .arrow, or a folder of such Parquet or Arrow files; or the path of a
+        folder of images.
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from
         OpenML without it.
@@ -81,13 +100,31 @@ def open_reader(
             if folder is not None:
                 raise InvalidOptionError(f"{what} comes from the network: leave the source away")
             return readers[beginning](what.removeprefix(beginning), options)
-    path = expand_path(what) if folder is None else folder / expand_path(what)
+    if is_url(what):
+        return _open_url(what, options)
+    path = _path(what, source)
     for end in _ends():
         if what.lower().endswith(end):
             return readers[end](path, options)
     if what and path.is_dir():
+        if part_files(Place.of(path)):
+            return readers[PARTS](Place.of(path), options)
         return readers[FOLDER](path, options)
     raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
+
+
+def _open_url(what: str, options: ReaderOptions) -> Reader:
+    """Open a table that fsspec reads."""
+    place = Place.of(what, options.source_options)
+    end = next((end for end in TABLE_ENDS if place.name.lower().endswith(end)), None)
+    if end is not None:
+        return _readers()[end](place, options)
+    if place.is_folder() and part_files(place):
+        return _readers()[PARTS](place, options)
+    raise InvalidOptionError(
+        f"{what} is no table: of what lies at a URL, files {', '.join(TABLE_ENDS)} and folders of "
+        "Parquet files are read; download the others first"
+    )
 
 
 def ingest(
@@ -98,7 +135,8 @@ def ingest(
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
     storage_options: StorageOptions = None,
-    **options: Unpack[ReaderKeywords],
+    options: ReaderOptions | None = None,
+    **keywords: Unpack[ReaderKeywords],
 ) -> Store:
     """Read a data set or file block by block into a new store.
 
@@ -106,8 +144,10 @@ def ingest(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .csv,
-        .csv.gz, .parquet, .h5 or .hdf5 file; or that of a folder of images.
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5 or .hdf5
+        file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or not),
+        .parquet, .feather or .arrow, or a folder of such Parquet or Arrow files; or the path of a
+        folder of images.
     out : str
         Path or fsspec URL of the store.
     source : path, optional
@@ -118,9 +158,11 @@ def ingest(
     progress : callable, optional
         Called with the number of rows after each write.
     storage_options : mapping, optional
-        Options for fsspec.
-    **options : str, float or int
-        Of the reader; one that the format would ignore is refused.
+        Options for fsspec, of the store.
+    options : ReaderOptions, optional
+        Of the reader, instead of the keywords below.
+    **keywords : str, float, int, bool or mapping
+        Options of the reader by name; one that the format would ignore is refused.
 
         - ``x``, ``y``: names of the feature and label arrays in an ``.npz`` or HDF5 file (X and y);
           for an ``.npy`` file, which holds the features, ``y`` is the file of the labels
@@ -128,21 +170,29 @@ def ingest(
         - ``target``: label column of a table; needed unless a column is called y, label, target or
           class
         - ``labels``: "categorical", "real" or "vector", where the labels' dtype tells it wrong
-        - ``scale``: features are multiplied by this before any distance
+        - ``scale``: features are multiplied by this before any distance; or how the columns of a
+          table are scaled: "standard", "minmax", "robust" or "none"
+        - ``id``: column of a table that names the rows; ``drop``: columns that are left out
+        - ``impute``, ``encode``, ``prepare``: what becomes of the columns of a table (see
+          `ReaderOptions`); the store's ``notes`` say what was decided
         - ``seed``: of random train/test splits
         - ``name``: what the data set is called in titles
+        - ``source_options``: options for fsspec where the source is a URL
+        - ``delimiter``, ``decimal``, ``thousands``, ``encoding``, ``header``, ``comment``: how a
+          CSV file is written (see `CsvOptions`); what is not given is told from its first lines,
+          and the store's ``notes`` say how
 
     Raises
     ------
     InvalidOptionError
-        Where `what` is unknown, and the message lists what there is; or for an option that means
-        nothing to the source.
+        Where `what` is unknown, and the message lists what there is; for an option that means
+        nothing to the source; or for keywords beside `options`.
     SourceFileError
         For a file that is missing, truncated or of another format.
     StoreError
         Where a store is already there.
     """
-    reader = open_reader(what, source, ReaderOptions(**options))
+    reader = open_reader(what, source, ReaderOptions.of(options, keywords))
     return write_store(
         str(out),
         reader.spec,

@@ -14,7 +14,7 @@ from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import MemoryTable
 from .reader import ReaderOptions, StreamReader, block_rows, constant_split, provenance, reads
-from .tables import open_table
+from .tables import Source, open_table
 
 
 class ImagesCopy(NamedTuple):
@@ -69,7 +69,7 @@ def open_openml(name: str, options: ReaderOptions) -> StreamReader:
         target=bunch.target.name,
         labels=options.labels or ("real" if numbers else None),
     )
-    return open_table(table, name, [], f"openml:{name}", options)
+    return open_table(table, Source(name, provenance(f"openml:{name}")), options)
 
 
 def open_images_copy(what: str, copy: ImagesCopy, options: ReaderOptions) -> StreamReader:

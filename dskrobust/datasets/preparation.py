@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..store import is_id_name
-from .arrow import Table
+from .arrow import Table, columns_of, refuse_index
+from .columns import missing_text
 from .profile import (
     DATE,
     MOST_TEXTS,
@@ -143,13 +144,13 @@ class Preparation:
             For a missing value or a category that was not there when it was fitted.
         """
         out = np.empty((batch.num_rows, len(self.names)))
-        at = 0
+        arrays, at = columns_of(batch), 0
         for column in self.columns:
             width = len(column.names)
             if column.kind == TEXT:
-                out[:, at : at + width] = _encoded(batch, column, where, first)
+                out[:, at : at + width] = _encoded(arrays[column.name], column, where, first)
             else:
-                values = numbers_of(batch, column.name, where, first)
+                values = numbers_of(arrays[column.name], column.name, where, first)
                 empty = np.isnan(values)
                 if empty.any():
                     if column.fill is None:
@@ -180,12 +181,12 @@ class Preparation:
         return cls(columns, tuple(kept["left_out"]), kept["id"])
 
 
-def _encoded(batch: Any, column: PreparedColumn, where: str, first: int) -> NDArray[np.float64]:
+def _encoded(array: Any, column: PreparedColumn, where: str, first: int) -> NDArray[np.float64]:
     """Return a text column's codes, (b, 1), or indicators, (b, categories)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = texts_of(batch, column.name)
+    values = texts_of(array)
     if values.null_count:
         if column.fill is None:
             empty = np.asarray(values.is_null())
@@ -247,6 +248,9 @@ def fit(
     kinds: dict[str, str] = {}
     for name, type_ in types.items():
         kind = kind_of(type_)
+        flaw = table.flaw(name)
+        if flaw and not flaw.text and name != id_column:
+            raise InvalidDataError(f"{table.where}: column '{name}' {flaw.said}", _drop(name))
         if kind is None and name != id_column:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {type_}, which cannot become features",
@@ -258,9 +262,12 @@ def fit(
     chosen, id_column = fitter.choose(kinds, id_column)
     if not chosen:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
+    for name in chosen:
+        refuse_index(table, name)
     columns = fitter.fill_in([fitter.column(name, kinds[name]) for name in chosen])
     columns = fitter.scale(columns)
-    left_out = tuple(name for name in types if name not in chosen)
+    kept = frozenset(chosen)
+    left_out = tuple(name for name in types if name not in kept)
     return Preparation(tuple(columns), left_out, id_column), tuple(fitter.decisions)
 
 
@@ -290,9 +297,10 @@ class _Fitter:
         """Return the columns that become features, and the one that names the rows."""
         chosen = []
         for name, kind in kinds.items():
-            if id_column is None and self.auto and self._names_rows(name, kind):
-                id_column = name
-                self.decisions.append(f"{name}: names the rows (rising whole numbers); no feature")
+            if self.auto and self._names_rows(name, kind):
+                what = "names the rows" if id_column is None else "left out, it counts the rows"
+                id_column = id_column or name
+                self.decisions.append(f"{name}: {what} (rising whole numbers); no feature")
             elif why := self._reason_to_leave(name, kind):
                 self.decisions.append(f"{name}: left out, {why}")
             else:
@@ -309,16 +317,18 @@ class _Fitter:
             return "it has no values"
         if kind != TEXT or self.options.encode is not None:
             return ""
+        flaw = self.table.flaw(name)
         if not self.auto:
             raise InvalidDataError(
-                f"{self.table.where}: column '{name}' holds text",
+                f"{self.table.where}: column '{name}' {flaw.said if flaw else 'holds text'}",
                 Hint('drop it, or give encode="onehot"', "drop it, or give --encode onehot"),
             )
         count = MOST_TEXTS + 1 if profile.texts is None else len(profile.texts)
         if count <= FEW_TEXTS and 2 * count <= profile.there:
             return ""
         told = f"over {MOST_TEXTS:,}" if profile.texts is None else f"{count:,}"
-        return f"text of {told} different values in {profile.there:,} rows"
+        seen = f" ({flaw.said})" if flaw else ""
+        return f"text of {told} different values in {profile.there:,} rows{seen}"
 
     def column(self, name: str, kind: str) -> PreparedColumn:
         """Return a column with its categories; what is missing is not filled in yet."""
@@ -362,8 +372,7 @@ class _Fitter:
     def _missing(self, name: str) -> InvalidDataError:
         profile = self.profiles[name]
         return InvalidDataError(
-            f"{self.table.where}: column '{name}' has no value in {profile.missing:,} of "
-            f"{profile.rows:,} rows (first rows: {', '.join(map(str, profile.first))})",
+            missing_text(self.table.where, name, profile.missing, profile.rows, profile.first),
             Hint(
                 'drop the rows, or give impute="median"', "drop the rows, or give --impute median"
             ),
@@ -433,6 +442,12 @@ def _moments(column: PreparedColumn, profile: ColumnProfile, how: str) -> tuple[
         return low, high - low
     shift, missing = fill - profile.mean, profile.missing / profile.rows
     variance = profile.spread**2 * (1 - missing) + shift * shift * missing * (1 - missing)
+    if not np.isfinite(variance):
+        raise InvalidDataError(
+            f"column '{column.name}' goes from {low:.6g} to {high:.6g}, too far to be scaled by "
+            "its standard deviation; divide its values by a power of ten first",
+            _drop(column.name),
+        )
     return profile.mean + shift * missing, float(np.sqrt(variance))
 
 

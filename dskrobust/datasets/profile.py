@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError
-from .arrow import Table
-from .columns import counted, matrix
+from .arrow import Table, columns_of
+from .columns import SHOWN_ROWS, counted, numeric_values, refuse_infinite
 
 NUMBER, DATE, TEXT = "number", "date", "text"
 MOST_TEXTS = 4_096  # different values of a text column that are counted
 SECONDS_A_DAY = 86_400.0
 
 
-def numbers_of(batch: Any, name: str, where: str, first: int) -> NDArray[np.float64]:
+def numbers_of(column: Any, name: str, where: str, first: int) -> NDArray[np.float64]:
     """Return a column of numbers or dates, shape (b,), NaN where a value is missing."""
     import pyarrow as pa
 
-    column = batch.column(name)
     if pa.types.is_temporal(column.type):
         seconds = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
         values = np.asarray(seconds.to_numpy(zero_copy_only=False), np.float64)
         return values / SECONDS_A_DAY
-    return matrix(batch, [name], np.float64, where, first)[:, 0]
+    float64 = np.dtype(np.float64)
+    return np.array(numeric_values(column, name, where, first, float64), float64)
 
 
-def texts_of(batch: Any, name: str) -> Any:
+def texts_of(column: Any) -> Any:
     """Return a text column as an Arrow array, null where it is empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = batch.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     column = column.cast(pa.large_string())
@@ -86,7 +84,7 @@ class _Gaps:
     def add(self, empty: NDArray[np.bool_], first: int) -> None:
         counts = empty.sum(axis=0)
         for k in np.flatnonzero(counts):
-            rows = first + np.flatnonzero(empty[:, k])[: 3 - len(self.first[k])]
+            rows = first + np.flatnonzero(empty[:, k])[: SHOWN_ROWS - len(self.first[k])]
             self.first[k] += tuple(rows.tolist())
         self.missing += counts
         self.rows += len(empty)
@@ -105,7 +103,7 @@ class _Numbers:
     def add(self, values: NDArray[np.float64], first: int) -> None:
         """Add a batch, shape (b, columns), NaN where a value is missing."""
         self.gaps.add(np.isnan(values), first)
-        with np.errstate(invalid="ignore"):  # columns without any value yet
+        with np.errstate(invalid="ignore", over="ignore"):  # no value yet, or huge ones
             self.moments.partial_fit(values)
         self.low = np.fmin(self.low, np.fmin.reduce(values))
         self.high = np.fmax(self.high, np.fmax.reduce(values))
@@ -134,12 +132,13 @@ def profile_of(
     gaps, moments = _Gaps(len(texts)), _Numbers(len(numbers))
     counts: dict[str, dict[str, int] | None] = {name: {} for name in texts}
     for first, batch in counted(table, {name: types[name] for name in kinds}):
+        arrays = columns_of(batch)
         if numbers:
-            parts = [numbers_of(batch, name, table.where, first) for name in numbers]
+            parts = [numbers_of(arrays[name], name, table.where, first) for name in numbers]
             values = np.stack(parts, axis=1)
-            _refuse_infinite(values, numbers, table.where, first)
+            refuse_infinite(table.where, numbers, values, first)
             moments.add(values, first)
-        columns = [texts_of(batch, name) for name in texts]
+        columns = [texts_of(arrays[name]) for name in texts]
         if columns:
             gaps.add(np.stack([np.asarray(c.is_null()) for c in columns], axis=1), first)
         for name, column in zip(texts, columns, strict=True):
@@ -149,18 +148,6 @@ def profile_of(
         missing = int(gaps.missing[k])
         seen[name] = ColumnProfile(gaps.rows, missing, gaps.first[k], texts=counts[name])
     return seen
-
-
-def _refuse_infinite(
-    values: NDArray[np.float64], names: Sequence[str], where: str, first: int
-) -> None:
-    """Name an infinite value: it would spread over its whole column by a scale."""
-    if np.isinf(values).any():
-        row, k = np.argwhere(np.isinf(values))[0].tolist()
-        raise InvalidDataError(
-            f"{where}: row {first + row} of column '{names[k]}' is {values[row, k]}; drop the row "
-            "or put a number there"
-        )
 
 
 def _count_texts(counts: dict[str, int] | None, column: Any) -> dict[str, int] | None:

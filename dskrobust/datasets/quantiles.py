@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError
-from .arrow import Table
+from .arrow import Table, columns_of
 from .columns import counted
 from .profile import numbers_of
 
@@ -37,8 +37,9 @@ class ColumnFiles:
         for name in self.names:
             self.files[name] = self._stack.enter_context(tempfile.TemporaryFile())
         for first, batch in counted(self.table, {n: self.types[n] for n in self.names}):
+            arrays = columns_of(batch)
             for name, file in self.files.items():
-                values = numbers_of(batch, name, self.table.where, first)
+                values = numbers_of(arrays[name], name, self.table.where, first)
                 empty = np.isnan(values)
                 if self.fills.get(name) is None:
                     values = values[~empty]

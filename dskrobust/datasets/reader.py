@@ -10,7 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Protocol, TypedDict
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
+from .dialect import SNIFFED, CsvOptions
+from .places import Place
 
 BLOCK_BYTES = 16 * 2**20  # most bytes of features in a block
 BLOCK_ROWS = 8_192  # and most rows
@@ -52,7 +54,7 @@ class Reader(Protocol):
 
 
 class ReaderKeywords(TypedDict, total=False):
-    """The fields of `ReaderOptions`, as `ingest` and `append` take them."""
+    """The fields of `ReaderOptions` and its `CsvOptions`, as `ingest` and `append` take them."""
 
     x: str
     y: str
@@ -68,6 +70,16 @@ class ReaderKeywords(TypedDict, total=False):
     encode: str | None
     prepare: str
     preparation: Any
+    source_options: Mapping[str, Any] | None
+    delimiter: str | None
+    decimal: str | None
+    thousands: str | None
+    encoding: str | None
+    header: bool
+    comment: str | None
+
+
+CSV_NAMES = tuple(option.name for option in fields(CsvOptions))
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,10 @@ class ReaderOptions:
         What becomes of the columns of a table, as `PreparationOptions` says.
     preparation : Preparation, optional
         Of the rows that those of a table follow; fitted to them where it is not given.
+    source_options : mapping, optional
+        Options for fsspec where the source is a URL.
+    csv : CsvOptions
+        How a CSV file is written, where its first lines tell it wrong.
     """
 
     x: str = "X"
@@ -114,6 +130,30 @@ class ReaderOptions:
     encode: str | None = None
     prepare: str = "auto"
     preparation: Any = None
+    source_options: Mapping[str, Any] | None = field(default=None, hash=False)
+    csv: CsvOptions = SNIFFED
+
+    @classmethod
+    def of(cls, options: ReaderOptions | None, keywords: ReaderKeywords) -> ReaderOptions:
+        """Return options, or those that keywords make: one of both.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where both are given.
+        TypeError
+            For a keyword that is none.
+        """
+        if options is not None and keywords:
+            raise InvalidOptionError(
+                f"{', '.join(keywords)} and options are both given; put {next(iter(keywords))} "
+                "into the ReaderOptions, or give keywords alone"
+            )
+        if options is not None:
+            return options
+        own: dict[str, Any] = dict(keywords)
+        written = {name: own.pop(name) for name in CSV_NAMES if name in own}
+        return cls(**own, csv=CsvOptions(**written)) if written else cls(**own)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop", _names(self.drop))
@@ -121,13 +161,20 @@ class ReaderOptions:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
 
     def allow(self, what: str, *names: str) -> None:
-        """Refuse array and column options that `what` would ignore."""
+        """Refuse options of arrays, columns and CSV files ("csv") that `what` would ignore."""
         defaults = {field.name: field.default for field in fields(self)}
         for name in COLUMN_OPTIONS:
             if name not in names and getattr(self, name) != defaults[name]:
-                takes = f"takes only {', '.join(names)}" if names else "takes none of these"
+                known = [n for n in names if n != "csv"]
+                takes = f"takes only {', '.join(known)}" if known else "takes none of these"
                 raise InvalidOptionError(
                     f"option {name}={getattr(self, name)!r} means nothing to {what}, which {takes}"
+                )
+        for option in fields(self.csv) if "csv" not in names else ():
+            given = getattr(self.csv, option.name)
+            if given != option.default:
+                raise InvalidOptionError(
+                    f"option {option.name}={given!r} means nothing to {what}, but to CSV files"
                 )
 
     def factor(self, what: str) -> float:
@@ -160,6 +207,7 @@ def _names(value: Sequence[str]) -> tuple[str, ...]:
 Opener = Callable[[Any, ReaderOptions], Reader]
 READERS: dict[str, Opener] = {}
 FOLDER = "/"
+PARTS = "/parts"
 
 
 def reads(*what: str) -> Callable[[Any], Any]:
@@ -170,7 +218,8 @@ def reads(*what: str) -> Callable[[Any], Any]:
     *what : str
         Data sets ("mnist"): it is called with the folder of their files, None where none is given.
         Ends of files' names (".csv"): with the path of the file. Beginnings ("openml:"): with the
-        rest of the name. FOLDER: with the path of any folder.
+        rest of the name. FOLDER: with the path of any folder. PARTS: with the `Place` of a folder
+        that holds the parts of a table.
     """
 
     def register(opener: Any) -> Any:
@@ -182,11 +231,21 @@ def reads(*what: str) -> Callable[[Any], Any]:
 
 @dataclass(frozen=True)
 class StreamReader:
-    """A reader whose blocks come from a function without arguments."""
+    """A reader whose blocks come from a function without arguments.
+
+    Attributes
+    ----------
+    spec, rows
+        As those of every `Reader`.
+    stream : callable
+    remarks : tuple of str
+        What nobody said but the source showed, a line each.
+    """
 
     spec: StoreSpec
     rows: int | None
     stream: Callable[[], Iterator[Block]]
+    remarks: tuple[str, ...] = ()
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""
@@ -220,7 +279,7 @@ def array_blocks(
 
 
 @contextmanager
-def source_errors(path: Path, form: str) -> Iterator[None]:
+def source_errors(path: Path | str, form: str) -> Iterator[None]:
     """Turn what goes wrong while a file is read into an error that names the file."""
     try:
         yield
@@ -281,14 +340,15 @@ def _subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def provenance(reader: str, paths: Sequence[Path] = (), **more: Any) -> dict[str, Any]:
-    """Tell which reader read which files: names, bytes and, up to 256 MiB, SHA-256."""
+def provenance(reader: str, paths: Sequence[Path | Place] = (), **more: Any) -> dict[str, Any]:
+    """Tell which reader read which files: names, bytes; SHA-256 of local ones up to 256 MiB."""
     files = []
     for path in paths:
-        with source_errors(path, "a file"):
-            entry: dict[str, Any] = {"name": path.name, "bytes": path.stat().st_size}
-            if entry["bytes"] <= HASH_BYTES:
-                with path.open("rb") as handle:
+        place = Place.of(path)
+        with source_errors(place.address, "a file"):
+            entry: dict[str, Any] = {"name": place.name, "bytes": place.size}
+            if place.local and entry["bytes"] <= HASH_BYTES:
+                with Path(place.address).open("rb") as handle:
                     entry["sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
         files.append(entry)
     return {"reader": reader, **({"files": files} if files else {}), **more}

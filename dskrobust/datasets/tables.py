@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import ColumnTypeError, CsvTable, ParquetTable, Table
-from .columns import counted, matrix, texts
+from .arrow import FlatTable, Table, refuse_index
+from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
+from .columns import counted, matrix, refuse_infinite, refuse_missing, texts
+from .delimited import CsvTable
+from .places import Place
 from .preparation import Preparation, PreparationOptions, fit
 from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,
+    PARTS,
     ReaderOptions,
     StreamReader,
     array_blocks,
@@ -69,15 +72,21 @@ class Labels:
 
 
 def find_labels(table: Table, options: ReaderOptions) -> Labels:
-    """Find the label column and what it holds, by passes over this column alone."""
+    """Find the label column and what it holds; of text by a pass over this column alone."""
+    import pyarrow as pa
     from pyarrow import types
 
     name = _target(table, options)
-    kind, rows = _type_and_rows(table, name, options)
+    kind = table.types[name]
+    if table.sniffed and (types.is_boolean(kind) or types.is_timestamp(kind)):
+        kind = pa.string()  # yes and no are names of classes
+    flaw = table.flaw(name)
+    if options.labels == "real" and flaw:
+        raise InvalidDataError(f"{table.where}: column '{name}' {flaw.said}")
     if types.is_integer(kind) or types.is_boolean(kind):
-        return Labels(name, kind, "categorical", rows)
+        return Labels(name, kind, "categorical", table.rows)
     if types.is_floating(kind):
-        return Labels(name, kind, "real", rows)
+        return Labels(name, kind, "real", table.rows)
     value = kind.value_type if types.is_dictionary(kind) else kind
     if not (types.is_string(value) or types.is_large_string(value)):
         raise InvalidDataError(f"{table.where}: column '{name}' holds {kind}; labels cannot")
@@ -86,27 +95,16 @@ def find_labels(table: Table, options: ReaderOptions) -> Labels:
             f"{table.where}: column '{name}' holds text, so its labels are not {options.labels}"
         )
     classes = tuple(sorted(_distinct_texts(table, name, kind, MOST_CLASSES)))
-    return Labels(name, kind, "categorical", rows, classes)
-
-
-def _type_and_rows(table: Table, name: str, options: ReaderOptions) -> tuple[Any, int]:
-    """Return the column's type and length; for CSV the narrowest type that holds all of it."""
-    import pyarrow as pa
-
-    if table.types:
-        return table.types[name], sum(b.num_rows for b in table.batches({name: table.types[name]}))
-    for kind in (pa.int64(), pa.float64(), pa.string()):
-        try:
-            return kind, sum(batch.num_rows for batch in table.batches({name: kind}))
-        except InvalidDataError:  # a value that is not of this type
-            if options.labels == "real" and kind == pa.float64():
-                raise
-    raise InvalidDataError(f"{table.where}: column '{name}' is neither numbers nor text")
+    return Labels(name, kind, "categorical", table.rows, classes)
 
 
 def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str, ...]:
-    parts = (texts(batch, name, table.where, a) for a, batch in counted(table, {name: kind}))
-    return distinct(parts, most, f"{table.where}: column '{name}'")
+    def parts() -> Iterator[NDArray[np.str_]]:
+        for first, batch in counted(table, {name: kind}):
+            refuse_missing(table, {name: kind}, batch)
+            yield texts(batch, name, table.where, first)
+
+    return distinct(parts(), most, f"{table.where}: column '{name}'")
 
 
 def _target(table: Table, options: ReaderOptions) -> str:
@@ -115,11 +113,6 @@ def _target(table: Table, options: ReaderOptions) -> str:
         likely = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
         if len(likely) == 1:
             return likely[0]
-        if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-            raise InvalidOptionError(
-                f"{table.where}: its only column is called {names[0]!r}; save it with commas "
-                "between the columns"
-            )
         raise InvalidOptionError(
             f"{table.where}: which column holds the labels? There are {_listed(names)} (one that "
             f"is called {', '.join(TARGET_NAMES)} would be taken)",
@@ -143,63 +136,117 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 # -- the reader --------------------------------------------------------------------------------
 
+CSV_ENDS = tuple(
+    f".{end}{packed}" for end in ("csv", "tsv") for packed in ("", ".gz", ".bz2", ".zst")
+)
+TABLE_ENDS = (*CSV_ENDS, *PARQUET_ENDS, *ARROW_ENDS)
 
-@reads(".csv", ".csv.gz")
-def open_csv(path: Path, options: ReaderOptions) -> StreamReader:
-    """Return the reader of a CSV file with a header; features are float64.
+
+@reads(*CSV_ENDS)
+def open_csv(path: Path | Place, options: ReaderOptions) -> StreamReader:
+    """Return the reader of a CSV file; features are float64.
 
     Raises
     ------
     SourceFileError
         For a file without header, with rows of different lengths, or no CSV at all.
     InvalidDataError
-        For a feature column that is not numeric; the message names it and the line.
+        For a feature column that is not numeric; the message names it, a value and its row.
     """
-    options.allow("a CSV file", *TABLE_OPTIONS)
-    return open_table(CsvTable.open(path), path.name.split(".")[0], [path], "csv", options)
+    options.allow("a CSV file", *TABLE_OPTIONS, "csv")
+    place = Place.of(path, options.source_options)
+    return open_table(CsvTable.open(place, options.csv), Source.of(place, "csv"), options)
 
 
-@reads(".parquet")
-def open_parquet(path: Path, options: ReaderOptions) -> StreamReader:
-    """Return the reader of a Parquet file; features have the columns' common dtype."""
-    options.allow("a Parquet file", *TABLE_OPTIONS)
-    return open_table(ParquetTable.open(path), path.stem, [path], "parquet", options)
+@reads(*PARQUET_ENDS, *ARROW_ENDS)
+def open_columnar(path: Path | Place, options: ReaderOptions) -> StreamReader:
+    """Return the reader of a Parquet or Arrow file, or of a folder of such files.
+
+    Features have the columns' common dtype.
+    """
+    place = Place.of(path, options.source_options)
+    if place.is_folder():
+        return open_parts(place, options)
+    table, options = _opened(partial(ColumnarFile.open, place), options)
+    options.allow(f"{'an' if table.form == 'Arrow' else 'a'} {table.form} file", *TABLE_OPTIONS)
+    return open_table(table, Source.of(place, table.form.lower()), options)
 
 
-def open_table(
-    table: Table,
-    name: str,
-    paths: list[Path],
-    reader: str,
-    options: ReaderOptions,
-) -> StreamReader:
+@reads(PARTS)
+def open_parts(folder: Place, options: ReaderOptions) -> StreamReader:
+    """Return the reader of a folder of Parquet or Arrow files; KEY=VALUE folders are columns."""
+    options.allow("a folder of Parquet files", *TABLE_OPTIONS)
+    table, options = _opened(partial(PartedTable.open, folder), options)
+    source = Source(
+        folder.name.split(".")[0],
+        {
+            "reader": table.parts[0].form.lower(),
+            "folder": folder.name,
+            "parts": len(table.parts),
+            "bytes": sum(part.place.size or 0 for part in table.parts),
+        },
+    )
+    return open_table(table, source, options)
+
+
+Columnar = TypeVar("Columnar", ColumnarFile, PartedTable)
+
+
+def _opened(
+    opener: Callable[[Sequence[str | None]], Columnar], options: ReaderOptions
+) -> tuple[Columnar, ReaderOptions]:
+    """Open a table; pandas' row index, of one column, names the rows as that of a frame does."""
+    known: Preparation | None = options.preparation
+    row_names = options.id if known is None else known.id
+    keep: Sequence[str | None] = (options.target, options.split, row_names)
+    table = opener(keep)
+    if row_names is None and known is None and len(table.index) == 1:
+        options = replace(options, id=table.index[0])
+        table = opener((*keep, options.id))
+    return table, options
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a table's data set is called, and where it came from."""
+
+    name: str
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, place: Place, reader: str) -> Source:
+        """Return that of a file."""
+        end = next((end for end in TABLE_ENDS if place.name.lower().endswith(end)), "")
+        return cls(place.name[: len(place.name) - len(end)], provenance(reader, [place]))
+
+
+def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamReader:
     """Return the reader of any table: one column are labels, one may be the split."""
     split = known_column(table, options.split, "split") if options.split else None
-    for option, column in (*(("drop", column) for column in options.drop), ("id", options.id)):
-        if column is not None:
-            known_column(table, column, option)
-    labels = find_labels(table, options)
-    if not labels.rows:
+    if not table.rows:
         raise SourceFileError(f"{table.where} has no rows")
-    taken = {labels.name, split, *options.drop}
-    types = column_types(table, [name for name in table.names if name not in taken])
+    labels = find_labels(table, options)
+    if options.id is not None:
+        known_column(table, options.id, "id")
+    table = FlatTable.of(table, [labels.name, *(n for n in (split, options.id) if n)])
+    taken = {labels.name, split, *(known_column(table, name, "drop") for name in options.drop)}
+    types = {name: kind for name, kind in table.types.items() if name not in taken}
     prepared, decisions = _prepared(table, types, options)
-    stream = _TableStream(table, labels, types, prepared, split)
-    left_out = (*options.drop, *prepared.left_out)
-    needed = left_out or not prepared.plain
+    stream = _TableStream(table, labels, prepared, split)
+    needed = options.drop or prepared.left_out or not prepared.plain
     spec = StoreSpec(
-        name=name,
+        name=source.name,
         label_kind=labels.kind,
         groups=stream.groups,
         classes=labels.classes,
         feature_names=prepared.names,
         preparation=prepared.to_json() if needed else None,
-        decisions=decisions,
-        provenance=provenance(reader, paths, target=labels.name),
+        decisions=(*table.remarks, *decisions),
+        provenance={**source.provenance, "target": labels.name},
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
-    return StreamReader(options.apply(spec), labels.rows, stream)
+    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks)
 
 
 def _prepared(
@@ -224,7 +271,6 @@ class _TableStream:
 
     table: Table
     labels: Labels
-    types: Mapping[str, Any]
     prepared: Preparation
     split: str | None
 
@@ -233,101 +279,88 @@ class _TableStream:
         """Names of the groups in the order of their first appearance."""
         if self.split is None:
             return ("all",)
-        return _distinct_texts(self.table, self.split, self._split_type, MOST_GROUPS)
-
-    @property
-    def _split_type(self) -> Any:
-        import pyarrow as pa
-
-        return self.table.types.get(self.split or "", pa.string())
+        kind = _type_as_written(self.table, self.split)
+        return _distinct_texts(self.table, self.split, kind, MOST_GROUPS)
 
     def __call__(self) -> Iterator[Block]:
-        names, where = self.prepared.names, self.table.where
-        types = {column.name: self.types[column.name] for column in self.prepared.columns}
-        read = {**types, self.labels.name: self.labels.type}
+        table, prepared = self.table, self.prepared
+        names = [column.name for column in prepared.columns]
+        types = {name: table.types[name] for name in names}
+        whole = {self.labels.name: self.labels.type}  # columns without a missing value
         if self.split is not None:
-            read[self.split] = self._split_type
-        if self.prepared.id is not None:
-            read[self.prepared.id] = id_type(self.table, self.prepared.id)
-        plain = self.prepared.plain
-        dtype = feature_dtype(self.table, types) if plain else np.dtype(np.float64)
+            whole[self.split] = _type_as_written(table, self.split)
+        if prepared.id is not None:
+            whole[prepared.id] = _id_type(table, prepared.id)
+        dtype = np.dtype(np.float64)
+        if prepared.plain:
+            dtype = feature_dtype(table, names)
+            whole = {**types, **whole}
         codes = {group: code for code, group in enumerate(self.groups)}
-        for first, batch in counted(self.table, read):
-            if plain:
-                x = matrix(batch, names, dtype, where, first)
+        for first, batch in counted(table, {**types, **whole}):
+            refuse_missing(table, whole, batch)
+            if prepared.plain:
+                x = matrix(batch, names, dtype, table.where, first)
+                refuse_infinite(table.where, names, x, first)
             else:
-                x = self.prepared.transform(batch, where, first)
-            y = self.labels.read(batch, where, first)
-            if self.split is None:
-                in_group = constant_split(len(x), 0)
-            else:
-                in_group = encode(texts(batch, self.split, where, first), codes, np.int16)
-            id_column = self.prepared.id
-            ids = None if id_column is None else _ids(batch, id_column, where, first)
-            yield from array_blocks(x, y, in_group, ids)
+                x = prepared.transform(batch, table.where, first)
+            y = self.labels.read(batch, table.where, first)
+            refuse_infinite(table.where, [self.labels.name], y[:, None], first)
+            ids = None if prepared.id is None else _ids(batch, prepared.id, table.where, first)
+            yield from array_blocks(x, y, self._codes(batch, codes, first), ids)
+
+    def _codes(self, batch: Any, codes: Mapping[str, int], first: int) -> NDArray[np.int16]:
+        """Return the split codes of a batch, shape (b,)."""
+        if self.split is None:
+            return constant_split(batch.num_rows, 0)
+        return encode(texts(batch, self.split, self.table.where, first), codes, np.int16)
 
 
-def id_type(table: Table, name: str) -> Any:
-    """Return as what an id column is read: whole numbers as such, all else as text."""
+def _type_as_written(table: Table, name: str) -> Any:
+    """Return the type as which groups are read: as they are written, where that is known."""
     import pyarrow as pa
 
-    kind = table.types.get(name)
-    if kind is not None:
-        return kind
-    kind = column_types(table, [name])[name]
-    if kind != pa.float64():
-        return pa.string()
-    try:  # numbers without a point
-        for _ in table.batches({name: pa.int64()}):
-            pass
-    except InvalidDataError:
-        return pa.string()
-    return pa.int64()
+    return pa.string() if table.sniffed else table.types[name]
+
+
+def _id_type(table: Table, name: str) -> Any:
+    """Return as what an id column is read: whole numbers as such, all else as it is written."""
+    import pyarrow as pa
+
+    whole = pa.types.is_integer(table.types[name])
+    return table.types[name] if whole else _type_as_written(table, name)
 
 
 def _ids(batch: Any, name: str, where: str, first: int) -> NDArray[Any]:
     """Return the ids of a batch, shape (b,): whole numbers, or text objects."""
     import pyarrow as pa
 
-    if pa.types.is_integer(batch.column(name).type):
-        return matrix(batch, [name], np.int64, where, first)[:, 0]
+    column = batch.column(name)
+    if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.int64)
     return texts(batch, name, where, first).astype(object)
 
 
-def column_types(table: Table, names: Sequence[str]) -> dict[str, Any]:
-    """Return the Arrow types of columns: the table's own, or the first that holds all values.
+def feature_dtype(table: Table, names: Sequence[str]) -> np.dtype[Any]:
+    """Return the common NumPy dtype of columns of numbers.
 
-    Text formats have none: numbers are tried first, then true and false, dates, and text.
+    Raises
+    ------
+    InvalidDataError
+        Where there are none, and for the first that holds no numbers, or pandas' row index.
     """
     import pyarrow as pa
 
-    if table.types:
-        return {name: table.types[name] for name in names}
-    ladder = (pa.float64(), pa.bool_(), pa.timestamp("s"), pa.string())
-    steps = dict.fromkeys(names, 0)
-    for whole in (False, True):  # most columns show in the first batch what they hold
-        while True:
-            try:
-                batches = table.batches({name: ladder[step] for name, step in steps.items()})
-                for _ in batches if whole else islice(batches, 1):
-                    pass
-                break
-            except ColumnTypeError as error:
-                if error.column not in steps or steps[error.column] + 1 == len(ladder):
-                    raise
-                # what was no number in the first batch and turns out to be no date is text
-                steps[error.column] = len(ladder) - 1 if whole else steps[error.column] + 1
-    return {name: ladder[step] for name, step in steps.items()}
-
-
-def feature_dtype(table: Table, types: Mapping[str, Any]) -> np.dtype[Any]:
-    """Return the common NumPy dtype of columns of numbers, of these Arrow types."""
-    import pyarrow as pa
-
-    if not types:
+    if not names:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
-    dtypes = []
-    for name, kind in types.items():
+    dtypes: set[np.dtype[Any]] = {np.dtype(np.float64)} if table.sniffed else set()
+    for name in names:
+        kind = table.types[name]
+        refuse_index(table, name)
+        if flaw := table.flaw(name):
+            raise InvalidDataError(
+                f"{table.where}: column '{name}' {flaw.said}; features must be numbers: drop the "
+                "column or encode it first"
+            )
         if kind_of(kind) != NUMBER:
             raise InvalidDataError(
                 f"{table.where}: column '{name}' holds {kind}, not numbers; "
@@ -335,5 +368,5 @@ def feature_dtype(table: Table, types: Mapping[str, Any]) -> np.dtype[Any]:
             )
         known = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         plain = np.dtype(kind.to_pandas_dtype()) if known else np.dtype(np.float64)
-        dtypes.append(np.dtype(np.uint8) if pa.types.is_boolean(kind) else plain)
+        dtypes.add(np.dtype(np.uint8) if pa.types.is_boolean(kind) else plain)
     return np.result_type(*dtypes)

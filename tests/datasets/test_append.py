@@ -66,7 +66,7 @@ def test_all_rows_go_to_one_group(pets, tmp_path):
             ("nan", 2, "dog"),
             "test",
             InvalidDataError,
-            r"'a' has no value in 1 of 1 rows",
+            r"column 'a' has no value in 1 of 1 rows \(row 0\)",
         ),
         (("a", "b", "kind"), (1, 2, 5), "test", InvalidDataError, "label 5 is none of .*cat, dog"),
         (("a", "b", "kind"), (1, 2, 0.5), "test", InvalidDataError, "real labels.*categorical"),

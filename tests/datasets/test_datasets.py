@@ -367,11 +367,11 @@ def test_online_news_scaling_survives_the_store(tmp_path, few_train):
 
 
 def test_online_news_blocks_do_not_change_the_scaling(tmp_path, few_train, monkeypatch):
-    from dskrobust.datasets import arrow
+    from dskrobust.datasets import delimited
 
     write_news(tmp_path / "OnlineNewsPopularity.csv", rows=200)
     whole = gather(open_reader("online-news", tmp_path))
-    monkeypatch.setattr(arrow, "CSV_BYTES", 4_096)
+    monkeypatch.setattr(delimited, "CSV_BYTES", 4_096)
     source = open_reader("online-news", tmp_path)
     assert sum(1 for _ in source.blocks()) > 10
     for a, b in zip(gather(source), whole, strict=True):
@@ -406,10 +406,14 @@ def drop_column(names, table):
         (lambda n, t: n.__setitem__(5, "shares"), SourceFileError, "two columns.*'shares'"),
         (lambda n, t: t[7].__setitem__(10, ""), InvalidDataError, "row 7, column 'num_videos' is"),
         (lambda n, t: t[7].__setitem__(10, "inf"), InvalidDataError, "row 7, column 'num_videos'"),
-        (lambda n, t: t[7].__setitem__(10, "x"), InvalidDataError, "'num_videos', line 9.*'x'"),
+        (
+            lambda n, t: t[7].__setitem__(10, "x"),
+            InvalidDataError,
+            "'num_videos' holds text, as 'x' in row 7",
+        ),
         (lambda n, t: t.__delitem__(slice(30, None)), SourceFileError, "has 30 rows"),
         (lambda n, t: t.clear(), SourceFileError, "no rows"),
-        (lambda n, t: n.clear(), SourceFileError, "first line|no name"),
+        (lambda n, t: n.clear(), SourceFileError, "it lacks n_tokens_title"),
     ],
 )
 def test_bad_online_news_files_are_refused(tmp_path, few_train, change, error, message):
@@ -687,14 +691,14 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
     with pytest.raises(InvalidOptionError, match="single values"):
         open_reader(path, options=options(labels="vector"))
     path = write_csv(tmp_path / "own.csv", "f,y\n1,2\n2,three\n")
-    with pytest.raises(InvalidDataError, match=r"'y', line 3.*'three'"):
+    with pytest.raises(InvalidDataError, match=r"'y' holds text, as 'three' in row 1"):
         open_reader(path, options=options(labels="real"))
 
 
 @pytest.mark.parametrize(
     ("text", "given", "error", "message"),
     [
-        (CSV, {}, InvalidDataError, "column 'part' holds text"),
+        (CSV, {}, InvalidDataError, "column 'part' holds text, as 'train' in row 0"),
         (CSV, {"target": "z"}, InvalidOptionError, "no column 'z'.*a, b, label, part"),
         (CSV, {"split": "z"}, InvalidOptionError, "no column 'z'"),
         ("a,b\n1,2\n", {}, InvalidOptionError, "is called y, label, target, class.*target=COLUMN"),
@@ -703,20 +707,15 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
         ("a,y\n", {}, SourceFileError, "no rows"),
         ("", {}, SourceFileError, "first line"),
         ("1,2.5\n3,4\n", {}, SourceFileError, "first line"),
-        (",a,y\n0,1,2\n", {}, SourceFileError, "column 1 has no name"),
+        (",a,y\n0,1,2\n", {}, InvalidDataError, "column 1 has no name"),
         ("a,a,y\n0,1,2\n", {}, SourceFileError, "two columns are called 'a'"),
         ("a,y\n1,2\n3\n", {}, SourceFileError, "Expected 2 columns, got 1"),
         ("a,y\n1,2\n3,4,5\n", {}, SourceFileError, "Expected 2 columns, got 3"),
-        ("a,y\n1,x\n3,\n", {}, InvalidDataError, "row 1 has no value in column 'y'"),
-        ("a,y\n1,2\n3,\n", {}, InvalidDataError, "row 1 has no value in column 'y'"),
-        (
-            "a,y\n1,2\n,3\n",
-            {},
-            InvalidDataError,
-            r"'a' has no value in 1 of 2 rows \(first rows: 1\)",
-        ),
-        ("a, y\n1, 2\n 5, 3\n NaN, 3\n", {}, InvalidDataError, r"'a' has no .* \(first rows: 2\)"),
-        ("a,y\n1,2.5\n2,NaN\n", {}, InvalidDataError, "labels row 1, column 0 is nan"),
+        ("a,y\n1,x\n3,\n", {}, InvalidDataError, r"'y' has no value in 1 of 2 rows \(row 1\)"),
+        ("a,y\n1,2\n3,\n", {}, InvalidDataError, r"'y' has no value in 1 of 2 rows \(row 1\)"),
+        ("a,y\n1,2\n,3\n", {}, InvalidDataError, r"'a' has no value in 1 of 2 rows \(row 1\)"),
+        ("a, y\n1, 2\n 5, 3\n NaN, 3\n", {}, InvalidDataError, r"'a' has no .*\(row 2\)"),
+        ("a,y\n1,2.5\n2,NaN\n", {}, InvalidDataError, r"'y' has no .*\(row 1\)"),
     ],
 )
 def test_bad_csv_files_are_refused(tmp_path, text, given, error, message):
@@ -729,7 +728,7 @@ def test_a_csv_file_that_is_none_is_refused(tmp_path):
     with pytest.raises(SourceFileError, match="there is no file"):
         open_reader(str(tmp_path / "own.csv"))
     (tmp_path / "own.csv").write_bytes(b"\xff\xfe\x00\x81" * 40)
-    with pytest.raises(SourceFileError, match="UTF-8"):
+    with pytest.raises(SourceFileError, match="has no rows"):
         open_reader(str(tmp_path / "own.csv"))
     text = "a,y\n" + "".join(f"{k},{k % 2}\n" for k in RNG.permutation(5_000))
     (tmp_path / "own.csv.gz").write_bytes(gzip.compress(text.encode())[:-900])
@@ -775,11 +774,18 @@ def test_parquet_labels(tmp_path):
     ("columns", "message"),
     [
         ({"a": SPLIT, "y": Y}, "column 'a' holds text"),
-        ({"a": [[1], [2]], "y": [1, 2]}, "column 'a' holds list"),
-        ({"a": [1, None], "y": [1, 2]}, r"'a' has no value .* rows: 1\)"),
-        ({"a": [1, 2], "y": [1, None]}, "row 1 has no value in column 'y'"),
-        ({"a": [1, 2], "y": ["x", None]}, "row 1 has no value in column 'y'"),
-        ({"a": [1.5, None], "y": [1, 2]}, r"'a' has no value .* rows: 1\)"),
+        ({"a": [[[1]], [[2]]], "y": [1, 2]}, r"column 'a\[0\]' holds list"),
+        ({"a": [[1], [2, 3]], "y": [1, 2]}, "row 1 has 2 values in column 'a', whose lists have 1"),
+        ({"a": [[1], None], "y": [1, 2]}, "row 1 has no value in column 'a', whose lists have 1"),
+        ({"a": [[1], [None]], "y": [1, 2]}, "row 1 has a list with a missing value in column 'a'"),
+        ({"a": [[], []], "y": [1, 2]}, "column 'a' holds lists without a value"),
+        ({"a": [1, None], "y": [1, 2]}, r"'a' has no value in 1 of 2 rows \(row 1\)"),
+        ({"a": [1, 2], "y": [1, None]}, r"'y' has no value in 1 of 2 rows \(row 1\)"),
+        ({"a": [1, 2], "y": ["x", None]}, r"'y' has no value in 1 of 2 rows \(row 1\)"),
+        ({"a": [1, 2], "y": ["x", ""]}, r"'y' has no value in 1 of 2 rows \(row 1\)"),
+        ({"a": [1, np.inf], "y": [1, 2]}, "row 1 of column 'a' is inf"),
+        ({"a": [1.5, None], "y": [1, 2]}, r"'a' has no value in 1 of 2 rows \(row 1\)"),
+        ({"a": [np.nan] * 7 + [1], "y": [1] * 8}, r"7 of 8 rows \(rows 0, 1, 2, 3, 4, …\)"),
         ({"a": [1, 2**60], "b": [0.5, 1], "y": [1, 2]}, "column 'a'.*float64 cannot hold"),
         ({"a": [1, 2], "y": [1, 2**60]}, "column 'y'.*float64 cannot hold"),
         ({"a": [1, 2], "y": [[1], [2]]}, "column 'y' holds list"),
@@ -954,9 +960,9 @@ def test_readers_hold_only_blocks(tmp_path, monkeypatch, kind):
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_tables_come_in_blocks(tmp_path, monkeypatch, form):
-    from dskrobust.datasets import arrow
+    from dskrobust.datasets import delimited
 
-    monkeypatch.setattr(arrow, "CSV_BYTES", 2**16)
+    monkeypatch.setattr(delimited, "CSV_BYTES", 2**16)
     monkeypatch.setattr(reader, "BLOCK_ROWS", 500)
     values = RNG.normal(size=(4_000, 8))
     columns = {f"f{k}": values[:, k] for k in range(8)}

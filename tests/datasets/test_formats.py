@@ -357,7 +357,7 @@ def twice():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (missing, "row 4 has no value in column 'kind'"),
+        (missing, r"column 'kind' has no value in 1 of 40 rows \(row 4\)"),
         (missing_number, "row 2 has no value in column 'b'"),
         (text_column, "column 'b' holds .*string, not numbers; drop it or encode it first"),
         (nan, "features row 3, column 1 is nan"),

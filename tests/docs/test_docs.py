@@ -228,7 +228,7 @@ def test_completion_is_switched_on_as_documented(shell):
         (["compute", "nothing.zarr"], "make one with `dskrobust ingest`"),
         (["ingest", "own.csv"], "--target COLUMN"),
         (["ingest", "own.csv", "--target", "prize"], "has no column 'prize'"),
-        (["ingest", "other.csv"], "save it with commas"),
+        (["ingest", "other.csv"], "where it holds data, say --no-header"),
         (["subsets", "digits.zarr"], "run `dskrobust compute digits.zarr`"),
         (["evaluate", "digits.zarr", "--model", "kn"], "did you mean 'knn'?"),
         (["evaluate", "digits.zarr", "--model", "knn", "--train", "L100"], "(write train:L100)"),
@@ -251,7 +251,7 @@ def newcomers_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
     dr.ingest("digits", folder / "digits.zarr")
     (folder / "own.csv").write_text("a,b,price\n1,2,3\n4,5,6\n7,8,9\n")
-    (folder / "other.csv").write_text("a;b;target\n1;2;3\n4;5;6\n")
+    (folder / "other.csv").write_text("1;2;3\n4;5;6\n")
     return folder
 
 

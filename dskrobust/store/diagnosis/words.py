@@ -35,7 +35,7 @@ STANDARD = Hint(
     "give every column the same spread with --scale standard",
 )
 ID_NAME = re.compile(
-    r"(.*[ _.-])?(id|uuid|guid)|.*[a-z]I[dD]|index|idx|unnamed: ?\d+|__index_level_\d+__"
+    r"(.*[ _.-])?(id|uuid|guid)|.*[a-z]I[dD]|index|idx|unnamed: ?\d+(\.\d+)?|__index_level_\d+__"
     r"|row|rownames?|row[ _.-]?(nr|no|num|number)|nr|no\.?|serial"
 )
 TIME_NAME = re.compile(r"(.*[ _.-])?(time|timestamp|datetime|date|ts|epoch|unix)")
@@ -153,8 +153,9 @@ def _counted(columns: Sequence[str]) -> str:
 
 def _identifiers(spec: StoreSpec, names: Sequence[str], found: Found) -> Iterator[Note]:
     """Columns that number the rows, or are called so."""
+    constant = found.columns.constant
     for k, name in enumerate(names):
-        why = None if found.columns.constant[k] else _number_like(spec, name, k, found)
+        why = None if constant[k] else _number_like(spec, name, k, found)
         if why is not None:
             remedy = _left_out(name) if spec.feature_names else _NO_FEATURE
             yield Note(notes.IDENTIFIER, f"{_counted([name])} {why}", remedy, (name,))

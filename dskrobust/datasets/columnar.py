@@ -1,0 +1,287 @@
+"""Files that hold columns with types: Parquet, Arrow IPC (Feather), and folders of such parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote
+
+from ..errors import InvalidDataError, SourceFileError
+from .arrow import arrow_errors, check_distinct, columns_of, index_remarks, without_index
+from .places import Place
+from .reader import block_rows
+
+PARQUET_ENDS = (".parquet", ".parq", ".pq")
+ARROW_ENDS = (".feather", ".arrow", ".ipc")
+PART_ENDS = (*PARQUET_ENDS, *ARROW_ENDS)
+HIVE_MISSING = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class ColumnarFile:
+    """A Parquet or Arrow file.
+
+    Attributes
+    ----------
+    place : Place
+    form : str
+        "Parquet" or "Arrow".
+    types : mapping
+        Arrow types of the columns, dictionaries as their values.
+    rows : int
+    index : tuple of str
+        Columns that pandas says are the row index; they are left out unless `keep` names them.
+    """
+
+    place: Place
+    form: str
+    types: Mapping[str, Any]
+    rows: int
+    index: tuple[str, ...] = ()
+    sniffed = False
+
+    @classmethod
+    def open(cls, place: Place, keep: Sequence[str | None] = ()) -> ColumnarFile:
+        """Read the schema."""
+        form = "Arrow" if place.name.lower().endswith(ARROW_ENDS) else "Parquet"
+        with arrow_errors(str(place), form):
+            if form == "Parquet":
+                with _parquet(place) as handle:
+                    schema, rows = handle.schema_arrow, handle.metadata.num_rows
+            else:
+                with _arrow(place) as handle:
+                    schema = handle.schema
+                    rows = sum(
+                        handle.get_batch(k).num_rows for k in range(handle.num_record_batches)
+                    )
+        check_distinct(str(place), schema.names)
+        index = tuple(name for name in without_index(schema)[1] if name not in keep)
+        types = {
+            name: _plain(kind)
+            for name, kind in zip(schema.names, schema.types, strict=True)
+            if name not in index
+        }
+        return cls(place, form, types, rows, index)
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return str(self.place)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.types)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say what is left out."""
+        return index_remarks(self.index)
+
+    def flaw(self, name: str) -> None:
+        """Return None: the types are what the file says."""
+
+    def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield record batches of some columns."""
+        step, names = block_rows(8 * len(columns)), list(columns)
+        with arrow_errors(self.where, self.form):
+            if self.form == "Parquet":
+                with _parquet(self.place) as handle:
+                    for batch in handle.iter_batches(step, columns=names, use_threads=False):
+                        yield _cast(batch.select(names), self.types)
+                return
+            with _arrow(self.place) as handle:
+                for k in range(handle.num_record_batches):
+                    whole = handle.get_batch(k).select(names)
+                    for a in range(0, whole.num_rows, step):
+                        yield _cast(whole.slice(a, step), self.types)
+
+
+@contextmanager
+def _parquet(place: Place) -> Iterator[Any]:
+    from pyarrow import parquet
+
+    if place.local:
+        with parquet.ParquetFile(place.address) as handle:
+            yield handle
+    else:
+        with place.open() as file, parquet.ParquetFile(file) as handle:
+            yield handle
+
+
+@contextmanager
+def _arrow(place: Place) -> Iterator[Any]:
+    """Open an Arrow file; a local one is mapped into memory, so that only batches count."""
+    import pyarrow as pa
+
+    with pa.memory_map(place.address) if place.local else place.open() as file:
+        yield pa.ipc.open_file(file)
+
+
+def _plain(kind: Any) -> Any:
+    """Return the type of a dictionary's values, and of text that has two forms."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
+
+
+def _cast(batch: Any, types: Mapping[str, Any]) -> Any:
+    """Return a batch whose columns have certain types."""
+    import pyarrow as pa
+
+    wanted = pa.schema([(name, types[name]) for name in batch.schema.names])
+    return batch if batch.schema.equals(wanted) else batch.cast(wanted)
+
+
+# -- folders -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PartedTable:
+    """Files of the same columns, one after the other, and the columns that their folders name.
+
+    Attributes
+    ----------
+    where : str
+        The folder.
+    parts : tuple of ColumnarFile
+    constants : tuple of mapping
+        Values that the folders' names give to all rows of a part (``year=2024``).
+    types : mapping
+    """
+
+    where: str
+    parts: tuple[ColumnarFile, ...]
+    constants: tuple[Mapping[str, Any], ...]
+    types: Mapping[str, Any]
+    sniffed = False
+
+    @classmethod
+    def open(cls, folder: Place, keep: Sequence[str | None] = ()) -> PartedTable:
+        """Read the schemas of all parts."""
+        files = part_files(folder)
+        if not files:
+            raise SourceFileError(f"{folder} holds no Parquet or Arrow files")
+        parts = tuple(ColumnarFile.open(place, keep) for _, place in files)
+        constants, kinds = _constants([_keys(name) for name, _ in files], str(folder))
+        types = _common(parts)
+        check_distinct(str(folder), [*types, *kinds])
+        return cls(str(folder), parts, constants, {**types, **kinds})
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, those of the folders last."""
+        return tuple(self.types)
+
+    @property
+    def index(self) -> tuple[str, ...]:
+        """Columns that pandas says are the row index, and that are left out."""
+        return self.parts[0].index
+
+    @cached_property
+    def rows(self) -> int:
+        """How many all parts have."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say what is left out."""
+        return index_remarks(self.index)
+
+    def flaw(self, name: str) -> None:
+        """Return None: the types are what the files say."""
+
+    def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield record batches of some columns, part by part."""
+        with arrow_errors(self.where, "Parquet"):
+            yield from self._batches(columns)
+
+    def _batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        for part, constants in zip(self.parts, self.constants, strict=True):
+            inside = {name: part.types[name] for name in columns if name not in constants}
+            # Where only the folders' columns are wanted, any other one tells how many rows.
+            for batch in part.batches(inside or {part.names[0]: part.types[part.names[0]]}):
+                held = columns_of(batch)
+                arrays = [
+                    pa.repeat(pa.scalar(constants[name], self.types[name]), batch.num_rows)
+                    if name in constants
+                    else held[name].cast(self.types[name])
+                    for name in columns
+                ]
+                yield pa.record_batch(arrays, names=list(columns))
+
+
+def part_files(folder: Place) -> list[tuple[str, Place]]:
+    """Return (path from the folder, file) of the Parquet files below, or of the Arrow files."""
+    below = folder.below()
+    for ends in (PARQUET_ENDS, ARROW_ENDS):
+        found = [(name, place) for name, place in below if name.lower().endswith(ends)]
+        if found:
+            return found
+    return []
+
+
+def _keys(name: str) -> dict[str, str]:
+    """Return what the folders of a file are called in the manner of Hive: KEY=VALUE."""
+    pairs = (part.split("=", 1) for part in name.split("/")[:-1] if "=" in part)
+    return {unquote(key): unquote(value) for key, value in pairs}
+
+
+def _constants(
+    keys: Sequence[Mapping[str, str]], where: str
+) -> tuple[tuple[Mapping[str, Any], ...], dict[str, Any]]:
+    """Return the parts' values and the types: int64 where all are whole numbers, or text."""
+    import pyarrow as pa
+
+    odd = next((k for k, found in enumerate(keys) if found.keys() != keys[0].keys()), None)
+    if odd is not None:
+        raise SourceFileError(
+            f"{where}: folders of one file are named by {', '.join(keys[0]) or 'nothing'}, those "
+            f"of another one by {', '.join(keys[odd]) or 'nothing'}; read them one by one"
+        )
+    whole = {name: all(k[name].lstrip("-").isdecimal() for k in keys) for name in keys[0]}
+    values = tuple(
+        {
+            name: None if text == HIVE_MISSING else int(text) if whole[name] else text
+            for name, text in found.items()
+        }
+        for found in keys
+    )
+    return values, {name: pa.int64() if w else pa.string() for name, w in whole.items()}
+
+
+def _common(parts: Sequence[ColumnarFile]) -> dict[str, Any]:
+    """Return the types that hold the columns of all parts, which must be the same columns."""
+    import pyarrow as pa
+
+    first = parts[0]
+    for part in parts[1:]:
+        lacks = [name for name in first.names if name not in part.types]
+        more = [name for name in part.names if name not in first.types]
+        if lacks or more:
+            raise InvalidDataError(
+                f"{part.where} {'lacks' if lacks else 'has besides'} the column "
+                f"'{(lacks or more)[0]}' of {first.where}; all parts must have the same columns"
+            )
+    types = {}
+    for name in first.names:
+        kinds = list(dict.fromkeys(part.types[name] for part in parts))
+        try:
+            unified = pa.unify_schemas(
+                [pa.schema([(name, kind)]) for kind in kinds], promote_options="permissive"
+            )
+        except pa.ArrowException as error:
+            other = next(part for part in parts if part.types[name] != kinds[0])
+            raise InvalidDataError(
+                f"column '{name}' holds {kinds[0]} in {first.where}, but {other.types[name]} in "
+                f"{other.where}; save the parts with one type"
+            ) from error
+        types[name] = unified.field(name).type
+    return types
