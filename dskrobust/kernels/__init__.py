@@ -5,7 +5,7 @@ from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector
 from .job import PairJob, Screen, Tuning, kernel_dtype, kernel_rows
 from .label_distances import ANY, SAME
-from .loop import Counters, TileRows, reduce_tile
+from .loop import reduce_tile
 from .panel import Panel, Rows
 from .reductions import (
     NOBODY,
@@ -22,6 +22,7 @@ from .reductions import (
 )
 from .reference import reduce_rows
 from .threads import one_blas_thread
+from .tile_rows import Counters, TileRows
 from .warmup import warm_up
 
 __all__ = [

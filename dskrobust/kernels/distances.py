@@ -183,9 +183,9 @@ def finish(code, factor, value):
 
 @compiled
 def unfinish(code, factor, distance):
-    """Return a value that every accumulated one of at most this distance stays below."""
-    if distance == np.inf:
-        return np.inf
+    """Return a value that every accumulated one of at most this distance stays below; −∞ of −∞."""
+    if abs(distance) == np.inf:
+        return distance
     if code == EUCLIDEAN:
         root = distance / factor
         return root * root * (1.0 + 1e-14)

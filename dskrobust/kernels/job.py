@@ -65,6 +65,8 @@ class Tuning:
         Panels with fewer are done before a grid of bytes is made.
     grid_sample : int
         Rows that a grid is made from, at most.
+    twins : int
+        So many rows that equal others do no harm.
     lead : int
         The level of bytes that sweeps begin with.
     """
@@ -78,6 +80,7 @@ class Tuning:
     grid_rows: int = 64
     grid_columns: int = 24
     grid_sample: int = 256
+    twins: int = 8
     lead: int = 0
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,72 +14,19 @@ from ..metrics import FUNCTION
 from .bounds import labels, product
 from .bounds.boxes import reduce_trees
 from .bounds.byte_sweep import ByteSweeps
-from .bounds.prefix import Depths, prefix_bounds, refine
+from .bounds.prefix import prefix_bounds, refine
 from .function import call_function
 from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
-from .panel import Panel, Rows, Run, make_panel, make_prefix_panel, margin, with_rows
+from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove
 from .reductions import part_of
+from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
+from .tile_rows import Counters, TilePanels, TileRows
 
 SEED_BYTES = 2**21  # of seeds at most; part of `plan.SCRATCH_BYTES`
 NO_LABELS = np.empty((0, 0))
-
-
-class TileRows(Protocol):
-    """The rows of a tile's sides, by their positions; side 0 are the rows, 1 the columns."""
-
-    @property
-    def depths(self) -> Depths | None:
-        """How deep prefixes are, None where there are none."""
-        ...
-
-    def rows(self, side: int, lo: int, hi: int) -> Rows:
-        """Row numbers, labels and parts."""
-        ...
-
-    def features(self, side: int, lo: int, hi: int) -> NDArray[Any]:
-        """Features (n, d); may be overwritten by the next call for the same side."""
-        ...
-
-    def prefixes(self, side: int, lo: int, hi: int) -> NDArray[np.float32]:
-        """Prefixes (n, k + 2)."""
-        ...
-
-    def cached(self, side: int, lo: int, hi: int, make: Callable[[], Panel]) -> Panel | None:
-        """A panel that other tiles use too, made where there is none; None where none is kept."""
-        ...
-
-
-@dataclass
-class Counters:
-    """What a tile did.
-
-    Attributes
-    ----------
-    pairs : int
-        Pairs looked at. Between leaves a pair that a row of either side looked at counts twice,
-        and pairs of boxes do not count.
-    screened : int
-        Pairs that were bounded a second time, by their long prefixes.
-    proven : int
-        Pairs computed in float64.
-    rows_read, prefixes_read : int
-        Rows whose features, whose prefixes were asked for.
-    bytes_read : int
-        Of both, decoded, where they were not kept; for the caller to fill in.
-    leaves : int
-        Leaves compared.
-    """
-
-    pairs: int = 0
-    proven: int = 0
-    rows_read: int = 0
-    prefixes_read: int = 0
-    screened: int = 0
-    bytes_read: int = 0
-    leaves: int = 0
 
 
 class _Scratch:
@@ -92,14 +38,6 @@ class _Scratch:
         self.pairs = np.empty((size, 2), np.int32)
         self.dy = np.empty(size)
         self.bytes = ByteSweeps(job)
-        self._screened = job.form.screened
-        self._screens: dict[int, NDArray[np.float32]] = {}
-
-    def screen(self, side: int, rows: int, columns: int) -> NDArray[np.float32] | None:
-        """The buffer for a side's rounded rows, None where there is no screen."""
-        if self._screened and side not in self._screens:
-            self._screens[side] = np.empty((rows, columns), np.float32)
-        return self._screens.get(side)
 
 
 def reduce_tile(
@@ -118,25 +56,18 @@ def reduce_tile(
         pair is taken once. The more is known, the less is looked at.
     """
     counters, scratch, diagonal = Counters(), _Scratch(job), left is right
+    panels = TilePanels(source, panel_rows, job, counters, scratch.bytes.grid_of)
     rows, columns = len(left[0]), len(right[0])
-
-    def panel(side: int, lo: int, hi: int) -> Panel:
-        if source.depths is None:
-            features = _features(source, side, lo, hi, counters)
-            buffer = scratch.screen(side, panel_rows[side], features.shape[1])
-            who = source.rows(side, lo, hi)
-            return make_panel(who, features, job, buffer, scratch.bytes.grid_of)
-        made = _prefix_panel(source, side, lo, hi, job, scratch, panel_rows[side])
-        counters.prefixes_read += hi - lo
-        return with_rows(made, lambda: _features(source, side, lo, hi, counters), job)
 
     def strip(lo: int, hi: int) -> None:
         """One panel of rows against all columns; panels are only held by the call they serve."""
-        a, mine = panel(0, lo, hi), part_of(left, lo, hi)
+        mine = part_of(left, lo, hi)
+        a = panels.panel(0, lo, hi, mine)
         if diagonal:
             _reduce_panels(a, a, mine, mine, job, scratch, counters)
         for start, stop in cut(0, columns, panel_rows[1], hi if diagonal else 0):
-            b, theirs = panel(1, start, stop), part_of(right, start, stop)
+            theirs = part_of(right, start, stop)
+            b = panels.panel(1, start, stop, theirs)
             _reduce_panels(a, b, mine, theirs, job, scratch, counters)
 
     with one_blas_thread():
@@ -145,35 +76,26 @@ def reduce_tile(
     return counters
 
 
-def _features(source: TileRows, side: int, lo: int, hi: int, counters: Counters) -> NDArray[Any]:
-    counters.rows_read += hi - lo
-    return source.features(side, lo, hi)
-
-
-def _prefix_panel(
-    source: TileRows,
-    side: int,
-    lo: int,
-    hi: int,
-    job: PairJob,
-    scratch: _Scratch,
-    most_rows: int,
-) -> Panel:
-    depths = source.depths
-    assert depths is not None
-
-    def make(buffer: NDArray[np.float32] | None = None) -> Panel:
-        prefix, who = source.prefixes(side, lo, hi), source.rows(side, lo, hi)
-        return make_prefix_panel(who, prefix, depths, job, buffer)
-
-    kept = source.cached(side, lo, hi, make)
-    return kept or make(scratch.screen(side, most_rows, depths.short + 1))
-
-
 def _reduce_panels(
     a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
+    _reduce_kept(a, b, mine, theirs, job, scratch, counters)
+    one_sided = theirs[0].max(initial=-1.0) < 0.0  # closed
+    for panel, state in ((a, mine),) if a is b else ((a, mine), (b, theirs)):
+        if panel.twins is None:
+            continue
+        if job.reduction.warm:
+            numbers = panel.numbers[panel.twins.takers]
+            hand_on(state, panel.twins, np.full_like(numbers, -1) if one_sided else numbers)
+        else:
+            state.hand_on(panel.twins, a is b and job.label_code in (SAME, ANY))
+
+
+def _reduce_kept(
+    a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
+) -> None:
+    """Reduce the pairs of those rows that no others stand for."""
     pair = PanelPair(a, b, (mine, theirs), job, scratch, counters)
     if pair.reduce_trees():
         return
@@ -207,7 +129,7 @@ class PanelPair:
 
     def side(self, panel: Panel, second: bool) -> Side:
         """One side as provers take it: its rows are read here."""
-        return Side(panel.rows, panel.numbers, self.states[second])
+        return Side(panel.rows, panel.numbers, panel.weights, self.states[second])
 
     @cached_property
     def sides(self) -> tuple[Side, Side]:
@@ -291,7 +213,8 @@ class PanelPair:
             if self.a is self.b and run is other and j[0] < i[0]:
                 continue
             self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
-            self._reduce_block(slice(*i), slice(*j), (run.part, other.part), triangle, uniform)
+            kinds = run.part, other.part, triangle, run.silent, other.silent
+            self._reduce_block(slice(*i), slice(*j), kinds, uniform)
 
     def _blocks(self, run: Run, other: Run) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """Blocks of two runs; with quotients those with the largest label differences first.
@@ -307,11 +230,14 @@ class PanelPair:
         return blocks
 
     def _reduce_block(
-        self, i: slice, j: slice, parts: tuple[int, int], triangle: bool, uniform: bool
+        self, i: slice, j: slice, kinds: tuple[int, int, bool, bool, bool], uniform: bool
     ) -> None:
         a, b, job = self.a, self.b, self.job
         code = ANY if uniform else job.label_code
-        block = Block(a.order[i], b.order[j], a.labels[i], b.labels[j], code, *parts, triangle)
+        block = Block(a.order[i], b.order[j], a.labels[i], b.labels[j], code, *kinds)
+        triangle = block.triangle
+        if block.silent_a and block.silent_b and self._all_idle(block):
+            return
         if job.form.screened and uniform:
             self._reduce_uniform(i, j, block)
         elif job.form.screened and job.label_code != SAME:
@@ -337,10 +263,18 @@ class PanelPair:
     def _radii(self, block: Block, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Squared radii so far of both sides, in screen lengths, rounded up."""
         a, b = np.empty(len(block.order_a), dtype), np.empty(len(block.order_b), dtype)
-        first, second = self.states
-        ways = (first, block.order_a, block.part_b, a), (second, block.order_b, block.part_a, b)
-        product.radii_of_block(*ways, self.job.measure, self.scale)
+        one, two = self.states
+        product.radii_of_block(block, (one, a), (two, b), self.job.measure, self.scale)
         return a, b
+
+    def _all_idle(self, block: Block) -> bool:
+        """Whether no pair of a block of silent rows changes anything."""
+        numbers = self.a.numbers[block.order_a], self.b.numbers[block.order_b]
+        first, second = self.states
+        return bool(
+            no_quotient(first, block.order_a, block.part_b, numbers[1].min())
+            and no_quotient(second, block.order_b, block.part_a, numbers[0].min())
+        )
 
     def _reduce_uniform(self, i: slice, j: slice, block: Block) -> None:
         """Reduce a block of which every pair counts, with a ‖Δy‖ of 1."""
@@ -395,7 +329,7 @@ class PanelPair:
         for state, (order, part), out in zip(self.states, ways, inner, strict=True):
             product.inner_radii(state, part, order, self.job.measure, self.scale, out)
         sides = (
-            Side(empty, panel.numbers, state)
+            Side(empty, panel.numbers, panel.weights, state)
             for panel, state in zip((self.a, self.b), self.states, strict=True)
         )
         return int(product.settle_certain(pairs, count, listed, (*radii, *inner), block, *sides))

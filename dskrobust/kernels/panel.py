@@ -17,6 +17,8 @@ from .bounds.trees import Trees, plant
 from .distances import center_rows
 from .job import PairJob, Screen, kernel_rows
 from .label_distances import ANY, SAME
+from .reductions import Twins
+from .twins import find_twins
 
 SHORT_RUN = 32  # shorter runs of one label are put together
 
@@ -39,12 +41,16 @@ class Rows(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Consecutive positions of a panel in one part; `label` where they all have the same."""
+    """Consecutive positions of a panel in one part, silent ones (`Twins`) or others.
+
+    `label`: where they all have the same.
+    """
 
     lo: int
     hi: int
     part: int
     label: float | None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Panel:
         The rows in few bytes, for metrics that no product bounds.
     trees : Trees, optional
         The rows in leaves, where there are few columns (DESIGN.md, "Low dimension").
+    twins : Twins, optional
+        Rows that others stand for; they have no position.
     """
 
     numbers: NDArray[np.int64]
@@ -91,6 +99,7 @@ class Panel:
     prefix: NDArray[np.float32] | None = None
     coarse: Coarse | None = None
     trees: Trees | None = None
+    twins: Twins | None = None
 
     @property
     def per_unit(self) -> float:
@@ -107,12 +116,20 @@ class Panel:
     def nbytes(self) -> int:
         """Bytes of all but the rows."""
         arrays = (self.numbers, self.order, self.labels, self.screen, self.norms, self.prefix)
-        return sum(values.nbytes for values in arrays if values is not None)
+        twins = self.twins or ()
+        return sum(values.nbytes for values in (*arrays, *twins) if values is not None)
 
     @cached_property
     def rows(self) -> NDArray[Any]:
         """What distances are computed from, shape (n, d), in row order; read when first needed."""
         return self.load()
+
+    @cached_property
+    def weights(self) -> NDArray[np.int64]:
+        """How many equal rows each row stands for, itself included, in row order."""
+        n = len(self.numbers)
+        others = 0 if self.twins is None else np.bincount(self.twins.givers, minlength=n)
+        return np.ones(n, np.int64) + others
 
     def __len__(self) -> int:
         return len(self.order)
@@ -124,6 +141,7 @@ def make_panel(
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
     grid: Callable[[NDArray[Any]], Grid | None] | None = None,
+    terms: NDArray[np.float64] | None = None,
 ) -> Panel:
     """Prepare rows for the sweeps.
 
@@ -136,9 +154,12 @@ def make_panel(
         Where to keep the rows for the screen.
     grid : callable, optional
         From the rows to the grid that makes bytes of them, where there is one.
+    terms : ndarray (n, t) float64, optional
+        What the rows' states ask for.
     """
-    order, labels, runs = _sort(who, job)
     rows = kernel_rows(features, who.numbers, job)
+    twins = find_twins(rows, who, terms, job)
+    order, labels, runs = _sort(who, job, twins)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
     if job.form.screened:
         shape = len(order), rows.shape[1]
@@ -148,11 +169,13 @@ def make_panel(
     coarse = bytes_of.coarse(rows, order) if bytes_of is not None else None
     columns, unit, trees = rows.shape[1], job.screen.unit, None
     boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
-    if boxed and job.label_code not in (SAME, ANY) and not (who.parts < 0).any():
-        trees = plant(rows, who.labels, who.parts, job)
+    if boxed and job.label_code not in (SAME, ANY) and len(order):
+        parts = np.full(len(who.parts), -1, np.int16)
+        parts[order] = who.parts[order]
+        trees = plant(rows, who.labels, parts, job)
     return Panel(
         who.numbers, order, labels, runs, screen, norms, columns, lambda: rows, unit,
-        coarse=coarse, trees=trees,
+        coarse=coarse, trees=trees, twins=twins,
     )  # fmt: skip
 
 
@@ -162,6 +185,7 @@ def make_prefix_panel(
     depths: Depths,
     job: PairJob,
     buffer: NDArray[np.float32] | None = None,
+    twins: Twins | None = None,
 ) -> Panel:
     """Prepare rows of which only prefixes are read; `with_rows` says where the rows come from.
 
@@ -173,14 +197,19 @@ def make_prefix_panel(
     job : PairJob
     buffer : ndarray (n or more, short + 1) float32, optional
         Where to keep the short prefixes.
+    twins : Twins, optional
+        Rows that others stand for.
     """
-    order, labels, runs = _sort(who, job)
+    order, labels, runs = _sort(who, job, twins)
     prefix = prefix[order]
     shape = len(order), depths.short + 1
     screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
     norms = screen_prefixes(prefix, depths, margin(shape[1]), screen)
     columns, unit = depths.columns, depths.unit
-    return Panel(who.numbers, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix)
+    return Panel(
+        who.numbers, order, labels, runs, screen, norms, columns, _no_rows, unit, prefix,
+        twins=twins,
+    )  # fmt: skip
 
 
 def with_rows(panel: Panel, features: Callable[[], NDArray[Any]], job: PairJob) -> Panel:
@@ -193,18 +222,25 @@ def _no_rows() -> NDArray[Any]:
 
 
 def _sort(
-    who: Rows, job: PairJob
+    who: Rows, job: PairJob, twins: Twins | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[Run, ...]]:
-    """Sort rows by part and label: order, labels in positions, runs. No part: left out."""
-    labels, parts = who.labels, who.parts
+    """Sort rows by part, silent ones last, and label: order, labels in positions, runs.
+
+    No part, or others stand for them: left out.
+    """
+    labels, kinds = who.labels, 2 * who.parts.astype(np.int64)
+    if twins is not None:
+        kinds[twins.silent] += 1
+        kinds[twins.takers] = -1
     keys = () if job.label_code == ANY else labels.T[::-1]
-    order = np.lexsort((*keys, parts)).astype(np.int64)
-    order = order[np.count_nonzero(parts < 0) :]
+    order = np.lexsort((*keys, kinds)).astype(np.int64)
+    order = order[np.count_nonzero(kinds < 0) :]
+    kinds = kinds[order]
     if labels.shape[1] > 1 and not (job.by_label or job.label_code == ANY):
-        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(parts[order])) + 1, len(order)]):
+        for lo, hi in pairwise([0, *np.flatnonzero(np.diff(kinds)) + 1, len(order)]):
             _gather(labels, order[lo:hi])
-    labels, parts = np.ascontiguousarray(labels[order]), parts[order]
-    return order, labels, tuple(_runs(labels, parts, job.by_label and labels.shape[1] == 1))
+    labels = np.ascontiguousarray(labels[order])
+    return order, labels, tuple(_runs(labels, kinds, job.by_label and labels.shape[1] == 1))
 
 
 def _gather(labels: NDArray[np.float64], order: NDArray[np.int64]) -> None:
@@ -241,26 +277,32 @@ def _screen_rows(
     return norms.astype(np.float32)
 
 
-def _runs(labels: NDArray[np.float64], parts: NDArray[np.int16], by_label: bool) -> Iterator[Run]:
-    """Cut positions at changes of the part and, where runs are long, of the label."""
-    n = len(parts)
-    change = parts[1:] != parts[:-1]
+def _runs(labels: NDArray[np.float64], kinds: NDArray[np.int64], by_label: bool) -> Iterator[Run]:
+    """Cut positions at changes of the kind and, where runs are long, of the label.
+
+    kinds (n,): twice the part, and 1 for silent rows.
+    """
+
+    def run(lo: int, hi: int, label: float | None = None) -> Run:
+        return Run(lo, hi, int(kinds[lo]) // 2, label, bool(kinds[lo] % 2))
+
+    n = len(kinds)
+    change = kinds[1:] != kinds[:-1]
     if by_label:
         change = change | (labels[1:, 0] != labels[:-1, 0])
     cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
     lo = hi = 0
     for a, b in pairwise(cuts):
-        part = int(parts[a])
         if by_label and b - a >= SHORT_RUN:
             if hi > lo:
-                yield Run(lo, hi, int(parts[lo]), None)
-            yield Run(a, b, part, float(labels[a, 0]))
+                yield run(lo, hi)
+            yield run(a, b, float(labels[a, 0]))
             lo = hi = b
-        elif hi > lo and parts[lo] == parts[a]:
+        elif hi > lo and kinds[lo] == kinds[a]:
             hi = b
         else:
             if hi > lo:
-                yield Run(lo, hi, int(parts[lo]), None)
+                yield run(lo, hi)
             lo, hi = a, b
     if hi > lo:
-        yield Run(lo, hi, int(parts[lo]), None)
+        yield run(lo, hi)

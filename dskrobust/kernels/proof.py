@@ -25,12 +25,15 @@ class Side(NamedTuple):
         What distances are computed from.
     numbers : ndarray (n,) int64
         Row numbers.
+    weights : ndarray (n,) int64
+        How many equal rows each stands for.
     state : State
         Partial results of the rows, written to.
     """
 
     rows: NDArray[np.float64]
     numbers: NDArray[np.int64]
+    weights: NDArray[np.int64]
     state: State
 
 
@@ -55,6 +58,8 @@ class Block(NamedTuple):
     part_a, part_b : int
     triangle : bool
         Whether both sides are the same positions: only pairs u < v count.
+    silent_a, silent_b : bool
+        Whether the rows of a side are never the nearest of another one (`Twins.silent`).
     """
 
     order_a: NDArray[np.int64]
@@ -65,6 +70,8 @@ class Block(NamedTuple):
     part_a: int
     part_b: int
     triangle: bool
+    silent_a: bool = False
+    silent_b: bool = False
 
 
 class Lows(NamedTuple):
@@ -130,6 +137,8 @@ def prove(pairs, count, block, lows, measure, a, b):
             continue
         i, j = block.order_a[u], block.order_b[v]
         most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
+        if most < 0.0:
+            continue
         if lows.product.shape[0]:
             product = lows.product[u, v]
             low = np.float64(lows.low_a[u] + lows.low_b[v] - (product + product))

@@ -43,11 +43,13 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
         return
     n = 3 * SHORT_RUN
     values = (np.arange(n * columns).reshape(n, columns) % 7 + 1).astype(dtype)
+    values[:, 0] = np.arange(1, n + 1)  # no two are equal
     ways = [(_MadeUp(values), job)]
     if job.form.screened and not job.reduction.quotients:
         ways.append((_MadeUp(values, Depths(columns, 1, 2, 1.0)), job))
     if job.form.boxed(columns):  # what there is for panels whose boxes say too little
         ways.append((_MadeUp(values), replace(job, tuning=replace(job.tuning, boxes=False))))
+    ways.append((_MadeUp(np.ones_like(values)), job))  # twins
     for rows, way in ways:
         state = job.reduction.empty(n, job.parts)
         reduce_tile(rows, (n, n), way, state, state)

@@ -247,6 +247,18 @@ def test_depths_follow_the_spectrum(parts):
     assert chosen_from(X, np.zeros(len(X)), screen, parts) is None
 
 
+def test_equal_rows_do_not_hide_what_prefixes_spare():
+    """No bound tells the pairs of blank rows apart, but few of these are ever made."""
+    rng = np.random.default_rng(0)
+    X, y = low_rank(rng)
+    plain = X.copy()
+    X[rng.random(len(X)) < 0.3] = X.mean(axis=0) + 30
+    for rows in (plain, X):
+        assert chosen_from(rows, y, Screen(rows.mean(axis=0).astype(np.float64), 2.0**-6))
+    X[:] = 1
+    assert chosen_from(X, y, Screen(None, 2.0**-6)) is None
+
+
 def test_directions_do_not_depend_on_the_parts_of_a_sample():
     rng = np.random.default_rng(0)
     X, y = low_rank(rng)

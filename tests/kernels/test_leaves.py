@@ -232,7 +232,7 @@ def test_warm_states_only_spare_work():
     job, rows = job_for(X, **ALWAYS), Arrays(X, y)
     panel = make_panel(rows.panel_rows(), X, job)
     state = job.reduction.empty(600, 1)
-    sides = (Side(panel.rows, panel.numbers, state),) * 2
+    sides = (Side(panel.rows, panel.numbers, panel.weights, state),) * 2
     cold = boxes.reduce_trees(panel.trees, panel.trees, job, sides)
     before = copy_of(state)
     warm = boxes.reduce_trees(panel.trees, panel.trees, job, sides)

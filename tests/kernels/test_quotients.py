@@ -100,7 +100,7 @@ def test_candidates_hold_every_deciding_pair(
         X[(X == 0).all(axis=1)] = 1.0
     y = label_set(kind, n, m, size, rng)
     form = {"euclidean": dr.Euclidean(), "angular": dr.Angular()}[metric]
-    job = job_for(X, form, labels, boxes=False)
+    job = job_for(X, form, labels, boxes=False, twins=len(X))
     panel = make_panel(Arrays(X, y).panel_rows(), X, job)
     scale = bounds.label_scale(panel.labels, panel.labels)
     d, dy = brute.distances(X, metric), brute.label_distances(y, labels)

@@ -34,6 +34,7 @@ def tunings(draw):
         "pays": draw(st.sampled_from((0.0, 0.2, np.inf))),
         "grid_rows": draw(st.sampled_from((1, 64))),
         "grid_columns": draw(st.sampled_from((1, 24))),
+        "twins": draw(st.sampled_from((0, 8))),
         "lead": draw(st.integers(0, 2)),
     }
 
@@ -51,6 +52,10 @@ def cases(draw, reductions, labels=("categorical",)):
         X = own.features(rng, n, d, dtype, kind, draw(st.sampled_from((0, 1, 100))))
     else:
         X = adversary(kind, n, d, rng).astype(dtype)
+    if draw(st.booleans()):  # many equal rows, of zeros with either sign too
+        X = X[rng.integers(0, draw(st.integers(1, min(n, 5))), n)]
+        X[rng.random(n) < draw(st.sampled_from((0.0, 0.3)))] *= 0
+        X = np.where((X == 0) & (rng.random(X.shape) < 0.5), -X, X) if dtype != "uint8" else X
     if metric == "angular":
         X[~X.any(axis=1)] = 1
     rule = draw(st.sampled_from(RULES))

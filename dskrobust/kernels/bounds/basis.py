@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..job import Screen
+from ..twins import hash_rows
 from .prefix import Basis, Depths, stretch_of
 
 LEAST_COLUMNS = 96  # below, a product over all columns is as cheap
@@ -141,6 +142,10 @@ def choose_basis(parts: Sequence[Sample], screen: Screen, total: int) -> Basis |
     if size == 0 or not all(np.isfinite(part.size) for part in parts):
         return None
     directions, inside = _leading(x, parts, size, most)
+    first = np.unique(hash_rows(x), return_index=True)[1]
+    if len(first) < len(x):  # one of equal rows is all that is swept
+        first.sort()
+        x, labels, inside = x[first], labels[first], inside[first]
     trial = _try(x, labels, inside, total)
     chosen = _cheapest(trial, d, total) if trial is not None else None
     if chosen is None:

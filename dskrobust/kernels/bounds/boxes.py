@@ -416,8 +416,8 @@ def _settle(search, pair, mixed):
                 one, two = mine.labels[place, :, i], theirs.labels[other, :, j]
                 dy = label_difference(one, two, rules.label_code) if len(one) > 1 else dy
             distance = finish(code, factor, exact)
-            accept(a.state, row, part_b, distance, dy, numbers[second])
-            accept(b.state, second, part_a, distance, dy, a.numbers[row])
+            accept(a.state, row, part_b, distance, dy, numbers[second], 1)
+            accept(b.state, second, part_a, distance, dy, a.numbers[row], 1)
             _refresh(need, work.last, i, row, part_b, rules, a.state)
             search.counts[1] += 1
             changed = True

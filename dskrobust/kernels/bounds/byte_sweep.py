@@ -142,6 +142,8 @@ def _prove(i, j, dy, work):
     rules, a, b = work.rules, work.a, work.b
     measure, fine, width = rules.measure, work.bytes_a.fine, work.bytes_a.fine.shape[1]
     most = unfinish(measure.code, measure.factor, limit(dy, i, j, work.block, a, b))
+    if most < 0.0:
+        return False
     value = np.inf
     if fine.shape[0]:
         error = work.bytes_a.fine_error[i] + work.bytes_b.fine_error[j] + 1e-6
@@ -159,14 +161,18 @@ def _prove(i, j, dy, work):
 
 
 @compiled
-def _note(side, row, part, work, k, bars):
-    """Note what a row's results leave to a pair, in steps; bars: its side's (far, weight)."""
+def _note(side, row, cell, work, k, bars):
+    """Note what a row's results leave to a pair, in steps.
+
+    cell: the others' part, and whether they are silent; bars: the row's side's (far, weight).
+    """
+    part, silent = cell
     rules, step = work.rules, work.rules.steps[work.lead]
-    near = radius(side.state, row, part)
+    near = -np.inf if silent else radius(side.state, row, part)
     value = unfinish(rules.measure.code, rules.measure.factor, near) if near >= 0.0 else -np.inf
     bars[0][k] = value * (1.0 + rules.slack) / step * ROUNDING + 1e-6
     if rules.quotients:
-        q = slope(side.state, row, part)
+        q = slope(side.state, row, part, -1)
         widening = (1.0 + rules.slack) / step * ROUNDING
         bars[1][k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
@@ -238,11 +244,12 @@ def sweep_block(work, bound):
     far_a, far_b = np.empty(n, np.float32), np.empty(m, np.float32)
     error_a, error_b = np.empty(n, np.float32), np.empty(m, np.float32)
     weight_a, weight_b = np.empty(n), np.empty(m)
+    mine, theirs = (block.part_a, block.silent_a), (block.part_b, block.silent_b)
     for k in range(n):
-        _note(work.a, block.order_a[k], block.part_b, work, k, (far_a, weight_a))
+        _note(work.a, block.order_a[k], theirs, work, k, (far_a, weight_a))
         error_a[k] = error[k] * ROUNDING
     for k in range(m):
-        _note(work.b, block.order_b[k], block.part_a, work, k, (far_b, weight_b))
+        _note(work.b, block.order_b[k], mine, work, k, (far_b, weight_b))
         error_b[k] = errors[k] * ROUNDING
     row = np.empty(m, np.float32)
     bars = Bars(far_a, far_b, error_a, error_b, weight_a, weight_b, row)
@@ -321,8 +328,9 @@ def _settle(i, j, work, bound, bars):
     bound[i, j] = f32(np.inf)  # once is enough
     if not _prove(r, s, dy, work):
         return False
-    _note(work.a, r, block.part_b, work, i, (bars.far_a, bars.weight_a))
-    _note(work.b, s, block.part_a, work, j, (bars.far_b, bars.weight_b))
+    mine, theirs = (block.part_a, block.silent_a), (block.part_b, block.silent_b)
+    _note(work.a, r, theirs, work, i, (bars.far_a, bars.weight_a))
+    _note(work.b, s, mine, work, j, (bars.far_b, bars.weight_b))
     return True
 
 
@@ -340,6 +348,8 @@ def _every_pair(work):
                 continue
             r, s = block.order_a[i], block.order_b[j]
             most = unfinish(measure.code, measure.factor, limit(dy, r, s, block, a, b))
+            if most < 0.0:
+                continue
             value = byte_distance(power, rows_a, r, rows_b, s)
             if value > bar_of(power, most * (1.0 + slack) + 1e-6, columns):
                 continue

@@ -134,7 +134,7 @@ def spans(state, part, order, units, slack, out):
     holds for angles as it is.
     """
     for k in range(order.shape[0]):
-        value = min(slope(state, order[k], part), LARGEST)
+        value = min(slope(state, order[k], part, -1), LARGEST)
         out[k] = np.inf
         if value > SMALLEST:
             out[k] = units.length / value / units.scale * (1.0 + slack) * (1.0 + SLACK)

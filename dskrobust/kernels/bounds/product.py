@@ -120,11 +120,13 @@ def squared_radii(state, part, order, measure, scale, out):
 
 
 @compiled
-def radii_of_block(one, other, measure, scale):
-    """`squared_radii` of both sides of a block: (state, order, part, out) each."""
-    one[3][:], other[3][:] = np.inf, np.inf
-    squared_radii(one[0], one[2], one[1], measure, scale, one[3])
-    squared_radii(other[0], other[2], other[1], measure, scale, other[3])
+def radii_of_block(block, one, other, measure, scale):
+    """`squared_radii` of both sides of a block, (state, out) each; −∞ where the other is silent."""
+    (state, out), (others, other_out) = one, other
+    out[:] = -np.inf if block.silent_b else np.inf
+    other_out[:] = -np.inf if block.silent_a else np.inf
+    squared_radii(state, block.part_b, block.order_a, measure, scale, out)
+    squared_radii(others, block.part_a, block.order_b, measure, scale, other_out)
 
 
 @compiled
@@ -165,9 +167,9 @@ def settle_certain(found, count, bounds, limits, block, a, b):
         if (sure_a or low > outer_a[u]) and (sure_b or low > outer_b[v]):
             i, j = block.order_a[u], block.order_b[v]
             if sure_a:
-                accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j])
+                accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j], b.weights[j])
             if sure_b:
-                accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i])
+                accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i], a.weights[i])
             continue
         found[kept, 0], found[kept, 1] = u, v
         kept += 1

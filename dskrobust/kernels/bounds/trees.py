@@ -70,12 +70,14 @@ def plant(
     rows : ndarray (n, d)
     labels : ndarray (n, m) float64
     parts : ndarray (n,) int16
+        Rows with a negative one are left out.
     job : PairJob
         Of categories, equal labels are common and never matter to each other.
     """
     leaf = job.tuning.leaf
     points = np.ascontiguousarray(rows, np.float64)
     order = np.argsort(parts, kind="stable").astype(np.int64)
+    order = order[np.count_nonzero(parts < 0) :]
     cuts = np.flatnonzero(np.diff(parts[order])) + 1
     edges = np.array([0, *cuts, len(order)], np.int64)
     roots = parts[order[edges[:-1]]].astype(np.int64)

@@ -1,6 +1,6 @@
 """Reductions: what the pairs of a row come to, one module each (`base` says how)."""
 
-from .base import NOBODY, Reduction, State, beside, copy_of, part_of
+from .base import NOBODY, Reduction, State, Twins, beside, copy_of, part_of
 from .count_within import CountState, CountWithin
 from .k_nearest import KNearest, NearestState
 from .largest_quotient import LargestQuotient, QuotientState
@@ -15,6 +15,7 @@ __all__ = [
     "QuotientState",
     "Reduction",
     "State",
+    "Twins",
     "beside",
     "copy_of",
     "part_of",

@@ -4,9 +4,11 @@ A reduction turns the pairs of a row into a few numbers. Its *state* is a NamedT
 first two axes are (rows, parts); kernels are compiled once for every class of state and call
 
 - ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
-- ``slope(state, row, part)``: so may one whose quotient ‖Δy‖/d is at least this;
+- ``slope(state, row, part, number)``: so may one with the row `number` whose quotient ‖Δy‖/d is at
+  least this; ∞ where no quotient does;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
-- ``accept(state, row, part, distance, dy, number)``: take a pair with the row `number` in.
+- ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
+  which stands for `weight` rows that equal it.
 
 A module of this folder is a reduction: the class of its state, these functions as Numba overloads
 for that class, and a frozen dataclass that says how states begin and what they cost.
@@ -17,7 +19,7 @@ loop over pairs serves symmetric and one-sided searches.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numba import types
@@ -28,6 +30,26 @@ from ..compiling import compiled
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
 LARGEST = float(np.finfo(np.float64).max)  # a quotient that overflowed is at least this
+
+
+class Twins(NamedTuple):
+    """Rows of a panel that equal others (`kernels.twins`).
+
+    Attributes
+    ----------
+    givers, takers : ndarray (t,) int64
+        Takers make no pairs: their results are those of their givers, but for pairs of either with
+        the other.
+    parts : ndarray (t,) int16
+        Where both lie.
+    silent : ndarray (s,) int64
+        Rows that are never the nearest of another one: lower rows are as near.
+    """
+
+    givers: NDArray[np.int64]
+    takers: NDArray[np.int64]
+    parts: NDArray[np.int16]
+    silent: NDArray[np.int64]
 
 
 class State(Protocol):
@@ -75,7 +97,15 @@ class Reduction(Protocol):
 
     @property
     def warm(self) -> bool:
-        """Whether a tile may start from what others know (the merge is idempotent)."""
+        """Whether a tile may start from what others know (the merge is idempotent).
+
+        The state of one that is not has `terms` and `hand_on`, for equal rows (`CountState`).
+        """
+        ...
+
+    @property
+    def named(self) -> int:
+        """How many rows of a part a state names, the lowest of equals; 0 where it counts all."""
         ...
 
     @property
@@ -98,6 +128,24 @@ S = TypeVar("S", bound=tuple[Any, ...])
 def part_of(state: S, lo: int, hi: int) -> S:
     """Views of rows lo:hi of a state."""
     return type(state)(*(array[lo:hi] for array in state))
+
+
+def hand_on(state: Any, twins: Twins, numbers: NDArray[np.int64]) -> None:
+    """Let takers know what their givers do, of reductions that are `warm`.
+
+    numbers (t,): the rows with which takers make no pair, themselves; −1 where there is none.
+    """
+    mine, given = (
+        type(state)(*(array[rows] if array.size else array for array in state))
+        for rows in (twins.takers, twins.givers)
+    )
+    # quotients need no such look: a giver and its taker have the same label
+    value, index = given[:2]
+    itself = (numbers == index.T).T
+    value[itself], index[itself] = np.inf, NOBODY
+    for array, values in zip(state, mine.merge(given), strict=True):
+        if array.size:
+            array[twins.takers] = values
 
 
 def copy_of(state: S) -> S:
@@ -124,8 +172,8 @@ def radius(state, row, part):
     raise NotImplementedError
 
 
-def slope(state, row, part):
-    """Return the quotient from which on any pair may change a row; infinite where none does."""
+def slope(state, row, part, number):
+    """Return the quotient from which on a pair with row `number` may change a row; ∞: none does."""
     raise NotImplementedError
 
 
@@ -134,8 +182,8 @@ def within(state, row, part):
     raise NotImplementedError
 
 
-def accept(state, row, part, distance, dy, number):
-    """Take the pair of a row with the row `number` into its state."""
+def accept(state, row, part, distance, dy, number, weight):
+    """Take the pair of a row with the row `number`, and its equals, into its state."""
     raise NotImplementedError
 
 
@@ -156,14 +204,27 @@ def limit(dy, i, j, block, a, b):
 
     block, a, b: see `proof.Block` and `proof.Side`.
     """
-    far = max(radius(a.state, i, block.part_b), radius(b.state, j, block.part_a))
-    least = min(slope(a.state, i, block.part_b), slope(b.state, j, block.part_a))
-    least = min(least, LARGEST)
+    far = -np.inf if block.silent_b else radius(a.state, i, block.part_b)
+    if not block.silent_a:
+        far = max(far, radius(b.state, j, block.part_a))
+    one = slope(a.state, i, block.part_b, b.numbers[j])
+    least = min(one, slope(b.state, j, block.part_a, a.numbers[i]))
+    if least == np.inf:
+        return far
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
+
+
+@compiled
+def no_quotient(state, rows, part, number):
+    """Whether no quotient with a row from `number` on changes any of some rows."""
+    for row in rows:  # noqa: SIM110  Numba has no `all`
+        if slope(state, row, part, number) < np.inf:
+            return False
+    return True
 
 
 @compiled
 def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
-    accept(a.state, i, block.part_b, distance, dy, b.numbers[j])
-    accept(b.state, j, block.part_a, distance, dy, a.numbers[i])
+    accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])
+    accept(b.state, j, block.part_a, distance, dy, a.numbers[i], a.weights[i])

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import accept, bytes_of, is_state, radius, slope, within
+from .base import Twins, accept, bytes_of, is_state, radius, slope, within
 
 
 class CountState(NamedTuple):
@@ -38,6 +38,21 @@ class CountState(NamedTuple):
         """Add the counts of different pairs: associative and commutative."""
         return CountState(self.radius, self.count + other.count)
 
+    @property
+    def terms(self) -> NDArray[np.float64]:
+        """What rows ask for (n, t): equal rows may ask for different things."""
+        return self.radius
+
+    def hand_on(self, twins: Twins, own: bool) -> None:
+        """Let takers know what their givers do: they have seen the same rows.
+
+        own: whether twins make pairs with each other here.
+        """
+        if own:  # at a distance of 0
+            cells = twins.givers, twins.parts
+            np.add.at(self.count, cells, self.radius[cells] >= 0.0)
+        self.count[twins.takers] = self.count[twins.givers]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name → array, for writing."""
         return self._asdict()
@@ -54,9 +69,9 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
+def _slope(state, row, part, number):
     if is_state(state, CountState):
-        return lambda state, row, part: np.inf
+        return lambda state, row, part, number: np.inf
 
 
 @overload(within)
@@ -66,13 +81,13 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if not is_state(state, CountState):
         return None
 
-    def accept(state, row, part, distance, dy, number):
+    def accept(state, row, part, distance, dy, number, weight):
         if distance <= state.radius[row, part]:
-            state.count[row, part] += 1
+            state.count[row, part] += weight
 
     return accept
 
@@ -87,6 +102,7 @@ class CountWithin:
     unproven = True
     boxed = False
     warm = False
+    named = 0
     cell_bytes = 16
 
     def empty(self, rows: int, parts: int) -> CountState:

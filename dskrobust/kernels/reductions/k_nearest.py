@@ -77,8 +77,6 @@ def _merge(distance, index, others, indices):
     for i in range(n):
         for part in range(parts):
             for m in range(k):
-                if indices[i, part, m] == NOBODY:
-                    break
                 _insert(distance[i, part], index[i, part], others[i, part, m], indices[i, part, m])
 
 
@@ -89,9 +87,9 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
+def _slope(state, row, part, number):
     if is_state(state, NearestState):
-        return lambda state, row, part: np.inf
+        return lambda state, row, part, number: np.inf
 
 
 @overload(within)
@@ -101,9 +99,9 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if is_state(state, NearestState):
-        return lambda state, row, part, distance, dy, number: _insert(
+        return lambda state, row, part, distance, dy, number, weight: _insert(
             state.distance[row, part], state.index[row, part], distance, number
         )
 
@@ -121,6 +119,10 @@ class KNearest:
 
     @property
     def seeds(self) -> int:
+        return self.k
+
+    @property
+    def named(self) -> int:
         return self.k
 
     @property

@@ -10,7 +10,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ...definitions import lipschitz_of
-from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
+from .base import LARGEST, NOBODY, accept, better, bytes_of, is_state, radius, slope, within
 
 
 class QuotientState(NamedTuple):
@@ -77,11 +77,17 @@ def _radius(state, row, part):
 
 
 @overload(slope)
-def _slope(state, row, part):
-    if is_state(state, QuotientState):
-        return lambda state, row, part: (
-            state.quotient[row, part] if state.quotient.shape[0] else np.inf
-        )
+def _slope(state, row, part, number):
+    if not is_state(state, QuotientState):
+        return None
+
+    def slope(state, row, part, number):
+        if state.quotient.shape[0] == 0:
+            return np.inf
+        q = state.quotient[row, part]  # one that overflowed is only beaten by a lower row's
+        return LARGEST if q == np.inf and number < state.witness[row, part] else q
+
+    return slope
 
 
 @overload(within)
@@ -91,11 +97,11 @@ def _within(state, row, part):
 
 
 @overload(accept)
-def _accept(state, row, part, distance, dy, number):
+def _accept(state, row, part, distance, dy, number, weight):
     if not is_state(state, QuotientState):
         return None
 
-    def accept(state, row, part, distance, dy, number):
+    def accept(state, row, part, distance, dy, number, weight):
         if better(distance, number, state.reach[row, part], state.nearest[row, part]):
             state.reach[row, part] = distance
             state.nearest[row, part] = number
@@ -124,6 +130,7 @@ class LargestQuotient:
     unproven = False
     boxed = True
     warm = True
+    named = 1
 
     @property
     def cell_bytes(self) -> int:
