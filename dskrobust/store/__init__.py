@@ -17,12 +17,13 @@ from .memo import TileMemo
 from .notes import COLUMN, RARE_CLASS, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
-from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
+from .spec import EMBEDDING, Block, GroupSummary, LazyRows, StoreSpec, Summary, TaskRows, summarise
 from .writing import (
     ARRAYS,
     Layout,
     StorageOptions,
     Written,
+    check_free,
     commit_segment,
     create_empty,
     grow,
@@ -33,6 +34,7 @@ from .writing import (
 __all__ = [
     "ARRAYS",
     "COLUMN",
+    "EMBEDDING",
     "Arrays",
     "PREFIX_ROWS",
     "RARE_CLASS",
@@ -53,9 +55,11 @@ __all__ = [
     "StoreSpec",
     "StoredArray",
     "Summary",
+    "TaskRows",
     "TileMemo",
     "Written",
     "append_rows",
+    "check_free",
     "check_names",
     "commit_segment",
     "create_empty",
