@@ -271,7 +271,7 @@ def _spec(store: Store, out: str, task: EmbeddingTask, facts: Mapping[str, Any])
         "model": task.model.name,
         **facts,
         "batch_rows": options.batch_rows,
-        "device": task.device,
+        **({"device": task.device} if task.model.packages else {}),
     }
     return replace(
         spec,
