@@ -269,7 +269,7 @@ def _spec(store: Store, out: str, task: EmbeddingTask, facts: Mapping[str, Any])
         "source": task.source.url,
         "fingerprint": [digest for _, digest in store.segments],
         "model": task.model.name,
-        **facts,
+        **{name: fact for name, fact in facts.items() if fact},
         "batch_rows": options.batch_rows,
         **({"device": task.device} if task.model.packages else {}),
     }

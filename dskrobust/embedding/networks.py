@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FIRST = 3  # missing weights that are named
+WORDS = 200  # characters of what a library says
 GIVE_FILE = Hint(
     "name a file with weights=FILE, or put it there",
     "name a file with --weights FILE, or put it there",
@@ -310,7 +311,8 @@ class TimmModel(TorchModel):
                     self.part, pretrained=True, pretrained_cfg_overlay=overlay
                 )
             except Exception as error:
-                raise self.failed(f"{self.file} does not fit: {error_line(error)}") from error
+                words = error_line(error)[:WORDS]
+                raise self.failed(f"{self.file} does not fit: {words}") from error
         if self.options.layer is None:
             model.reset_classifier(0)  # type: ignore[operator]
         return model

@@ -119,7 +119,7 @@ class PaperNetwork(EmbeddingModel):
                 if not np.isfinite(trials.train_epoch()).all():
                     raise self.failed(f"it diverged in epoch {epoch + 1}; take another seed")
         state = trials.networks[0].state_dict()
-        weights = {name: np.array(values.cpu()) for name, values in state.items()}
+        weights = {name: values.cpu().numpy().copy() for name, values in state.items()}
         return {**weights, CLASSES: np.array(len(known))}
 
     def load(self, place: Place, trained: Trained | None) -> LoadedModel:

@@ -73,8 +73,8 @@ class StoreSpec:
         source = self.provenance
         if source.get("reader") != EMBEDDING:
             return ""
-        words = [f"of {source['source']} by {source['model']}", source["layer"], source["weights"]]
-        return ", ".join(filter(None, words))
+        more = (source.get("layer"), source.get("weights"))
+        return ", ".join([f"of {source['source']} by {source['model']}", *filter(None, more)])
 
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:

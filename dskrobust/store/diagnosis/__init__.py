@@ -96,14 +96,14 @@ def _look(store: Store, address: SourceAddress, parts: Parts, scheduler: str | N
     largest = store.summary.largest_feature
     unit = LARGE / largest if largest > LARGE else 1.0
     ranges = _ranges(store)
-    several = len(ranges) > 1
+    as_tasks = len(ranges) > 1 or scheduler is None  # threads: it is done here
     steps: tuple[Callable[..., Any], ...] = (_look_at_range, _pick, _merged, parts.meet)
-    look, pick, join, meet = map(delayed, steps) if several else steps
+    look, pick, join, meet = map(delayed, steps) if as_tasks else steps
     looked = [look(address, parts, k, rows, unit) for k, rows in enumerate(ranges)]
     left = [pick(one, 1) for one in looked]
     state = _tree([pick(one, 0) for one in looked], join)
     equal = _tree([meet(part, left) for part in range(parts.count)], join)
-    if several:
+    if as_tasks:
         state, equal = compute(state, equal, scheduler=scheduler)
     columns, scale = state.columns, np.asarray(store.spec.scale, np.float64)
     return Found(
