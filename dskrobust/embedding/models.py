@@ -189,6 +189,13 @@ class EmbeddingModel(ABC):
             ) from error
 
 
+def class_count(store: Store) -> int:
+    """Return how many classes a network has to tell apart; at most, where they have no names."""
+    if store.spec.label_kind != "categorical":
+        return 0
+    return len(store.spec.classes or ()) or int(store.summary.label_bounds["linf"]) + 1
+
+
 def file_facts(path: str) -> dict[str, Any]:
     """Return name, bytes and SHA-256 of a file."""
     with Path(path).open("rb") as handle:

@@ -21,7 +21,15 @@ from ..cluster.workers import gpu_here
 from ..display import error_line
 from ..errors import Hint, InvalidOptionError
 from ..store import Store
-from .models import EmbeddingModel, LoadedModel, Place, Trained, file_facts, versions_of
+from .models import (
+    EmbeddingModel,
+    LoadedModel,
+    Place,
+    Trained,
+    class_count,
+    file_facts,
+    versions_of,
+)
 from .options import RANDOM
 from .rows import RowForm
 
@@ -166,8 +174,8 @@ class OwnModule(TorchModel):
                     "give a state dict, --weights FILE, or --weights random with a --seed",
                 ),
             )
-        classes = len(store.spec.classes or ())
-        found = replace(self, image_shape=RowForm.of(store).image_shape, classes=classes)
+        shape = RowForm.of(store).image_shape
+        found = replace(self, image_shape=shape, classes=class_count(store))
         return found if self.is_random() else found.with_file(self.options.weights)
 
     def made(self) -> nn.Module:

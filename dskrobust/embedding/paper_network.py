@@ -14,7 +14,7 @@ from ..evaluation.models.base import Problem
 from ..evaluation.models.networks.model import Network
 from ..evaluation.rows import read_features, read_labels
 from ..store import SourceAddress, Store
-from .models import EmbeddingModel, LoadedModel, Place, Trained, versions_of
+from .models import EmbeddingModel, LoadedModel, Place, Trained, class_count, versions_of
 from .networks import LoadedNetwork, Tap
 from .rows import RowForm
 
@@ -59,14 +59,12 @@ class PaperNetwork(EmbeddingModel):
         rows = store.rows if code is None else counts[code].rows if code in counts else 0
         if not rows:
             raise self.refuse(f"the group {TRAIN} has no rows to learn from")
-        classes = store.spec.classes
         problem = Problem(
             store.spec.label_kind == "categorical",
             store.columns,
             {TRAIN: rows},
             {},
-            # without names no more than the largest label says; the task counts them
-            len(classes) if classes else int(store.summary.label_bounds["linf"]) + 1,
+            class_count(store),  # the task that trains counts them
             store.spec.image_shape,
             store.row_shape("features")[1].itemsize,
         )

@@ -22,7 +22,7 @@ from dskrobust.errors import (
     MemoryPlanError,
     StoreError,
 )
-from dskrobust.store import Store, arrays
+from dskrobust.store import Block, Store, arrays, write_store
 
 torch = pytest.importorskip("torch")
 
@@ -45,7 +45,8 @@ def images():
 def url(images, tmp_path_factory):
     """Digits as images, with names of classes and groups, and ids."""
     X, y = images
-    names, split = np.array(["nought", "one", "two"])[y], np.where(np.arange(ROWS) < 220, "train", "test")  # fmt: skip
+    names = np.array(["nought", "one", "two"])[y]
+    split = np.where(np.arange(ROWS) < 220, "train", "test")
     spec = dr.StoreSpec("digits", "categorical", scale=1 / 16, image_shape=(8, 8))
     ids = [f"image {k}" for k in range(ROWS)]
     place = str(tmp_path_factory.mktemp("digits") / "d.zarr")
@@ -155,8 +156,8 @@ def test_rows_of_several_segments_and_linked_labels(here, tmp_path):
 
     X = np.arange(60, dtype="f4").reshape(20, 3)
     names = np.array(["b", "a"])[np.arange(20) % 2]
-    placed = [zarr.save_array(str(tmp_path / n), a) for n, a in (("x", X), ("y", names.astype("U1")))]  # fmt: skip
-    assert placed
+    for name, array in (("x", X), ("y", names.astype("U1"))):
+        zarr.save_array(str(tmp_path / name), array)
     linked = dr.link_store(
         tmp_path / "l.zarr", *(zarr.open_array(str(tmp_path / n), mode="r") for n in "xy")
     )
@@ -195,7 +196,11 @@ def test_workers_do_everything_and_load_the_model_once(client, url, tmp_path, mo
         raise AssertionError("rows were read in the client")
 
     monkeypatch.setattr(plan, "BLOCK_BYTES", 1)
-    before = client.run(lambda: sys.modules["own_embeddings"].made if "own_embeddings" in sys.modules else 0)  # fmt: skip
+
+    def made_so_far():
+        return getattr(sys.modules.get("own_embeddings"), "made", 0)
+
+    before = client.run(made_so_far)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "read", read)
         made = dr.embed(
@@ -229,7 +234,7 @@ def test_a_function_of_the_caller_goes_to_the_workers(client, url, images, tmp_p
 def test_cnn_is_trained_on_the_training_rows_and_cut_before_its_last_layer(
     client, url, images, tmp_path
 ):
-    from dskrobust.evaluation.models.networks.trials import Trials, Training
+    from dskrobust.evaluation.models.networks.trials import Training, Trials
 
     made = dr.embed(url, "cnn", tmp_path / "e.zarr", dr.EmbeddingOptions(epochs=2, seed=5))
     assert made.features.shape == (ROWS, 512)
@@ -294,7 +299,8 @@ def test_the_new_store_says_where_it_comes_from(here, url, weights, tmp_path):
     assert told["files"][0]["sha256"] == digest
     assert told["versions"]["torch"]
     assert (told["batch_rows"], told["device"]) == (64, "cpu")
-    assert made.spec.embedding == f"of {url} by {ENCODER}, output of layer pool, weights SHA-256 {digest}"  # fmt: skip
+    words = f"of {url} by {ENCODER}, output of layer pool, weights SHA-256 {digest}"
+    assert made.spec.embedding == words
     assert digest in made._repr_html_()
     assert source.spec.embedding == ""
 
@@ -387,7 +393,7 @@ def test_blocks_cover_all_rows_and_keep_the_limit(limit, batch, row):
     resources = Resources(2, 2, limit)
     probe = Probe(64, 0, 10 * MIB, 0, 0.01)
     if limit == 600 * MIB and batch * row > 100 * MIB:
-        with pytest.raises(MemoryPlanError, match=rf"5000 rows; the limit is 600 MiB"):
+        with pytest.raises(MemoryPlanError, match=r"5000 rows; the limit is 600 MiB"):
             make_embedding_plan(work, probe, resources)
         return
     made = make_embedding_plan(work, probe, resources)
@@ -421,9 +427,11 @@ def test_a_store_larger_than_the_workers_memory(tmp_path, monkeypatch):
     """The measured peak stays below the projected one."""
     rows, columns = 36_864, 16_384
     rng = np.random.default_rng(0)
-    some = rng.integers(0, 256, (4_096, columns), np.uint8)
-    blocks = (dr.store.Block(some, np.arange(4_096) % 2, np.zeros(4_096, np.int16)) for _ in range(rows // 4_096))  # fmt: skip
-    source = dr.store.write_store(str(tmp_path / "s.zarr"), dr.StoreSpec("s", "categorical"), blocks)  # fmt: skip
+    count = 4_096
+    some = rng.integers(0, 256, (count, columns), np.uint8)
+    block = Block(some, np.arange(count) % 2, np.zeros(count, np.int16))
+    spec = dr.StoreSpec("s", "categorical")
+    source = write_store(str(tmp_path / "s.zarr"), spec, [block] * (rows // count))
     plans, limit = [], 512 * MIB
     assert rows * columns > limit
     real = embedding.make_embedding_plan
