@@ -267,7 +267,7 @@ def _spec(store: Store, out: str, task: EmbeddingTask, facts: Mapping[str, Any])
     provenance = {
         "reader": EMBEDDING,
         "source": task.source.url,
-        "fingerprint": [digest for _, digest in store.segments],
+        "source_fingerprint": [digest for _, digest in store.segments],
         "model": task.model.name,
         **{name: fact for name, fact in facts.items() if fact},
         "batch_rows": options.batch_rows,

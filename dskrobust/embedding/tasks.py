@@ -214,7 +214,8 @@ def probe_model(
             f"it made two different embeddings of the same rows 0 to {rows - 1:,}; a model must "
             "give the same ones each time"
         )
-    grown = max(0, peak[0] - loaded)
+    least = 2 * (4 * values.size + made.nbytes)  # what is there too briefly to be seen
+    grown = max(least, peak[0] - loaded)
     probe = Probe(made.shape[1], max(0, loaded - before), grown, loaded, seconds)
     return probe, dict(model.facts)
 

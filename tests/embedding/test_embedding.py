@@ -168,7 +168,7 @@ def test_rows_of_several_segments_and_linked_labels(here, tmp_path):
     grown = dr.append(dr.create_store(tmp_path / "g.zarr", X, names), str(tmp_path / "more.npz"))
     twice = dr.embed(grown, SUMS, tmp_path / "e2.zarr", client=here)
     assert np.array_equal(twice.features[:], own.sums(np.concatenate([X, X])))
-    assert len(twice.spec.provenance["fingerprint"]) == 2
+    assert len(twice.spec.provenance["source_fingerprint"]) == 2
 
 
 def test_images_of_bytes_without_a_scale_are_brought_to_one(here, images, tmp_path):
@@ -294,7 +294,7 @@ def test_the_new_store_says_where_it_comes_from(here, url, weights, tmp_path):
     digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     assert made.spec.name == "pooled"
     assert (told["reader"], told["source"], told["model"]) == ("embedding", url, ENCODER)
-    assert told["fingerprint"] == [d for _, d in source.segments]
+    assert told["source_fingerprint"] == [d for _, d in source.segments]
     assert told["layer"] == "output of layer pool"
     assert told["files"][0]["sha256"] == digest
     assert told["versions"]["torch"]
