@@ -153,13 +153,14 @@ def _look_at_range(
     step = store.unit_rows * UNITS_PER_WRITE
     states, records = [], []
     for lo in range(*rows, step):
-        block = store.read_block(lo, min(lo + step, rows[1]))
+        hi = min(lo + step, rows[1])
+        labels, split = store.read("labels", lo, hi), store.read("split", lo, hi)
         classes = None
         if store.spec.label_kind == "categorical":
-            classes = class_counts(block.labels)
-        for a in range(0, len(block.features), store.unit_rows):
-            arrays = block.features, block.labels, block.split
-            some = [values[a : a + store.unit_rows] for values in arrays]
-            states.append(_State(column_state(some[0], unit), None if a else classes))
+            classes = class_counts(labels)
+        for a in range(lo, hi, store.unit_rows):
+            b = min(a + store.unit_rows, hi)
+            some = store.read("features", a, b), labels[a - lo : b - lo], split[a - lo : b - lo]
+            states.append(_State(column_state(some[0], unit), None if a > lo else classes))
             records.append(row_records(*some))
     return _merged(states), parts.leave(number, gathered(records))
