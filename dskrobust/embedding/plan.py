@@ -10,7 +10,7 @@ from ..errors import Hint, MemoryPlanError
 BLOCK_BYTES = 32 * MIB  # of a block as it is stored, and of what comes out of it
 BLOCK_SECONDS = 15.0  # that a block should take at most
 BLOCKS_PER_THREAD = 4
-WRITES = 4  # pieces of one write that a thread holds: its blocks, joined, coded, and those of the next
+WRITES = 4  # pieces of a write that a thread holds: blocks, joined, coded, those of the next
 
 LESS = Hint(
     "give workers more memory, fewer threads, or take a smaller EmbeddingOptions(batch_rows=…)",
