@@ -10,6 +10,8 @@ from .datasets import append as append
 from .datasets import create_store as create_store
 from .datasets import ingest as ingest
 from .datasets import link_store as link_store
+from .embedding import EmbeddingOptions as EmbeddingOptions
+from .embedding import embed as embed
 from .engine.plan import Plan as Plan
 from .engine.plan import Resources as Resources
 from .estimator import SampleRobustness as SampleRobustness

@@ -81,6 +81,10 @@ class EvaluationError(DskrobustError):
     """Steps of an experiment failed; the others are kept."""
 
 
+class EmbeddingError(DskrobustError):
+    """A model cannot be loaded, or fails on rows; the message names the model and the rows."""
+
+
 class IncompleteEvaluationWarning(UserWarning):
     """Steps of an experiment failed, so its table lacks their rows."""
 

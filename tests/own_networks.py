@@ -35,3 +35,32 @@ class Deadly(Tiny):
             Path(flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(images)
+
+
+class Encoder(torch.nn.Module):
+    """Made without arguments: a convolution, pooled, and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(1, 6, 3)
+        self.pool = torch.nn.AdaptiveAvgPool2d(1)
+        self.last = torch.nn.Linear(6, 4)
+
+    def forward(self, images):
+        return self.last(self.pool(torch.relu(self.first(images))).flatten(1))
+
+
+class Colours(torch.nn.Module):
+    """Wants three channels; its columns are those of the middle row and column of the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 2, 8)
+
+    def forward(self, images):
+        return self.first(images)
+
+
+def number():
+    """No module."""
+    return 7

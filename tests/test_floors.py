@@ -47,6 +47,7 @@ FLOORS = (  # from the foundations up
     "sampler",
     "show",
     "evaluation",
+    "embedding",
     "report",
     "compute",
     "__init__",  # the public API: only what is above it may import the package itself

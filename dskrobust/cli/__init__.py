@@ -13,12 +13,12 @@ import click
 from .. import __version__
 from ..errors import DskrobustError
 from . import compute as runs
-from . import data, evaluate, export, issues, neighbours, report, show, subsets
+from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets
 
 DEBUG = "DSKROBUST_DEBUG"
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Data": (data.ingest, data.link, data.append),
+    "Data": (data.ingest, data.link, data.append, embed.embed),
     "Robustness": (
         runs.plan,
         runs.compute,

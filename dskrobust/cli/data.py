@@ -262,6 +262,8 @@ def describe(store: Store) -> None:
         + (f", times {store.spec.scale:.6g}" if store.spec.scale != 1 else "")
         + f", {terminal.size(store.rows * store.columns * dtype.itemsize)}",
     )
+    if store.spec.embedding:
+        terminal.fact("embedding", store.spec.embedding)
     labels = store.spec.label_kind
     if store.spec.classes:
         shown = ", ".join(terminal.shown_name(name, 40) for name in store.spec.classes[:12])

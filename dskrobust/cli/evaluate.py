@@ -5,13 +5,20 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Address, File, cluster_options, json_option, store_argument, where_options
+from .options import (
+    Address,
+    File,
+    cluster_options,
+    json_option,
+    local_gpu_worker,
+    store_argument,
+    where_options,
+)
 from .outcome import report, write
 
 if TYPE_CHECKING:
@@ -369,15 +376,9 @@ def _run(
 
 
 def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> ClusterOptions:
-    """Give a local cluster this machine's GPU, where a model needs it: then it is one worker."""
-    import dask
-
+    """Give a local cluster this machine's GPU, where a model needs it."""
     from ..evaluation.checks import local_gpu
 
-    if options.is_remote or options.workers not in (None, 1):  # which of several has it?
+    if options.is_remote or not local_gpu(made.models):
         return options
-    gpu = local_gpu(made.models)
-    if not gpu:
-        return options
-    stack.enter_context(dask.config.set({"distributed.worker.resources": dict(gpu)}))
-    return replace(options, workers=1)
+    return local_gpu_worker(stack, options)

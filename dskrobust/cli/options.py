@@ -11,6 +11,8 @@ from click.shell_completion import CompletionItem
 from ..paths import expand
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from ..cluster import ClusterOptions
     from ..engine.spec import PairSpec
     from ..labels import LabelMap
@@ -165,6 +167,20 @@ def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOpt
         return ClusterOptions(dashboard=not no_dashboard, **options)
     except ClusterError as error:
         raise click.UsageError(error.on_command_line) from error
+
+
+def local_gpu_worker(stack: ExitStack, options: ClusterOptions) -> ClusterOptions:
+    """Give a local cluster this machine's GPU while the stack lasts: then it is one worker."""
+    from dataclasses import replace
+
+    import dask
+
+    from ..evaluation.models.base import GPU
+
+    if options.workers not in (None, 1):  # which of several has it?
+        return options
+    stack.enter_context(dask.config.set({"distributed.worker.resources": {GPU: 1}}))
+    return replace(options, workers=1)
 
 
 def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:

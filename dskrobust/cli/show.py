@@ -103,6 +103,7 @@ def store_facts(
         "columns": store.columns,
         "dtype": str(store.row_shape("features")[1]),
         "scale": store.spec.scale,
+        "provenance": dict(store.spec.provenance),
         "labels": store.spec.label_kind,
         "classes": store.spec.classes,
         "groups": {g: counts[k].rows for k, g in enumerate(store.groups) if k in counts},

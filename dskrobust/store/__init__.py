@@ -16,12 +16,23 @@ from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import ResultTables, ResultWriter, current_results, find_results, matching
-from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, lossless, summarise
+from .spec import (
+    EMBEDDING,
+    Block,
+    GroupSummary,
+    LazyRows,
+    StoreSpec,
+    Summary,
+    TaskRows,
+    lossless,
+    summarise,
+)
 from .writing import (
     ARRAYS,
     Layout,
     StorageOptions,
     Written,
+    check_free,
     commit_segment,
     create_empty,
     grow,
@@ -31,6 +42,7 @@ from .writing import (
 
 __all__ = [
     "ARRAYS",
+    "EMBEDDING",
     "Arrays",
     "PREFIX_ROWS",
     "RARE_CLASS",
@@ -52,9 +64,11 @@ __all__ = [
     "StoreSpec",
     "StoredArray",
     "Summary",
+    "TaskRows",
     "TileMemo",
     "Written",
     "append_rows",
+    "check_free",
     "commit_segment",
     "create_empty",
     "current_results",

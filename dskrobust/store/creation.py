@@ -22,7 +22,7 @@ from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
-from .spec import Block, StoreSpec
+from .spec import Block, StoreSpec, TaskRows
 from .writing import Layout, StorageOptions, Written
 
 Progress = Callable[[int], None]
@@ -219,7 +219,8 @@ class Arrays:
     @property
     def lazy(self) -> bool:
         """Whether rows only exist after Dask computed them."""
-        return any(isinstance(a, da.Array) for a in (self.X, self.y, self.split, self.ids))
+        parts = (self.X, self.y, self.split, self.ids)
+        return any(isinstance(a, (da.Array, TaskRows)) for a in parts)
 
     @property
     def layout(self) -> Layout:
@@ -246,6 +247,8 @@ def _rows_of(array: Any, lo: int, hi: int) -> Any:
     if isinstance(array, da.Array):
         part = array[lo:hi].rechunk(-1)
         return part.to_delayed().ravel()[0]
+    if isinstance(array, TaskRows):
+        return array.task(lo, min(hi, len(array)))
     if isinstance(array, np.ndarray):
         return _Rows(array[lo:hi], 0, hi - lo)  # a task of a cluster takes no more along
     return _Rows(array, lo, hi)

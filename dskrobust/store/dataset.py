@@ -345,6 +345,7 @@ class Store:
         held, unit = (display.size(n * row_bytes) for n in (self.rows, self.unit_rows))
         facts: list[display.Cell] = [
             ("features", f"{self.rows:,} × {self.columns:,} {row}", held),
+            *([("embedding", self.spec.embedding, "")] if self.spec.embedding else []),
             ("labels", self.spec.label_kind, named + ", …" * bool(classes and classes[10:])),
             ("groups", ", ".join(groups), ""),
             *([("ids", str(self.ids.dtype).replace("object", "text"), "")] if self.has_ids else []),

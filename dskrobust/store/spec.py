@@ -13,6 +13,7 @@ from ..errors import InvalidDataError, InvalidOptionError
 
 LABEL_KINDS = ("categorical", "real", "vector")
 LABEL_NORMS = ("l1", "l2", "linf")
+EMBEDDING = "embedding"  # the reader of stores whose features a model made
 LARGEST_FEATURE = 1e150  # squares of differences must stay finite in float64
 LARGEST_EXACT_INTEGER = 2**53
 
@@ -65,6 +66,15 @@ class StoreSpec:
     def label_map(self) -> tuple[str, str]:
         """Kind and norm, as `labels.resolve_labels` takes them."""
         return self.label_kind, self.label_norm
+
+    @property
+    def embedding(self) -> str:
+        """Which rows and which model the features come from, in words; "" where from none."""
+        source = self.provenance
+        if source.get("reader") != EMBEDDING:
+            return ""
+        more = (source.get("layer"), source.get("weights"))
+        return ", ".join([f"of {source['source']} by {source['model']}", *filter(None, more)])
 
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
@@ -123,6 +133,18 @@ class LazyRows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
+
+
+class TaskRows(LazyRows):
+    """An array (n, ...) whose rows exist only after tasks of a cluster computed them."""
+
+    def task(self, lo: int, hi: int) -> Any:
+        """Return rows lo:hi as a delayed value."""
+        raise NotImplementedError
+
+    def read(self, lo: int, hi: int) -> NDArray[Any]:
+        """Return rows lo:hi, computed."""
+        return np.asarray(self.task(lo, hi).compute())
 
 
 @dataclass(frozen=True)

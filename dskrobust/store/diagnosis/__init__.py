@@ -96,14 +96,14 @@ def _look(store: Store, address: SourceAddress, parts: Parts, scheduler: str | N
     largest = store.summary.largest_feature
     unit = LARGE / largest if largest > LARGE else 1.0
     ranges = _ranges(store)
-    several = len(ranges) > 1
+    as_tasks = len(ranges) > 1 or scheduler is None  # threads: it is done here
     steps: tuple[Callable[..., Any], ...] = (_look_at_range, _pick, _merged, parts.meet)
-    look, pick, join, meet = map(delayed, steps) if several else steps
+    look, pick, join, meet = map(delayed, steps) if as_tasks else steps
     looked = [look(address, parts, k, rows, unit) for k, rows in enumerate(ranges)]
     left = [pick(one, 1) for one in looked]
     state = _tree([pick(one, 0) for one in looked], join)
     equal = _tree([meet(part, left) for part in range(parts.count)], join)
-    if several:
+    if as_tasks:
         state, equal = compute(state, equal, scheduler=scheduler)
     columns, scale = state.columns, np.asarray(store.spec.scale, np.float64)
     return Found(
@@ -153,13 +153,14 @@ def _look_at_range(
     step = store.unit_rows * UNITS_PER_WRITE
     states, records = [], []
     for lo in range(*rows, step):
-        block = store.read_block(lo, min(lo + step, rows[1]))
+        hi = min(lo + step, rows[1])
+        labels, split = store.read("labels", lo, hi), store.read("split", lo, hi)
         classes = None
         if store.spec.label_kind == "categorical":
-            classes = class_counts(block.labels)
-        for a in range(0, len(block.features), store.unit_rows):
-            arrays = block.features, block.labels, block.split
-            some = [values[a : a + store.unit_rows] for values in arrays]
-            states.append(_State(column_state(some[0], unit), None if a else classes))
+            classes = class_counts(labels)
+        for a in range(lo, hi, store.unit_rows):
+            b = min(a + store.unit_rows, hi)
+            some = store.read("features", a, b), labels[a - lo : b - lo], split[a - lo : b - lo]
+            states.append(_State(column_state(some[0], unit), None if a > lo else classes))
             records.append(row_records(*some))
     return _merged(states), parts.leave(number, gathered(records))

@@ -198,6 +198,28 @@ def _penalised(trials: int, inputs: int, outputs: int, size: int, stride: int) -
     return layer
 
 
+class Penultimate(nn.Module):
+    """What goes into the last layer of a built-in network of one model.
+
+    Parameters
+    ----------
+    network : SmallCNN or ResNet
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) of float32 to features (B, F)."""
+        taken: list[Tensor] = []
+        keys = torch.zeros(1, 2, dtype=torch.int32, device=images.device)
+        layer = self.network.get_submodule("output")
+        with layer.register_forward_pre_hook(lambda _, given: taken.append(given[0])):
+            self.network(images.contiguous(memory_format=self.network.layout), keys)
+        return taken[0][0]
+
+
 # -- a user's own ----------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ....errors import InvalidDataError, InvalidOptionError
-from .architectures import NETWORKS, make_network
+from .architectures import NETWORKS, Network, make_network
 from .data import DataSet
 from .lockstep import Group, packed, unpack
 from .settings import Training, defaults_of
@@ -154,6 +154,11 @@ class Trials:
             for place, k in enumerate(chosen):
                 answers[place, part] = p[k // wide][k % wide]
         return answers
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks: one of all models in lockstep, else one a model."""
+        return tuple(group.network for group in self._groups)
 
     @property
     def captured(self) -> bool:
