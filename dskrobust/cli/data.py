@@ -201,6 +201,7 @@ def ingest(
       dskrobust ingest photos
       dskrobust ingest photos --resize 64x48 --gray
     """
+    from ..cluster.workers import peak_memory
     from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
     from ..store import write_store
@@ -211,16 +212,31 @@ def ingest(
             raise click.UsageError(f"--task {task} means --labels {TASKS[task]}; give one of them")
         options["labels"] = TASKS[task]
     reader = open_reader(what, source, ReaderOptions.of(None, _keywords(options)))
+    projected = _projected_peak(reader)
     if dry_run:
         _foretell(reader)
+        terminal.fact("memory", f"{terminal.size(projected)} at most")
+        terminal.fact("written", "nothing (dry run)")
         return
     with terminal.progress(f"Reading {what}", reader.rows) as job:
         store = write_store(
             out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
         )
     describe(store)
+    measured = terminal.size(peak_memory() or 0)
+    terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
     terminal.fact("next", f"dskrobust compute {out}")
+
+
+def _projected_peak(reader: Reader) -> int:
+    """Return how many bytes this process holds at most until the source is a store."""
+    from ..cluster.workers import peak_memory
+    from ..store import writing_memory
+
+    first = next(iter(reader.blocks()), None)
+    held = peak_memory() or 0
+    return held + (0 if first is None else writing_memory(first, reader.rows))
 
 
 def _foretell(reader: Reader) -> None:
@@ -238,7 +254,6 @@ def _foretell(reader: Reader) -> None:
     classes = f": {', '.join(spec.classes[:12])}" if spec.classes else ""
     terminal.fact("labels", f"{spec.label_kind}{classes}")
     terminal.fact("groups", ", ".join(spec.groups))
-    terminal.fact("written", "nothing (dry run)")
 
 
 def _default_name(what: str) -> str:

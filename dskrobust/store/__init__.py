@@ -8,6 +8,7 @@ from .creation import (
     open_array,
     write_arrays,
     write_store,
+    writing_memory,
 )
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
@@ -92,4 +93,5 @@ __all__ = [
     "write_arrays",
     "write_rows",
     "write_store",
+    "writing_memory",
 ]

@@ -25,6 +25,8 @@ from .diagnosis import diagnose
 from .spec import Block, StoreSpec, TaskRows
 from .writing import Layout, StorageOptions, Written
 
+COPIES = 7  # of the rows of one write: blocks, joined, packed, read again for the notes
+LIBRARIES = 64 * 2**20  # loaded while a store is written
 Progress = Callable[[int], None]
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
 Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
@@ -64,6 +66,20 @@ def write_store(
                 progress(part.summary.rows)
         writing.commit_segment(target, written, storage_options)
     return _looked_at(url, storage_options)
+
+
+def writing_memory(block: Block, rows: int | None = None) -> int:
+    """Return how many bytes `write_store` holds at most, of rows like those of a block.
+
+    Parameters
+    ----------
+    block : Block
+    rows : int, optional
+        How many there are, where that is known.
+    """
+    layout = Layout.of(block.features, block.labels, block.ids)
+    held = layout.write_rows if rows is None else min(rows, layout.write_rows)
+    return COPIES * held * (block.features.nbytes // len(block.features)) + LIBRARIES
 
 
 def append_rows(
@@ -174,7 +190,7 @@ def link_arrays(
 def _looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = False) -> Store:
     """Open a store that was written just now, by whom it was written, with notes on its data."""
     store = open_store(url, storage_options)
-    diagnose(store, scheduler=None if by_workers else "threads")
+    diagnose(store, scheduler=None if by_workers else "synchronous")  # memory of one
     return store
 
 

@@ -1,6 +1,9 @@
 """Columns of tables become features: equal to scikit-learn's, kept, reused, told."""
 
 import json
+import re
+import subprocess
+import sys
 from decimal import Decimal
 
 import dask.dataframe as dd
@@ -357,3 +360,22 @@ def test_a_dask_frame_is_read_a_partition_at_a_time(tmp_path):
     )
     dr.create_store(tmp_path / "own.zarr", parts, "Survived", preparation=dr.PreparationOptions())
     assert max(held) == 50
+
+
+def test_a_table_is_read_within_the_memory_that_was_projected(tmp_path):
+    """Of a process of its own: 60 MB of features that are filled, encoded and scaled."""
+    rng, step = np.random.default_rng(0), 25_000
+    for k in range(6):
+        frame = pd.DataFrame(rng.normal(size=(step, 48)).round(3)).add_prefix("n")
+        frame.iloc[::9, ::5] = np.nan
+        frame["colour"] = rng.choice(["red", "green"], step)
+        frame["label"] = rng.integers(0, 2, step)
+        frame.to_csv(tmp_path / "own.csv", mode="a", header=not k, index=False)
+    words = ["ingest", "own.csv", "--scale", "standard"]
+    code = f"from dskrobust.cli import main; main({words!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory "))
+    peak, projected = re.findall(r"([\d.]+) (?:MiB|GiB)", line)
+    assert float(peak) <= float(projected) < 1_024, line

@@ -26,7 +26,7 @@ from .words import Found, is_id_name, notes_of
 
 __all__ = ["diagnose", "is_id_name"]
 
-RANGE_BYTES, RANGE_ROWS = 256 << 20, 1 << 20  # of features, and rows, that one task looks at
+RANGE_BYTES, RANGE_ROWS = 256 << 20, 1 << 19  # of features, and rows, that one task looks at
 SCRATCH = "diagnosis"  # where records of large stores lie meanwhile
 LARGE = 1e100  # values beyond have squares whose sums may overflow
 FAN_IN = 16  # states that one task merges

@@ -79,10 +79,11 @@ def row_records(
 
 def _digests(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
     """Return the hashes of rows (b, d), one after another."""
-    rows = np.ascontiguousarray(_plain_zeros(rows))
-    texts = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
-    joined = b"".join([blake2b(text, digest_size=size).digest() for text in texts])
-    return np.frombuffer(joined, np.uint8)
+    width, hashes = f"V{rows.shape[1] * rows.itemsize}", []
+    for a in range(0, len(rows), CHUNK_ROWS):  # a few at a time: each becomes a Python object
+        some = np.ascontiguousarray(_plain_zeros(rows[a : a + CHUNK_ROWS])).view(width)
+        hashes += [blake2b(text, digest_size=size).digest() for text in some.ravel().tolist()]
+    return np.frombuffer(b"".join(hashes), np.uint8)
 
 
 def _plain_zeros(values: NDArray[Any]) -> NDArray[Any]:
