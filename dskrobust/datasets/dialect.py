@@ -244,7 +244,8 @@ def _comment(lines: Sequence[str], options: CsvOptions) -> str:
     if not marked or seen[0] is not marked[0] or plain is None:
         return ""
     likely = max(DELIMITERS, key=plain.count)
-    return "#" if len(marked) > 1 or marked[0].count(likely) != plain.count(likely) else ""
+    head, row = (len(next(csv.reader([line], delimiter=likely))) for line in (marked[0], plain))
+    return "#" if len(marked) > 1 or head != row else ""
 
 
 def _delimiter(lines: Sequence[str], complete: bool, name: str, header: bool) -> str:
