@@ -9,7 +9,7 @@ from .images import images_like
 from .opening import available, ingest, open_reader, without_end
 from .preparation import Preparation, PreparationOptions
 from .reader import Reader, ReaderKeywords, ReaderOptions
-from .units import restore_features, restore_labels
+from .units import feature_texts, restore_features, restore_labels
 
 __all__ = [
     "CsvOptions",
@@ -22,6 +22,7 @@ __all__ = [
     "append",
     "available",
     "create_store",
+    "feature_texts",
     "image_files",
     "images_like",
     "ingest",

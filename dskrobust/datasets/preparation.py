@@ -23,6 +23,7 @@ from .profile import (
     DATE,
     MOST_TEXTS,
     NUMBER,
+    SECONDS_A_DAY,
     TEXT,
     ColumnProfile,
     kind_of,
@@ -118,6 +119,15 @@ class PreparedColumn:
         features = values * factor + (0.0 - self.center * factor)
         inside = (values >= self.center) & (values <= top)
         return np.where(inside, np.clip(features, 0.0, 1.0), features)
+
+    def text(self, value: float) -> str:
+        """Return what a restored number stands for, a date or category; empty for a number."""
+        if self.kind == DATE:
+            moment = np.datetime64(round(value * SECONDS_A_DAY), "s")
+            return str(moment).replace("T00:00:00", "").replace("T", " ")
+        if self.encode == "ordinal":
+            return self.categories[round(value)]
+        return ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,21 @@ def restore_features(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
     return _restore(spec, "features", values)
 
 
+def feature_texts(spec: StoreSpec, values: ArrayLike) -> list[str]:
+    """Return the features of a row, shape (d,), as text in the units that they came in.
+
+    Dates are written as such, and categories that are numbers as what they stand for.
+    """
+    own = restore_features(spec, values)
+    texts = [f"{value:.6g}" for value in own.tolist()]
+    if spec.preparation is not None:
+        columns = Preparation.from_json(spec.preparation).columns
+        wide = [column for column in columns for _ in column.names]
+        for k, (column, value) in enumerate(zip(wide, own.tolist(), strict=True)):
+            texts[k] = column.text(value) or texts[k]
+    return texts
+
+
 def restore_labels(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
     """Return labels, shape (n,) or (n, m), in the units they had before they were scaled."""
     return _restore(spec, "labels", values)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..datasets import restore_features
+from ..datasets import feature_texts
 from ..display import shown_name, visible
 from ..errors import InvalidOptionError
 from ..evaluation.matrices import EACH
@@ -308,9 +308,9 @@ def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]
     for row, witness in zip(table["row"], table["witness"], strict=True):
         pair = features[[place[row], place[witness]]]
         gap = np.abs(pair[0] - pair[1])
-        units = restore_features(store.spec, pair)
+        own, other = (feature_texts(store.spec, values) for values in pair)
         order = [k for k in np.argsort(-gap, kind="stable")[:FEATURES] if gap[k] > 0]
-        differences.append([f"{names[k]} {units[0, k]:.4g} → {units[1, k]:.4g}" for k in order])
+        differences.append([f"{names[k]} {own[k]} → {other[k]}" for k in order])
     return differences
 
 

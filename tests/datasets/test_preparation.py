@@ -22,7 +22,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 
 import dskrobust as dr
 from dskrobust.cli import main
-from dskrobust.datasets import restore_features
+from dskrobust.datasets import feature_texts, restore_features
 from dskrobust.datasets.quantiles import order_statistic
 from dskrobust.errors import InvalidDataError, InvalidOptionError
 
@@ -379,3 +379,18 @@ def test_a_table_is_read_within_the_memory_that_was_projected(tmp_path):
     line = next(line for line in done.stdout.splitlines() if line.startswith("memory "))
     peak, projected = re.findall(r"([\d.]+) (?:MiB|GiB)", line)
     assert float(peak) <= float(projected) < 1_024, line
+
+
+def test_features_are_told_in_their_own_units(tmp_path):
+    frame = passengers(80).assign(Boarded=pd.to_datetime("1912-04-10"))
+    frame.loc[3, "Boarded"] += pd.Timedelta("2 days 18 hours")
+    asked = dr.PreparationOptions(encode="ordinal", impute="median")
+    store = dr.create_store(
+        tmp_path / "own.zarr", frame.drop(columns="Name"), "Survived", preparation=asked
+    )
+    names, texts = store.spec.feature_names, feature_texts(store.spec, store.features[3])
+    told = dict(zip(names, texts, strict=True))
+    assert told["Boarded"] == "1912-04-12 18:00:00"
+    assert feature_texts(store.spec, store.features[4])[names.index("Boarded")] == "1912-04-10"
+    assert told["Sex"] == frame.Sex[3]
+    assert float(told["Fare"]) == pytest.approx(frame.Fare[3], rel=1e-5)
