@@ -10,6 +10,7 @@ from .datasets import append as append
 from .datasets import create_store as create_store
 from .datasets import ingest as ingest
 from .datasets import link_store as link_store
+from .datasets import prepare as prepare
 from .embedding import EmbeddingOptions as EmbeddingOptions
 from .embedding import embed as embed
 from .engine.plan import Plan as Plan

@@ -3,7 +3,7 @@
 from .append import append
 from .dialect import CsvOptions
 from .frame_rows import FrameRows
-from .frames import create_store, link_store, take
+from .frames import create_store, link_store, prepare, take
 from .image_folder import image_files
 from .images import images_like
 from .opening import available, ingest, open_reader, without_end
@@ -28,6 +28,7 @@ __all__ = [
     "ingest",
     "link_store",
     "open_reader",
+    "prepare",
     "restore_features",
     "restore_labels",
     "take",

@@ -130,6 +130,13 @@ def refuse_index(table: Table, name: str) -> None:
         )
 
 
+def type_as_written(table: Table, name: str) -> Any:
+    """Return the type as which groups are read: as they are written, where that is known."""
+    import pyarrow as pa
+
+    return pa.string() if table.sniffed else table.types[name]
+
+
 # -- columns of lists --------------------------------------------------------------------------
 
 

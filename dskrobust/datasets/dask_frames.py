@@ -84,6 +84,13 @@ def from_dask(frame: Any, named: Named, options: PreparationOptions | None) -> N
     )
 
 
+def rows_of_partitions(frame: Any, features: Features) -> da.Array:
+    """Return the features of a Dask frame, (n, d), whose lengths are computed."""
+    meta = MemoryTable(WHERE, as_table(frame._meta, WHERE))
+    features.check(meta)
+    return _blocks(frame, meta, features, frame.map_partitions(len, meta=(None, int)).compute())
+
+
 def _blocks(frame: Any, meta: MemoryTable, features: Features, lengths: Sequence[int]) -> da.Array:
     """Return the features, (n, d), a block a partition."""
     kept = features.preparation

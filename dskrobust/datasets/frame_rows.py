@@ -75,6 +75,15 @@ class Features(NamedTuple):
     preparation: Preparation | None = None
     decisions: tuple[str, ...] = ()
 
+    def check(self, table: Table) -> None:
+        """Refuse a table that lacks a column, or where it holds something else than it did."""
+        if self.preparation is not None:
+            self.preparation.check(table)
+            return
+        missing = [name for name in self.names if name not in table.names]
+        if missing:
+            raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+
     @classmethod
     def of(
         cls, table: Table, names: Sequence[str], options: PreparationOptions | None, has_ids: bool
@@ -92,6 +101,7 @@ class Features(NamedTuple):
 
 def rows_of(table: MemoryTable | FlatTable, features: Features) -> FrameRows | PreparedRows:
     """Return the features of a table's rows, (n, d), read when they are sliced."""
+    features.check(table)
     shape = (table.rows, len(features.names))
     if features.preparation is not None and not features.preparation.plain:
         return PreparedRows(table, features.preparation, shape)

@@ -25,11 +25,11 @@ from ..store import (
 from .arrow import FlatTable, MemoryTable, without_index
 from .arrow_frames import as_table
 from .containers import NamedArrays, as_array, check_groups, checked, pandas_or_none, ravelled
-from .dask_frames import from_dask
+from .dask_frames import from_dask, rows_of_partitions
 from .frame_rows import Features, Named, column, features_of, rows_of
 from .hdf5 import Hdf5Rows
 from .mapped import mapped
-from .preparation import PreparationOptions
+from .preparation import Preparation, PreparationOptions
 from .xarrays import from_xarray
 
 
@@ -141,6 +141,39 @@ def link_store(
         )
     arrays, spec = _prepare(str(url), take(X, y, split, ids), spec)
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
+
+
+def prepare(store: Store | StoreSpec, frame: Any) -> Any:
+    """Return own rows as a store has its own: filled, encoded and scaled as they were.
+
+    Parameters
+    ----------
+    store : Store or StoreSpec
+    frame : pandas, Polars, Arrow or Dask frame
+        With the columns that the store's rows came from; others are left out.
+
+    Returns
+    -------
+    ndarray (n, d) float64
+        For `SampleRobustness.score_samples` and the like; of a Dask frame a Dask array.
+
+    Raises
+    ------
+    InvalidDataError
+        For a column that is not there or holds something else, a gap that nothing stands for, and
+        a category that the store's rows do not have; row and column are named.
+    InvalidOptionError
+        Where the store's columns have no names.
+    """
+    spec = store.spec if isinstance(store, Store) else store
+    if spec.feature_names is None:
+        raise InvalidOptionError(f"the columns of {spec.name} have no names; give rows as an array")
+    known = None if spec.preparation is None else Preparation.from_json(spec.preparation)
+    features = Features(spec.feature_names, known)
+    if hasattr(frame, "npartitions"):
+        return rows_of_partitions(frame, features)
+    table: Any = FlatTable.of(_table_of(frame, "the frame"))
+    return rows_of(table, features)[:]
 
 
 def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Arrays, StoreSpec]:

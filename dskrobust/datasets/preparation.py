@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..store import is_id_name
-from .arrow import Table, columns_of, refuse_index
+from .arrow import Table, columns_of, refuse_index, type_as_written
 from .columns import missing_text
 from .profile import (
     DATE,
@@ -184,6 +184,32 @@ class Preparation:
                 out[:, at] = column.scaled(out[:, at])
             at += width
         return out
+
+    def check(self, table: Table) -> None:
+        """Refuse a table that lacks a column, or where it holds something else than it did.
+
+        Raises
+        ------
+        InvalidDataError
+        """
+        needed = [column.name for column in self.columns] + [self.id] * (self.id is not None)
+        missing = [name for name in needed if name not in table.names]
+        if missing:
+            raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
+        for column in self.columns:
+            kind = kind_of(self.type_of(table, column))
+            if kind != column.kind:
+                raise InvalidDataError(
+                    f"{table.where}: column '{column.name}' holds {kind or 'something else'}s, but "
+                    f"{column.kind}s in the rows that the columns were prepared with; write it as "
+                    "there"
+                )
+
+    @staticmethod
+    def type_of(table: Table, column: PreparedColumn) -> Any:
+        """Return the Arrow type as which a column is read; text as it is written."""
+        name = column.name
+        return type_as_written(table, name) if column.kind == TEXT else table.types[name]
 
     def restore(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return features, shape (..., d), in the units they had; categories stay 0 and 1."""

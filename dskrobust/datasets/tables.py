@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import FlatTable, Table, refuse_index
+from .arrow import FlatTable, Table, refuse_index, type_as_written
 from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
 from .columns import counted, matrix, refuse_infinite, refuse_missing, texts
 from .delimited import CsvTable
 from .places import Place
-from .preparation import Preparation, PreparationOptions, PreparedColumn, fit
-from .profile import NUMBER, TEXT, kind_of
+from .preparation import Preparation, PreparationOptions, fit
+from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
     MOST_GROUPS,
@@ -258,23 +258,8 @@ def _prepared(
         scale = options.scale if isinstance(options.scale, str) else None
         asked = PreparationOptions(options.impute, options.encode, scale, options.prepare)
         return fit(table, types, asked, options.id)
-    needed = [column.name for column in known.columns] + [known.id] * (known.id is not None)
-    missing = [name for name in needed if name not in types]
-    if missing:
-        raise InvalidDataError(f"{table.where} lacks the column '{missing[0]}'")
-    for column in known.columns:
-        kind = kind_of(_type_of(table, column))
-        if kind != column.kind:
-            raise InvalidDataError(
-                f"{table.where}: column '{column.name}' holds {kind or 'something else'}s, but "
-                f"{column.kind}s in the rows that the columns were prepared with; write it as there"
-            )
+    known.check(table)
     return known, ()
-
-
-def _type_of(table: Table, column: PreparedColumn) -> Any:
-    """Return the Arrow type as which a column is read; text as it is written."""
-    return _type_as_written(table, column.name) if column.kind == TEXT else table.types[column.name]
 
 
 @dataclass(frozen=True)
@@ -291,16 +276,16 @@ class _TableStream:
         """Names of the groups in the order of their first appearance."""
         if self.split is None:
             return ("all",)
-        kind = _type_as_written(self.table, self.split)
+        kind = type_as_written(self.table, self.split)
         return _distinct_texts(self.table, self.split, kind, MOST_GROUPS)
 
     def __call__(self) -> Iterator[Block]:
         table, prepared = self.table, self.prepared
         names = [column.name for column in prepared.columns]
-        types = {column.name: _type_of(table, column) for column in prepared.columns}
+        types = {column.name: prepared.type_of(table, column) for column in prepared.columns}
         whole = {self.labels.name: self.labels.type}  # columns without a missing value
         if self.split is not None:
-            whole[self.split] = _type_as_written(table, self.split)
+            whole[self.split] = type_as_written(table, self.split)
         if prepared.id is not None:
             whole[prepared.id] = _id_type(table, prepared.id)
         dtype = np.dtype(np.float64)
@@ -327,19 +312,12 @@ class _TableStream:
         return encode(texts(batch, self.split, self.table.where, first), codes, np.int16)
 
 
-def _type_as_written(table: Table, name: str) -> Any:
-    """Return the type as which groups are read: as they are written, where that is known."""
-    import pyarrow as pa
-
-    return pa.string() if table.sniffed else table.types[name]
-
-
 def _id_type(table: Table, name: str) -> Any:
     """Return as what an id column is read: whole numbers as such, all else as it is written."""
     import pyarrow as pa
 
     whole = pa.types.is_integer(table.types[name])
-    return table.types[name] if whole else _type_as_written(table, name)
+    return table.types[name] if whole else type_as_written(table, name)
 
 
 def _ids(batch: Any, name: str, where: str, first: int) -> NDArray[Any]:

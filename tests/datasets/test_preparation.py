@@ -394,3 +394,35 @@ def test_features_are_told_in_their_own_units(tmp_path):
     assert feature_texts(store.spec, store.features[4])[names.index("Boarded")] == "1912-04-10"
     assert told["Sex"] == frame.Sex[3]
     assert float(told["Fare"]) == pytest.approx(frame.Fare[3], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_own_rows_are_prepared_as_the_stores_were(tmp_path, kind):
+    frame = passengers(60)
+    store = dr.create_store(
+        tmp_path / "a.zarr", frame, "Survived", preparation=dr.PreparationOptions()
+    )
+    rows = np.asarray(dr.prepare(store, as_kind(frame.iloc[10:30], kind)))
+    np.testing.assert_array_equal(rows, store.features[10:30])
+    model = dr.SampleRobustness().fit(store.features[:], store.labels[:])
+    scores = dr.sample_robustness(store).compute()
+    found = model.score_samples(rows + 1e-9, store.labels[10:30])
+    np.testing.assert_allclose(found, scores.robustness[10:30], rtol=1e-4)
+
+
+def test_own_rows_of_another_kind_are_refused(tmp_path):
+    frame = passengers(40)
+    store = dr.create_store(
+        tmp_path / "a.zarr", frame, "Survived", preparation=dr.PreparationOptions()
+    )
+    with pytest.raises(InvalidDataError, match="lacks the column 'Fare'"):
+        dr.prepare(store, frame.drop(columns="Fare"))
+    with pytest.raises(InvalidDataError, match="column 'Sex' holds numbers, but texts"):
+        dr.prepare(store, frame.assign(Sex=1))
+    with pytest.raises(InvalidDataError, match="row 3 has 'other' in column 'Sex'"):
+        dr.prepare(store, frame.assign(Sex=["other" if k == 3 else "male" for k in range(40)]))
+    plain = dr.create_store(tmp_path / "b.zarr", frame[["Fare", "Survived"]], "Survived")
+    np.testing.assert_array_equal(dr.prepare(plain, frame), frame[["Fare"]])
+    nameless = dr.create_store(tmp_path / "c.zarr", np.eye(2), [0, 1])
+    with pytest.raises(InvalidOptionError, match="have no names"):
+        dr.prepare(nameless, frame)
