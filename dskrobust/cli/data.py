@@ -12,7 +12,7 @@ from ..paths import expand_path
 from .options import Address, File, store_argument
 
 if TYPE_CHECKING:
-    from ..datasets import Reader, ReaderKeywords
+    from ..datasets import IngestKeywords, Reader
     from ..store import Store
 
 Command = Callable[..., Any]
@@ -98,10 +98,10 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _keywords(options: dict[str, Any]) -> ReaderKeywords:
+def _keywords(options: dict[str, Any]) -> IngestKeywords:
     """Return the options that the command line gives."""
     given: Any = {name: value for name, value in options.items() if value not in (None, ())}
-    return cast("ReaderKeywords", given)
+    return cast("IngestKeywords", given)
 
 
 class Scale(click.ParamType):
@@ -119,6 +119,50 @@ class Scale(click.ParamType):
             return float(value)
         except ValueError:
             self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}")
+
+
+class TestSize(click.ParamType):
+    """A share of the rows, or how many."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | int:
+        """Return a whole number where one is written, else a float."""
+        try:
+            return int(value) if str(value).isdecimal() else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number")
+
+
+def split_options(command: Command) -> Command:
+    """Add how a split is drawn."""
+    for option in (
+        click.option("--seed", type=int, help="Of random train/test splits; 0 by default."),
+        click.option(
+            "--group",
+            metavar="COLUMN",
+            help="Of rows that have the same value in it, such as those of one patient, all are "
+            "drawn or none; it is no feature.",
+        ),
+        click.option(
+            "--stratify", is_flag=True, default=None, help="Split every class alike, to one row."
+        ),
+        click.option(
+            "--folds",
+            type=int,
+            metavar="K",
+            help="Draw K groups of about the same size, fold-1 to fold-K, of data without a split.",
+        ),
+        click.option(
+            "--test-size",
+            type=TestSize(),
+            metavar="SHARE|N",
+            help="Draw a share of the rows (0.2), or so many, as the group test, of data without a "
+            "split; the others are train.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def preparation_options(command: Command) -> Command:
@@ -167,7 +211,7 @@ def preparation_options(command: Command) -> Command:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @preparation_options
 @click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
-@click.option("--seed", type=int, help="Of random train/test splits; 0 by default.")
+@split_options
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
@@ -198,6 +242,8 @@ def ingest(
       dskrobust ingest messung.csv --delimiter ";" --decimal ","
       dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
+      dskrobust ingest visits.csv --target ill --test-size 0.2 --stratify
+      dskrobust ingest visits.csv --target ill --folds 5 --group patient
       dskrobust ingest photos
       dskrobust ingest photos --resize 64x48 --gray
     """
