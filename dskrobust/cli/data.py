@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..paths import expand_path
-from .options import Address, File, store_argument
+from .options import Address, File, say_next, store_argument
 
 if TYPE_CHECKING:
-    from ..datasets import IngestKeywords, Reader
+    from ..datasets import Reader, ReaderKeywords
     from ..store import Store
 
 Command = Callable[..., Any]
@@ -98,10 +98,10 @@ def reader_options(command: Command) -> Command:
     return command
 
 
-def _keywords(options: dict[str, Any]) -> IngestKeywords:
+def _keywords(options: dict[str, Any]) -> ReaderKeywords:
     """Return the options that the command line gives."""
     given: Any = {name: value for name, value in options.items() if value not in (None, ())}
-    return cast("IngestKeywords", given)
+    return cast("ReaderKeywords", given)
 
 
 class Scale(click.ParamType):
@@ -266,7 +266,7 @@ def ingest(
         )
     describe(store)
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
-    terminal.fact("next", f"dskrobust compute {out}")
+    say_next(store, out)
 
 
 def _foretell(reader: Reader) -> None:
@@ -380,7 +380,7 @@ def link(
         )
     describe(made)
     terminal.fact("store", f"{store} refers to {x} and {y}")
-    terminal.fact("next", f"dskrobust compute {store}")
+    say_next(made, store)
 
 
 @click.command()
@@ -418,7 +418,6 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
 
 
 def _say_what_is_left(store: Store, address: str) -> None:
-    from ..show import terminal
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
@@ -429,7 +428,7 @@ def _say_what_is_left(store: Store, address: str) -> None:
             f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
         )
     )
-    terminal.fact("next", f"dskrobust compute {address}{remark}")
+    say_next(store, address, remark)
 
 
 @click.command()

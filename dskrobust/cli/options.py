@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -165,6 +166,17 @@ def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOpt
         return ClusterOptions(dashboard=not no_dashboard, **options)
     except ClusterError as error:
         raise click.UsageError(error.on_command_line) from error
+
+
+def say_next(store: Store, address: str, remark: str = "") -> None:
+    """Name the command that computes a store, or say why there is none."""
+    from ..show import terminal
+    from ..store import one_label
+
+    flat = store.uniform_groups
+    terminal.fact(
+        "next", one_label(flat) if flat else f"dskrobust compute {quote(address)}{remark}"
+    )
 
 
 def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:

@@ -247,8 +247,9 @@ class Drawing:
         together = f", rows of one '{options.group}' together" if options.group else ""
         if options.folds is not None:
             counts = np.bincount(split, minlength=options.folds)
-            sizes = f"{counts.min():,} to {counts.max():,} rows each"
-            what = f"{options.folds} folds of {sizes} drawn"
+            low, high = f"{counts.min():,}", f"{counts.max():,}"
+            sizes = low if low == high else f"{low} to {high}"
+            what = f"{options.folds} folds of {sizes} rows drawn"
         elif isinstance(options.test_size, float):
             what = f"{100 * options.test_size:g} % of the rows drawn as test"
             if options.group:  # which decides how many rows that are

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ def result_of(store: Store, metric: str | None) -> ResultTables:
         f"{store.url} has no results for the metric {wanted} and its data",
         Hint(
             f"run dr.sample_robustness(store, metric={wanted!r}).write()",
-            f"run `dskrobust compute {store.url} --metric '{wanted}'`",
+            f"run `dskrobust compute {quote(store.url)} --metric {quote(wanted)}`",
         ),
     )
 

@@ -16,7 +16,14 @@ from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
-from .results import ResultTables, ResultWriter, current_results, find_results, matching
+from .results import (
+    ResultTables,
+    ResultWriter,
+    current_results,
+    find_results,
+    matching,
+    one_label,
+)
 from .spec import Block, GroupSummary, LazyRows, StoreSpec, Summary, summarise
 from .writing import (
     ARRAYS,
@@ -72,6 +79,7 @@ __all__ = [
     "link_arrays",
     "load_basis",
     "matching",
+    "one_label",
     "open_array",
     "open_store",
     "save_basis",
