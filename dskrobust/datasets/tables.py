@@ -241,14 +241,14 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     types = {name: kind for name, kind in table.types.items() if name not in taken}
     prepared, decisions = _prepared(table, types, options)
     stream = _TableStream(table, labels, prepared, split, together)
-    needed = options.drop or together or prepared.left_out or not prepared.plain
+    changed = options.drop or together or prepared.left_out or not prepared.plain
     spec = StoreSpec(
         name=source.name,
         label_kind=labels.kind,
         groups=stream.groups,
         classes=labels.classes,
         feature_names=prepared.names,
-        preparation=prepared.to_json() if needed else None,
+        preparation=prepared.to_json() if changed or options.preparation else None,
         decisions=(*table.remarks, *decisions),
         provenance={**source.provenance, "target": labels.name},
     )

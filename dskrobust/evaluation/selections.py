@@ -157,7 +157,8 @@ def overlap_warnings(
         rows, trained, tested = equal
         yield EqualRowsWarning(
             f"up to {rows:,} samples of {tested} equal one of {trained} in every feature: LOSS and "
-            "ACC on them are flattering; keep equal rows in one group"
+            "ACC on them are flattering; keep equal rows in one group: drop repeats, or split with "
+            "group=COLUMN (--group COLUMN)"
         )
 
 
