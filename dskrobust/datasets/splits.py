@@ -92,9 +92,15 @@ class SplitOptions:
 
     def to_json(self, seed: int) -> dict[str, Any]:
         """Return what a store's provenance keeps of it: what was given, and the seed."""
-        given = {"test_size": self.test_size, "folds": self.folds, "group": self.group}
-        kept = {name: value for name, value in given.items() if value is not None}
-        return {**kept, **({"stratify": True} if self.stratify else {}), "seed": seed}
+        given = {
+            "test_size": self.test_size,
+            "folds": self.folds,
+            "stratify": self.stratify or None,
+            "group": self.group,
+            "seed": seed,
+        }
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+        return {name: value for name, value in plain.items() if value is not None}
 
 
 NOTHING_DRAWN = SplitOptions()
@@ -181,7 +187,12 @@ class Drawing:
             raise InvalidOptionError(f"seed {seed} is too large; give one below {MOST_SEED}")
         y = self._classes() if options.stratify else None
         groups = self.keys.groups
-        splitter = self._splitter(options, seed)
+        splitter, parts = self._splitter(options, seed)
+        if groups is not None and (count := len(np.unique(groups))) < parts:
+            raise InvalidDataError(
+                f"{self.what}: '{options.group}' has {count} different "
+                f"{'value' if count == 1 else 'values'}, too few for {parts} parts of the rows"
+            )
         if options.folds is not None and groups is not None and y is None:
             groups = _in_drawn_order(groups, seed)  # which otherwise decides ties alone
         drawn = np.zeros(self.rows, np.int16)
@@ -189,18 +200,18 @@ class Drawing:
         try:
             with warnings.catch_warnings():  # a class with fewer rows than folds is not in all
                 warnings.filterwarnings("ignore", "The least populated class")
-                parts: Iterator[Any] = splitter.split(nothing, y, groups)
+                sides: Iterator[Any] = splitter.split(nothing, y, groups)
                 if options.folds is None:
-                    drawn[next(iter(parts))[1]] = 1
+                    drawn[next(iter(sides))[1]] = 1
                 else:
-                    for code, (_, rows) in enumerate(parts):
+                    for code, (_, rows) in enumerate(sides):
                         drawn[rows] = code
         except ValueError as error:  # scikit-learn's: too few of something
             raise InvalidDataError(f"{self.what}: no such split can be drawn: {error}") from error
         return drawn
 
-    def _splitter(self, options: SplitOptions, seed: int) -> Any:
-        """Return scikit-learn's splitter for what is asked."""
+    def _splitter(self, options: SplitOptions, seed: int) -> tuple[Any, int]:
+        """Return scikit-learn's splitter for what is asked, and into how many parts it splits."""
         from sklearn import model_selection as of
 
         grouped, size, folds = options.group is not None, options.test_size, options.folds
@@ -208,18 +219,18 @@ class Drawing:
             folds = folds_of(size)
         if folds is not None:
             if grouped and not options.stratify:
-                return of.GroupKFold(folds)
+                return of.GroupKFold(folds), folds
             kinds = {
                 (False, False): of.KFold,
                 (True, False): of.StratifiedKFold,
                 (True, True): of.StratifiedGroupKFold,
             }
-            return kinds[options.stratify, grouped](folds, shuffle=True, random_state=seed)
+            return kinds[options.stratify, grouped](folds, shuffle=True, random_state=seed), folds
         if grouped:
             kind = of.GroupShuffleSplit
         else:
             kind = of.StratifiedShuffleSplit if options.stratify else of.ShuffleSplit
-        return kind(1, test_size=size, random_state=seed)
+        return kind(1, test_size=size, random_state=seed), 2
 
     def _classes(self) -> NDArray[np.intp]:
         """Return the codes (rows,) of the labels, none of which has one row only."""

@@ -1,5 +1,7 @@
 """Splits that are drawn: shares, classes, rows that stay together, seeds; of every source."""
 
+import json
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -19,6 +21,8 @@ from sklearn.model_selection import (
 import dskrobust as dr
 from dskrobust.cli import main
 from dskrobust.datasets import ReaderOptions, SplitOptions, append, open_reader
+from dskrobust.datasets.opening import with_drawn_split
+from dskrobust.datasets.reader import StreamReader, array_blocks
 from dskrobust.datasets.splits import Drawing, RowKeys, group_keys
 from dskrobust.errors import InvalidDataError, InvalidOptionError
 
@@ -342,6 +346,28 @@ def test_what_cannot_be_drawn(tmp_path, what, given_options, error, message):
     assert not (tmp_path / "s.zarr").exists()
 
 
+@pytest.mark.parametrize("asked", [{"folds": 4}, {"test_size": 0.5}])
+@pytest.mark.parametrize("stratify", [False, True])
+def test_too_few_values_to_keep_together(asked, stratify):
+    groups, y = np.zeros(40, np.int64), np.tile([0, 1], 20)
+    with pytest.raises(
+        InvalidDataError, match=r"'p' has 1 different value, too few for [24] parts"
+    ):
+        draw(SplitOptions(group="p", stratify=stratify, **asked), 40, y, groups)
+
+
+def test_readers_without_keys_are_read_twice(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(30, 2)), np.tile([0, 1, 2], 10)
+    spec = dr.StoreSpec("own", "categorical")
+    plain = StreamReader(spec, None, lambda: array_blocks(X, y, np.zeros(30, np.int16)))
+    options = ReaderOptions.of(None, {"test_size": np.int64(6), "stratify": True})
+    read = with_drawn_split(plain, "own", options)
+    split = np.concatenate([block.split for block in read.blocks()])
+    assert [int(split[y == label].sum()) for label in range(3)] == [2, 2, 2]
+    kept = {"split": {"test_size": 6, "stratify": True, "seed": 0}}
+    assert json.loads(json.dumps(read.spec.provenance)) == kept
+
+
 def test_a_class_of_one_row_is_named(tmp_path):
     frame = visits()
     frame.loc[5, "ill"] = "very"
@@ -377,7 +403,7 @@ def test_columns_that_say_who_belongs_together(tmp_path):
     with pytest.raises(InvalidDataError, match="column 'patient'"):
         dr.ingest(str(tmp_path / "v.csv"), tmp_path / "s.zarr", group="patient", **asked)
     frame.assign(patient="one").to_csv(tmp_path / "v.csv", index=False)
-    with pytest.raises(InvalidDataError, match="no such split can be drawn"):
+    with pytest.raises(InvalidDataError, match="'patient' has 1 different value, too few for 2"):
         dr.ingest(str(tmp_path / "v.csv"), tmp_path / "s.zarr", group="patient", **asked)
 
 
