@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 import dskrobust as dr
-from dskrobust.datasets import CsvOptions
-from dskrobust.datasets.reader import ReaderKeywords, ReaderOptions
+from dskrobust.datasets import CsvOptions, SplitOptions
+from dskrobust.datasets.reader import IngestKeywords, ReaderKeywords, ReaderOptions
 
 
 @pytest.mark.parametrize("name", dr.__all__)
@@ -36,9 +36,11 @@ def test_the_package_is_the_command():
 
 
 def test_keywords_of_ingest_are_the_reader_options():
-    own = [field.name for field in fields(ReaderOptions) if field.name != "csv"]
+    own = [field.name for field in fields(ReaderOptions) if field.name not in ("csv", "drawn")]
     written = [field.name for field in fields(CsvOptions)]
+    drawn = [field.name for field in fields(SplitOptions)]
     assert list(ReaderKeywords.__annotations__) == own + written
+    assert list(IngestKeywords.__annotations__) == own + written + drawn
 
 
 def test_keywords_of_ingest_that_there_are_not(tmp_path):

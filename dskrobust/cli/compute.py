@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -163,7 +164,7 @@ def compute(
             f"{store} has these results already, computed "
             f"{terminal.moment(result.facts.get('date'))} ({result.name})."
         )
-        terminal.fact("next", f"dskrobust show {store}")
+        terminal.fact("next", f"dskrobust show {quote(store)}")
         return
     try:
         scores = run(opened, spec, options)
@@ -287,7 +288,7 @@ def summarise_run(scores: Scores, address: str) -> None:
         measured, projected = (terminal.size(facts[f"peak_{k}"]) for k in ("measured", "projected"))
         terminal.fact("memory", f"{measured} at most in a worker, {projected} projected")
     terminal.fact("results", f"{address}/results/{scores.result.name}")
-    terminal.fact("next", f"dskrobust show {address}")
+    terminal.fact("next", f"dskrobust show {quote(address)}")
 
 
 @click.command()

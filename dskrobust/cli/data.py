@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..paths import expand_path
-from .options import Address, File, store_argument
+from .options import Address, File, say_next, store_argument
 
 if TYPE_CHECKING:
     from ..datasets import Reader, ReaderKeywords
@@ -121,6 +121,50 @@ class Scale(click.ParamType):
             self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}")
 
 
+class TestSize(click.ParamType):
+    """A share of the rows, or how many."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | int:
+        """Return a whole number where one is written, else a float."""
+        try:
+            return int(value) if str(value).isdecimal() else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number")
+
+
+def split_options(command: Command) -> Command:
+    """Add how a split is drawn."""
+    for option in (
+        click.option("--seed", type=int, help="Of random train/test splits; 0 by default."),
+        click.option(
+            "--group",
+            metavar="COLUMN",
+            help="Of rows that have the same value in it, such as those of one patient, all are "
+            "drawn or none; it is no feature.",
+        ),
+        click.option(
+            "--stratify", is_flag=True, default=None, help="Split every class alike, to one row."
+        ),
+        click.option(
+            "--folds",
+            type=int,
+            metavar="K",
+            help="Draw K groups of about the same size, fold-1 to fold-K, of data without a split.",
+        ),
+        click.option(
+            "--test-size",
+            type=TestSize(),
+            metavar="SHARE|N",
+            help="Draw a share of the rows (0.2), or so many, as the group test, of data without a "
+            "split; the others are train.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def preparation_options(command: Command) -> Command:
     """Add what may be asked of the columns of a table."""
     for option in (
@@ -167,7 +211,7 @@ def preparation_options(command: Command) -> Command:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @preparation_options
 @click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
-@click.option("--seed", type=int, help="Of random train/test splits; 0 by default.")
+@split_options
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
@@ -198,6 +242,8 @@ def ingest(
       dskrobust ingest messung.csv --delimiter ";" --decimal ","
       dskrobust ingest passengers.csv --target survived --drop ticket --dry-run
       dskrobust ingest own.h5 --x images --y labels --split fold
+      dskrobust ingest visits.csv --target ill --test-size 0.2 --stratify
+      dskrobust ingest visits.csv --target ill --folds 5 --group patient
       dskrobust ingest photos
       dskrobust ingest photos --resize 64x48 --gray
     """
@@ -226,7 +272,7 @@ def ingest(
     measured = terminal.size(peak_memory() or 0)
     terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
     terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
-    terminal.fact("next", f"dskrobust compute {out}")
+    say_next(store, out)
 
 
 def _projected_peak(reader: Reader) -> int:
@@ -351,7 +397,7 @@ def link(
         )
     describe(made)
     terminal.fact("store", f"{store} refers to {x} and {y}")
-    terminal.fact("next", f"dskrobust compute {store}")
+    say_next(made, store)
 
 
 @click.command()
@@ -389,7 +435,6 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
 
 
 def _say_what_is_left(store: Store, address: str) -> None:
-    from ..show import terminal
     from ..store import find_results
 
     known = max((r.rows for r in find_results(store) if r.is_prefix_of(store)), default=0)
@@ -400,7 +445,7 @@ def _say_what_is_left(store: Store, address: str) -> None:
             f"  (pairs of the {known:,} rows scored before are kept: only tiles with new rows run)"
         )
     )
-    terminal.fact("next", f"dskrobust compute {address}{remark}")
+    say_next(store, address, remark)
 
 
 @click.command()

@@ -146,6 +146,7 @@ def evaluate(
       dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
+    from ..evaluation.commands import default_subsets
     from ..store import open_store
 
     cluster = cluster_options(**where)
@@ -154,8 +155,8 @@ def evaluate(
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
     experiment = Experiment(
-        train=_named(train) or default_subsets(opened, "train", "x"),
-        test=_named(test) or default_subsets(opened, "test", "t"),
+        train=_named(train) or default_subsets(opened, "train"),
+        test=_named(test) or default_subsets(opened, "test"),
         models=[
             Model(k, _own(swept, k, kinds), _own(parameters, k, kinds), _own(how, k, kinds))
             for k in kinds
@@ -223,37 +224,6 @@ def run_experiment(
 
 
 # -- what is asked for -----------------------------------------------------------------------
-
-
-def default_subsets(store: Store, group: str, letter: str) -> dict[str, str]:
-    """Return a group and, where the store has results, its least and most robust halves.
-
-    Raises
-    ------
-    InvalidOptionError
-        Where there is no group of that name.
-    """
-    from ..errors import InvalidOptionError, StaleResultsError
-    from ..store import current_results
-
-    if group not in store.groups:
-        raise InvalidOptionError(
-            f"there is no group {group!r}, the groups are {', '.join(store.groups)}; say what to "
-            f"take with --{group} {letter}=SELECTION"
-        )
-    known = store.summary.groups.get(store.groups.index(group))
-    half = known.rows // 2 if known else 0
-    try:
-        current_results(store)
-    except StaleResultsError:
-        return {letter: group}
-    if not half or known is None:
-        return {letter: group}
-    return {
-        letter: group,
-        f"{letter}_L": f"{group}:L{half}",
-        f"{letter}_M": f"{group}:M{known.rows - half}",
-    }
 
 
 def _check_balanced(store: Store, balanced: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -181,6 +182,17 @@ def local_gpu_worker(stack: ExitStack, options: ClusterOptions) -> ClusterOption
         return options
     stack.enter_context(dask.config.set({"distributed.worker.resources": {GPU: 1}}))
     return replace(options, workers=1)
+
+
+def say_next(store: Store, address: str, remark: str = "") -> None:
+    """Name the command that computes a store, or say why there is none."""
+    from ..show import terminal
+    from ..store import one_label
+
+    flat = store.uniform_groups
+    terminal.fact(
+        "next", one_label(flat) if flat else f"dskrobust compute {quote(address)}{remark}"
+    )
 
 
 def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, store_argument
+from .options import asked_result, json_option, metric_options, say_next, store_argument
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -221,7 +221,7 @@ def _print_store(
         terminal.fact("result", f"{words}{state}, computed {when} in {seconds}{mark}")
     if overview is None:
         terminal.fact("result", "none for this data yet")
-        terminal.fact("next", f"dskrobust compute {address}")
+        say_next(store, address)
         return
     terminal.show(group_table(overview))
     terminal.heading("How robust the samples are")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def _options(workers: int) -> ClusterOptions:
 
 
 def _say_what_is_next(out: str | None, seconds: float) -> None:
-    store = out or "digits.zarr"
+    store = quote(out or "digits.zarr")
     terminal.say(f"That took {terminal.clock(seconds)}. To go on:", style=terminal.STRONG)
     if out is None:
         terminal.say("  dskrobust ingest digits && dskrobust compute digits.zarr")

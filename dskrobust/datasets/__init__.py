@@ -8,17 +8,20 @@ from .image_folder import image_files
 from .images import images_like
 from .opening import available, ingest, open_reader, without_end
 from .preparation import Preparation, PreparationOptions
-from .reader import Reader, ReaderKeywords, ReaderOptions
+from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
+from .splits import SplitOptions
 from .units import feature_texts, restore_features, restore_labels
 
 __all__ = [
     "CsvOptions",
     "FrameRows",
+    "IngestKeywords",
     "Preparation",
     "PreparationOptions",
     "Reader",
     "ReaderKeywords",
     "ReaderOptions",
+    "SplitOptions",
     "append",
     "available",
     "create_store",

@@ -91,6 +91,11 @@ def append(
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
     """Open the source with the names that the store's own source had."""
+    if options.drawn.asked:
+        raise InvalidOptionError(
+            "no split of rows that are appended is drawn",
+            Hint("give all of them a group with group=NAME", "give all of them one with --group"),
+        )
     for name in ("impute", "encode"):
         if getattr(options, name) is not None:
             raise InvalidOptionError(

@@ -33,6 +33,7 @@ from .reader import (
     reads,
     source_errors,
 )
+from .splits import RowKeys, group_keys
 
 CHANNELS = (1, 3, 4)
 
@@ -66,8 +67,8 @@ def open_npz(path: Path, options: ReaderOptions) -> StreamReader:
     InvalidDataError
         For arrays of objects, in Fortran order, or of different lengths.
     """
-    options.allow("an .npz file", "x", "y", "split")
-    names = [options.x, options.y, *([options.split] if options.split else [])]
+    options.allow("an .npz file", "x", "y", "split", "group")
+    names = array_names(options)
     arrays = [Member.open(path, name) for name in names]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("npz", [path], arrays=names))
     return rows_reader(arrays, spec, options)
@@ -79,13 +80,21 @@ def open_npy(path: Path, options: ReaderOptions) -> StreamReader:
 
     Shapes and errors are those of `open_npz`; Fortran order is fine here.
     """
-    options.allow("an .npy file", "y", "split")
+    options.allow("an .npy file", "y", "split", "group")
     paths = [path, _beside(path, options.y, "labels", "y")]
     if options.split:
         paths.append(_beside(path, options.split, "groups", "split"))
+    elif options.drawn.group:
+        paths.append(_beside(path, options.drawn.group, "values", "group"))
     arrays = [Mapped.open(p) for p in paths]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("npy", paths))
     return rows_reader(arrays, spec, options)
+
+
+def array_names(options: ReaderOptions) -> list[str]:
+    """Return what features, labels and, where one is named, the third array are called."""
+    beside = options.split or options.drawn.group
+    return [options.x, options.y, *([beside] if beside else [])]
 
 
 def _beside(path: Path, name: str, what: str, option: str) -> Path:
@@ -220,10 +229,15 @@ class Mapped:
 
 
 def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> StreamReader:
-    """Build the reader of features, labels and, where it is there, a split."""
+    """Build the reader of features, labels and, where it is there, a split.
+
+    The third array is no split but says which rows stay together where the options ask for that.
+    """
     features, labels = arrays[:2]
-    split = arrays[2] if len(arrays) > 2 else None
-    _check_shapes(features, labels, split)
+    beside = arrays[2] if len(arrays) > 2 else None
+    _check_shapes(features, labels, beside)
+    split, together = (None, beside) if options.drawn.group else (beside, None)
+    read = arrays[:2] if split is None else arrays
     kind, shape = _label_form(labels, options)
     classes = tuple(sorted(_names(labels, MOST_CLASSES))) if labels.dtype.kind in "US" else None
     groups = None if split is None else _names(split, MOST_GROUPS)
@@ -231,10 +245,18 @@ def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> S
     codes = {name: code for code, name in enumerate(classes or ())}
     positions = {name: code for code, name in enumerate(groups or ())}
 
+    def coded(y: NDArray[Any]) -> NDArray[Any]:
+        return encode(_text(y, labels.where), codes, np.int64) if classes else y
+
+    def keys() -> Iterator[RowKeys]:
+        for y, *values in _together([labels, *([together] if together else [])]):
+            texts = _text(values[0], together.where) if together else None
+            yield RowKeys(coded(y), None if texts is None else group_keys(texts))
+
     def stream() -> Iterator[Block]:
-        for x, y, *names in _together(arrays):
+        for x, y, *names in _together(read):
             x = np.moveaxis(x, -1, 1) if channels_last else x
-            y = encode(_text(y, labels.where), codes, np.int64) if classes else y
+            y = coded(y)
             if split is None:
                 in_group = constant_split(len(x), 0)
             else:
@@ -244,7 +266,7 @@ def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> S
     spec = replace(
         spec, label_kind=kind, classes=classes, groups=groups or ("all",), image_shape=image_shape
     )
-    return StreamReader(options.apply(spec), features.shape[0], stream)
+    return StreamReader(options.apply(spec), features.shape[0], stream, keys=keys)
 
 
 def _together(arrays: list[Any]) -> Iterator[tuple[NDArray[Any], ...]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidOptionError
 from ..store import StoreSpec
 from .reader import ReaderOptions, StreamReader, array_blocks, provenance, reads
+from .splits import RowKeys
 
 LOADERS = {
     "digits": "load_digits",
@@ -27,7 +28,7 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
     """Return the reader of one of scikit-learn's data sets.
 
     The digits are (1797, 64) uint8 in 0 … 16 with a seeded, stratified split into train (80 %)
-    and test; the others are float64 in one group, all.
+    and test, unless another one is asked for; the others are float64 in one group, all.
     """
     from sklearn import datasets
 
@@ -40,13 +41,12 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
     classes = getattr(bunch, "target_names", None)
     facts: dict[str, Any] = {"provenance": provenance(f"scikit-learn {name}")}
     if name == "digits":
-        features, split = features.astype(np.uint8), stratified_split(labels, options.seed)
-        facts = {
-            "groups": ("train", "test"),
-            "scale": 1 / 16,
-            "image_shape": (8, 8),
-            "provenance": provenance("scikit-learn digits", seed=options.seed),
-        }
+        features = features.astype(np.uint8)
+        facts |= {"scale": 1 / 16, "image_shape": (8, 8)}
+        if not options.drawn.asked:
+            split = stratified_split(labels, options.seed)
+            facts["groups"] = ("train", "test")
+            facts["provenance"] = provenance("scikit-learn digits", seed=options.seed)
     spec = StoreSpec(
         name=name,
         label_kind="real" if classes is None else "categorical",
@@ -55,7 +55,8 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
         **facts,
     )
     stream = partial(array_blocks, features, labels, split)
-    return StreamReader(options.apply(spec), len(labels), stream)
+    keys = partial(iter, [RowKeys(labels)])
+    return StreamReader(options.apply(spec), len(labels), stream, keys=keys)
 
 
 for _name in LOADERS:

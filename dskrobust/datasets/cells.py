@@ -268,7 +268,8 @@ class Inspection:
         from pyarrow import ArrowInvalid
 
         kind, dialect = self.kinds[k], self.dialect
-        if kind in (EMPTY, BOOLEAN) and pc.all(_is_among(cells.values, TRUE + FALSE)).as_py():
+        said = pc.or_(pc.is_null(cells.values), _is_among(cells.values, TRUE + FALSE))
+        if kind in (EMPTY, BOOLEAN) and pc.all(said).as_py():
             if cells.values.null_count < len(cells.values):
                 self.kinds[k] = BOOLEAN
             return

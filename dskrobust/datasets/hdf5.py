@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import LazyRows, StoreSpec
-from .arrays import rows_reader
+from .arrays import array_names, rows_reader
 from .reader import ReaderOptions, StreamReader, provenance, reads, source_errors
 
 MOST_NAMES = 12  # that a message lists
@@ -32,8 +32,8 @@ def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
     InvalidDataError
         For data sets that are neither numbers nor text, or of different lengths.
     """
-    options.allow("an HDF5 file", "x", "y", "split")
-    names = [options.x, options.y, *([options.split] if options.split else [])]
+    options.allow("an HDF5 file", "x", "y", "split", "group")
+    names = array_names(options)
     arrays = [Hdf5Rows.open(path, name) for name in names]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("hdf5", [path], arrays=names))
     return rows_reader(arrays, spec, options)

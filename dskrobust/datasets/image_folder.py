@@ -82,20 +82,19 @@ def pillow(path: Path) -> Any:
         What needs it.
     """
     try:
-        return _image_module()
+        from PIL import Image
     except ImportError as error:
         raise SourceFileError(f"{path} needs Pillow: pip install 'dskrobust[formats]'") from error
+    _register_plugins()
+    return Image
 
 
 @cache
-def _image_module() -> Any:
-    from PIL import Image
-
+def _register_plugins() -> None:
     with suppress(ImportError):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-    return Image
 
 
 @cache

@@ -19,6 +19,7 @@ from ..errors import DskrobustError, Hint, InvalidDataError, InvalidOptionError,
 from ..store import Block, StoreSpec
 from .image_folder import FolderContent, ImageFile, folder_content, pillow
 from .reader import FOLDER, ReaderOptions, StreamReader, block_rows, reads
+from .splits import RowKeys
 
 GREY = ("1", "L", "LA", "La")  # Pillow's modes; but for deep ones all others are colours
 DEEP = re.compile(r";16[BLNS]")  # in what Pillow says of a tile: two bytes a value in the file
@@ -130,7 +131,10 @@ def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
         provenance=_provenance(content, form, asked),
     )
     stream = partial(_blocks, content, form, labels, groups)
-    return StreamReader(options.apply(spec), len(content.images), stream, remarks)
+    codes = {name: code for code, name in enumerate(labels)}
+    numbers = np.array([codes[file.label] for file in content.images], np.int64)
+    keys = partial(iter, [RowKeys(numbers)])
+    return StreamReader(options.apply(spec), len(content.images), stream, remarks, keys)
 
 
 def images_like(spec: StoreSpec) -> dict[str, Any]:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Unpack
 
-from ..errors import InvalidOptionError
+import numpy as np
+
+from ..errors import Hint, InvalidOptionError
 from ..paths import expand_path
-from ..store import StorageOptions, Store, write_store
+from ..store import Block, StorageOptions, Store, write_store
 from .columnar import part_files
 from .places import Place, is_url
-from .reader import FOLDER, PARTS, READERS, Opener, Reader, ReaderKeywords, ReaderOptions
+from .reader import (
+    FOLDER,
+    PARTS,
+    READERS,
+    IngestKeywords,
+    Opener,
+    Reader,
+    ReaderOptions,
+    StreamReader,
+)
+from .splits import Drawing, RowKeys, gathered
 from .tables import TABLE_ENDS
 
 DEFAULT_OPTIONS = ReaderOptions()
@@ -88,9 +101,16 @@ def open_reader(
     ------
     InvalidOptionError
         Where `what` is unknown; the message lists what there is.
+        Also where a split is to be drawn and the source has one.
     SourceFileError
         For a file that is missing, truncated or of another format.
+    InvalidDataError
+        Where a split cannot be drawn.
     """
+    return with_drawn_split(_open(what, source, options), what, options)
+
+
+def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
     folder = None if source is None else expand_path(source)
     readers = _readers()
     if what in _data_sets():
@@ -127,6 +147,52 @@ def _open_url(what: str, options: ReaderOptions) -> Reader:
     )
 
 
+def with_drawn_split(reader: Reader, what: str, options: ReaderOptions) -> Reader:
+    """Return the reader of the same rows in the groups that the options draw."""
+    drawn, seed, spec = options.drawn, options.seed, reader.spec
+    if not drawn.asked:
+        return reader
+    asked = "test_size" if drawn.folds is None else "folds"
+    if spec.groups != ("all",):
+        raise InvalidOptionError(
+            f"{what} has groups already, {', '.join(spec.groups)}",
+            Hint(f"leave {asked} away", f"leave --{asked.replace('_', '-')} away"),
+        )
+    if drawn.stratify and spec.label_kind != "categorical":
+        raise InvalidOptionError(
+            f"{what} has {spec.label_kind} labels, and only classes are split alike",
+            Hint("leave stratify away", "leave --stratify away"),
+        )
+    keys, rows = RowKeys(np.empty(0)), reader.rows
+    if drawn.stratify or drawn.group is not None or rows is None:
+        keys = gathered(_keys(reader))
+        rows = len(keys.labels)
+    drawing = Drawing(what, rows, keys, spec.classes)
+    split = drawing.split(drawn, seed)
+    spec = replace(
+        spec,
+        groups=drawn.names,
+        decisions=(*spec.decisions, drawing.told(drawn, split, seed)),
+        provenance={**spec.provenance, "split": drawn.to_json(seed)},
+    )
+
+    def stream() -> Iterator[Block]:
+        first = 0
+        for block in reader.blocks():
+            last = first + len(block.split)
+            yield block._replace(split=split[first:last])
+            first = last
+
+    return StreamReader(spec, rows, stream, tuple(reader.remarks))
+
+
+def _keys(reader: Reader) -> Iterator[RowKeys]:
+    """Yield what a split is drawn by; from all that is read where the reader has no shorter way."""
+    if isinstance(reader, StreamReader) and reader.keys is not None:
+        return reader.keys()
+    return (RowKeys(block.labels) for block in reader.blocks())
+
+
 def ingest(
     what: str,
     out: str | Path,
@@ -136,7 +202,7 @@ def ingest(
     progress: Callable[[int], None] | None = None,
     storage_options: StorageOptions = None,
     options: ReaderOptions | None = None,
-    **keywords: Unpack[ReaderKeywords],
+    **keywords: Unpack[IngestKeywords],
 ) -> Store:
     """Read a data set or file block by block into a new store.
 
@@ -175,6 +241,11 @@ def ingest(
         - ``id``: column of a table that names the rows; ``drop``: columns that are left out
         - ``impute``, ``encode``, ``prepare``: what becomes of the columns of a table (see
           `ReaderOptions`); the store's ``notes`` say what was decided
+        - ``test_size``: share (0.2) or number of the rows that are drawn as the group test, where
+          the source has no split; the others are train. ``folds``: how many groups fold-1, fold-2,
+          … are drawn instead. ``stratify``: every class is split alike, to one row. ``group``:
+          column (array, file) whose equal values, such as those of one patient, stay together;
+          ``test_size`` is then a share of these values
         - ``seed``: of random train/test splits
         - ``name``: what the data set is called in titles
         - ``source_options``: options for fsspec where the source is a URL
@@ -188,7 +259,10 @@ def ingest(
     ------
     InvalidOptionError
         Where `what` is unknown, and the message lists what there is; for an option that means
-        nothing to the source; or for keywords beside `options`.
+        nothing to the source; for keywords beside `options`; or where a split is to be drawn and
+        the source has one.
+    InvalidDataError
+        Where a split cannot be drawn, as by class where one has a single row.
     SourceFileError
         For a file that is missing, truncated or of another format.
     StoreError

@@ -59,7 +59,7 @@ def open_openml(name: str, options: ReaderOptions) -> StreamReader:
     """
     import pyarrow as pa
 
-    options.allow("an OpenML data set", "target", "split")
+    options.allow("an OpenML data set", "target", "split", "group")
     bunch = _fetch(name, f"openml:{name}", True, options.target or "default-target")
     if bunch.frame is None or bunch.target is None or bunch.target.ndim != 1:
         raise InvalidDataError(f"openml:{name} has no single label column; name it with target")

@@ -21,6 +21,7 @@ from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .dialect import SNIFFED, CsvOptions
 from .places import Place
+from .splits import NOTHING_DRAWN, RowKeys, SplitOptions
 
 BLOCK_BYTES = 16 * 2**20  # most bytes of features in a block
 BLOCK_ROWS = 8_192  # and most rows
@@ -60,7 +61,7 @@ class Reader(Protocol):
 
 
 class ReaderKeywords(TypedDict, total=False):
-    """The fields of `ReaderOptions` and its `CsvOptions`, as `ingest` and `append` take them."""
+    """The fields of `ReaderOptions` and its `CsvOptions`, as `append` takes them."""
 
     x: str
     y: str
@@ -87,6 +88,16 @@ class ReaderKeywords(TypedDict, total=False):
     comment: str | None
 
 
+class IngestKeywords(ReaderKeywords, total=False):
+    """What `ingest` takes: also the fields of `SplitOptions`."""
+
+    test_size: float | int | None
+    stratify: bool
+    group: str | None
+    folds: int | None
+
+
+SPLIT_NAMES = tuple(option.name for option in fields(SplitOptions))
 CSV_NAMES = tuple(option.name for option in fields(CsvOptions))
 
 
@@ -126,6 +137,8 @@ class ReaderOptions:
         Options for fsspec where the source is a URL.
     csv : CsvOptions
         How a CSV file is written, where its first lines tell it wrong.
+    drawn : SplitOptions
+        How a split is drawn, of a source that has none; `ingest` alone takes them.
     """
 
     x: str = "X"
@@ -146,6 +159,7 @@ class ReaderOptions:
     gray: bool | None = None
     source_options: Mapping[str, Any] | None = field(default=None, hash=False)
     csv: CsvOptions = SNIFFED
+    drawn: SplitOptions = NOTHING_DRAWN
 
     @classmethod
     def of(cls, options: ReaderOptions | None, keywords: ReaderKeywords) -> ReaderOptions:
@@ -167,12 +181,18 @@ class ReaderOptions:
             return options
         own: dict[str, Any] = dict(keywords)
         written = {name: own.pop(name) for name in CSV_NAMES if name in own}
-        return cls(**own, csv=CsvOptions(**written)) if written else cls(**own)
+        drawn = {name: own.pop(name) for name in SPLIT_NAMES if name in own}
+        return cls(**own, csv=CsvOptions(**written), drawn=SplitOptions(**drawn))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop", _names(self.drop))
         if self.seed < 0:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
+        if self.split is not None and self.drawn.asked:
+            raise InvalidOptionError(
+                f"split={self.split!r} names the groups that there are, so none are drawn; leave "
+                f"it or {'test_size' if self.drawn.folds is None else 'folds'} away"
+            )
 
     def allow(self, what: str, *names: str) -> None:
         """Refuse options of some sources, of arrays, columns, images or CSV files, it ignores."""
@@ -184,6 +204,11 @@ class ReaderOptions:
                 raise InvalidOptionError(
                     f"option {name}={getattr(self, name)!r} means nothing to {what}, which {takes}"
                 )
+        if self.drawn.group is not None and "group" not in names:
+            raise InvalidOptionError(
+                f"option group={self.drawn.group!r} means nothing to {what}: there is no column "
+                "beside the features and labels"
+            )
         for option in fields(self.csv) if "csv" not in names else ():
             given = getattr(self.csv, option.name)
             if given != option.default:
@@ -254,12 +279,15 @@ class StreamReader:
     stream : callable
     remarks : tuple of str
         What nobody said but the source showed, a line each.
+    keys : callable, optional
+        Yields what a split is drawn by, of all rows, for less than reading them.
     """
 
     spec: StoreSpec
     rows: int | None
     stream: Callable[[], Iterator[Block]]
     remarks: tuple[str, ...] = ()
+    keys: Callable[[], Iterator[RowKeys]] | None = None
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""

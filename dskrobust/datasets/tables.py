@@ -33,9 +33,10 @@ from .reader import (
     provenance,
     reads,
 )
+from .splits import RowKeys, group_keys
 
 TARGET_NAMES = ("y", "label", "target", "class")
-TABLE_OPTIONS = ("target", "split", "id", "drop", "impute", "encode")
+TABLE_OPTIONS = ("target", "split", "id", "drop", "impute", "encode", "group")
 
 # -- the label column --------------------------------------------------------------------------
 
@@ -110,7 +111,8 @@ def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str,
 def _target(table: Table, options: ReaderOptions) -> str:
     names = table.names
     if options.target is None:
-        likely = [name for name in names if name.lower() in TARGET_NAMES and name != options.split]
+        beside = (options.split, options.drawn.group)
+        likely = [name for name in names if name.lower() in TARGET_NAMES and name not in beside]
         if len(likely) == 1:
             return likely[0]
         raise InvalidOptionError(
@@ -198,7 +200,7 @@ def _opened(
     """Open a table; pandas' row index, of one column, names the rows as that of a frame does."""
     known: Preparation | None = options.preparation
     row_names = options.id if known is None else known.id
-    keep: Sequence[str | None] = (options.target, options.split, row_names)
+    keep: Sequence[str | None] = (options.target, options.split, options.drawn.group, row_names)
     table = opener(keep)
     if row_names is None and known is None and len(table.index) == 1:
         options = replace(options, id=table.index[0])
@@ -223,30 +225,36 @@ class Source:
 def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamReader:
     """Return the reader of any table: one column are labels, one may be the split."""
     split = known_column(table, options.split, "split") if options.split else None
+    together = options.drawn.group and known_column(table, options.drawn.group, "group")
     if not table.rows:
         raise SourceFileError(f"{table.where} has no rows")
     labels = find_labels(table, options)
     if options.id is not None:
         known_column(table, options.id, "id")
-    table = FlatTable.of(table, [labels.name, *(n for n in (split, options.id) if n)])
-    taken = {labels.name, split, *(known_column(table, name, "drop") for name in options.drop)}
+    table = FlatTable.of(table, [labels.name, *(n for n in (split, together, options.id) if n)])
+    taken = {
+        labels.name,
+        split,
+        together,
+        *(known_column(table, name, "drop") for name in options.drop),
+    }
     types = {name: kind for name, kind in table.types.items() if name not in taken}
     prepared, decisions = _prepared(table, types, options)
-    stream = _TableStream(table, labels, prepared, split)
-    needed = options.drop or prepared.left_out or not prepared.plain
+    stream = _TableStream(table, labels, prepared, split, together)
+    changed = options.drop or together or prepared.left_out or not prepared.plain
     spec = StoreSpec(
         name=source.name,
         label_kind=labels.kind,
         groups=stream.groups,
         classes=labels.classes,
         feature_names=prepared.names,
-        preparation=prepared.to_json() if needed else None,
+        preparation=prepared.to_json() if changed or options.preparation else None,
         decisions=(*table.remarks, *decisions),
         provenance={**source.provenance, "target": labels.name},
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
-    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks)
+    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks, stream.keys)
 
 
 def _prepared(
@@ -270,6 +278,7 @@ class _TableStream:
     labels: Labels
     prepared: Preparation
     split: str | None
+    together: str | None = None  # column whose equal values a split must not part
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -304,6 +313,18 @@ class _TableStream:
             refuse_infinite(table.where, [self.labels.name], y[:, None], first)
             ids = None if prepared.id is None else _ids(batch, prepared.id, table.where, first)
             yield from array_blocks(x, y, self._codes(batch, codes, first), ids)
+
+    def keys(self) -> Iterator[RowKeys]:
+        """Yield what a split is drawn by; only these columns are read."""
+        table, column = self.table, self.together
+        types = {self.labels.name: self.labels.type}
+        if column is not None:
+            types[column] = type_as_written(table, column)
+        for first, batch in counted(table, types):
+            refuse_missing(table, types, batch)
+            y = self.labels.read(batch, table.where, first)
+            named = None if column is None else texts(batch, column, table.where, first)
+            yield RowKeys(y, None if named is None else group_keys(named))
 
     def _codes(self, batch: Any, codes: Mapping[str, int], first: int) -> NDArray[np.int16]:
         """Return the split codes of a batch, shape (b,)."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,8 @@ def overlap_warnings(
         rows, trained, tested = equal
         yield EqualRowsWarning(
             f"up to {rows:,} samples of {tested} equal one of {trained} in every feature: LOSS and "
-            "ACC on them are flattering; keep equal rows in one group"
+            "ACC on them are flattering; keep equal rows in one group: drop repeats, or split with "
+            "group=COLUMN (--group COLUMN)"
         )
 
 
@@ -236,7 +238,7 @@ def result_of(store: Store, metric: str | None) -> ResultTables:
         f"{store.url} has no results for the metric {wanted} and its data",
         Hint(
             f"run dr.sample_robustness(store, metric={wanted!r}).write()",
-            f"run `dskrobust compute {store.url} --metric '{wanted}'`",
+            f"run `dskrobust compute {quote(store.url)} --metric {quote(wanted)}`",
         ),
     )
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..cluster.workers import gpu_here
 from ..datasets import restore_features
 from ..display import suggestion
 from ..errors import Hint, InvalidOptionError
+from ..evaluation.commands import evaluate_command
 from . import figures
 from .catalogue import paper_figures
 from .own import score_own
@@ -202,9 +204,8 @@ def _swept(
     if not models:
         raise InvalidOptionError(
             f"{results.store.url} has no evaluation of {' or '.join(kinds)}",
-            Hint(
-                f"run dr.evaluate(store, …, models=[dr.Model({kinds[0]!r})])",
-                f"run `dskrobust evaluate {results.store.url} --model {kinds[0]}`",
+            _how_to_evaluate(
+                results, f"run dr.evaluate(store, …, models=[dr.Model({kinds[0]!r})])", kinds[0]
             ),
         )
     last = models[-1]
@@ -213,14 +214,26 @@ def _swept(
     return figures.hyperparameter_curves(last.table, last.sweep, known, last.others)
 
 
+def _how_to_evaluate(
+    results: StoredResults, python: str, kind: str, options: Sequence[str] = ()
+) -> Hint:
+    """Return what makes an evaluation, or why this store has none."""
+    try:
+        return Hint(python, f"run `{evaluate_command(results.store, kind, options)}`")
+    except InvalidOptionError as error:
+        return Hint(str(error), error.on_command_line)
+
+
 def _by_epoch(results: StoredResults, wishes: Wishes, measure: str) -> Figure:
     curves = [m.curves for e in results.evaluations for m in e.models if m.curves is not None]
     if not curves:
         raise InvalidOptionError(
             f"{results.store.url} has no curves over epochs",
-            Hint(
+            _how_to_evaluate(
+                results,
                 "run dr.evaluate with dr.Model('cnn', options={'curves': True})",
-                f"run `dskrobust evaluate {results.store.url} --model cnn --option curves=true`",
+                "cnn",
+                ("curves=true", *(() if gpu_here() else ("device=cpu",))),
             ),
         )
     return figures.learning_curves(curves[-1], measure)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
+from shlex import join
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,10 @@ import pandas as pd
 from ..datasets import feature_texts
 from ..display import shown_name, visible
 from ..errors import InvalidOptionError
+from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import EACH
 from ..export import ID
+from ..metrics import resolve_metric
 from ..paths import expand_path
 from ..show.overview import TOGETHER
 from ..show.sheets import subset_parts
@@ -166,13 +168,36 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "close": {kind: int((kinds == kind).sum()) for kind in (CONTRADICTORY, NEARLY)},
         "pairs": _pairs(results, options.pairs),
         "issues": _issues(results, options.issues),
-        "asked": "" if results.metric == "euclidean" else f" -m {quote(results.metric)}",
+        "find_issues": _issues_command(results),
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
+        "evaluate": None if results.evaluations else _evaluate_command(results.store),
         "evaluations": [_evaluation(evaluation) for evaluation in results.evaluations],
         "costs": score_costs(results.result),
         "model_costs": [model_cost(m) for e in results.evaluations for m in e.models],
     }
+
+
+# -- commands that work on this store ----------------------------------------------------------
+
+
+def _issues_command(results: StoredResults) -> str | None:
+    """Return the command that lists label issues; None for a metric that only Python can give."""
+    try:
+        resolve_metric(results.metric)
+    except InvalidOptionError:
+        if results.metric != "mahalanobis":
+            return None
+    metric = [] if results.metric == "euclidean" else ["-m", results.metric]
+    return join(["dskrobust", "issues", results.store.url, *metric])
+
+
+def _evaluate_command(store: Store) -> tuple[str, str]:
+    """Return the command that evaluates a model, or else why there is none."""
+    try:
+        return evaluate_command(store), ""
+    except InvalidOptionError as error:
+        return "", error.on_command_line
 
 
 # -- images ----------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
-from .results import ResultTables, ResultWriter, current_results, find_results, matching
+from .results import (
+    ResultTables,
+    ResultWriter,
+    current_results,
+    find_results,
+    matching,
+    one_label,
+)
 from .spec import (
     EMBEDDING,
     Block,
@@ -86,6 +93,7 @@ __all__ = [
     "load_basis",
     "lossless",
     "matching",
+    "one_label",
     "open_array",
     "open_store",
     "save_basis",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,14 @@ class Store:
         values = arrays.read_plain(center)
         summary = writing.summary_from_json(self._meta["summary"], values)
         return replace(summary, column_sum=values * summary.rows)
+
+    @property
+    def uniform_groups(self) -> tuple[str, ...]:
+        """Groups without two different labels: as long as there are some, nothing is computed."""
+        known = self.summary.groups
+        return tuple(
+            name for k, name in enumerate(self.groups) if k not in known or not known[k].varied
+        )
 
     @property
     def notes(self) -> tuple[Note, ...] | None:
@@ -437,7 +446,7 @@ def _instead_of(url: str) -> Hint:
     if "://" in url or "::" in url:
         return make
     if path.is_file():
-        read = f"ingest({path.name!r}, …)", f"`dskrobust ingest {path.name}`"
+        read = f"ingest({url!r}, …)", f"`dskrobust ingest {quote(url)}`"
         return Hint(*(f"it is a file: read it with {how}" for how in read))
     names = [p.parent.name for p in path.absolute().parent.glob("*/zarr.json")]
     stores = {name.removesuffix(".zarr"): name for name in names}

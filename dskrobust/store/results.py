@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,9 @@ class Segmented(RowsAddress, Protocol):
 
     @property
     def segments(self) -> tuple[tuple[int, str], ...]: ...
+
+    @property
+    def uniform_groups(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,7 @@ def current_results(store: Segmented, parameters: Mapping[str, Any] | None = Non
     for result in reversed(fit):
         if result.covers(store):
             return result
-    hint = Hint(
-        f"call sample_robustness({store.url!r}).write()", f"run `dskrobust compute {store.url}`"
-    )
+    hint = _how_to_compute(store, parameters or {})
     if fit:
         raise StaleResultsError(
             f"the results in {store.url} cover {fit[-1].rows:,} rows of other data than the "
@@ -175,6 +177,27 @@ def current_results(store: Segmented, parameters: Mapping[str, Any] | None = Non
         have = "; ".join(str(r.parameters.get("metric")) for r in results)
         raise StaleResultsError(f"{store.url} has results for other parameters ({have})", hint)
     raise StaleResultsError(f"{store.url} has no results yet", hint)
+
+
+def _how_to_compute(store: Segmented, parameters: Mapping[str, Any]) -> Hint:
+    """Return what makes the results that are missing."""
+    if store.uniform_groups:
+        return Hint(*[one_label(store.uniform_groups)] * 2)
+    metric = str(parameters.get("metric", "euclidean"))
+    metric = "mahalanobis" if metric.startswith("mahalanobis") else metric
+    plain = metric == "euclidean"
+    asked, option = ("", "") if plain else (f", metric={metric!r}", f" -m {quote(metric)}")
+    return Hint(
+        f"call sample_robustness({store.url!r}{asked}).write()",
+        f"run `dskrobust compute {quote(store.url)}{option}`",
+    )
+
+
+def one_label(groups: Sequence[str]) -> str:
+    """Say that nothing can be computed of groups with one label."""
+    return (
+        f"nothing can be computed as long as all samples of group {groups[0]!r} have the same label"
+    )
 
 
 class ResultWriter:

@@ -55,13 +55,13 @@ def here(scored, tmp_path, monkeypatch):
 def call(local_cluster):
     """Run a command on the session's workers; return standard output, or error with code > 0."""
 
-    def run(*arguments, code=0):
+    def run(*arguments, code=0, both=False):
         where = ["--scheduler", local_cluster.scheduler_address]
         result = CliRunner().invoke(cli.main, [*map(str, arguments), *where])
         assert result.exit_code == code, result.output
         assert "\x1b" not in result.output
         assert "Traceback" not in result.stderr
-        return result.stderr if code else result.stdout
+        return result.output if both else result.stderr if code else result.stdout
 
     return run
 
@@ -297,3 +297,15 @@ def test_a_local_cluster(here):
     assert result.exit_code == 0, result.output
     assert "dashboard" not in result.stdout
     assert re.search(r"^records +\S+s\.zarr/evaluations/[0-9a-f]{16}$", result.stdout, re.M)
+
+
+def test_equal_rows_on_both_sides_are_a_line(call, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 2)), np.arange(40) % 2
+    X[30:33] = X[:3]
+    url = str(tmp_path / "e.zarr")
+    dr.create_store(url, X, y, np.repeat(["train", "test"], [30, 10]))
+    asked = ["evaluate", url, "--model", "knn", "--grid", "neighbors=1"]
+    (line,) = re.findall(r"^Warning: (up to .*)$", call(*asked, both=True), re.MULTILINE)
+    assert line.startswith("up to 3 samples of t equal one of x in every feature")
+    assert line.endswith("drop repeats, or split with group=COLUMN (--group COLUMN)")

@@ -202,3 +202,10 @@ def test_a_store_that_grew_meanwhile_is_not_written_over(tmp_path):
         append_rows(stale, [block(slice(65, 75))])
     grown = append_rows(open_store(path), [block(slice(65, 75))])
     np.testing.assert_array_equal(grown.features[:], X)
+
+
+def test_columns_that_were_dropped_are_dropped_again(tmp_path):
+    path = table(tmp_path / "own.csv", ("a", "b", "y"), [(0.5 * k % 2, k, k % 2) for k in range(6)])
+    store = ingest(path, tmp_path / "s.zarr", drop="b", scale="none")
+    assert append(store, path).rows == 12
+    assert store.columns == 1

@@ -189,8 +189,10 @@ def test_what_the_page_of_a_plane_says(pages):
     assert "No sample has a twin at distance 0 with another label." in page.text
     assert "differs most in" in page.text
     assert re.search(r"width [\d.e-]+ → [\d.e-]+", page.text)
-    assert "No model was evaluated on this data yet." in page.text
-    assert "dskrobust evaluate" in page.text
+    assert "No model was evaluated on this data yet: " in page.text
+    assert "has one group" in page.text
+    assert "ingest the data with --test-size 0.2" in page.text
+    assert "dskrobust evaluate" not in page.text
     assert len(page.all("img")) == 2  # R, and the labels of the halves
 
 
@@ -359,7 +361,8 @@ def test_figures_that_a_store_has_nothing_for(images, plane):
         (images, 3, "shows real labels"),
         (plane, 4, "shows classes"),
         (plane, 2, "holds no images"),
-        (plane, 6, "no curves over epochs; run dr.evaluate"),
+        (plane, 6, "no curves over epochs; .* has one group"),
+        (images, 8, "no evaluation of knn; run dr.evaluate"),
         (plane, 11, "no evaluation of forest"),
         (images, 13, "give them as Wishes"),
         (images, 14, "figures 1 to 13, not 14"),

@@ -245,7 +245,12 @@ def _equal(spec: StoreSpec, found: Found) -> Iterator[Note]:
         )
 
 
-_ONE_GROUP = Hint(*["keep equal rows in one group before models are compared"] * 2)
+_ONE_GROUP = Hint(
+    "keep equal rows in one group before models are compared: drop repeats, or split with "
+    "group=COLUMN where a column tells what belongs together",
+    "keep equal rows in one group before models are compared: drop repeats, or split with --group "
+    "COLUMN where a column tells what belongs together",
+)
 
 
 # -- labels --------------------------------------------------------------------------------------
