@@ -15,10 +15,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from .datasets import restore_labels
-from .errors import InvalidOptionError
 from .ids import held_ids, ids_of
 from .labels import label_names
-from .paths import behind_links, expand_path
+from .outputs import check_output, whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +28,7 @@ ID = "id"
 FORMATS = (".parquet", ".csv", ".csv.gz")
 
 
-def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> Path:
+def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> Path | str:
     """Write scores into a Parquet or CSV file, one row per sample.
 
     Scores that are in a store are read and written block by block; others are computed first. The
@@ -38,22 +37,22 @@ def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> P
     Parameters
     ----------
     scores : Scores
-    path : path
-        Its end says the format: .parquet, .csv or .csv.gz.
+    path : str or Path
+        A path or an fsspec URL; its end says the format: .parquet, .csv or .csv.gz.
     by_group : bool
         Also Q, reach and witness against every group.
 
     Returns
     -------
-    Path
+    Path or str
+        Of the file; a URL is a str.
 
     Raises
     ------
     InvalidOptionError
-        For another end, or a folder that does not exist.
+        For another end, a folder that does not exist, or a URL that cannot be written.
     """
-    path = check_path(path)
-    return write_frames(score_frames(scores, by_group), path)
+    return write_frames(score_frames(scores, by_group), check_output(path, FORMATS))
 
 
 def score_frames(
@@ -147,30 +146,20 @@ def _label_columns(scores: Any, labels: NDArray[Any]) -> dict[str, NDArray[Any]]
 # -- files -------------------------------------------------------------------------------------
 
 
-def check_path(path: str | Path) -> Path:
-    """Refuse a file that cannot be written, before anything is computed."""
-    path = expand_path(path)
-    if not path.name.lower().endswith(FORMATS):
-        raise InvalidOptionError(f"{path} must end in {', '.join(FORMATS)}, which says the format")
-    if not path.parent.is_dir():
-        raise InvalidOptionError(f"there is no folder {path.parent} to write {path.name} into")
-    return path
-
-
 def write_frames(
-    frames: Iterable[pd.DataFrame], path: Path, progress: Callable[[int], None] | None = None
-) -> Path:
+    frames: Iterable[pd.DataFrame], path: Path | str, progress: Callable[[int], None] | None = None
+) -> Path | str:
     """Write frames with the same columns into a file; `progress` gets their numbers of rows."""
     import pyarrow as pa
 
     with ExitStack() as stack:
-        part = stack.enter_context(_whole(path))
+        part = stack.enter_context(whole_file(path))
         writer: Any = None
         for frame in frames:
             frame = frame.reset_index() if frame.index.name == ID else frame
             if writer is None:
                 schema = pa.Schema.from_pandas(frame, preserve_index=False)
-                writer = stack.enter_context(_writer(part, path.name.lower(), schema))
+                writer = stack.enter_context(_writer(part, str(path).lower(), schema))
             writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))
             if progress:
                 progress(len(frame))
@@ -182,7 +171,7 @@ def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: 
 
     Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, numbers in rows.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, numbers, allow_pickle=False)
@@ -201,18 +190,6 @@ def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
     npy.write_array_header_1_0(file, header)
     for piece in pieces:
         file.write(ids[piece].astype(dtype).tobytes())
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yield the file to write; only once it is complete it takes its place."""
-    path = behind_links(path)  # a link stays one
-    part = path.with_name(f"{path.name}.partial")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

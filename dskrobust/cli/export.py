@@ -31,12 +31,13 @@ def export(
       dskrobust export mnist.zarr --out scores.parquet
       dskrobust export news.zarr --out scores.csv --by-group
     """
-    from ..export import check_path, score_frames, write_frames
+    from ..export import FORMATS, score_frames, write_frames
+    from ..outputs import check_output
     from ..scores import read_scores
     from ..show import terminal
     from ..store import open_store
 
-    path = check_path(out)
+    path = check_output(out, FORMATS)
     opened = open_store(store)
     scores = read_scores(opened, asked_result(opened, metric, labels, label_bound))
     with terminal.progress(f"Writing {out}", scores.rows) as job:

@@ -55,11 +55,12 @@ def issues(
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
     """
-    from ..export import blocks_with_ids, check_path, with_ids, write_frames
+    from ..export import FORMATS, blocks_with_ids, with_ids, write_frames
     from ..label_issues import THRESHOLD, issue_table, label_quality
+    from ..outputs import check_output
     from ..store import open_store
 
-    path = check_path(out) if out else None
+    path = check_output(out, FORMATS) if out else None
     options = cluster_options(**where)
     opened = open_store(store)
     chosen = metric or "euclidean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,25 +60,19 @@ def neighbours(
     if path is not None:
         from scipy.sparse import save_npz
 
+        from ..outputs import whole_file
         from ..show import terminal
 
-        save_npz(path, lists.graph())
-        terminal.fact("saved", path)
+        with whole_file(path) as part, part.open("wb") as file:
+            save_npz(file, lists.graph())
+        terminal.fact("saved", str(path))
 
 
-def _checked(out: str | None) -> str | None:
+def _checked(out: str | None) -> Path | str | None:
     """Refuse a file that cannot take the graph before anything runs."""
-    from pathlib import Path
+    from ..outputs import check_output
 
-    from ..errors import InvalidOptionError
-
-    if out is None:
-        return None
-    if not out.endswith(".npz"):
-        raise InvalidOptionError(f"--out {out}: the graph is written as .npz")
-    if not Path(out).absolute().parent.is_dir():
-        raise InvalidOptionError(f"--out {out}: there is no folder {Path(out).parent}")
-    return out
+    return None if out is None else check_output(out, (".npz",))
 
 
 def _print(lists: Neighbours, k: int) -> None:

@@ -79,24 +79,28 @@ def report(
     result = asked_result(opened, metric, labels, label_bound)
     if figure is not None:
         wishes = Wishes(classes, mark, _own(opened, images))
-        path = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
+        written = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
-        path = write_report(
+        written = write_report(
             opened, out or "report.html", result, ReportOptions(samples, pairs, subsets=subsets)
         )
-    terminal.fact("written", f"{path}, {terminal.size(path.stat().st_size)}")
+    size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
+    terminal.fact("written", f"{written}{size}")
 
 
-def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path:
+def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path | str:
     from ..errors import InvalidOptionError
+    from ..outputs import check_output, whole_file
     from ..report import draw, style
 
-    path = Path(out or (f"figure{figure}.svg" if figure.isdigit() else f"{figure}.svg"))
-    kind = path.suffix[1:].lower()
+    path = check_output(out or f"{'figure' * figure.isdigit()}{figure}.svg")
+    kind = str(path).rpartition(".")[2].lower()
     if kind not in FIGURE_KINDS:
         known = ", ".join(f".{k}" for k in FIGURE_KINDS)
         raise InvalidOptionError(f"{path}: a figure is written as one of {known}")
-    path.write_bytes(style.save(draw(results, figure, wishes), kind))
+    image = style.save(draw(results, figure, wishes), kind)
+    with whole_file(path) as part:
+        part.write_bytes(image)
     return path
 
 

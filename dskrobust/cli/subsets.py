@@ -87,9 +87,12 @@ def subsets(
       dskrobust subsets mnist.zarr --within test:L5000 --least 500
     """
     from ..export import write_subsets
+    from ..outputs import check_output
     from ..scores import read_scores
     from ..store import open_store
 
+    if out:
+        check_output(out)
     opened = open_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)

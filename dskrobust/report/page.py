@@ -20,7 +20,7 @@ from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import EACH
 from ..export import ID
 from ..metrics import resolve_metric
-from ..paths import expand_path
+from ..outputs import check_output, whole_file
 from ..show.overview import TOGETHER
 from ..show.sheets import subset_parts
 from ..store import ResultTables, Store, current_results, open_store
@@ -100,14 +100,14 @@ def write_report(
     out: str | Path,
     result: ResultTables | None = None,
     options: ReportOptions | None = None,
-) -> Path:
+) -> Path | str:
     """Write a report of a store's results as one HTML page that needs no network.
 
     Parameters
     ----------
     store : str or Store
-    out : path
-        Of the page.
+    out : str or Path
+        Of the page: a path or an fsspec URL.
     result : ResultTables, optional
         The newest one by default.
     options : ReportOptions, optional
@@ -119,9 +119,11 @@ def write_report(
     InvalidOptionError
         Where matplotlib or Jinja is not installed, or a selection means nothing.
     """
-    opened, options, path = open_store(store), options or ReportOptions(), expand_path(out)
+    opened, options, path = open_store(store), options or ReportOptions(), check_output(out)
     results = StoredResults(opened, result or current_results(opened), options.subsets)
-    path.write_text(render(results, options), encoding="utf-8")
+    page = render(results, options)
+    with whole_file(path) as part:
+        part.write_text(page, encoding="utf-8")
     return path
 
 
