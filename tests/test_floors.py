@@ -20,6 +20,7 @@ FLOORS = (  # from the foundations up
     "errors",
     "processes",
     "paths",
+    "outputs",
     "display",
     "labels",
     "ids",
