@@ -3,10 +3,10 @@
 from .bounds.basis import Sample, choose_basis, sample_pieces, sketch_rows
 from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector
-from .job import PairJob, Screen, Tuning, kernel_dtype, kernel_rows
+from .job import PairJob, Rows, Screen, Tuning, kernel_dtype, kernel_rows
 from .label_distances import ANY, SAME
 from .loop import reduce_tile
-from .panel import Panel, Rows
+from .panel import Panel
 from .reductions import (
     NOBODY,
     CountState,

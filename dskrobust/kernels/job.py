@@ -18,6 +18,23 @@ from .label_distances import SAME
 from .reductions import Reduction
 
 
+class Rows(NamedTuple):
+    """Who the rows of a panel are.
+
+    Attributes
+    ----------
+    numbers : ndarray (n,) int64
+        Row numbers, ascending.
+    labels : ndarray (n, m) float64
+    parts : ndarray (n,) int16
+        The part that each row lies in; rows with a negative one make no pairs.
+    """
+
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.float64]
+    parts: NDArray[np.int16]
+
+
 @dataclass(frozen=True)
 class Screen:
     """How rows are centred and scaled before they are rounded to float32.

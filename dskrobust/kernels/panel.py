@@ -15,29 +15,12 @@ from .bounds.byte_grid import Coarse, Grid
 from .bounds.prefix import THETA, Depths, screen_prefixes
 from .bounds.trees import Trees, plant
 from .distances import center_rows
-from .job import PairJob, Screen, kernel_rows
+from .job import PairJob, Rows, Screen, kernel_rows
 from .label_distances import ANY, SAME
 from .reductions import Twins
 from .twins import find_twins
 
 SHORT_RUN = 32  # shorter runs of one label are put together
-
-
-class Rows(NamedTuple):
-    """Who the rows of a panel are.
-
-    Attributes
-    ----------
-    numbers : ndarray (n,) int64
-        Row numbers, ascending.
-    labels : ndarray (n, m) float64
-    parts : ndarray (n,) int16
-        The part that each row lies in; rows with a negative one make no pairs.
-    """
-
-    numbers: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    parts: NDArray[np.int16]
 
 
 class Run(NamedTuple):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from .bounds.byte_grid import Grid
 from .bounds.prefix import Depths
-from .job import PairJob, kernel_rows
-from .panel import Panel, Rows, make_panel, make_prefix_panel, with_rows
+from .job import PairJob, Rows, kernel_rows
+from .panel import Panel, make_panel, make_prefix_panel, with_rows
 from .reductions import State
 from .twins import find_twins
 

@@ -10,18 +10,15 @@ takes few of them (`Reduction.named`); what the last of these learns, the others
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .compiling import compiled
-from .job import PairJob
+from .job import PairJob, Rows
 from .label_distances import ANY, SAME
 from .reductions import Twins
-
-if TYPE_CHECKING:
-    from .panel import Rows
 
 WORDS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 

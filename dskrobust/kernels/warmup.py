@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bounds.prefix import Depths
-from .job import PairJob
+from .job import PairJob, Rows
 from .loop import reduce_tile
-from .panel import SHORT_RUN, Panel, Rows
+from .panel import SHORT_RUN, Panel
 
 
 @dataclass(frozen=True)
