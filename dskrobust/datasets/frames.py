@@ -349,8 +349,9 @@ def _from_frame(frame: Any, named: Named, options: PreparationOptions | None) ->
     used = [name for name in named if isinstance(name, str)]
     table = _table_of(frame, "the frame", used)
     flat: Any = FlatTable.of(table, used)
+    names = features_of(flat, named)
     row_ids = _frame_ids(frame, ids)
-    features = Features.of(flat, features_of(flat, named), options, row_ids is not None)
+    features = Features.of(flat, names, options, row_ids is not None)
     kept = features.preparation
     if kept is not None and kept.id is not None:
         row_ids = frame[kept.id]

@@ -19,7 +19,7 @@ from dskrobust.store import current_results
 
 NAMES = ("$0-$25k", "_none", r"$\frac{1}$", "two\nlines", "<b>bold</b> & co", "שלום", "",
          "\x1b[31mred", "long " * 60, r"back\slash \$ and $")  # fmt: skip
-GROUPS = ("_train", "$a_$", "")
+GROUPS = ("_train", "$a_$", "two\nlines")
 FEW = settings(max_examples=3, deadline=None)
 
 
