@@ -63,7 +63,9 @@ def reader_options(command: Command) -> Command:
             "one group, by default.",
         ),
         click.option("--y", default=None, metavar="NAME", help="Label array in a file (y)."),
-        click.option("--x", default=None, metavar="NAME", help="Feature array in a file (X)."),
+        click.option(
+            "--x", metavar="NAME", help="Feature array in a file (X), or in .h5ad matrix."
+        ),
         click.option(
             "--labels",
             type=click.Choice(["categorical", "real", "vector"]),
@@ -227,11 +229,11 @@ def ingest(
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5 or .hdf5; a table, also at a
-    URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, or a folder
-    of such Parquet or Arrow files; or a folder of images, with a sub-folder per class (or train
-    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is
-    given.
+    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5, .hdf5 or .h5ad; a table, also
+    at a URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, a
+    folder of such Parquet or Arrow files, or a Hugging Face dataset as save_to_disk writes it; or
+    a folder of images, with a sub-folder per class (or train and test, with such sub-folders).
+    MNIST and CIFAR-10 come from OpenML where no --source is given.
 
     \b
     Examples:
@@ -244,6 +246,7 @@ def ingest(
       dskrobust ingest own.h5 --x images --y labels --split fold
       dskrobust ingest visits.csv --target ill --test-size 0.2 --stratify
       dskrobust ingest visits.csv --target ill --folds 5 --group patient
+      dskrobust ingest cells.h5ad --x obsm/X_pca --target cell_type --split batch
       dskrobust ingest photos
       dskrobust ingest photos --resize 64x48 --gray
     """

@@ -140,7 +140,9 @@ def _like_before(
     if options.labels is None and spec.label_kind != "categorical":
         known["labels"] = spec.label_kind
     end = "".join(Path(what).suffixes).lower()
-    if options.target is None and is_table(what, source):
+    if end.endswith(".h5ad") and options.x == default.x:
+        known["x"] = origin.get("x", default.x)
+    if options.target is None and (end.endswith(".h5ad") or is_table(what, source)):
         known["target"] = origin.get("target")
     if end.endswith((".npz", ".h5", ".hdf5")):
         names = zip(("x", "y"), origin.get("arrays", ())[:2], strict=False)

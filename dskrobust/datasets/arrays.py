@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, SourceFileError
+from ..ids import plain_ids
 from ..labels import decoded, infer_label_kind
 from ..paths import expand_path
 from ..store import Block, StoreSpec
@@ -228,16 +229,18 @@ class Mapped:
 # -- arrays to blocks --------------------------------------------------------------------------
 
 
-def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> StreamReader:
-    """Build the reader of features, labels and, where it is there, a split.
+def rows_reader(
+    arrays: list[Any], spec: StoreSpec, options: ReaderOptions, ids: RowArray | None = None
+) -> StreamReader:
+    """Build the reader of features, labels and, where they are there, a split and ids.
 
     The third array is no split but says which rows stay together where the options ask for that.
     """
     features, labels = arrays[:2]
     beside = arrays[2] if len(arrays) > 2 else None
-    _check_shapes(features, labels, beside)
+    _check_shapes(features, labels, beside, ids)
     split, together = (None, beside) if options.drawn.group else (beside, None)
-    read = arrays[:2] if split is None else arrays
+    read = [array for array in (features, labels, split, ids) if array is not None]
     kind, shape = _label_form(labels, options)
     classes = tuple(sorted(_names(labels, MOST_CLASSES))) if labels.dtype.kind in "US" else None
     groups = None if split is None else _names(split, MOST_GROUPS)
@@ -261,7 +264,8 @@ def rows_reader(arrays: list[Any], spec: StoreSpec, options: ReaderOptions) -> S
                 in_group = constant_split(len(x), 0)
             else:
                 in_group = encode(_text(names[0], split.where), positions, np.int16)
-            yield Block(x.reshape(len(x), -1), y.reshape(len(y), *shape), in_group)
+            x, y = x.reshape(len(x), -1), y.reshape(len(y), *shape)
+            yield Block(x, y, in_group, None if ids is None else plain_ids(names[-1]))
 
     spec = replace(
         spec, label_kind=kind, classes=classes, groups=groups or ("all",), image_shape=image_shape
@@ -294,7 +298,9 @@ def _label_form(labels: RowArray, options: ReaderOptions) -> tuple[str, tuple[in
     return infer_label_kind(np.dtype("U1") if text else labels.dtype, 1), ()
 
 
-def _check_shapes(features: RowArray, labels: RowArray, split: RowArray | None) -> None:
+def _check_shapes(
+    features: RowArray, labels: RowArray, split: RowArray | None, ids: RowArray | None
+) -> None:
     if features.dtype.kind not in "biuf":
         raise InvalidDataError(f"{features.where} has dtype {features.dtype}; features are numbers")
     if len(features.shape) < 2 or 0 in features.shape:
@@ -307,7 +313,7 @@ def _check_shapes(features: RowArray, labels: RowArray, split: RowArray | None) 
             f"{labels.where} has the shape {labels.shape}; labels have (samples,) or, "
             "as numbers, (samples, m)"
         )
-    for other in (labels, split):
+    for other in (labels, split, ids):
         if other is not None and other.shape[0] != features.shape[0]:
             raise InvalidDataError(
                 f"{features.where} has {features.shape[0]:,} rows, {other.where} "

@@ -147,12 +147,13 @@ class FlatTable:
     Attributes
     ----------
     table : Table
-    widths : mapping
-        How many values the lists of a column have, all of them the same.
+    shapes : mapping
+        How many values the lists of a column have, all of them the same: of lists of lists, which
+        become col[0][0], col[0][1] and so on, at every level.
     """
 
     table: Any
-    widths: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, table: Table, keep: Sequence[str] = ()) -> Table:
@@ -160,21 +161,16 @@ class FlatTable:
 
         Lists of a type without a length are as long as the first one.
         """
-        from pyarrow import types
-
-        widths = {}
+        shapes = {}
         for name, kind in table.types.items():
-            if name in keep or isinstance(table, FlatTable):
+            if name in keep or isinstance(table, FlatTable) or not _of_values(kind):
                 continue
-            if types.is_fixed_size_list(kind):
-                widths[name] = kind.list_size
-            elif types.is_list(kind) or types.is_large_list(kind):
-                widths[name] = _first_length(table, name, kind)
-            if widths.get(name) == 0 and table.rows:
+            shapes[name] = _shape(table, name, kind)
+            if 0 in shapes[name] and table.rows:
                 raise InvalidDataError(
                     f"{table.where}: column '{name}' holds lists without a value; drop the column"
                 )
-        return cls(table, widths) if widths else table
+        return cls(table, shapes) if shapes else table
 
     @property
     def where(self) -> str:
@@ -206,11 +202,11 @@ class FlatTable:
         """Arrow types of the columns."""
         found: dict[str, Any] = {}
         for name, kind in self.table.types.items():
-            if name in self.widths:
-                found |= dict.fromkeys(_parts(name, self.widths[name]), kind.value_type)
+            if name in self.shapes:
+                found |= dict.fromkeys(_parts(name, self.shapes[name]), _levels(kind)[-1])
             else:
                 found[name] = kind
-        check_distinct(self.where, [*found, *(n for n in self.widths if n in found)])
+        check_distinct(self.where, [*found, *(n for n in self.shapes if n in found)])
         return found
 
     @cached_property
@@ -218,8 +214,8 @@ class FlatTable:
         """The list column and the position in it of every new column."""
         return {
             part: (name, k)
-            for name, width in self.widths.items()
-            for k, part in enumerate(_parts(name, width))
+            for name, shape in self.shapes.items()
+            for k, part in enumerate(_parts(name, shape))
         }
 
     def part(self, lo: int, hi: int) -> FlatTable:
@@ -232,58 +228,98 @@ class FlatTable:
         return found
 
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield record batches of some columns."""
-        import pyarrow as pa
-
+        """Yield record batches of some columns, of no more rows than these many columns allow."""
         wanted = {}
         for name, kind in columns.items():
             origin = self._origin.get(name, (name, 0))[0]
             wanted[origin] = self.table.types[origin] if name in self._origin else kind
-        first = 0
-        for batch in self.table.batches(wanted):
-            held = columns_of(batch)
-            wide = {n: self._matrix(held[n], n, first) for n in wanted if n in self.widths}
-            arrays = []
-            for name in columns:
-                origin, k = self._origin.get(name, (name, -1))
-                arrays.append(held[origin] if k < 0 else pa.array(wide[origin][:, k]))
-            yield pa.record_batch(arrays, names=list(columns))
-            first += batch.num_rows
+        first, step = 0, block_rows(8 * len(columns))
+        for whole in self.table.batches(wanted):
+            for a in range(0, whole.num_rows, step):
+                yield self._flat(whole.slice(a, step), list(columns), first + a)
+            first += whole.num_rows
+
+    def _flat(self, batch: Any, names: Sequence[str], first: int) -> Any:
+        """Return a batch, whose first row has number `first`, with lists as columns."""
+        import pyarrow as pa
+
+        held = columns_of(batch)
+        wide = {n: self._matrix(held[n], n, first) for n in held if n in self.shapes}
+        arrays = []
+        for name in names:
+            origin, k = self._origin.get(name, (name, -1))
+            arrays.append(held[origin] if k < 0 else pa.array(wide[origin][:, k]))
+        return pa.record_batch(arrays, names=names)
 
     def _matrix(self, lists: Any, name: str, first: int) -> Any:
-        """Return the values of lists, shape (b, width)."""
+        """Return the values of lists, shape (b, values)."""
         import pyarrow.compute as pc
 
-        width = self.widths[name]
-        lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
-        wrong = np.flatnonzero(lengths != width)
-        if wrong.size:
-            found = int(lengths[wrong[0]])
-            raise InvalidDataError(
-                f"{self.where}: row {first + int(wrong[0])} has "
-                f"{f'{found} values' if found >= 0 else 'no value'} in column '{name}', whose "
-                f"lists have {width}; all rows must have as many"
-            )
-        values = lists.flatten()
+        values, each = lists, 1
+        for width in self.shapes[name]:
+            lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
+            wrong = np.flatnonzero(lengths != width)
+            if wrong.size:
+                found = int(lengths[wrong[0]])
+                raise InvalidDataError(
+                    f"{self.where}: row {first + int(wrong[0]) // each} has "
+                    f"{f'{found} values' if found >= 0 else 'no value'} in column '{name}', whose "
+                    f"lists have {width}; all rows must have as many"
+                )
+            values, each = values.flatten(), each * width
         if values.null_count:
-            row = int(np.argmax(np.asarray(values.is_null()))) // width
+            row = int(np.argmax(np.asarray(values.is_null()))) // each
             raise InvalidDataError(
                 f"{self.where}: row {first + row} has a list with a missing value in column "
                 f"'{name}'; drop the row or fill the value in"
             )
-        return values.to_numpy(zero_copy_only=False).reshape(len(lists), width)
+        return values.to_numpy(zero_copy_only=False).reshape(len(lists), each)
 
 
-def _parts(name: str, width: int) -> list[str]:
-    return [f"{name}[{k}]" for k in range(width)]
+def _parts(name: str, shape: Sequence[int]) -> list[str]:
+    return [f"{name}{''.join(f'[{k}]' for k in index)}" for index in np.ndindex(*shape)]
 
 
-def _first_length(table: Table, name: str, kind: Any) -> int:
+def _levels(kind: Any) -> list[Any]:
+    """Return the types of lists of lists from the outermost to that of their values."""
+    from pyarrow import types
+
+    found = [kind]
+    while any(
+        holds(found[-1]) for holds in (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    ):
+        found.append(found[-1].value_type)
+    return found
+
+
+def _of_values(kind: Any) -> bool:
+    """Return whether a type is one of lists, and these hold neither records nor bytes."""
+    from pyarrow import types
+
+    *lists, value = _levels(kind)
+    return bool(lists) and not (types.is_nested(value) or types.is_binary(value))
+
+
+def _shape(table: Table, name: str, kind: Any) -> tuple[int, ...]:
+    """Return how many values lists have at every level: as their type says, or the first row."""
+    from pyarrow import types
+
+    lists = _levels(kind)[:-1]
+    if all(types.is_fixed_size_list(level) for level in lists):
+        return tuple(level.list_size for level in lists)
     for batch in table.batches({name: kind}):
-        for value in batch.column(name):
-            if value.is_valid:
-                return len(value)
-    return 0
+        found = next((value.as_py() for value in batch.column(name) if value.is_valid), None)
+        if found is not None:
+            return _lengths(found, len(lists))
+    return (0,) * len(lists)
+
+
+def _lengths(value: Any, levels: int) -> tuple[int, ...]:
+    shape = []
+    for _ in range(levels):
+        shape.append(len(value or ()))
+        value = value[0] if value else None
+    return tuple(shape)
 
 
 # -- what files share --------------------------------------------------------------------------

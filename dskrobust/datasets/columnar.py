@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from os import SEEK_END
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,12 +20,14 @@ from .reader import block_rows
 PARQUET_ENDS = (".parquet", ".parq", ".pq")
 ARROW_ENDS = (".feather", ".arrow", ".ipc")
 PART_ENDS = (*PARQUET_ENDS, *ARROW_ENDS)
+MADV_DONTNEED = getattr(mmap, "MADV_DONTNEED", None)  # not on every system
+STREAM = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream, and so the stream
 HIVE_MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class ColumnarFile:
-    """A Parquet or Arrow file.
+    """A Parquet file, or an Arrow one of either format, file or stream.
 
     Attributes
     ----------
@@ -52,11 +57,8 @@ class ColumnarFile:
                 with _parquet(place) as handle:
                     schema, rows = handle.schema_arrow, handle.metadata.num_rows
             else:
-                with _arrow(place) as handle:
-                    schema = handle.schema
-                    rows = sum(
-                        handle.get_batch(k).num_rows for k in range(handle.num_record_batches)
-                    )
+                with _arrow(place) as (schema, batches):
+                    rows = sum(batch.num_rows for batch in batches)
         check_distinct(str(place), schema.names)
         index = tuple(name for name in without_index(schema)[1] if name not in keep)
         types = {
@@ -93,11 +95,10 @@ class ColumnarFile:
                     for batch in handle.iter_batches(step, columns=names, use_threads=False):
                         yield _cast(batch.select(names), self.types)
                 return
-            with _arrow(self.place) as handle:
-                for k in range(handle.num_record_batches):
-                    whole = handle.get_batch(k).select(names)
+            with _arrow(self.place) as (_, batches):
+                for whole in batches:
                     for a in range(0, whole.num_rows, step):
-                        yield _cast(whole.slice(a, step), self.types)
+                        yield _cast(whole.select(names).slice(a, step), self.types)
 
 
 @contextmanager
@@ -113,18 +114,75 @@ def _parquet(place: Place) -> Iterator[Any]:
 
 
 @contextmanager
-def _arrow(place: Place) -> Iterator[Any]:
-    """Open an Arrow file; a local one is mapped into memory, so that only batches count."""
+def _arrow(place: Place) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Open an Arrow file or stream: its schema, and its batches one after the other.
+
+    A local one is mapped into memory, so that only columns that are looked at are read.
+    """
     import pyarrow as pa
 
-    with pa.memory_map(place.address) if place.local else place.open() as file:
-        yield pa.ipc.open_file(file)
+    view = _mapped(place) if place.local else None
+    with pa.PythonFile(place.open(), "r") if view is None else pa.BufferReader(view) as file:
+        streamed = file.read(len(STREAM)) == STREAM
+        file.seek(0)
+        if streamed:
+            handle = pa.ipc.open_stream(file)
+            batches = _streamed(handle, file)
+        else:
+            handle = pa.ipc.open_file(file)
+            batches = map(handle.get_batch, range(handle.num_record_batches))
+        yield handle.schema, batches if view is None else _released(batches, view)
+
+
+def _mapped(place: Place) -> mmap.mmap:
+    with Path(place.address).open("rb") as file:
+        if not file.seek(0, SEEK_END):
+            raise EOFError
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _released(batches: Iterator[Any], view: mmap.mmap) -> Iterator[Any]:
+    """Yield batches of a mapped file; pages that were read would count as memory to the end."""
+    for batch in batches:
+        yield batch
+        if MADV_DONTNEED is not None:
+            view.madvise(MADV_DONTNEED)
+
+
+def _streamed(stream: Any, file: Any) -> Iterator[Any]:
+    """Yield the batches of a stream, which a mark must end: it may be cut between two batches.
+
+    Raises
+    ------
+    EOFError
+        Where the file ends before.
+    """
+    from pyarrow import ArrowInvalid
+
+    while True:
+        at = file.tell()
+        try:
+            batch = stream.read_next_batch()
+        except StopIteration:
+            if file.tell() == at:
+                raise EOFError from None
+            return
+        except (ArrowInvalid, OSError):
+            if file.tell() == file.size():
+                raise EOFError from None
+            raise
+        yield batch
 
 
 def _plain(kind: Any) -> Any:
-    """Return the type of a dictionary's values, and of text that has two forms."""
+    """Return the type of a dictionary's values, and of text that has two forms.
+
+    A library's own type, which is there only where it is imported, is what it is stored as.
+    """
     import pyarrow as pa
 
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.large_string() if pa.types.is_string_view(kind) else kind
@@ -169,7 +227,7 @@ class PartedTable:
             raise SourceFileError(f"{folder} holds no Parquet or Arrow files")
         parts = tuple(ColumnarFile.open(place, keep) for _, place in files)
         constants, kinds = _constants([_keys(name) for name, _ in files], str(folder))
-        types = _common(parts)
+        types = common_types(parts)
         check_distinct(str(folder), [*types, *kinds])
         return cls(str(folder), parts, constants, {**types, **kinds})
 
@@ -257,7 +315,7 @@ def _constants(
     return values, {name: pa.int64() if w else pa.string() for name, w in whole.items()}
 
 
-def _common(parts: Sequence[ColumnarFile]) -> dict[str, Any]:
+def common_types(parts: Sequence[ColumnarFile]) -> dict[str, Any]:
     """Return the types that hold the columns of all parts, which must be the same columns."""
     import pyarrow as pa
 

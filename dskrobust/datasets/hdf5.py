@@ -56,7 +56,7 @@ class Hdf5Rows(LazyRows):
     @classmethod
     def open(cls, path: Path, name: str) -> Hdf5Rows:
         """Look up a data set in a file."""
-        with _opened(path) as file:
+        with opened(path) as file:
             data_set = file.get(name)
             if data_set is None or not hasattr(data_set, "dtype"):
                 raise SourceFileError(
@@ -85,7 +85,7 @@ class Hdf5Rows(LazyRows):
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             data_set = file[self.name]
             if self.dtype.kind != "U":
                 return np.asarray(data_set[lo:hi])
@@ -118,7 +118,8 @@ def _dtype(data_set: Any) -> np.dtype[Any]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """Open an HDF5 file for reading."""
     try:
         import h5py
     except ImportError as error:

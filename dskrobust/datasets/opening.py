@@ -16,11 +16,13 @@ from ..errors import Hint, InvalidOptionError
 from ..paths import expand_path
 from ..store import Block, StorageOptions, Store, write_store
 from .columnar import part_files
+from .hugging_face import is_saved
 from .places import Place, is_url
 from .reader import (
     FOLDER,
     PARTS,
     READERS,
+    SAVED,
     IngestKeywords,
     Opener,
     Reader,
@@ -58,7 +60,14 @@ def is_table(what: str, source: str | Path | None = None) -> bool:
     place = Place.of(what) if is_url(what) else Place.of(_path(what, source))
     if place.name.lower().endswith(TABLE_ENDS):
         return True
-    return place.local and place.is_folder() and bool(part_files(place))
+    return place.local and place.is_folder() and _folder_kind(place) != FOLDER
+
+
+def _folder_kind(place: Place) -> str:
+    """Return what a folder is: a saved dataset, parts of a table, or images."""
+    if is_saved(place):
+        return SAVED
+    return PARTS if part_files(place) else FOLDER
 
 
 def _path(what: str, source: str | Path | None) -> Path:
@@ -76,7 +85,8 @@ def available() -> tuple[str, ...]:
     """Return what `open_reader` takes, in words."""
     files = (f"a {end} file" for end in _ends())
     named = (f"{beginning}NAME" for beginning in _beginnings())
-    return (*_data_sets(), *named, *files, "a folder of Parquet files", "a folder of images")
+    folders = ("a folder of Parquet files", "a Hugging Face dataset", "a folder of images")
+    return (*_data_sets(), *named, *files, *folders)
 
 
 def open_reader(
@@ -88,10 +98,10 @@ def open_reader(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5 or .hdf5
-        file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or not),
-        .parquet, .feather or .arrow, or a folder of such Parquet or Arrow files; or the path of a
-        folder of images.
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
+        .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
+        not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
+        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from
         OpenML without it.
@@ -127,9 +137,8 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
         if what.lower().endswith(end):
             return readers[end](path, options)
     if what and path.is_dir():
-        if part_files(Place.of(path)):
-            return readers[PARTS](Place.of(path), options)
-        return readers[FOLDER](path, options)
+        kind = _folder_kind(Place.of(path))
+        return readers[kind](path if kind == FOLDER else Place.of(path), options)
     raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
 
 
@@ -139,8 +148,8 @@ def _open_url(what: str, options: ReaderOptions) -> Reader:
     end = next((end for end in TABLE_ENDS if place.name.lower().endswith(end)), None)
     if end is not None:
         return _readers()[end](place, options)
-    if place.is_folder() and part_files(place):
-        return _readers()[PARTS](place, options)
+    if place.is_folder() and (kind := _folder_kind(place)) != FOLDER:
+        return _readers()[kind](place, options)
     raise InvalidOptionError(
         f"{what} is no table: of what lies at a URL, files {', '.join(TABLE_ENDS)} and folders of "
         "Parquet files are read; download the others first"
@@ -210,10 +219,10 @@ def ingest(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5 or .hdf5
-        file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or not),
-        .parquet, .feather or .arrow, or a folder of such Parquet or Arrow files; or the path of a
-        folder of images.
+        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
+        .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
+        not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
+        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
     out : str
         Path or fsspec URL of the store.
     source : path, optional
@@ -231,10 +240,12 @@ def ingest(
         Options of the reader by name; one that the format would ignore is refused.
 
         - ``x``, ``y``: names of the feature and label arrays in an ``.npz`` or HDF5 file (X and y);
-          for an ``.npy`` file, which holds the features, ``y`` is the file of the labels
-        - ``split``: array, file (``.npy``) or column (tables) with the group of every row
-        - ``target``: label column of a table; needed unless a column is called y, label, target or
-          class
+          for an ``.npy`` file, which holds the features, ``y`` is the file of the labels; in an
+          ``.h5ad`` file ``x`` is X, ``raw/X``, ``layers/NAME`` or ``obsm/NAME``
+        - ``split``: array, file (``.npy``) or column (tables, obs of ``.h5ad``) with the group of
+          every row; the splits of a Hugging Face ``DatasetDict`` are groups without it
+        - ``target``: label column of a table or of obs; needed unless a column is called y, label,
+          target or class
         - ``labels``: "categorical", "real" or "vector", where the labels' dtype tells it wrong
         - ``scale``: features are multiplied by this before any distance; or how the columns of a
           table are scaled: "standard", "minmax", "robust" or "none"

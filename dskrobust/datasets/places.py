@@ -82,6 +82,22 @@ class Place:
             files, path = self._files()
             return bool(files.isdir(path))
 
+    def is_file(self) -> bool:
+        """Return whether it is a file that is there."""
+        if self.local:
+            return Path(self.address).is_file()
+        with remote_errors(self):
+            files, path = self._files()
+            return bool(files.isfile(path))
+
+    def child(self, name: str) -> Place:
+        """Return what is called so in this folder."""
+        if self.local:
+            return Place(str(Path(self.address) / name))
+        with remote_errors(self):
+            files, path = self._files()
+            return Place(files.unstrip_protocol(f"{path.rstrip('/')}/{name}"), self.storage_options)
+
     def below(self) -> list[tuple[str, Place]]:
         """Return (path from here, file) of all files below, part 2 before part 10.
 

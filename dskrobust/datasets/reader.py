@@ -247,6 +247,7 @@ Opener = Callable[[Any, ReaderOptions], Reader]
 READERS: dict[str, Opener] = {}
 FOLDER = "/"
 PARTS = "/parts"
+SAVED = "/saved"
 
 
 def reads(*what: str) -> Callable[[Any], Any]:
@@ -258,7 +259,7 @@ def reads(*what: str) -> Callable[[Any], Any]:
         Data sets ("mnist"): it is called with the folder of their files, None where none is given.
         Ends of files' names (".csv"): with the path of the file. Beginnings ("openml:"): with the
         rest of the name. FOLDER: with the path of any folder. PARTS: with the `Place` of a folder
-        that holds the parts of a table.
+        that holds the parts of a table. SAVED: with that of a Hugging Face dataset.
     """
 
     def register(opener: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +37,7 @@ from .reader import (
 from .splits import RowKeys, group_keys
 
 TARGET_NAMES = ("y", "label", "target", "class")
+EMPTY: Mapping[str, Sequence[str]] = MappingProxyType({})
 TABLE_OPTIONS = ("target", "split", "id", "drop", "impute", "encode", "group")
 
 # -- the label column --------------------------------------------------------------------------
@@ -72,8 +74,13 @@ class Labels:
         return matrix(batch, [self.name], dtype, where, first)[:, 0]
 
 
-def find_labels(table: Table, options: ReaderOptions) -> Labels:
-    """Find the label column and what it holds; of text by a pass over this column alone."""
+def find_labels(
+    table: Table, options: ReaderOptions, known: Mapping[str, Sequence[str]] = EMPTY
+) -> Labels:
+    """Find the label column and what it holds; of text by a pass over this column alone.
+
+    Names of classes that are `known` for a column are in their order.
+    """
     import pyarrow as pa
     from pyarrow import types
 
@@ -95,8 +102,8 @@ def find_labels(table: Table, options: ReaderOptions) -> Labels:
         raise InvalidDataError(
             f"{table.where}: column '{name}' holds text, so its labels are not {options.labels}"
         )
-    classes = tuple(sorted(_distinct_texts(table, name, kind, MOST_CLASSES)))
-    return Labels(name, kind, "categorical", table.rows, classes)
+    classes = known.get(name) or sorted(_distinct_texts(table, name, kind, MOST_CLASSES))
+    return Labels(name, kind, "categorical", table.rows, tuple(classes))
 
 
 def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str, ...]:
@@ -169,7 +176,7 @@ def open_columnar(path: Path | Place, options: ReaderOptions) -> StreamReader:
     place = Place.of(path, options.source_options)
     if place.is_folder():
         return open_parts(place, options)
-    table, options = _opened(partial(ColumnarFile.open, place), options)
+    table, options = opened(partial(ColumnarFile.open, place), options)
     options.allow(f"{'an' if table.form == 'Arrow' else 'a'} {table.form} file", *TABLE_OPTIONS)
     return open_table(table, Source.of(place, table.form.lower()), options)
 
@@ -178,7 +185,7 @@ def open_columnar(path: Path | Place, options: ReaderOptions) -> StreamReader:
 def open_parts(folder: Place, options: ReaderOptions) -> StreamReader:
     """Return the reader of a folder of Parquet or Arrow files; KEY=VALUE folders are columns."""
     options.allow("a folder of Parquet files", *TABLE_OPTIONS)
-    table, options = _opened(partial(PartedTable.open, folder), options)
+    table, options = opened(partial(PartedTable.open, folder), options)
     source = Source(
         folder.name.split(".")[0],
         {
@@ -194,7 +201,7 @@ def open_parts(folder: Place, options: ReaderOptions) -> StreamReader:
 Columnar = TypeVar("Columnar", ColumnarFile, PartedTable)
 
 
-def _opened(
+def opened(
     opener: Callable[[Sequence[str | None]], Columnar], options: ReaderOptions
 ) -> tuple[Columnar, ReaderOptions]:
     """Open a table; pandas' row index, of one column, names the rows as that of a frame does."""
@@ -210,10 +217,11 @@ def _opened(
 
 @dataclass(frozen=True)
 class Source:
-    """What a table's data set is called, and where it came from."""
+    """What a table's data set is called, where it came from, and columns' classes in order."""
 
     name: str
     provenance: Mapping[str, Any]
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, place: Place, reader: str) -> Source:
@@ -228,10 +236,11 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     together = options.drawn.group and known_column(table, options.drawn.group, "group")
     if not table.rows:
         raise SourceFileError(f"{table.where} has no rows")
-    labels = find_labels(table, options)
+    labels = find_labels(table, options, source.classes)
     if options.id is not None:
         known_column(table, options.id, "id")
-    table = FlatTable.of(table, [labels.name, *(n for n in (split, together, options.id) if n)])
+    beside = (n for n in (split, together, options.id) if n)
+    table = FlatTable.of(table, [labels.name, *beside, *_unused(table, options)])
     taken = {
         labels.name,
         split,
@@ -255,6 +264,16 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
     return StreamReader(options.apply(spec), labels.rows, stream, table.remarks, stream.keys)
+
+
+def _unused(table: Table, options: ReaderOptions) -> list[str]:
+    """Return the columns of which no feature is made, so that their lists may be anything."""
+    known: Preparation | None = options.preparation
+    if known is None:
+        return [*options.drop]
+    names = [column.name for column in known.columns]
+    lists = {name[:k] for name in names for k, mark in enumerate(name) if mark == "["}
+    return [name for name in table.names if name not in lists]
 
 
 def _prepared(
