@@ -784,7 +784,7 @@ def test_parquet_labels(tmp_path):
     ("columns", "message"),
     [
         ({"a": SPLIT, "y": Y}, "column 'a' holds text"),
-        ({"a": [[[1]], [[2]]], "y": [1, 2]}, r"column 'a\[0\]' holds list"),
+        ({"a": [[["v"]], [["w"]]], "y": [1, 2]}, r"column 'a\[0\]\[0\]' holds text"),
         ({"a": [[1], [2, 3]], "y": [1, 2]}, "row 1 has 2 values in column 'a', whose lists have 1"),
         ({"a": [[1], None], "y": [1, 2]}, "row 1 has no value in column 'a', whose lists have 1"),
         ({"a": [[1], [None]], "y": [1, 2]}, "row 1 has a list with a missing value in column 'a'"),

@@ -139,7 +139,7 @@ def through(door, made, labels, folder):
 
 
 @pytest.mark.parametrize("door", ["csv", "parquet", "pandas", "polars"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(table=tables())
 def test_tables_are_read_right_or_refused_by_name(tmp_path_factory, door, table):
     made, labels = table
@@ -154,7 +154,7 @@ def test_tables_are_read_right_or_refused_by_name(tmp_path_factory, door, table)
 
 @pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 @given(table=tables())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_both_doors_agree_on_frames(tmp_path_factory, table):
     """A frame as it is: scored where it lies, or through a store, with the same result or error."""
     made, labels = table
