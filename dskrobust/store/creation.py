@@ -22,10 +22,12 @@ from ..paths import expand
 from . import writing
 from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
+from .diagnosis.equal_rows import PART_ROWS, RECORD
 from .spec import Block, StoreSpec, TaskRows
 from .writing import Layout, StorageOptions, Written
 
 COPIES = 7  # of the rows of one write: blocks, joined, packed, read again for the notes
+SORTED = 4  # copies of the hashes of a part's rows, by which equal ones are found
 LIBRARIES = 64 * 2**20  # loaded while a store is written
 Progress = Callable[[int], None]
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
@@ -79,7 +81,9 @@ def writing_memory(block: Block, rows: int | None = None) -> int:
     """
     layout = Layout.of(block.features, block.labels, block.ids)
     held = layout.write_rows if rows is None else min(rows, layout.write_rows)
-    return COPIES * held * (block.features.nbytes // len(block.features)) + LIBRARIES
+    hashed = PART_ROWS if rows is None else min(rows, PART_ROWS)
+    row = block.features.nbytes // len(block.features)
+    return COPIES * held * row + SORTED * hashed * RECORD.itemsize + LIBRARIES
 
 
 def append_rows(

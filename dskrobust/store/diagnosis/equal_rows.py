@@ -21,7 +21,7 @@ RECORD = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("label", "<u8"), ("split", "<i2"), ("rows", "<i8")]
 )
 KEY = ("high", "low", "label", "split")
-PART_ROWS = 1 << 21  # of a part, about
+PART_ROWS = 1 << 19  # of a part, about
 CHUNK_ROWS = 8192  # of records written, at least
 CELLS = 1 << 20  # of a table of hashes by groups
 
