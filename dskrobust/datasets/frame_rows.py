@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,9 +92,7 @@ class Features(NamedTuple):
         if options is None:
             return cls(tuple(names))
         types = {name: table.types[name] for name in names}
-        fitted, decisions = fit(table, types, options, "" if has_ids else None)
-        if has_ids:
-            fitted = replace(fitted, id=None)
+        fitted, decisions = fit(table, types, options, None, has_ids)
         needed = fitted.left_out or not fitted.plain
         return cls(fitted.names, fitted if needed else None, decisions)
 

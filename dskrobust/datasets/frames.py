@@ -169,6 +169,7 @@ def prepare(store: Store | StoreSpec, frame: Any) -> Any:
     if spec.feature_names is None:
         raise InvalidOptionError(f"the columns of {spec.name} have no names; give rows as an array")
     known = None if spec.preparation is None else Preparation.from_json(spec.preparation)
+    known = known and replace(known, id=None)  # own rows need not be called anything
     features = Features(spec.feature_names, known)
     if hasattr(frame, "npartitions"):
         return rows_of_partitions(frame, features)

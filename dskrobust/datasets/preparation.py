@@ -268,7 +268,11 @@ def _missing(name: str, where: str, row: int) -> InvalidDataError:
 
 
 def fit(
-    table: Table, types: Mapping[str, Any], options: PreparationOptions, id_column: str | None
+    table: Table,
+    types: Mapping[str, Any],
+    options: PreparationOptions,
+    id_column: str | None,
+    has_ids: bool = False,
 ) -> tuple[Preparation, tuple[str, ...]]:
     """Fit what a table's feature columns need or were asked for.
 
@@ -280,6 +284,8 @@ def fit(
     options : PreparationOptions
     id_column : str, optional
         The column that names the rows, where the user says so.
+    has_ids : bool
+        Whether something else than a column names the rows, as the index of a frame does.
 
     Returns
     -------
@@ -307,7 +313,7 @@ def fit(
         if name != id_column and kind is not None:
             kinds[name] = kind
     fitter = _Fitter(table, types, profile_of(table, types, kinds), options)
-    chosen, id_column = fitter.choose(kinds, id_column)
+    chosen, id_column = fitter.choose(kinds, id_column, has_ids)
     if not chosen:
         raise InvalidDataError(f"{table.where} has no columns besides the labels")
     for name in chosen:
@@ -340,14 +346,15 @@ class _Fitter:
     # -- which columns -----------------------------------------------------------------------
 
     def choose(
-        self, kinds: Mapping[str, str], id_column: str | None
+        self, kinds: Mapping[str, str], id_column: str | None, has_ids: bool
     ) -> tuple[list[str], str | None]:
         """Return the columns that become features, and the one that names the rows."""
         chosen = []
         for name, kind in kinds.items():
             if self.auto and self._names_rows(name, kind):
-                what = "names the rows" if id_column is None else "left out, it counts the rows"
-                id_column = id_column or name
+                free = id_column is None and not has_ids
+                what = "names the rows" if free else "left out, it counts the rows"
+                id_column = name if free else id_column
                 self.decisions.append(f"{name}: {what} (rising whole numbers); no feature")
             elif why := self._reason_to_leave(name, kind):
                 self.decisions.append(f"{name}: left out, {why}")

@@ -329,6 +329,15 @@ def test_an_index_goes_before_a_column_that_counts(tmp_path, kind):
     assert any("PassengerId: left out" in line for line in store.spec.decisions)
 
 
+def test_a_column_whose_name_is_empty_is_not_lost_beside_an_index(tmp_path):
+    frame = pd.DataFrame({"": ["a", "b", "a", "b"], "p": [0.5, 1, 2, 4], "y": [0, 1, 1, 0]})
+    store = dr.create_store(
+        tmp_path / "own.zarr", frame.set_index(np.array([4, 9, 2, 7])), "y",
+        preparation=dr.PreparationOptions(scale="none"),
+    )  # fmt: skip
+    assert store.spec.feature_names == ("=a", "=b", "p")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_preparation_columns_stay_as_they_are(tmp_path, kind):
     frame = passengers(30)
@@ -404,6 +413,8 @@ def test_own_rows_are_prepared_as_the_stores_were(tmp_path, kind):
     )
     rows = np.asarray(dr.prepare(store, as_kind(frame.iloc[10:30], kind)))
     np.testing.assert_array_equal(rows, store.features[10:30])
+    nameless = frame.iloc[10:30].drop(columns=["PassengerId", "Survived"])
+    np.testing.assert_array_equal(dr.prepare(store, as_kind(nameless, kind)), rows)
     model = dr.SampleRobustness().fit(store.features[:], store.labels[:])
     scores = dr.sample_robustness(store).compute()
     found = model.score_samples(rows + 1e-9, store.labels[10:30])
