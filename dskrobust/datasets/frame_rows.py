@@ -13,7 +13,8 @@ from ..errors import InvalidDataError
 from ..store import LazyRows
 from .arrow import FlatTable, MemoryTable, Table
 from .columns import counted, matrix, texts
-from .preparation import Preparation, PreparationOptions, fit
+from .fitting import fit
+from .preparation import Preparation, PreparationOptions
 from .reader import ReaderOptions
 from .tables import feature_dtype, find_labels, known_column
 

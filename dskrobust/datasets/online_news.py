@@ -13,8 +13,9 @@ from ..errors import Hint, InvalidDataError, SourceFileError
 from ..store import Block, StoreSpec
 from .columns import counted
 from .delimited import CsvTable
+from .fitting import fit
 from .places import Place
-from .preparation import Preparation, PreparationOptions, PreparedColumn, fit
+from .preparation import Preparation, PreparationOptions, PreparedColumn
 from .profile import NUMBER
 from .reader import (
     ReaderOptions,

@@ -18,8 +18,9 @@ from .arrow import FlatTable, Table, refuse_index, type_as_written
 from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
 from .columns import counted, matrix, refuse_infinite, refuse_missing, texts
 from .delimited import CsvTable
+from .fitting import fit
 from .places import Place
-from .preparation import Preparation, PreparationOptions, fit
+from .preparation import Preparation, PreparationOptions
 from .profile import NUMBER, kind_of
 from .reader import (
     MOST_CLASSES,
