@@ -61,6 +61,10 @@ class StaleResultsError(StoreError):
     """Results in a store belong to other data or other parameters."""
 
 
+class BusyStoreError(StoreError):
+    """Another process is at work on a store; the message says who, since when and where."""
+
+
 class SourceFileError(DskrobustError, ValueError):
     """A file is missing, truncated or not of the format that was asked for."""
 
@@ -99,3 +103,11 @@ class EqualRowsWarning(OverlapWarning):
 
 class ContradictionWarning(UserWarning):
     """Two samples at distance zero carry different labels (Q is infinite, R is 0)."""
+
+
+class BusyStoreWarning(UserWarning):
+    """Another process is at work on a store and is waited for."""
+
+
+class SharedStoreWarning(UserWarning):
+    """A file system cannot tell two writers apart, so one at a time may change a store."""

@@ -21,15 +21,14 @@ from ..datasets.mapped import mapped
 from ..errors import InvalidOptionError, StoreError
 from ..store import (
     Block,
+    SegmentWriter,
     SourceAddress,
     StoreSpec,
     Written,
-    commit_segment,
-    create_empty,
-    grow,
+    begin_scratch,
+    commit_new,
     layout_of,
     open_store,
-    write_rows,
 )
 from .graph import Graph, Key
 
@@ -55,7 +54,7 @@ def scratch_graph(
     url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
     if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
         atexit.register(_remove, url, os.getpid())
-    graph: Graph = {f"scratch-{token}": (_create_scratch, url, spec, layout, rows)}
+    graph: Graph = {f"scratch-{token}": (begin_scratch, url, layout, rows)}
     writes: list[Key] = []
     for k, a in enumerate(range(0, rows, step)):
         key = (f"write-{token}", k)
@@ -64,7 +63,7 @@ def scratch_graph(
         graph[key] = (_write_scratch, f"scratch-{token}", a, (X.name, k, 0), y_key, split)
         writes.append(key)
     done = f"scratched-{token}"
-    graph[done] = (_commit_scratch, f"scratch-{token}", rows, writes)
+    graph[done] = (_commit_scratch, f"scratch-{token}", spec, writes)
     return graph, done, [X, y], url
 
 
@@ -81,31 +80,27 @@ def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
     return da.from_array(mapped(array), chunks=chunks)  # workers open the file
 
 
-def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
-    """Make the store, or find it: Dask runs a task again when its worker was lost."""
-    if not Path(url).exists():
-        create_empty(url, spec, layout)
-        grow(url, 0, rows)
-    return url
-
-
-def _write_scratch(url: str, start: int, X: Any, y: Any, split: NDArray[np.int16]) -> Written:
+def _write_scratch(
+    writer: SegmentWriter, start: int, X: Any, y: Any, split: NDArray[np.int16]
+) -> Written:
     block = Block(np.asarray(X), np.asarray(y), split)
     try:
-        return write_rows(url, start, block)
+        return writer.write(start, block)
     except FileNotFoundError as error:  # a worker that came after the others were asked
         raise InvalidOptionError(
-            f"{Path(url).parent} on {platform.node()} is not the scratch folder of the other "
-            "workers; name one that all share: options=RunOptions(scratch=FOLDER)"
+            f"{Path(writer.url).parent} on {platform.node()} is not the scratch folder of the "
+            "other workers; name one that all share: options=RunOptions(scratch=FOLDER)"
         ) from error
 
 
-def _commit_scratch(url: str, rows: int, written: list[Written]) -> SourceAddress:
+def _commit_scratch(
+    writer: SegmentWriter, spec: StoreSpec, written: list[Written]
+) -> SourceAddress:
     try:
-        return open_store(url).address
+        return open_store(writer.url).address
     except StoreError:  # not committed yet
-        commit_segment(url, written)
-        return open_store(url).address
+        commit_new(writer, spec, written, overwrite=False)
+        return open_store(writer.url).address
 
 
 def scratch_spec(groups: tuple[str, ...], scale: float, kind: str) -> StoreSpec:

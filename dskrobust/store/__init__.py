@@ -1,5 +1,7 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
+from .claims import at_work, exclusive
+from .clearing import clear_up
 from .creation import (
     Arrays,
     append_rows,
@@ -38,14 +40,13 @@ from .spec import (
 from .writing import (
     ARRAYS,
     Layout,
+    SegmentWriter,
     StorageOptions,
     Written,
+    begin_scratch,
     check_free,
-    commit_segment,
-    create_empty,
-    grow,
+    commit_new,
     layout_of,
-    write_rows,
 )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
+    "SegmentWriter",
     "SourceAddress",
     "StorageOptions",
     "Store",
@@ -76,16 +78,18 @@ __all__ = [
     "TileMemo",
     "Written",
     "append_rows",
+    "at_work",
+    "begin_scratch",
     "check_free",
-    "commit_segment",
-    "create_empty",
+    "clear_up",
+    "commit_new",
     "current_results",
     "default_spec",
     "diagnose",
     "evaluation_records",
+    "exclusive",
     "find_evaluations",
     "find_results",
-    "grow",
     "is_id_name",
     "is_zarr",
     "layout_of",
@@ -99,7 +103,6 @@ __all__ = [
     "save_basis",
     "summarise",
     "write_arrays",
-    "write_rows",
     "write_store",
     "writing_memory",
 ]

@@ -9,17 +9,24 @@ or was swapped is an error that names it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.buffer import default_buffer_prototype
 from zarr.buffer.cpu import NDBuffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.errors import ContainsArrayError
+from zarr.storage import StorePath
 
 from ..errors import DamagedStoreError, StoreError
+from .objects import Objects
+
+Array = zarr.Array[Any]
 
 UNIT_BYTES = 4 * 2**20  # about the chunk size from which local reads run at full speed
 CRC_BYTES = 2**16  # small pieces stay in the cache and off the allocator's large blocks
@@ -34,29 +41,52 @@ def rows_per_unit(row_bytes: int) -> int:
 
 
 def create_array(
-    group: zarr.Group,
-    name: str,
+    objects: Objects,
+    path: str,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: np.dtype[Any],
     *,
     compress: bool = True,
-    overwrite: bool = True,
 ) -> zarr.Array[Any]:
-    """Create an array whose chunks are always written and checksummed.
-
-    Without `overwrite` an array that is there is an error, zarr's ContainsArrayError.
-    """
+    """Create an array whose chunks are always written and checksummed, unless it is there."""
     codecs = ([ZstdCodec(level=1)] if compress else []) + [Crc32cCodec()]
-    return group.create_array(
-        name,
-        shape=shape,
-        chunks=tuple(max(1, c) for c in chunks),
-        dtype=dtype,
-        compressors=codecs,
-        config={"write_empty_chunks": True},
-        overwrite=overwrite,
-    )
+    try:
+        return zarr.create_array(
+            objects.zarr(read_only=False),
+            name=path,
+            shape=shape,
+            chunks=tuple(max(1, c) for c in chunks),
+            dtype=dtype,
+            compressors=codecs,
+            config={"write_empty_chunks": True},
+        )
+    except ContainsArrayError:
+        return zarr.open_array(objects.zarr(read_only=False), path=path, mode="r+")
+
+
+def metadata_of(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return an array's Zarr metadata as plain values."""
+    found = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"]
+    return dict(json.loads(found.to_bytes()))
+
+
+def open_known(objects: Objects, path: str, metadata: Mapping[str, Any], rows: int) -> Array:
+    """Return the array at a path by metadata that are known, with so many rows; nothing is read.
+
+    Raises
+    ------
+    DamagedStoreError
+        Where they are no metadata of an array.
+    """
+    known = {**metadata, "shape": [rows, *list(metadata.get("shape", ()))[1:]]}
+    place = StorePath(objects.zarr(read_only=True), path)
+    try:
+        return zarr.Array.from_dict(place, known)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedStoreError(
+            f"the metadata of array '{path}' of {objects.address.url} cannot be understood: {error}"
+        ) from error
 
 
 def checksum(values: NDArray[Any]) -> int:

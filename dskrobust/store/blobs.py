@@ -1,39 +1,27 @@
-"""Small checked records in a store: arrays that are written in one piece, or are not there.
+"""Small checked arrays in a store: one sealed object each, whole or not there.
 
-A blob is an array of one chunk, which is written atomically and whose codec notices every flipped
-bit. A missing or damaged one is None to whoever reads it, and is made again.
+Whatever is killed when, a blob has all its values; one that was changed is an error that names it.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import zarr
+from numcodecs import Zstd
 from numpy.typing import NDArray
-from zarr.errors import ContainsArrayError
 
 from ..errors import DamagedStoreError
-from . import arrays, writing
+from . import format1
+from .objects import Address, Objects
+from .seals import damaged_object, seal, unseal
 
-
-class Address(Protocol):
-    """Where a store is."""
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def storage_options(self) -> dict[str, Any]: ...
-
-
-def open_root(address: Address, mode: str) -> zarr.Group:
-    """Open the group of the store at an address."""
-    return writing.open_group(address.url, address.storage_options, mode)
+KIND = "blob"
+END = ".blob"
+_zstd = Zstd(level=1)
 
 
 @dataclass(frozen=True)
@@ -51,71 +39,62 @@ class Blobs:
     address: Address
     path: str
 
-    def group(self) -> zarr.Group:
-        """Open the folder for reading; a KeyError where there is none."""
-        group = open_root(self.address, "r")[self.path]
-        assert isinstance(group, zarr.Group)
-        return group
+    @property
+    def objects(self) -> Objects:
+        """All objects of the store."""
+        return Objects(self.address)
+
+    def key(self, name: str) -> str:
+        """Return the key of a blob."""
+        return f"{self.path}/{name}{END}"
 
     def names(self) -> list[str]:
         """Return the names of all blobs in the folder, damaged or not."""
-        try:
-            return list(self.group().array_keys())
-        except KeyError:
-            return []
+        found = self.objects.names(self.path)
+        new = [name.removesuffix(END) for name in found if name.endswith(END)]
+        return sorted({*new, *format1.blob_names(self.address, self.path, found)})
 
     def read(self, name: str) -> NDArray[Any] | None:
-        """Return a blob, None where there is none or a damaged one."""
+        """Return a blob, None where there is none.
+
+        Raises
+        ------
+        DamagedStoreError
+            Where it is not what was written; it is named.
+        """
+        key, data = self.key(name), self.objects.read(self.key(name))
+        if data is None:
+            return format1.read_blob(self.address, f"{self.path}/{name}")
+        content = unseal(KIND, key, data, self.address.url)
         try:
-            return arrays.read_plain(self._array(name, "r"))
-        except (KeyError, ValueError, TypeError, DamagedStoreError):
+            return np.load(io.BytesIO(_zstd.decode(content)), allow_pickle=False)
+        except (ValueError, RuntimeError, EOFError) as error:
+            raise damaged_object(self.address.url, key, f"cannot be read: {error}") from error
+
+    def whole(self, name: str) -> NDArray[Any] | None:
+        """Return a blob that can be made again: None also where it is damaged."""
+        try:
+            return self.read(name)
+        except DamagedStoreError:
             return None
 
-    def rows(self, name: str, lo: int, hi: int) -> NDArray[Any]:
-        """Return some rows of a blob of several chunks; a KeyError where there is none."""
-        return np.asarray(self._array(name, "r")[lo:hi])
-
-    def write(self, name: str, values: NDArray[Any], *, chunk_bytes: int | None = None) -> None:
-        """Write a blob; with `chunk_bytes` a large one, in several chunks and uncompressed."""
-        shape = values.shape
-        if chunk_bytes is not None:
-            shape = (max(1, chunk_bytes // values.itemsize), *values.shape[1:])
-        self._create(name, values, shape, compress=chunk_bytes is None)
+    def write(self, name: str, values: NDArray[Any]) -> None:
+        """Write a blob, in place of one that is there."""
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        key = self.key(name)
+        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getvalue()))))
 
     def write_once(self, name: str, values: NDArray[Any]) -> None:
-        """Write a blob whose name says which values they are, unless it is there.
-
-        Of two that do so at once both write the same bytes: neither takes away what the other has
-        written.
-        """
-        if self.read(name) is not None:
-            return
-        with suppress(KeyError, ValueError, TypeError):  # of metadata that is damaged
-            try:
-                self._create(name, values, values.shape, overwrite=False)
-            except ContainsArrayError:
-                self._array(name, "r+")[:] = values
-        if self.read(name) is None:
+        """Write a blob whose name says which values they are, unless it is there."""
+        if self.whole(name) is None:
             self.write(name, values)
 
     def drop(self, name: str = "") -> None:
         """Remove a blob or a folder in this one; all of it without a name."""
-        path = f"{self.path}/{name}".rstrip("/")
-        with suppress(KeyError, FileNotFoundError):  # another run may be dropping it too
-            root = open_root(self.address, "r+")
-            if path in root:
-                del root[path]
-
-    def _array(self, name: str, mode: str) -> zarr.Array[Any]:
-        array = open_root(self.address, mode)[f"{self.path}/{name}"]
-        assert isinstance(array, zarr.Array)
-        return array
-
-    def _create(
-        self, name: str, values: NDArray[Any], chunks: tuple[int, ...], **how: bool
-    ) -> None:
-        root, path = open_root(self.address, "r+"), f"{self.path}/{name}"
-        arrays.create_array(root, path, values.shape, chunks, values.dtype, **how)[:] = values
+        if name:
+            self.objects.drop(self.key(name))
+        self.objects.drop(f"{self.path}/{name}".rstrip("/"))
 
 
 def pack(values: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Checkpoints of a step that takes long: the newest one that is whole, whatever was killed when.
 
-Every checkpoint is a group of its own, by number and writer: two that write at once, one of them
-perhaps a worker that was given up, never mix. Its arrays are written first, then what they are, in
-one piece of metadata: without that it does not count. Older ones go last.
+Every checkpoint is a folder of its own, by number and writer: two that write at once, one of them
+perhaps a worker that was given up, never mix. Its arrays are written first, then a record of what
+they are: without that it does not count. Older ones go last.
 """
 
 from __future__ import annotations
@@ -16,13 +16,23 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
-from . import writing
-from .blobs import Blobs, open_root
+from ..errors import DamagedStoreError
+from .blobs import Blobs
 from .dataset import SourceAddress
+from .objects import Objects
+from .seals import read_record, write_record
+from .state import Record
 
-CHUNK_BYTES = 16 * 2**20
-KEY = writing.KEY
+PART_BYTES = 16 * 2**20
+KIND = "checkpoint"
+RECORD = "record.checkpoint"
+
+
+class CheckpointRecord(Record):
+    """Plain facts, and name → shape of every array, in the order of their numbers."""
+
+    facts: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Checkpoints:
     ----------
     address : SourceAddress
     path : str
-        Their group in the store.
+        Their folder in the store.
     """
 
     address: SourceAddress
@@ -41,11 +51,7 @@ class Checkpoints:
 
     def names(self) -> list[str]:
         """Return the names (number-writer) of all checkpoints, whole or not, rising."""
-        try:
-            names = Blobs(self.address, self.path).group().group_keys()
-            return sorted(filter(_is_name, names), key=_number)
-        except (KeyError, ValueError, TypeError):
-            return []
+        return sorted(filter(_is_name, Objects(self.address).names(self.path)), key=_number)
 
     def save(self, facts: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None:
         """Write a checkpoint (plain facts, and arrays by any name), then drop the older ones."""
@@ -54,31 +60,40 @@ class Checkpoints:
         blobs = self._blobs(f"{number}-{uuid4().hex[:8]}")
         for k, array in enumerate(values.values()):
             flat = np.ascontiguousarray(array).reshape(-1)  # one that is scalar has one value
-            blobs.write(str(k), flat, chunk_bytes=CHUNK_BYTES)
-        shapes = {name: list(array.shape) for name, array in values.items()}
-        group = open_root(self.address, "r+").require_group(blobs.path)
-        group.attrs[KEY] = {"facts": dict(facts), "shapes": shapes}
+            step = max(1, PART_BYTES // flat.itemsize)
+            for part, a in enumerate(range(0, len(flat), step)):
+                blobs.write(f"{k}-{part}", flat[a : a + step])
+            if not len(flat):
+                blobs.write(f"{k}-0", flat)
+        shapes = {name: tuple(array.shape) for name, array in values.items()}
+        record = CheckpointRecord(facts=dict(facts), shapes=shapes)
+        write_record(blobs.objects, KIND, f"{blobs.path}/{RECORD}", record)
         for older in old:
             self._blobs(older).drop()
 
     def load(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """Return facts and arrays of the newest checkpoint that is whole; None without one."""
         for name in reversed(self.names()):
-            with suppress(KeyError, ValueError, TypeError, StoreError):
+            with suppress(DamagedStoreError):
                 if (checkpoint := self._read(name)) is not None:
                     return checkpoint
         return None
 
     def _read(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         blobs = self._blobs(name)
-        meta: Any = blobs.group().attrs[KEY]
+        record = read_record(blobs.objects, KIND, f"{blobs.path}/{RECORD}", CheckpointRecord)
+        if record is None:
+            return None
         values = {}
-        for k, (key, shape) in enumerate(meta["shapes"].items()):
-            flat = blobs.read(str(k))
-            if flat is None:
+        for k, (key, shape) in enumerate(record.shapes.items()):
+            size, parts = int(np.prod(shape)), [blobs.read(f"{k}-0")]
+            while parts[-1] is not None and sum(len(p) for p in parts if p is not None) < size:
+                parts.append(blobs.read(f"{k}-{len(parts)}"))
+            if parts[-1] is None:
                 return None
+            flat = parts[0] if len(parts) == 1 else np.concatenate(parts)  # type: ignore[arg-type]
             values[key] = flat.reshape(shape)
-        return dict(meta["facts"]), values
+        return dict(record.facts), values
 
     def clear(self) -> None:
         """Drop all checkpoints."""

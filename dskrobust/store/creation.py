@@ -24,14 +24,15 @@ from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
 from .diagnosis.equal_rows import PART_ROWS, RECORD
 from .spec import Block, StoreSpec, TaskRows
-from .writing import Layout, StorageOptions, Written
+from .state import Link, Names
+from .writing import Layout, SegmentWriter, StorageOptions, Written
 
 COPIES = 7  # of the rows of one write: blocks, joined, packed, read again for the notes
 SORTED = 4  # copies of the hashes of a part's rows, by which equal ones are found
 LIBRARIES = 64 * 2**20  # loaded while a store is written
 Progress = Callable[[int], None]
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
-Names = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
+Coding = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
 
 
 def write_store(
@@ -52,21 +53,15 @@ def write_store(
     progress : callable, optional
         Called with the number of rows after each write.
     """
-    layout: Layout | None = None
-    written = []
     first = next(pieces := iter(blocks), None)
     if first is None or not len(first.features):
         raise InvalidDataError("there are no rows to store")
     layout = Layout.of(first.features, first.labels, first.ids)
-    with writing.staged(url, storage_options, overwrite=overwrite) as target:
-        writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
-        for part in _append(
-            target, layout, 0, _chain(first, pieces), len(spec.groups), storage_options
-        ):
-            written.append(part)
-            if progress:
-                progress(part.summary.rows)
-        writing.commit_segment(target, written, storage_options)
+    with writing.new_store(url, layout, storage_options, overwrite=overwrite) as writer:
+        blocks = _chain(first, pieces)
+        written = _stream(writer, layout, blocks, len(spec.groups), progress)
+        ids = layout.id_dtype is not None
+        writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids)
     return _looked_at(url, storage_options)
 
 
@@ -112,24 +107,21 @@ def append_rows(
     InvalidDataError
         Where columns or dtypes differ from the store's, or ids are missing.
     StoreError
-        Where the store only links to its arrays, or has grown since it was opened.
+        Where the store only links to its arrays, was replaced since it was opened, or others have
+        added groups or classes of other names.
     """
-    if store._meta["links"]:
+    if store.state.links:
         raise StoreError(f"{store.url} links to arrays elsewhere and cannot grow; copy it first")
     ids = store.row_shape("ids")[1] if store.has_ids else None
     layout = Layout(*store.row_shape("features"), *store.row_shape("labels"), ids)
-    written = []
-    count = len(groups or store.groups)
-    for part in _append(store.url, layout, store.rows, blocks, count, store.storage_options):
-        written.append(part)
-        if progress:
-            progress(part.summary.rows)
-    names = {"groups": groups or store.groups, "classes": classes or store.spec.classes}
-    for name, values in names.items():
+    names = Names(groups or store.groups, classes or store.spec.classes)
+    for name, ours in names._asdict().items():
         old = getattr(store.spec, name)
-        if old is not None and (values is None or values[: len(old)] != old):
+        if old is not None and (ours is None or ours[: len(old)] != old):
             raise InvalidDataError(f"{name} may only get new names behind the old ones {old}")
-    writing.commit_segment(store.url, written, store.storage_options, names=names)
+    with writing.more_rows(store.url, layout, store.rows, store.storage_options) as writer:
+        written = _stream(writer, layout, blocks, len(names.groups), progress)
+        writing.commit_more(writer, store.state, names, written)
     return _looked_at(store.url, store.storage_options)
 
 
@@ -144,16 +136,16 @@ def write_arrays(
     """Write arrays into a new store; Dask arrays block by block, by their workers."""
     layout = arrays.layout
     step = layout.write_rows
-    with writing.staged(url, storage_options, overwrite=overwrite) as target:
-        writing.create_empty(target, spec, layout, overwrite=True, storage_options=storage_options)
-        writing.grow(target, 0, arrays.rows, storage_options)
+    with writing.new_store(url, layout, storage_options, overwrite=overwrite) as writer:
+        writer.grow(arrays.rows)
         names = arrays.classes, arrays.groups, layout.id_dtype
         tasks = [
-            delayed(_write_part)(target, a, arrays.cut(a, a + step), names, storage_options)
+            delayed(_write_part)(writer, a, arrays.cut(a, a + step), names)
             for a in range(0, arrays.rows, step)
         ]
         written = compute(*tasks) if arrays.lazy else _now(tasks)
-        writing.commit_segment(target, written, storage_options)
+        ids = layout.id_dtype is not None
+        writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids)
     return _looked_at(url, storage_options, by_workers=arrays.lazy)
 
 
@@ -171,23 +163,22 @@ def link_arrays(
         linked["split"] = arrays.split
     if isinstance(arrays.ids, zarr.Array):
         linked["ids"] = arrays.ids
-    links: dict[str, Any] = {name: {"url": _url_of(a, name)} for name, a in linked.items()}
+    links = {name: Link(url=_url_of(a, name)) for name, a in linked.items()}
     if arrays.groups is not None:
-        links["split"]["values"] = [_plain(g) for g in arrays.groups]
+        values = tuple(_plain(g) for g in arrays.groups)
+        links["split"] = Link(url=links["split"].url, values=values)
     layout = arrays.layout
     names = arrays.classes, arrays.groups, layout.id_dtype
-    with writing.staged(url, storage_options, overwrite=overwrite) as target:
-        writing.create_empty(
-            target, spec, layout, overwrite=True, storage_options=storage_options, links=links
-        )
-        own = [name for name in ("split", "ids") if name not in links]  # the others lie elsewhere
-        writing.grow(target, 0, arrays.rows, storage_options)
+    with writing.new_store(
+        url, layout, storage_options, overwrite=overwrite, links=tuple(links)
+    ) as writer:
+        writer.grow(arrays.rows)
         written = []
         for a in range(0, arrays.rows, layout.write_rows):
             part = arrays.cut(a, min(a + layout.write_rows, arrays.rows))
-            block = _make_block(part, names, a)
-            written.append(writing.write_rows(target, a, block, storage_options, own))
-        writing.commit_segment(target, written, storage_options)
+            written.append(writer.write(a, _make_block(part, names, a)))
+        ids = layout.id_dtype is not None
+        writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids, links=links)
     return _looked_at(url, storage_options)
 
 
@@ -289,20 +280,18 @@ def _now(tasks: list[Any]) -> Iterator[Written]:
         yield task.compute(scheduler="sync")
 
 
-def _write_part(
-    url: str, start: int, parts: Parts, names: Names, storage_options: StorageOptions
-) -> Written:
+def _write_part(writer: SegmentWriter, start: int, parts: Parts, names: Coding) -> Written:
     block = _make_block(parts, names, start)
     try:
-        return writing.write_rows(url, start, block, storage_options)
+        return writer.write(start, block)
     except FileNotFoundError as error:
         raise StoreError(
-            f"{url} is not there on {platform.node()}, where a worker writes it; choose a path "
-            "that all workers share, or an fsspec URL"
+            f"{writer.url} is not there on {platform.node()}, where a worker writes it; choose a "
+            "path that all workers share, or an fsspec URL"
         ) from error
 
 
-def _make_block(parts: Parts, names: Names, start: int) -> Block:
+def _make_block(parts: Parts, names: Coding, start: int) -> Block:
     """Read what is lazy and encode text labels and the split; the first row has number `start`."""
     features, labels, split, ids = (p.read() if isinstance(p, _Rows) else p for p in parts)
     classes, groups, kept = names
@@ -319,20 +308,23 @@ def _make_block(parts: Parts, names: Names, start: int) -> Block:
     return Block(np.ascontiguousarray(features), np.ascontiguousarray(labels), split, ids)
 
 
-def _append(
-    url: str,
+def _stream(
+    writer: SegmentWriter,
     layout: Layout,
-    start: int,
     blocks: Iterable[Block],
     groups: int,
-    storage_options: StorageOptions,
-) -> Iterator[Written]:
+    progress: Progress | None,
+) -> list[Written]:
     """Write blocks one after another in whole units."""
-    at = start
-    for block in _regroup(blocks, layout, groups, start):
-        writing.grow(url, start, at + len(block.features), storage_options)
-        yield writing.write_rows(url, at, block, storage_options)
+    written: list[Written] = []
+    at = 0
+    for block in _regroup(blocks, layout, groups, writer.first):
+        writer.grow(at + len(block.features))
+        written.append(writer.write(at, block))
         at += len(block.features)
+        if progress:
+            progress(len(block.features))
+    return written
 
 
 def _regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -22,12 +22,15 @@ from ..ids import id_dtype, plain_ids
 from ..labels import decoded
 from ..paths import absolute, expand
 from ..processes import in_children
-from . import arrays, writing
-from .blobs import open_root
+from . import arrays, format1
+from .blobs import Blobs
 from .notes import Note, read_notes
+from .objects import Objects, Place
 from .results import find_results
+from .seals import damaged_object
 from .spec import Block, StoreSpec, Summary
-from .writing import ARRAYS, FORMAT, ID_ROWS, KEY, StorageOptions
+from .state import Segment, State, newest
+from .writing import ARRAYS, CHECKSUMS, ID_ROWS, SUMS, StorageOptions
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,80 @@ class StoredArray:
         return f"<StoredArray {self._name} {self.shape} {self.dtype} of {self._store.url}>"
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A segment in its place: the number of its first row in the store."""
+
+    segment: Segment
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.segment.rows
+
+    @property
+    def offset(self) -> int:
+        """Where its rows begin in its arrays: in those of format 1 segments follow each other."""
+        return 0 if self.segment.path else self.start
+
+    def units(self, lo: int, hi: int, store: Store) -> list[tuple[int, int, int]]:
+        """Return (first row, last row + 1, unit number) of its units that touch lo:hi."""
+        size, a, b = store.unit_rows, max(lo, self.start), min(hi, self.stop)
+        if a >= b:
+            return []
+        numbers = range((a - self.start) // size, -(-(b - self.start) // size))
+        starts = [(self.start + k * size, k) for k in numbers]
+        return [(first, min(first + size, self.stop), k) for first, k in starts]
+
+
+def _kept(blobs: Blobs, name: str) -> NDArray[Any]:
+    """Return a blob that has to be there."""
+    found = blobs.read(name)
+    if found is None:
+        raise damaged_object(blobs.address.url, blobs.key(name), "is missing")
+    return found
+
+
+def _read_decoded(
+    array: arrays.Array,
+    rows: tuple[int, int],
+    units: Sequence[tuple[int, int, int]],
+    decode: Callable[[NDArray[Any]], NDArray[Any]],
+) -> NDArray[Any]:
+    """Read rows of a linked array and make them those that the store would hold."""
+    first, last = units[0][0], units[-1][1]
+    coded = decode(np.asarray(array[first:last]))
+    for a, b, expected in units:
+        if arrays.checksum(coded[a - first : b - first]) != expected:
+            raise arrays.damaged(array, a, "was changed after it was linked")
+    return coded[rows[0] - first : rows[1] - first]
+
+
+def _linked(url: str, name: str, address: str) -> arrays.Array:
+    """Open an array that a store refers to."""
+    try:
+        return zarr.open_array(address, mode="r")
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"{url} refers to {name} at {address}, which is not there; move the array back or "
+            "create the store again"
+        ) from error
+    except Exception as error:  # metadata that are not what they were; codecs raise what they like
+        said = f"{url} refers to {name} at {address}, which is no array: {error}"
+        raise StoreError(said) from error
+
+
 class Store:
     """A labelled data set in Zarr: features, labels, split, and results beside them.
 
-    Use `open_store`; the constructor takes an open group.
+    Use `open_store`; the constructor takes a state that was read.
 
     Parameters
     ----------
     url : str
         A path or fsspec URL.
-    group : zarr.Group
-        What lies there.
+    state : State
+        What it says of its data.
     storage_options : mapping, optional
         Options for fsspec.
     rows : int, optional
@@ -132,42 +198,29 @@ class Store:
     segments : tuple of (rows, digest)
         What was written at once; the digests are the data's fingerprint.
 
-    Raises
-    ------
-    StoreError
-        For a group that is no store, of another format, or never finished.
     """
 
     def __init__(
         self,
         url: str,
-        group: zarr.Group,
+        state: State,
         storage_options: StorageOptions = None,
         rows: int | None = None,
     ) -> None:
-        self.url, self.group = url, group
+        self.url, self.state = url, state
         self.storage_options = dict(storage_options or {})
-        self._opened: dict[str, zarr.Array[Any]] = {}
-        meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
-        if not meta:
-            raise StoreError(f"{url} is a Zarr group but not a dskrobust store; use create_store")
-        if meta.get("format") != FORMAT:
-            raise StoreError(
-                f"{url} has store format {meta.get('format')}, this version reads {FORMAT}; "
-                "ingest the data again or use the version of dskrobust that wrote it"
-            )
-        if not meta["segments"]:
-            raise StoreError(f"{url} was never finished; run the ingest again")
-        self._meta = meta
-        self.spec: StoreSpec = writing.spec_from_json(meta["spec"])
-        self.unit_rows = int(meta["unit_rows"])
-        segments, total = [], 0
-        for segment in meta["segments"]:
+        self._opened: dict[tuple[str, str], arrays.Array] = {}
+        self._sums: dict[_Part, NDArray[np.uint32]] = {}
+        self.spec: StoreSpec = state.spec
+        self.unit_rows = state.unit_rows
+        parts, total = [], 0
+        for segment in state.segments:
             if rows is not None and total >= rows:
                 break
-            segments.append((int(segment["rows"]), str(segment["digest"])))
-            total += int(segment["rows"])
-        self.segments = tuple(segments)
+            parts.append(_Part(segment, total))
+            total += segment.rows
+        self._parts = tuple(parts)
+        self.segments = tuple((part.segment.rows, part.segment.digest) for part in parts)
         self.rows = total
         self.columns = self.row_shape("features")[0][0]
 
@@ -178,6 +231,11 @@ class Store:
         """What a task needs to read this store."""
         storage = json.dumps(self.storage_options, sort_keys=True)
         return SourceAddress(absolute(self.url), self.rows, storage, self.segments[-1][1])
+
+    @property
+    def objects(self) -> Objects:
+        """All objects of the store."""
+        return Objects(self.address)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -207,7 +265,7 @@ class Store:
     @property
     def has_ids(self) -> bool:
         """Whether rows have ids of their own."""
-        return bool(self._meta.get("ids", False))
+        return self.state.ids
 
     @property
     def ids(self) -> StoredArray:
@@ -217,11 +275,14 @@ class Store:
     @cached_property
     def summary(self) -> Summary:
         """What is known of all rows without reading them."""
-        center = self.group["center"]
-        assert isinstance(center, zarr.Array)
-        values = arrays.read_plain(center)
-        summary = writing.summary_from_json(self._meta["summary"], values)
-        return replace(summary, column_sum=values * summary.rows)
+        first = self._parts[0].segment
+        if first.path:
+            sums = _kept(self._blobs(first), SUMS)
+            center = sums / max(first.rows, 1)
+        else:
+            center = format1.center(self.objects)
+        summary = self.state.summary(center)
+        return replace(summary, column_sum=center * summary.rows)
 
     @property
     def uniform_groups(self) -> tuple[str, ...]:
@@ -237,12 +298,13 @@ class Store:
 
         `diagnose` looks.
         """
-        return read_notes(self.group, self.segments)
+        return read_notes(self.address, self.segments)
 
     def row_shape(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Return shape and dtype of one row of features, labels, split or ids."""
         if name == "ids":
-            return (), id_dtype(self._array(name).dtype if self.has_ids else np.dtype(np.int64))
+            dtype = self._array(name).dtype if self.has_ids else np.dtype(np.int64)
+            return (), id_dtype(dtype)
         array = self._array(name)
         if name == "labels" and array.dtype.kind in "UTOS":
             return (), np.dtype(np.int64)
@@ -262,19 +324,39 @@ class Store:
         """
         if name == "ids" and not self.has_ids:
             return np.arange(lo, hi)
-        units, column = self.units(lo, hi), ARRAYS.index(name)
+        row, dtype = self.row_shape(name)
+        if out is None:
+            out = np.empty((hi - lo, *row), dtype)
+        for part in self._parts:
+            a, b = max(lo, part.start), min(hi, part.stop)
+            if a < b:
+                self._read_part(name, part, (a, b), out[a - lo : b - lo])
+        return out
+
+    def _read_part(self, name: str, part: _Part, rows: tuple[int, int], out: NDArray[Any]) -> None:
+        """Read some rows, which lie in one segment."""
+        (lo, hi), array, column = rows, self._array(name, part), ARRAYS.index(name)
+        sums, shift = self._checksums(part), part.offset - part.start  # rows of its array
+        units = [
+            (a + shift, b + shift, int(sums[k, column])) for a, b, k in part.units(lo, hi, self)
+        ]
         decode = self._decoders.get(name)
-        if decode is None:
-            sums = [(a, b, int(self._checksums[u, column])) for a, b, u in units]
-            return arrays.read_checked(self._array(name), lo, hi, sums, out)
-        if not units:
-            return np.empty((0,), self.row_shape(name)[1])
-        first, last = units[0][0], units[-1][1]
-        coded = decode(np.asarray(self._array(name)[first:last]))
-        for a, b, u in units:
-            if arrays.checksum(coded[a - first : b - first]) != int(self._checksums[u, column]):
-                raise arrays.damaged(self._array(name), a, "was changed after it was linked")
-        return coded[lo - first : hi - first]
+        try:
+            if decode is None:
+                arrays.read_checked(array, lo + shift, hi + shift, units, out)
+            else:
+                out[:] = _read_decoded(array, (lo + shift, hi + shift), units, decode)
+        except DamagedStoreError:
+            self._check_current(part)
+            raise
+
+    def _check_current(self, part: _Part) -> None:
+        """Say so where rows cannot be read because others have replaced them."""
+        found = newest(self.objects)
+        if found is None or part.segment not in found.state.segments:
+            raise StaleResultsError(
+                f"{self.url} was replaced by another store meanwhile; open it again"
+            )
 
     def read_block(self, lo: int, hi: int, out: NDArray[Any] | None = None) -> Block:
         """Read rows lo:hi of what results depend on, which ids are not; features into `out`."""
@@ -290,60 +372,62 @@ class Store:
 
     def units(self, lo: int, hi: int) -> list[tuple[int, int, int]]:
         """Return (first row, last row + 1, unit number) of the units that touch lo:hi."""
-        units, start, number = [], 0, 0
-        for rows, _ in self.segments:
-            count = -(-rows // self.unit_rows)
-            a, b = max(lo - start, 0), min(hi - start, rows)
-            if a < b:
-                for k in range(a // self.unit_rows, -(-b // self.unit_rows)):
-                    first = start + k * self.unit_rows
-                    last = min(first + self.unit_rows, start + rows)
-                    units.append((first, last, number + k))
-            start, number = start + rows, number + count
+        units, number = [], 0
+        for part in self._parts:
+            units += [(a, b, number + k) for a, b, k in part.units(lo, hi, self)]
+            number += -(-part.segment.rows // self.unit_rows)
         return units
 
-    @cached_property
-    def _checksums(self) -> NDArray[np.uint32]:
-        table = self.group["checksums"]
-        assert isinstance(table, zarr.Array)
-        if table.shape[1] != len(ARRAYS) - (not self.has_ids):
-            raise DamagedStoreError(
-                f"{self.url} does not say whether its rows have ids: its metadata was changed; "
-                "write the store again from its source"
-            )
-        return arrays.read_plain(table)
+    def _blobs(self, segment: Segment) -> Blobs:
+        return Blobs(self.address, segment.path)
+
+    def _checksums(self, part: _Part) -> NDArray[np.uint32]:
+        """Checksums of a segment's units, (units, arrays)."""
+        if part not in self._sums:
+            width = len(ARRAYS) - (not self.has_ids)
+            units = -(-part.segment.rows // self.unit_rows)
+            if part.segment.path:
+                found = _kept(self._blobs(part.segment), CHECKSUMS)
+            else:
+                before = [p for p in self._parts if p.start < part.start]
+                first = sum(-(-p.segment.rows // self.unit_rows) for p in before)
+                found = format1.checksums(self.objects)[first : first + units]
+            if found.shape != (units, width):
+                raise DamagedStoreError(
+                    f"{self.url} has checksums of {found.shape} units and arrays instead of "
+                    f"{(units, width)}; write the store again from its source"
+                )
+            self._sums[part] = found
+        return self._sums[part]
 
     @cached_property
     def _decoders(self) -> dict[str, Callable[[NDArray[Any]], NDArray[Any]]]:
         """What makes linked text labels, splits and ids those that the store would hold."""
-        links, decoders = self._meta["links"], {}
+        links, decoders = self.state.links, {}
         if links and self._array("labels").dtype.kind in "UTOS":
             decoders["labels"] = partial(encode, known=self.spec.classes, name="labels")
-        if "split" in links and links["split"].get("values") is not None:
-            decoders["split"] = partial(encode, known=tuple(links["split"]["values"]), name="split")
+        if "split" in links and links["split"].values is not None:
+            decoders["split"] = partial(encode, known=links["split"].values, name="split")
         return {**decoders, **({"ids": plain_ids} if "ids" in links else {})}
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        """Return an array, opened once: in object stores that takes two requests."""
-        if name not in self._opened:
-            self._opened[name] = self._open_array(name)
-        return self._opened[name]
+    def _array(self, name: str, part: _Part | None = None) -> arrays.Array:
+        """Return a segment's array (the first one's without it), opened once."""
+        part = part or self._parts[0]
+        path = "" if name in self.state.links else part.segment.path
+        if (path, name) not in self._opened:
+            self._opened[path, name] = self._open_array(name, part)
+        return self._opened[path, name]
 
-    def _open_array(self, name: str) -> zarr.Array[Any]:
-        link = self._meta["links"].get(name)
-        if link is None:
-            array = self.group[name]
-        else:
-            try:
-                array = zarr.open_array(link["url"], mode="r")
-            except FileNotFoundError as error:
-                raise StoreError(
-                    f"{self.url} refers to {name} at {link['url']}, which is not there; "
-                    "move the array back or create the store again"
-                ) from error
-        if not isinstance(array, zarr.Array):
-            raise StoreError(f"{self.url}: '{name}' is not an array")
-        return array
+    def _open_array(self, name: str, part: _Part) -> arrays.Array:
+        link = self.state.links.get(name)
+        if link is not None:
+            return _linked(self.url, name, link.url)
+        metadata = self.state.arrays.get(name)
+        if metadata is None:
+            raise DamagedStoreError(f"{self.url} does not say what its array '{name}' is like")
+        path = f"{part.segment.path}/{name}".lstrip("/")
+        rows = part.segment.rows if part.segment.path else self.state.rows
+        return arrays.open_known(self.objects, path, metadata, rows)
 
     def _repr_html_(self) -> str:
         row, counts = self.row_shape("features")[1], self.summary.groups
@@ -398,25 +482,30 @@ def open_store(url: str | Path | Store, storage_options: StorageOptions = None) 
     if isinstance(url, Store):
         return url
     url = expand(url)
+    options = dict(storage_options or {})
+    return Store(url, _state_at(url, options), options)
+
+
+def _state_at(url: str, storage_options: dict[str, Any], where: str = "") -> State:
+    """Return the newest state of the store at an address; where: on which machine one looks."""
     try:
-        group = writing.open_group(url, storage_options, "r")
+        found = newest(Objects(Place(url, storage_options)))
     except FileNotFoundError as error:
+        if where:
+            raise StoreError(
+                f"{url} is not there on {where}; keep it where all workers see it under the same "
+                "path, or at an fsspec URL"
+            ) from error
         raise StoreError(f"there is no store at {url}", _instead_of(url)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{url} cannot be opened as a Zarr group: {error}") from error
-    return Store(url, group, storage_options)
+    if found is None:
+        raise StoreError(f"{url} was never finished; run the ingest again")
+    return found.state
 
 
 @lru_cache(maxsize=16)
 def _open_cached(address: SourceAddress) -> Store:
-    try:
-        group = open_root(address, "r")
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{address.url} is not there on {platform.node()}; keep it where all workers see it "
-            "under the same path, or at an fsspec URL"
-        ) from error
-    store = Store(address.url, group, address.storage_options, address.rows)
+    state = _state_at(address.url, address.storage_options, platform.node())
+    store = Store(address.url, state, address.storage_options, address.rows)
     if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
         raise StaleResultsError(
             f"{address.url} holds other data than when this computation was set up; open the store "

@@ -1,31 +1,31 @@
 """Evaluations beside the data: the rows of their subsets, and one record per finished step.
 
-A record is a blob: a kill loses only the steps under way, and what is damaged counts as missing.
-Arrays that belong to a record are written before it. Steps that take long keep checkpoints until
-they have a record.
+A record is a sealed object: a kill loses only the steps under way, and one that was changed is an
+error that names it. Arrays that belong to a record are written before it. Steps that take long keep
+checkpoints until they have a record.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from ..errors import DamagedStoreError
-from . import arrays, writing
-from .blobs import Blobs, open_root
+from . import arrays, format1
+from .blobs import Blobs
 from .checkpoints import Checkpoints
 from .dataset import SourceAddress, Store
+from .objects import Objects
+from .seals import damaged_object, read_record, write_record
 
 EVALUATIONS, CHECKPOINTS = "evaluations", "checkpoints"
-KEY = writing.KEY
+STEP, FACTS = "step", "evaluation"  # kinds of records
+FACTS_RECORD = "record.evaluation"
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,24 @@ class EvaluationRecords:
     def _blobs(self) -> Blobs:
         return Blobs(self.address, self.path)
 
+    @property
+    def _objects(self) -> Objects:
+        return Objects(self.address)
+
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Write down what the records are of; earlier facts are replaced."""
-        group = open_root(self.address, "r+").require_group(self.path)
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        group.attrs[KEY] = {**facts, "date": date}
+        write_record(self._objects, FACTS, f"{self.path}/{FACTS_RECORD}", {**facts, "date": date})
 
     def facts(self) -> dict[str, Any]:
-        """Return what was written down by `begin`."""
-        try:
-            return dict(self._blobs.group().attrs.get(KEY, {}))  # type: ignore[arg-type]
-        except KeyError:
-            return {}
+        """Return what was written down by `begin`.
+
+        Raises
+        ------
+        DamagedStoreError
+        """
+        facts = read_record(self._objects, FACTS, f"{self.path}/{FACTS_RECORD}", dict[str, Any])
+        return dict(format1.attributes(self._objects, self.path)) if facts is None else facts
 
     def save_rows(self, key: str, rows: NDArray[np.int64]) -> None:
         """Write the row numbers (k,) of a subset, unless they are there; the key says which."""
@@ -77,9 +83,8 @@ class EvaluationRecords:
         """
         rows = self._blobs.read(f"rows/{key}")
         if rows is None:
-            raise DamagedStoreError(
-                f"the rows of a subset in {self.address.url}/{self.path} are damaged; run the same "
-                "command again, they are written anew"
+            raise damaged_object(
+                self.address.url, self._blobs.key(f"rows/{key}"), "(rows of a subset) is missing"
             )
         return rows
 
@@ -94,21 +99,34 @@ class EvaluationRecords:
         for name, values in beside.items():
             self._blobs.write(f"arrays/{step}/{name}", values)
         named = {"arrays": list(beside)} if beside else {}
-        packed = np.frombuffer(json.dumps({**record, **named}).encode(), np.uint8)
-        self._blobs.write(f"steps/{step}", packed)
+        write_record(self._objects, STEP, self._key(step), {**record, **named})
         self.checkpoints(step).clear()
 
+    def _key(self, step: str) -> str:
+        return f"{self.path}/steps/{step}.{STEP}"
+
     def load(self, step: str) -> dict[str, Any] | None:
-        """Return a step's record, None where there is none (or it or an array is damaged)."""
-        packed = self._blobs.read(f"steps/{step}")
-        if packed is None:
-            return None
-        record = dict(json.loads(packed.tobytes()))
-        whole = all(self.array(step, name) is not None for name in record.get("arrays", ()))
-        return record if whole else None
+        """Return a step's record, None where there is none.
+
+        Raises
+        ------
+        DamagedStoreError
+            Where it, or an array beside it, is not what was written.
+        """
+        record = read_record(self._objects, STEP, self._key(step), dict[str, Any])
+        if record is None:
+            packed = format1.read_blob(self.address, f"{self.path}/steps/{step}")
+            if packed is None:
+                return None
+            record = dict(json.loads(packed.tobytes()))
+        for name in record.get("arrays", ()):
+            if self.array(step, name) is None:
+                key = self._blobs.key(f"arrays/{step}/{name}")
+                raise damaged_object(self.address.url, key, "is missing")
+        return record
 
     def array(self, step: str, name: str) -> NDArray[Any] | None:
-        """Return an array beside a step's record, None where there is none (or a damaged one)."""
+        """Return an array beside a step's record, None where there is none."""
         return self._blobs.read(f"arrays/{step}/{name}")
 
     def checkpoints(self, step: str) -> Checkpoints:
@@ -117,17 +135,20 @@ class EvaluationRecords:
 
     def tidy(self, finished: Container[str]) -> None:
         """Drop checkpoints of steps that were killed just after their record was written."""
-        with suppress(KeyError, ValueError, TypeError):
-            for step in Blobs(self.address, f"{self.path}/{CHECKPOINTS}").group().group_keys():
-                if step in finished:
-                    self.checkpoints(step).clear()
+        for step in self._objects.names(f"{self.path}/{CHECKPOINTS}"):
+            if step in finished:
+                self.checkpoints(step).clear()
+
+    def steps(self) -> list[str]:
+        """Return the names of all steps that have a record, damaged or not."""
+        path = f"{self.path}/steps"
+        found = self._objects.names(path)
+        new = [name.removesuffix(f".{STEP}") for name in found if name.endswith(f".{STEP}")]
+        return sorted({*new, *format1.blob_names(self.address, path, found)})
 
     def finished(self, steps: Iterable[str]) -> set[str]:
         """Return which steps have a record; damage inside one is only found by `load`."""
-        try:
-            return set(Blobs(self.address, f"{self.path}/steps").names()) & set(steps)
-        except (ValueError, TypeError):  # metadata is damaged: one by one
-            return {step for step in steps if self.load(step) is not None}
+        return set(self.steps()) & set(steps)
 
 
 def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRecords:
@@ -139,15 +160,13 @@ def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRec
 
 def find_evaluations(store: Store) -> list[EvaluationRecords]:
     """Return the evaluations in a store that are of its data, newest last."""
-    try:
-        parent = store.group[EVALUATIONS]
-    except KeyError:
-        return []
-    assert isinstance(parent, zarr.Group)
     fingerprint = [digest for _, digest in store.segments]
     dated = []
-    for name, group in parent.groups():
-        facts: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
+    for name in Objects(store.address).names(EVALUATIONS):
+        if "." in name:  # a group's metadata
+            continue
+        records = EvaluationRecords(store.address, name)
+        facts = records.facts()
         if facts.get("segments") == fingerprint:
-            dated.append((str(facts.get("date", "")), EvaluationRecords(store.address, name)))
+            dated.append((str(facts.get("date", "")), records))
     return [records for _, records in sorted(dated, key=lambda pair: pair[0])]

@@ -16,7 +16,7 @@ TILES = "tiles"
 
 @dataclass(frozen=True)
 class TileMemo:
-    """Finished tiles of a run, one blob each, found again after any crash.
+    """Finished tiles of a run, one blob each, found again after any crash, by any run.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class TileMemo:
 
     def load(self, tile: str) -> dict[str, NDArray[Any]] | None:
         """Return a finished tile's arrays, or None where there are none (or damaged ones)."""
-        packed = self._blobs.read(tile)
+        packed = self._blobs.whole(tile)
         return None if packed is None else unpack(packed)
 
     def save(self, tile: str, values: Mapping[str, NDArray[Any]]) -> None:

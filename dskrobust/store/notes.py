@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-import zarr
+import msgspec
 
-from ..errors import Hint
-from . import writing
-from .blobs import Address, open_root
+from ..errors import DamagedStoreError, Hint
+from . import format1
+from .objects import Address, Objects
+from .seals import read_record, write_record
+from .state import Record
 
-NOTES = "notes"
-KEY = writing.KEY
+KIND = "notes"
+NOTES = "notes.record"
 
 READING = "reading"
 SCALE = "scale"
@@ -63,39 +65,36 @@ class Note:
         return f"{self.text}; {self.remedy.command}" if self.remedy else self.text
 
 
+class NotesRecord(Record):
+    """Notes, and the digests of the segments that they are of."""
+
+    segments: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
 def keep_notes(
     address: Address, segments: Sequence[tuple[int, str]], notes: Sequence[Note]
 ) -> None:
     """Write down the notes on the data that the segments' digests stand for.
 
-    They lie in a group of their own: the store's metadata is only written by commits.
+    They lie in a record of their own: what a store says of itself is only written by commits.
     """
-    group = open_root(address, "r+").require_group(NOTES)
-    group.attrs[KEY] = {"segments": _digests(segments), "notes": [asdict(note) for note in notes]}
+    kept = NotesRecord(segments=_digests(segments), notes=tuple(notes))
+    write_record(Objects(address), KIND, NOTES, kept)
 
 
-def read_notes(group: zarr.Group, segments: Sequence[tuple[int, str]]) -> tuple[Note, ...] | None:
-    """Return what is noted in a store's group; None where nobody has looked at this data."""
+def read_notes(address: Address, segments: Sequence[tuple[int, str]]) -> tuple[Note, ...] | None:
+    """Return what is noted of a store's data; None where nobody has looked at it (or not whole)."""
+    objects = Objects(address)
     try:
-        kept: dict[str, Any] = dict(group[NOTES].attrs.get(KEY, {}))  # type: ignore[arg-type]
-    except (KeyError, ValueError, TypeError):  # none, or damaged
+        kept = read_record(objects, KIND, NOTES, NotesRecord)
+        if kept is None:
+            old = format1.attributes(objects, "notes")
+            kept = msgspec.convert(old, NotesRecord) if old else None
+    except (DamagedStoreError, msgspec.ValidationError):
         return None
-    if kept.get("segments") != _digests(segments):
-        return None
-    return tuple(_note(values) for values in kept["notes"])
+    return None if kept is None or kept.segments != _digests(segments) else kept.notes
 
 
-def _digests(segments: Sequence[tuple[int, str]]) -> list[str]:
-    return [digest for _, digest in segments]
-
-
-def _note(values: Mapping[str, Any]) -> Note:
-    remedy = values["remedy"]
-    return Note(
-        values["kind"],
-        values["text"],
-        Hint(*remedy) if remedy else None,
-        tuple(values["columns"]),
-        tuple(values["classes"]),
-        dict(values["details"]),
-    )
+def _digests(segments: Sequence[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(digest for _, digest in segments)

@@ -8,20 +8,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
 from . import arrays
-from .blobs import Blobs, open_root, pack, unpack
+from .blobs import Blobs, pack, unpack
 from .dataset import SourceAddress, Store
+from .objects import Objects
+from .seals import damaged_object, read_record, write_record
+from .state import Record
 
 PREFIXES = "prefixes"
 PREFIX_ROWS = 2_048  # rows of a chunk
+KIND, BASIS = "prefixes", "basis"  # kinds of records
+BASIS_RECORD = "record.basis"
+
+
+class PrefixRecord(Record):
+    """Finished prefixes of a segment: Zarr metadata, and the checksum of every chunk."""
+
+    array: dict[str, Any]
+    checksums: tuple[int, ...]
+
+
+class BasisRecord(Record):
+    """The basis that a kind of rows is projected by: its name, and its plain facts."""
+
+    name: str
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,45 +63,46 @@ class PrefixArrays:
     name: str
     width: int
 
-    def _group(self, mode: str) -> zarr.Group:
-        return open_root(self.address, mode)
+    def _array(self, digest: str, rows: int) -> arrays.Array:
+        """Return the array of a segment's prefixes, made where it is not there.
 
-    def _path(self, digest: str) -> str:
-        return f"{PREFIXES}/{self.kind}/{self.name}/{digest}"
+        Chunks that were written earlier by the same basis may stay.
+        """
+        path = f"{PREFIXES}/{self.kind}/{self.name}/{digest}"
+        shape, chunks = (rows, self.width), (min(PREFIX_ROWS, rows), self.width)
+        dtype = np.dtype(np.float32)
+        return arrays.create_array(
+            Objects(self.address), path, shape, chunks, dtype, compress=False
+        )
+
+    def _key(self, digest: str) -> str:
+        return f"{PREFIXES}/{self.kind}/{self.name}/{digest}.{KIND}"
 
     def missing(self) -> list[int]:
         """Return which segments have no finished prefixes yet."""
-        group, segments = self._group("r"), self.address.open().segments
-        return [
-            k
-            for k, (_, digest) in enumerate(segments)
-            if f"{self._path(digest)}.checksums" not in group
-        ]
+        have = Objects(self.address).names(f"{PREFIXES}/{self.kind}/{self.name}")
+        segments = self.address.open().segments
+        return [k for k, (_, digest) in enumerate(segments) if f"{digest}.{KIND}" not in have]
 
     def create(self, segment: int) -> None:
-        """Create the array of a segment; chunks written earlier by the same basis may stay."""
+        """Create the array of a segment."""
         rows, digest = self.address.open().segments[segment]
-        group = self._group("r+")
-        if self._path(digest) not in group:
-            shape = (rows, self.width)
-            chunks = (min(PREFIX_ROWS, rows), self.width)
-            dtype = np.dtype(np.float32)
-            arrays.create_array(group, self._path(digest), shape, chunks, dtype, compress=False)
+        self._array(digest, rows)
 
     def write(self, segment: int, start: int, values: NDArray[np.float32]) -> list[int]:
         """Write whole chunks of a segment from row `start` (of the segment); their checksums."""
-        digest = self.address.open().segments[segment][1]
-        array = self._group("r+")[self._path(digest)]
-        assert isinstance(array, zarr.Array)
+        rows, digest = self.address.open().segments[segment]
+        array = self._array(digest, rows)
         array[start : start + len(values)] = values
         step = array.chunks[0]
         return [arrays.checksum(values[a : a + step]) for a in range(0, len(values), step)]
 
     def commit(self, segment: int, checksums: list[int]) -> None:
         """Make a segment's prefixes readable."""
-        digest = self.address.open().segments[segment][1]
-        path = f"{PREFIXES}/{self.kind}/{self.name}"
-        Blobs(self.address, path).write(f"{digest}.checksums", np.array(checksums, np.uint32))
+        rows, digest = self.address.open().segments[segment]
+        metadata = arrays.metadata_of(self._array(digest, rows))
+        record = PrefixRecord(array=metadata, checksums=tuple(checksums))
+        write_record(Objects(self.address), KIND, self._key(digest), record)
 
     def read(self, lo: int, hi: int) -> NDArray[np.float32]:
         """Read the prefixes of rows lo:hi, (hi - lo, width) float32, checked.
@@ -92,39 +112,31 @@ class PrefixArrays:
         DamagedStoreError
         """
         out = np.empty((hi - lo, self.width), np.float32)
-        group, start = self._group("r"), 0
+        start = 0
         for rows, digest in self.address.open().segments:
             a, b = max(lo - start, 0), min(hi - start, rows)
             if a < b:
                 part = out[start + a - lo : start + b - lo]
-                self._read_segment(group, digest, (a, b, rows), part)
+                self._read_segment(digest, (a, b, rows), part)
             start += rows
         return out
 
     def _read_segment(
-        self,
-        group: zarr.Group,
-        digest: str,
-        rows: tuple[int, int, int],
-        out: NDArray[np.float32],
+        self, digest: str, rows: tuple[int, int, int], out: NDArray[np.float32]
     ) -> None:
         """Read rows a:b of a segment of `total` rows."""
         a, b, total = rows
-        try:
-            array, table = group[self._path(digest)], group[f"{self._path(digest)}.checksums"]
-            assert isinstance(array, zarr.Array)
-            assert isinstance(table, zarr.Array)
-            sums, step = arrays.read_plain(table), array.chunks[0]
-            units = [
-                (u, min(u + step, total), int(sums[u // step]))
-                for u in range(a - a % step, b, step)
-            ]
-            arrays.read_checked(array, a, b, units, out)
-        except (KeyError, DamagedStoreError) as error:
-            raise DamagedStoreError(
-                f"the prefixes in {self.address.url} are damaged ({error}); remove its folder "
-                f"{PREFIXES}, they are made again"
-            ) from error
+        key = self._key(digest)
+        record = read_record(Objects(self.address), KIND, key, PrefixRecord)
+        if record is None:
+            raise damaged_object(self.address.url, key, "is missing")
+        path = key.removesuffix(f".{KIND}")
+        array = arrays.open_known(Objects(self.address), path, record.array, total)
+        step, sums = array.chunks[0], record.checksums
+        units = [
+            (u, min(u + step, total), int(sums[u // step])) for u in range(a - a % step, b, step)
+        ]
+        arrays.read_checked(array, a, b, units, out)
 
 
 def save_basis(
@@ -136,21 +148,24 @@ def save_basis(
     """Keep a basis (arrays by name) for a kind of rows and return its name."""
     packed = pack(values)
     name = arrays.digest([json.dumps(dict(facts), sort_keys=True).encode(), packed.tobytes()])[:16]
-    Blobs(address, f"{PREFIXES}/{kind}/{name}").write_once("basis", packed)
-    parent = open_root(address, "r+")[f"{PREFIXES}/{kind}"]
-    parent.attrs["basis"] = {"name": name, **facts}  # last: from here on it is found
+    folder = Blobs(address, f"{PREFIXES}/{kind}")
+    folder.write_once(f"{name}/{BASIS}", packed)
+    record = BasisRecord(name=name, facts=dict(facts))  # last: from here on it is found
+    write_record(folder.objects, BASIS, f"{folder.path}/{BASIS_RECORD}", record)
     return name
 
 
 def load_basis(
     store: Store, kind: str
 ) -> tuple[str, dict[str, NDArray[Any]], dict[str, Any]] | None:
-    """Return name, arrays and facts of the basis kept for a kind of rows, None without one."""
+    """Return name, arrays and facts of the basis kept for a kind of rows, None without one.
+
+    One that is damaged is made again.
+    """
     folder = Blobs(store.address, f"{PREFIXES}/{kind}")
-    try:
-        facts: dict[str, Any] = dict(folder.group().attrs["basis"])  # type: ignore[arg-type]
-        name = str(facts.pop("name"))
-    except KeyError:
-        return None
-    packed = folder.read(f"{name}/basis")
-    return None if packed is None else (name, unpack(packed), facts)
+    with suppress(DamagedStoreError):
+        key = f"{folder.path}/{BASIS_RECORD}"
+        record = read_record(folder.objects, BASIS, key, BasisRecord)
+        if record is not None and (packed := folder.read(f"{record.name}/{BASIS}")) is not None:
+            return record.name, unpack(packed), record.facts
+    return None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from shlex import quote
 from typing import Any, Protocol
 
@@ -13,13 +16,36 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import Hint, StaleResultsError
+from ..errors import DamagedStoreError, Hint, StaleResultsError
 from ..paths import absolute
-from . import arrays, writing
-from .blobs import Address, Blobs, open_root
+from . import arrays, format1
+from .objects import Address, Objects, Place
+from .seals import decoded, encoded, read_record, seal
+from .state import Digest, Record, Rows, newest
 
 RESULTS = "results"
-KEY = writing.KEY
+KIND = "result"
+RECORD = "record.result"
+
+
+class ResultRecord(Record):
+    """What a finished result says of itself; see `ResultTables`.
+
+    Attributes
+    ----------
+    arrays : dict
+        Table → its Zarr metadata.
+    checksums : dict
+        Table → checksum of every chunk.
+    """
+
+    parameters: dict[str, Any]
+    segments: tuple[Digest, ...]
+    rows: Rows
+    groups: tuple[str, ...]
+    facts: dict[str, Any]
+    arrays: dict[str, dict[str, Any]]
+    checksums: dict[str, tuple[int, ...]]
 
 
 class RowsAddress(Address, Protocol):
@@ -33,7 +59,7 @@ class Segmented(RowsAddress, Protocol):
     """What results are of: a store, as far as they need to know it."""
 
     @property
-    def group(self) -> zarr.Group: ...
+    def storage_options(self) -> dict[str, Any]: ...
 
     @property
     def segments(self) -> tuple[tuple[int, str], ...]: ...
@@ -88,29 +114,70 @@ class ResultTables:
         return self.segments == digests[: len(self.segments)] and bool(self.segments)
 
     def read(self, table: str, lo: int, hi: int) -> NDArray[Any]:
-        """Read rows lo:hi of a table, shape (hi - lo, groups) or (hi - lo,)."""
-        group = open_root(self, "r")
-        array = group[f"{RESULTS}/{self.name}/{table}"]
-        assert isinstance(array, zarr.Array)
-        sums = group[f"{RESULTS}/{self.name}/{table}.checksums"]
-        assert isinstance(sums, zarr.Array)
-        step, checks = array.chunks[0], arrays.read_plain(sums)
+        """Read rows lo:hi of a table, shape (hi - lo, groups) or (hi - lo,).
+
+        Raises
+        ------
+        DamagedStoreError
+            Naming table and chunk.
+        StaleResultsError
+            Where newer results have taken the place of these.
+        """
+        record = self._record()
+        array = self._array(table, record)
+        step, sums = array.chunks[0], record.checksums[table]
         units = [
-            (a, min(a + step, self.rows), int(checks[a // step]))
-            for a in range(lo - lo % step, hi, step)
+            (a, min(a + step, self.rows), sums[a // step]) for a in range(lo - lo % step, hi, step)
         ]
-        return arrays.read_checked(array, lo, hi, units)
+        try:
+            return arrays.read_checked(array, lo, hi, units)
+        except DamagedStoreError:
+            if self._is_there():
+                raise
+            raise self._gone() from None
 
     def tables(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return name → (shape, dtype) of every table."""
-        root = open_root(self, "r")
-        group = root[f"{RESULTS}/{self.name}"]
-        assert isinstance(group, zarr.Group)
-        return {
-            name: (a.shape, a.dtype)
-            for name, a in group.arrays()
-            if not name.endswith(".checksums")
-        }
+        record = self._record()
+        found = {name: self._array(name, record) for name in record.arrays}
+        return {name: (a.shape, a.dtype) for name, a in found.items()}
+
+    def _array(self, table: str, record: ResultRecord) -> arrays.Array:
+        path = f"{RESULTS}/{self.name}/{table}"
+        return arrays.open_known(Objects(self), path, record.arrays[table], self.rows)
+
+    def _record(self) -> ResultRecord:
+        record = _record_of(self.url, json.dumps(self.storage_options, sort_keys=True), self.name)
+        if record is None:
+            raise self._gone()
+        return record
+
+    def _is_there(self) -> bool:
+        objects = Objects(self)
+        names = objects.names(f"{RESULTS}/{self.name}")
+        return RECORD in names or format1.NODE in names
+
+    def _gone(self) -> StaleResultsError:
+        return StaleResultsError(
+            f"newer results in {self.url} have taken the place of those that were read; open it "
+            "again"
+        )
+
+
+@lru_cache(maxsize=64)
+def _record_of(url: str, storage: str, name: str) -> ResultRecord | None:
+    """Return the record of a result, read once a process: it never changes."""
+    return _read(Objects(Place(url, json.loads(storage))), name)
+
+
+def _read(objects: Objects, name: str) -> ResultRecord | None:
+    """Return the record of a result, None of one that is unfinished."""
+    path = f"{RESULTS}/{name}"
+    record = read_record(objects, KIND, f"{path}/{RECORD}", ResultRecord)
+    if record is not None:
+        return record
+    old = format1.result(objects, path)
+    return None if old is None else decoded(encoded(old), ResultRecord, path, objects.address.url)
 
 
 def find_results(store: Segmented, *, everything: bool = False) -> list[ResultTables]:
@@ -118,33 +185,65 @@ def find_results(store: Segmented, *, everything: bool = False) -> list[ResultTa
 
     everything: also searches that are no scores, and scores against further reference sets.
     """
-    return [r for r in _finished(store, store.group) if everything or r.is_scores]
+    return [r for r in _finished(store) if everything or r.is_scores]
 
 
-def _finished(address: Address, root: zarr.Group) -> list[ResultTables]:
-    """Return all finished results below the group of a store, newest last."""
-    try:
-        parent = root[RESULTS]
-    except KeyError:
-        return []
-    assert isinstance(parent, zarr.Group)
+def _finished(address: Address) -> list[ResultTables]:
+    """Return all finished results in a store, newest last."""
+    objects = Objects(address)
     results = []
-    for name, group in parent.groups():
-        meta: dict[str, Any] = dict(group.attrs.get(KEY, {}))  # type: ignore[arg-type]
-        if meta.get("complete"):
-            results.append(
-                ResultTables(
-                    url=absolute(address.url),
-                    name=name,
-                    parameters=meta["parameters"],
-                    segments=tuple(meta["segments"]),
-                    rows=int(meta["rows"]),
-                    groups=tuple(meta["groups"]),
-                    storage_options=address.storage_options,
-                    facts=meta["facts"],
-                )
-            )
+    for name in objects.names(RESULTS):
+        record = None if "." in name else _read(objects, name)
+        if record is not None:
+            results.append(_tables_of(address, name, record))
     return sorted(results, key=lambda r: str(r.facts.get("date", "")))
+
+
+def _tables_of(address: Address, name: str, record: ResultRecord) -> ResultTables:
+    return ResultTables(
+        url=absolute(address.url),
+        name=name,
+        parameters=record.parameters,
+        segments=record.segments,
+        rows=record.rows,
+        groups=record.groups,
+        storage_options=address.storage_options,
+        facts=record.facts,
+    )
+
+
+def superseded(objects: Objects, segments: Sequence[str]) -> Iterator[str]:
+    """Yield the keys of results that nobody needs: unfinished, of other data, or made anew.
+
+    Parameters
+    ----------
+    segments : sequence of str
+        Digests of the store's data.
+    """
+    found = {r.name: r for r in _finished(objects.address)}
+    for name in objects.names(RESULTS):
+        if "." not in name and not _is_needed(found.get(name), found.values(), segments):
+            yield f"{RESULTS}/{name}"
+
+
+def _is_needed(
+    result: ResultTables | None, known: Iterable[ResultTables], segments: Sequence[str]
+) -> bool:
+    if result is None or list(result.segments) != list(segments[: len(result.segments)]):
+        return False
+    return not any(_replaces(other, result) for other in known)
+
+
+def _replaces(new: ResultTables, old: ResultTables) -> bool:
+    """Whether a result is of the same parameters and of more rows, or was made before of as many.
+
+    Two that were made at once are equal; the first one stays.
+    """
+    if dict(new.parameters) != dict(old.parameters) or new.groups[: len(old.groups)] != old.groups:
+        return False
+    if new.rows != old.rows:
+        return new.rows > old.rows
+    return (str(new.facts["date"]), new.name) < (str(old.facts["date"]), old.name)
 
 
 def matching(store: Segmented, parameters: Mapping[str, Any]) -> list[ResultTables]:
@@ -200,8 +299,18 @@ def one_label(groups: Sequence[str]) -> str:
     )
 
 
+def name_of(parameters: Mapping[str, Any], segments: Sequence[str]) -> str:
+    """Return what results of some parameters and data are called, by whomever they are made."""
+    identity = [repr(sorted(parameters.items())).encode(), *(s.encode() for s in segments)]
+    label = re.sub(r"[^a-z0-9]+", "-", str(parameters.get("metric", "")).lower()).strip("-")
+    return f"{label}-{arrays.digest(identity)[:12]}"
+
+
 class ResultWriter:
-    """Writes one result: tables created first, rows by any number of tasks, then one commit."""
+    """Writes one result: tables created first, rows by any number of tasks, then one commit.
+
+    Every writer has a folder of its own: two that make the same results never meet.
+    """
 
     def __init__(
         self,
@@ -213,48 +322,62 @@ class ResultWriter:
     ) -> None:
         self.address, self.parameters, self.groups = address, dict(parameters), groups
         self.segments, self.chunk_rows = segments, chunk_rows
-        identity = [repr(sorted(self.parameters.items())).encode(), *(s.encode() for s in segments)]
-        label = re.sub(r"[^a-z0-9]+", "-", str(parameters.get("metric", "")).lower()).strip("-")
-        self.name = f"{label}-{arrays.digest(identity)[:12]}"
+        self.name = f"{name_of(parameters, segments)}-{uuid.uuid4().hex[:8]}"
 
-    def _group(self) -> zarr.Group:
-        return open_root(self.address, "r+").require_group(f"{RESULTS}/{self.name}")
+    @property
+    def _path(self) -> str:
+        return f"{RESULTS}/{self.name}"
 
     def create(self, tables: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
         """Create the tables, name → (shape of a row, dtype)."""
-        results = open_root(self.address, "r+").require_group(RESULTS)
-        group = results.create_group(self.name, overwrite=True)
+        objects = Objects(self.address)
+        for folder in (RESULTS, self._path):
+            objects.mark_group(folder)
         for name, (row, dtype) in tables.items():
-            shape = (self.address.rows, *row)
-            arrays.create_array(group, name, shape, (self.chunk_rows, *row), dtype)
+            shape, chunks = (self.address.rows, *row), (self.chunk_rows, *row)
+            arrays.create_array(objects, f"{self._path}/{name}", shape, chunks, dtype)
 
     def write(self, start: int, rows: Mapping[str, NDArray[Any]]) -> dict[str, int]:
         """Write one chunk of every table; return its checksums."""
-        group = self._group()
         for name, values in rows.items():
-            array = group[name]
-            assert isinstance(array, zarr.Array)
-            array[start : start + len(values)] = values
+            self._array(name)[start : start + len(values)] = values
         return {name: arrays.checksum(values) for name, values in rows.items()}
 
+    def _array(self, table: str) -> arrays.Array:
+        store = Objects(self.address).zarr(read_only=False)
+        return zarr.open_array(store, path=f"{self._path}/{table}", mode="r+")
+
     def commit(self, checksums: list[dict[str, int]], facts: Mapping[str, Any]) -> ResultTables:
-        """Mark the result complete and drop the older ones with the same parameters."""
-        group = self._group()
-        for name in checksums[0]:
-            values = np.array([part[name] for part in checksums], np.uint32)
-            Blobs(self.address, f"{RESULTS}/{self.name}").write(f"{name}.checksums", values)
-        facts = {**facts, "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        group.attrs[KEY] = {
-            "complete": True,
-            "parameters": self.parameters,
-            "segments": list(self.segments),
-            "rows": self.address.rows,
-            "groups": list(self.groups),
-            "facts": facts,
-        }
-        root = open_root(self.address, "r+")
-        written = _finished(self.address, root)
-        for old in written:
-            if old.name != self.name and dict(old.parameters) == self.parameters:
-                del root[f"{RESULTS}/{old.name}"]
-        return next(r for r in written if r.name == self.name)
+        """Make the result readable, in one atomic step.
+
+        Raises
+        ------
+        StaleResultsError
+            Where the store holds other data by now; what was computed is of no use.
+        """
+        objects = Objects(self.address)
+        found = newest(objects)
+        now = () if found is None else tuple(s.digest for s in found.state.segments)
+        if now[: len(self.segments)] != self.segments:
+            self.drop()
+            raise StaleResultsError(
+                f"{self.address.url} was replaced while this was computed; run it again on the "
+                "data that is there now"
+            )
+        date = datetime.now(UTC).isoformat(timespec="microseconds")
+        record = ResultRecord(
+            parameters=self.parameters,
+            segments=self.segments,
+            rows=self.address.rows,
+            groups=self.groups,
+            facts={**facts, "date": date},
+            arrays={name: arrays.metadata_of(self._array(name)) for name in checksums[0]},
+            checksums={name: tuple(part[name] for part in checksums) for name in checksums[0]},
+        )
+        key = f"{self._path}/{RECORD}"
+        objects.create(key, seal(KIND, key, encoded(record)))
+        return _tables_of(self.address, self.name, record)
+
+    def drop(self) -> None:
+        """Remove what was written."""
+        Objects(self.address).drop(self._path)

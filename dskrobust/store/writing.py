@@ -1,36 +1,39 @@
-"""Writing a store: empty arrays, whole aligned chunks by one writer each, then one commit.
+"""Writing a store: empty arrays, whole aligned chunks by one writer each, then one new state.
 
-A store is valid from its first commit on. `commit_segment` replaces the metadata in one atomic
-write, so a kill at any time leaves either the old state or the new one; rows beyond the committed
-number are never read.
+Rows that are written at once are a segment, with a folder of its own that nobody else writes to. It
+is part of the store once a state names it (`state`), which is one atomic step: a kill at any time
+leaves either the old store or the new one, and of several that write at once none loses a row.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, StoreError
 from ..ids import NUMBERS, TEXT, id_dtype
-from ..paths import behind_links, expand, is_remote, local_path
-from . import arrays
-from .spec import Block, GroupSummary, StoreSpec, Summary, feature_dtype, lossless, summarise
+from ..paths import behind_links, local_path
+from . import arrays, claims
+from .blobs import Blobs
+from .clearing import clear_up
+from .objects import Objects, Place
+from .seals import damaged_object
+from .spec import Block, StoreSpec, Summary, feature_dtype, lossless, summarise
+from .state import Link, Names, Numbered, Segment, State, added, begin, change, known_of, newest
 
-FORMAT = 1
-KEY = "dskrobust"
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
 ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
 ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
+SEGMENTS = "segments"
+CHECKSUMS, SUMS = "checksums", "sums"
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
 
@@ -106,92 +109,139 @@ class Written:
     summary: Summary
 
 
-def open_group(url: str, storage_options: StorageOptions, mode: str) -> zarr.Group:
-    """Open the Zarr group at a path or fsspec URL.
+def place_of(url: str, storage_options: StorageOptions = None) -> Place:
+    """Return where a store is."""
+    return Place(url, dict(storage_options or {}))
 
-    Raises
-    ------
-    FileNotFoundError, ValueError, KeyError, TypeError
-        Where there is none, or what the options say means nothing.
-    StoreError
-        Where a file system cannot be reached, or not be written to.
+
+@dataclass(frozen=True)
+class SegmentWriter:
+    """Writes the rows of a new segment; small enough for every task.
+
+    Attributes
+    ----------
+    url, storage_json : str
+        Where the store is, and options for fsspec as JSON.
+    path : str
+        The segment's folder in it.
+    first : int
+        Number of its first row in the store, for what is said of rows.
+    unit_rows : int
+    names : tuple of str
+        The arrays that are written; others lie elsewhere.
     """
-    folder, options = local_path(url), _storage_options(url, storage_options)
-    remote, extra = folder is None, {"storage_options": options} if options else {}
-    url = expand(url)
-    if folder is not None and not extra:  # Zarr cannot empty what is a symbolic link
-        url = str(behind_links(folder) if mode == "w" else folder)
+
+    url: str
+    storage_json: str
+    path: str
+    first: int
+    unit_rows: int
+    names: tuple[str, ...]
+
+    @property
+    def objects(self) -> Objects:
+        """All objects of the store."""
+        return Objects(Place(self.url, json.loads(self.storage_json)))
+
+    def create(self, layout: Layout) -> None:
+        """Create the arrays, without rows."""
+        unit, step = layout.unit_rows, layout.write_rows
+        shape, row = layout.feature_shape, layout.label_shape
+        text = np.dtypes.StringDType()
+        ids = text if layout.id_dtype == TEXT else NUMBERS
+        floats = layout.feature_dtype.kind == "f"
+        made = {
+            "features": ((unit, *shape), layout.feature_dtype),
+            "labels": ((step, *row), layout.label_dtype),
+            "split": ((step,), np.dtype(np.int16)),
+            "ids": ((min(step, ID_ROWS),), ids),
+        }
+        objects = self.objects
+        for folder in (SEGMENTS, self.path):
+            objects.mark_group(folder)
+        for name in self.names:
+            chunks, dtype = made[name]
+            plain = name == "features" and floats
+            shape = (0, *chunks[1:])
+            arrays.create_array(
+                objects, f"{self.path}/{name}", shape, chunks, dtype, compress=not plain
+            )
+
+    def grow(self, rows: int) -> None:
+        """Make room for so many rows."""
+        for array in self._arrays().values():
+            array.resize((rows, *array.shape[1:]))
+
+    def write(self, start: int, block: Block) -> Written:
+        """Write a block's rows from row `start` of the segment on; return what a commit needs.
+
+        Parallel writers must start at multiples of `Layout.write_rows` and, but for the last,
+        write that many rows.
+
+        Raises
+        ------
+        InvalidDataError
+            For values that the store's dtypes or row shapes do not hold as they are.
+        """
+        held = {k: a for k, a in self._arrays().items() if getattr(block, k) is not None}
+        # checksums are those of the bytes that are read back, so of the stored dtype
+        block = block._replace(**{k: _as_stored(getattr(block, k), a, k) for k, a in held.items()})
+        written = record_rows(start, block, self.unit_rows, self.first)
+        for name, array in held.items():
+            values = getattr(block, name)
+            array[start : start + len(values)] = values
+        return written
+
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        store = self.objects.zarr(read_only=False)
+        return {
+            name: zarr.open_array(store, path=f"{self.path}/{name}", mode="r+")
+            for name in self.names
+        }
+
+    def finish(self, written: Iterable[Written]) -> Finished:
+        """Write what is known of all rows beside them; the segment is not in the store yet."""
+        parts = sorted(written, key=lambda part: part.start)
+        if not parts:
+            raise InvalidDataError("there are no rows to store")
+        summary = parts[0].summary
+        for part in parts[1:]:
+            summary = summary.merge(part.summary)
+        blobs = Blobs(self.objects.address, self.path)
+        blobs.write(CHECKSUMS, np.concatenate([part.checksums for part in parts]))
+        blobs.write(SUMS, summary.column_sum)
+        digest = arrays.digest([d.encode() for part in parts for d in part.digests])
+        segment = Segment(rows=summary.rows, digest=digest, path=self.path)
+        held = {
+            name: {**arrays.metadata_of(array), "shape": [0, *array.shape[1:]]}
+            for name, array in self._arrays().items()
+        }
+        return Finished(segment, summary, held)
+
+    def drop(self) -> None:
+        """Remove the segment, and the store where it has nothing else."""
+        objects = self.objects
+        objects.drop(self.path)
+        left = [name for name in objects.names(SEGMENTS) if "." not in name]
+        if not left and _newest_or_none(objects) is None:
+            objects.drop("")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A segment that is written: its record, its summary, its arrays' metadata by name."""
+
+    segment: Segment
+    summary: Summary
+    arrays: Mapping[str, Mapping[str, Any]]
+
+
+def _newest_or_none(objects: Objects) -> Numbered | None:
+    """Return the newest state of a store; None where there is none, or nothing at all."""
     try:
-        return zarr.open_group(url, mode=mode, zarr_format=3, **extra)  # type: ignore[arg-type]
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        if remote and mode == "w":
-            raise StoreError(f"nothing can be written to {url}: {error}") from error
-        raise
-    except ImportError as error:
-        hint = " (pip install 'dskrobust[s3]')" if url.startswith("s3://") else ""
-        raise StoreError(f"{url} cannot be opened: {error}{hint}") from error
-    except Exception as error:
-        if not remote or (mode == "r+" and isinstance(error, PermissionError)):
-            raise  # of what may only be read, callers make the best
-        raise StoreError(
-            f"{url} cannot be reached: {error}; check the address, the credentials and the storage "
-            "options (for S3 also AWS_ENDPOINT_URL)"
-        ) from error
-
-
-def _storage_options(url: str, storage_options: StorageOptions) -> dict[str, Any]:
-    """Return options for fsspec that make it list a folder anew: other processes write there."""
-    fresh = {"use_listings_cache": False} if is_remote(url) and "::" not in url else {}
-    return {**fresh, **(storage_options or {})}
-
-
-def create_empty(
-    url: str,
-    spec: StoreSpec,
-    layout: Layout,
-    *,
-    overwrite: bool = False,
-    storage_options: StorageOptions = None,
-    links: Mapping[str, Any] | None = None,
-) -> None:
-    """Create a store without rows; it opens only after the first `commit_segment`.
-
-    Raises
-    ------
-    StoreError
-        Where a complete store is already there and `overwrite` is false.
-    """
-    check_free(url, storage_options, overwrite=overwrite)
-    group = open_group(url, storage_options, "w")
-    unit, step = layout.unit_rows, layout.write_rows
-    if not links:
-        arrays.create_array(
-            group,
-            "features",
-            (0, *layout.feature_shape),
-            (unit, *layout.feature_shape),
-            layout.feature_dtype,
-            compress=layout.feature_dtype.kind != "f",
-        )
-        shape = layout.label_shape
-        arrays.create_array(group, "labels", (0, *shape), (step, *shape), layout.label_dtype)
-    if not links or "split" not in links:
-        arrays.create_array(group, "split", (0,), (step,), np.dtype(np.int16))
-    has_ids = layout.id_dtype is not None
-    if has_ids and (not links or "ids" not in links):
-        dtype = np.dtypes.StringDType() if layout.id_dtype == TEXT else NUMBERS
-        arrays.create_array(group, "ids", (0,), (min(step, ID_ROWS),), dtype)
-    width = len(ARRAYS) - (not has_ids)
-    arrays.create_array(group, "checksums", (0, width), (16_384, width), np.dtype(np.uint32))
-    group.attrs[KEY] = {
-        "format": FORMAT,
-        "spec": _spec_to_json(spec),
-        "unit_rows": unit,
-        "ids": has_ids,
-        "segments": [],
-        "links": dict(links or {}),
-        "summary": None,
-    }
+        return newest(objects)
+    except FileNotFoundError:
+        return None
 
 
 def check_free(url: str, storage_options: StorageOptions = None, *, overwrite: bool) -> None:
@@ -201,145 +251,162 @@ def check_free(url: str, storage_options: StorageOptions = None, *, overwrite: b
     ------
     StoreError
     """
-    try:
-        old = open_group(url, storage_options, "r").attrs.get(KEY)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        old = None
-    if isinstance(old, Mapping):
-        if old.get("segments") and not overwrite:
-            raise StoreError(
-                f"{url} is already a store",
-                Hint(
-                    "choose another path or pass overwrite=True",
-                    "choose another path or replace it with --overwrite",
-                ),
-            )
-        return
-    if _occupied(url, storage_options):
-        raise StoreError(
-            f"{url} holds something that is not a dskrobust store; choose another path"
-        )
-
-
-def _occupied(url: str, storage_options: StorageOptions) -> bool:
-    """Whether there is anything at an address."""
     folder = local_path(url)
-    if folder is not None:
-        return folder.exists() and (folder.is_file() or any(folder.iterdir()))
-    files, path = fsspec.core.url_to_fs(url, **_storage_options(url, storage_options))
-    return bool(files.exists(path) and files.find(path))
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is a dskrobust store, finished or not."""
+    if folder is not None and behind_links(folder).is_symlink():
+        raise StoreError(f"{url} is a symbolic link that leads in a circle; remove it")
+    objects = Objects(place_of(url, storage_options))
     try:
-        return isinstance(open_group(str(folder), None, "r").attrs.get(KEY), Mapping)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _recover(folder: Path, old: Path) -> None:
-    """Clear up after a kill between the two renames of `staged`: no store is lost.
-
-    Raises
-    ------
-    StoreError
-        Where something that is not ours has the name that is needed.
-    """
-    if not os.path.lexists(old):
+        found = newest(objects)
+    except FileNotFoundError:
+        is_file = folder is not None and behind_links(folder).is_file()
+        if is_file or set(objects.names("")) - {claims.CLAIMS}:
+            raise StoreError(
+                f"{url} holds something that is not a dskrobust store; choose another path"
+            ) from None
         return
-    if not (old.is_symlink() or _is_ours(old)):
-        raise StoreError(f"{old} is in the way and is not a dskrobust store; move it away first")
-    if old.is_symlink():  # earlier versions moved the link away, not what is behind it
-        old.unlink()
-    elif folder.exists():
-        shutil.rmtree(old)
-    else:
-        old.rename(folder)
+    if found is not None and not overwrite:
+        raise _taken(url)
+
+
+def _taken(url: str) -> StoreError:
+    return StoreError(
+        f"{url} is already a store",
+        Hint(
+            "choose another path or pass overwrite=True",
+            "choose another path or replace it with --overwrite",
+        ),
+    )
 
 
 @contextmanager
-def staged(url: str, storage_options: StorageOptions = None, *, overwrite: bool) -> Iterator[str]:
-    """Yield an address to write a new store to; it takes the place of `url` once complete.
+def new_store(
+    url: str,
+    layout: Layout,
+    storage_options: StorageOptions = None,
+    *,
+    overwrite: bool,
+    links: Sequence[str] = (),
+) -> Iterator[SegmentWriter]:
+    """Yield the writer of a store's first rows; one that is there stays until `commit_new`.
 
-    On a local file system that is a folder beside it, so that a store is only ever replaced by a
-    finished one. Elsewhere there is no renaming and the store is written in place. Where `url` is
-    a symbolic link it stays one, and all this goes on behind it.
+    Where `url` is a symbolic link it stays one, and all this goes on behind it.
+
+    Parameters
+    ----------
+    links : sequence of str
+        Arrays that lie elsewhere.
 
     Raises
     ------
     StoreError
         Where something else is there, or a symbolic link leads nowhere.
     """
-    folder = local_path(url)
-    if folder is None:
-        check_free(url, storage_options, overwrite=overwrite)
-        yield url
-        return
-    folder = behind_links(folder)
-    if folder.is_symlink():
-        raise StoreError(f"{url} is a symbolic link that leads in a circle; remove it")
-    old = folder.with_name(f".{folder.name}.old")
-    _recover(folder, old)
     check_free(url, storage_options, overwrite=overwrite)
-    beside = folder.with_name(f".{folder.name}.partial")
+    objects = Objects(place_of(url, storage_options))
+    with claims.at_work(objects.address, "a store is written"):
+        if _newest_or_none(objects) is None:
+            begin(objects)
+        with _segment(objects, layout, 0, links) as writer:
+            yield writer
+    clear_up(objects)
+
+
+@contextmanager
+def more_rows(
+    url: str, layout: Layout, first: int, storage_options: StorageOptions = None
+) -> Iterator[SegmentWriter]:
+    """Yield the writer of rows behind the first ones of a store."""
+    objects = Objects(place_of(url, storage_options))
+    with (
+        claims.at_work(objects.address, "rows are appended"),
+        _segment(objects, layout, first) as writer,
+    ):
+        yield writer
+    clear_up(objects)
+
+
+@contextmanager
+def _segment(
+    objects: Objects, layout: Layout, first: int, links: Sequence[str] = ()
+) -> Iterator[SegmentWriter]:
+    """Yield the writer of a new segment, which is gone again where that fails."""
+    names = tuple(
+        n for n in ARRAYS if n not in links and (n != "ids" or layout.id_dtype is not None)
+    )
+    path = f"{SEGMENTS}/{uuid.uuid4().hex[:12]}"
+    address = objects.address
+    storage = json.dumps(address.storage_options, sort_keys=True)
+    writer = SegmentWriter(address.url, storage, path, first, layout.unit_rows, names)
     try:
-        yield str(beside)
+        writer.create(layout)
+        yield writer
     except BaseException:
-        if _is_ours(beside):
-            shutil.rmtree(beside)
+        writer.drop()
         raise
-    if folder.exists():
-        folder.rename(old)
-        beside.rename(folder)
-        shutil.rmtree(old)
-    else:
-        beside.rename(folder)
 
 
-def grow(url: str, start: int, rows: int, storage_options: StorageOptions = None) -> None:
-    """Make room for `rows` rows in all; what lies beyond the committed rows is not read.
+def begin_scratch(url: str, layout: Layout, rows: int) -> SegmentWriter:
+    """Return the writer of a store that only the tasks of one graph know; run again, the same."""
+    objects = Objects(place_of(url))
+    names = tuple(n for n in ARRAYS if n != "ids")
+    writer = SegmentWriter(url, "{}", f"{SEGMENTS}/rows", 0, layout.unit_rows, names)
+    begin(objects)
+    writer.create(layout)
+    writer.grow(rows)
+    return writer
 
-    start: where the segment begins that is being written.
+
+def commit_new(
+    writer: SegmentWriter,
+    spec: StoreSpec,
+    written: Iterable[Written],
+    *,
+    overwrite: bool,
+    ids: bool = False,
+    links: Mapping[str, Link] | None = None,
+) -> None:
+    """Make written rows a store, in place of one that is there, in one atomic step."""
+    done = writer.finish(written)
+    state = State(
+        spec=spec,
+        unit_rows=writer.unit_rows,
+        ids=ids,
+        segments=(done.segment,),
+        arrays=dict(done.arrays),
+        links=dict(links or {}),
+        known=known_of(done.summary),
+    )
+
+    def to(before: State | None) -> State:
+        if before is not None and not overwrite:  # others were quicker
+            raise _taken(writer.url)
+        return state
+
+    change(writer.objects, to)
+
+
+def commit_more(
+    writer: SegmentWriter, base: State, names: Names, written: Iterable[Written]
+) -> None:
+    """Make written rows part of a store, as one segment, in one atomic step.
+
+    Others may have appended meanwhile: theirs come first.
+
+    Parameters
+    ----------
+    base : State
+        The one that the rows were written for.
+    names : Names
+        What their codes are positions in.
     """
-    group = open_group(url, storage_options, "r+")
-    _check_end(url, group.attrs[KEY], start)
-    for name in ARRAYS:
-        if name in group:
-            array = group[name]
-            assert isinstance(array, zarr.Array)
-            array.resize((rows, *array.shape[1:]))
+    done = writer.finish(written)
 
+    def to(before: State | None) -> State:
+        if before is None:
+            raise damaged_object(writer.url, "", "has no rows any more")
+        return added(before, base, done.segment, done.summary, names)
 
-def write_rows(
-    url: str,
-    start: int,
-    block: Block,
-    storage_options: StorageOptions = None,
-    names: Sequence[str] = ARRAYS,
-) -> Written:
-    """Write a block's rows from row `start` on and return what the commit needs of them.
-
-    Only the arrays in `names` are written: what is linked lies elsewhere. Parallel writers must
-    start at multiples of `Layout.write_rows` and, but for the last, write that many rows.
-
-    Raises
-    ------
-    InvalidDataError
-        For values that the store's dtypes or row shapes do not hold as they are.
-    """
-    group = open_group(url, storage_options, "r+")
-    meta = group.attrs[KEY]
-    assert isinstance(meta, dict)
-    held = {name: group[name] for name in names if getattr(block, name) is not None}
-    # checksums are those of the bytes that are read back, so of the stored dtype
-    block = block._replace(**{k: _as_stored(getattr(block, k), a, k) for k, a in held.items()})
-    written = record_rows(start, block, int(meta["unit_rows"]))
-    for name, array in held.items():
-        values = getattr(block, name)
-        assert isinstance(array, zarr.Array)
-        array[start : start + len(values)] = values
-    return written
+    change(writer.objects, to)
 
 
 def _as_stored(values: NDArray[Any], array: Any, name: str) -> NDArray[Any]:
@@ -368,12 +435,13 @@ def cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
     return same
 
 
-def record_rows(start: int, block: Block, unit_rows: int) -> Written:
+def record_rows(start: int, block: Block, unit_rows: int, first: int = 0) -> Written:
     """Check a block and take the checksums and digests of its units.
 
-    The digests are of what results depend on, which ids are not.
+    The digests are of what results depend on, which ids are not. `first` is the number of the row
+    that `start` counts from.
     """
-    summary = summarise(block, start)
+    summary = summarise(block, first + start)
     sums, digests = [], []
     known = [values for values in block if values is not None]
     for a in range(0, len(block.features), unit_rows):
@@ -382,91 +450,3 @@ def record_rows(start: int, block: Block, unit_rows: int) -> Written:
         digests.append(arrays.digest([part.tobytes() for part in parts[:3]]))
     table = np.array(sums, np.uint32).reshape(-1, len(known))
     return Written(start, table, tuple(digests), summary)
-
-
-def commit_segment(
-    url: str,
-    written: Iterable[Written],
-    storage_options: StorageOptions = None,
-    *,
-    names: Mapping[str, tuple[str, ...] | None] | None = None,
-) -> None:
-    """Make written rows part of the store, as one segment, in one atomic step.
-
-    `names` replaces parts of the spec (groups, classes) in the same step.
-    """
-    parts = sorted(written, key=lambda part: part.start)
-    if not parts:
-        raise InvalidDataError("there are no rows to store")
-    group = open_group(url, storage_options, "r+")
-    meta: dict[str, Any] = dict(group.attrs[KEY])  # type: ignore[arg-type]
-    _check_end(url, meta, parts[0].start)
-    summary = parts[0].summary
-    for part in parts[1:]:
-        summary = summary.merge(part.summary)
-    if meta["summary"] is None:
-        center = arrays.create_array(
-            group, "center", summary.column_sum.shape, summary.column_sum.shape, np.dtype("f8")
-        )
-        center[:] = summary.center
-    else:
-        summary = summary_from_json(meta["summary"], summary.column_sum).merge(summary)
-    table = group["checksums"]
-    assert isinstance(table, zarr.Array)
-    at = sum(segment["units"] for segment in meta["segments"])
-    sums = np.concatenate([part.checksums for part in parts])
-    table.resize((at + len(sums), table.shape[1]))
-    table[at:] = sums
-    segment = {
-        "rows": sum(part.summary.rows for part in parts),
-        "units": len(sums),
-        "digest": arrays.digest([d.encode() for part in parts for d in part.digests]),
-    }
-    meta["segments"] = [*meta["segments"], segment]
-    meta["summary"] = _summary_to_json(summary)
-    if names:
-        meta["spec"] = {**meta["spec"], **{k: list(v) if v else None for k, v in names.items()}}
-    group.attrs[KEY] = meta
-
-
-def _check_end(url: str, meta: Any, start: int) -> None:
-    """Refuse to write a segment that does not begin where the committed rows end."""
-    rows = sum(segment["rows"] for segment in meta["segments"])
-    if rows != start:
-        raise StoreError(
-            f"{url} has {rows:,} rows, but {start:,} when it was opened: others appended to it "
-            "meanwhile. Nothing was lost; open it again and append once more"
-        )
-
-
-def spec_from_json(data: Mapping[str, Any]) -> StoreSpec:
-    """Rebuild a spec from a store's metadata."""
-    values = dict(data)
-    for name in ("groups", "classes", "image_shape", "feature_names", "decisions"):
-        if values.get(name) is not None:
-            values[name] = tuple(values[name])
-    return StoreSpec(**values)
-
-
-def _spec_to_json(spec: StoreSpec) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
-
-
-def _summary_to_json(summary: Summary) -> dict[str, Any]:
-    return {
-        "rows": summary.rows,
-        "largest_feature": summary.largest_feature,
-        "label_bounds": dict(summary.label_bounds),
-        "groups": {str(code): asdict(group) for code, group in summary.groups.items()},
-    }
-
-
-def summary_from_json(data: Mapping[str, Any], column_sum: NDArray[np.float64]) -> Summary:
-    """Rebuild a summary from a store's metadata and the column sums."""
-    groups = {
-        int(code): GroupSummary(g["rows"], tuple(g["label"]), g["varied"])
-        for code, g in data["groups"].items()
-    }
-    return Summary(
-        data["rows"], column_sum, data["largest_feature"], dict(data["label_bounds"]), groups
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def diagnose(
     """
     opened = open_store(store, storage_options)
     address = opened.address
-    parts = Parts.of(opened.rows, Blobs(address, SCRATCH))
+    parts = Parts.of(opened.rows, Blobs(address, f"{SCRATCH}/{uuid.uuid4().hex}"))
     try:
         found = _look(opened, address, parts, scheduler)
     finally:

@@ -13,8 +13,10 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
+from .. import arrays
 from ..blobs import Blobs
 
 RECORD = np.dtype(
@@ -186,7 +188,10 @@ class Parts:
             return records
         rows = max(CHUNK_ROWS, len(records) >> self.bits)
         flat = records.view(np.uint8).reshape(-1, RECORD.itemsize)
-        self.blobs.write(str(number), flat, chunk_bytes=rows)
+        shape, chunks, path = flat.shape, (rows, RECORD.itemsize), f"{self.blobs.path}/{number}"
+        arrays.create_array(self.blobs.objects, path, shape, chunks, flat.dtype, compress=False)[
+            :
+        ] = flat
         edges = np.arange(1, self.count, dtype=np.uint64) << np.uint64(64 - self.bits)
         inner = np.searchsorted(records["high"], edges)
         return np.concatenate([[0], inner, [len(records)]])
@@ -195,8 +200,13 @@ class Parts:
         """Count the equal rows of a part of what all ranges have left."""
         if not self.bits:
             return equal_rows(gathered(left))
+        store = self.blobs.objects.zarr(read_only=True)
         records = [
-            self.blobs.rows(str(number), int(at[part]), int(at[part + 1]))
+            np.asarray(
+                zarr.open_array(store, path=f"{self.blobs.path}/{number}", mode="r")[
+                    int(at[part]) : int(at[part + 1])
+                ]
+            )
             for number, at in enumerate(left)
         ]
         return equal_rows(gathered([r.reshape(-1).view(RECORD) for r in records]))

@@ -1,0 +1,123 @@
+"""Sealed objects: what a store says of itself, with a checksum over it and over where it lies.
+
+An object begins with a line, ``dskrobust KIND FORMAT CHECKSUM LENGTH``; its content follows. The
+checksum covers kind, format, key and content, so that an object that was changed, cut off or put in
+another one's place is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import google_crc32c
+import msgspec
+
+from ..errors import DamagedStoreError, StoreError
+from .objects import Objects
+
+NAME = b"dskrobust"
+FORMAT = 2
+MOST_HEADER = 200
+
+T = TypeVar("T")
+
+
+def seal(kind: str, key: str, content: bytes) -> bytes:
+    """Return the bytes of an object of some kind at some key."""
+    crc = _checksum(kind, FORMAT, key, content)
+    return b"%s %s %d %08x %d\n" % (NAME, kind.encode(), FORMAT, crc, len(content)) + content
+
+
+def unseal(kind: str, key: str, data: bytes, url: str) -> bytes:
+    """Return the content of a sealed object.
+
+    Raises
+    ------
+    DamagedStoreError
+        Where it is not what was written; it is named.
+    StoreError
+        Where a later version wrote it.
+    """
+    header, _, content = data.partition(b"\n")
+    parts = header.split(b" ") if len(header) <= MOST_HEADER else []
+    if len(parts) != 5 or parts[0] != NAME:
+        raise damaged_object(url, key, "is not what was written")
+    try:
+        said, form, crc, length = parts[1].decode(), int(parts[2]), int(parts[3], 16), int(parts[4])
+    except ValueError as error:
+        raise damaged_object(url, key, "is not what was written") from error
+    if len(content) != length:
+        raise damaged_object(url, key, f"has {len(content)} of {length} bytes")
+    if _checksum(said, form, key, content) != crc:
+        raise damaged_object(url, key, "was changed after it was written")
+    if form != FORMAT:
+        raise StoreError(
+            f"{key} of {url} is of store format {form}, this version reads {FORMAT}; use the "
+            "version of dskrobust that wrote it"
+        )
+    if said != kind:
+        raise damaged_object(url, key, f"is a {said}, not a {kind}")
+    return content
+
+
+def damaged_object(url: str, key: str, what: str) -> DamagedStoreError:
+    """Build the error that names a damaged object."""
+    return DamagedStoreError(f"object '{key}' of {url} {what}")
+
+
+def kind_of(data: bytes) -> str:
+    """Return the kind that a sealed object says it is; "" where it says nothing."""
+    parts = data[:MOST_HEADER].partition(b"\n")[0].split(b" ")
+    return parts[1].decode(errors="replace") if len(parts) == 5 else ""
+
+
+def _checksum(kind: str, form: int, key: str, content: bytes) -> int:
+    crc = google_crc32c.value(f"{kind} {form} {key}\n".encode())
+    return int(google_crc32c.extend(crc, content))
+
+
+def write_record(objects: Objects, kind: str, key: str, record: Any) -> None:
+    """Write a typed record (or plain values) as a sealed object."""
+    objects.write(key, seal(kind, key, encoded(record)))
+
+
+def read_record(objects: Objects, kind: str, key: str, of: type[T]) -> T | None:
+    """Return a typed record, None where there is none.
+
+    Raises
+    ------
+    DamagedStoreError
+        Naming the object, and the field where a value is impossible.
+    """
+    data = objects.read(key)
+    if data is None:
+        return None
+    url = objects.address.url
+    return decoded(unseal(kind, key, data, url), of, key, url)
+
+
+def encoded(record: Any) -> bytes:
+    """Return a record as JSON."""
+    plain = msgspec.to_builtins(record, enc_hook=_plain)
+    return json.dumps(plain, indent=1, ensure_ascii=False).encode()
+
+
+def decoded(content: bytes, of: type[T], key: str, url: str) -> T:
+    """Return the record that JSON holds.
+
+    Raises
+    ------
+    DamagedStoreError
+        Naming the object and the field.
+    """
+    try:
+        return msgspec.convert(json.loads(content), of, str_keys=True)
+    except (ValueError, RecursionError) as error:  # of JSON; msgspec's are ValueErrors too
+        raise damaged_object(url, key, f"cannot be understood: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return value.tolist()
+    raise TypeError(f"{value!r} cannot be kept in a store")

@@ -1,0 +1,256 @@
+"""What a store says of its data: one immutable record for every state that it has been in.
+
+The record of a state is created under its number, which only one process can do: whoever finds the
+number taken looks at the new state and goes on from there. So no state is ever half written, none
+overwrites another, and readers see one or the other. A mark beside every record keeps a store from
+falling back to an older state where the newest record is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import StoreError
+from . import format1
+from .objects import GROUP, Objects
+from .seals import damaged_object, decoded, encoded, read_record, seal
+from .spec import GroupSummary, StoreSpec, Summary
+
+STATES = "states"
+KIND = "state"
+RECORD, MARK = ".state", ".made"
+DIGITS = 8
+ATTEMPTS = 100  # to make the next state while others make theirs
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Rows = Annotated[int, Meta(ge=1, le=2**53)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A record whose fields are checked when it is read."""
+
+
+class Segment(Record):
+    """Rows that were written at once.
+
+    Attributes
+    ----------
+    rows : int
+    digest : str
+        Fingerprint of features, labels and split.
+    path : str
+        Folder of its arrays; "" where those of several segments follow each other (format 1).
+    """
+
+    rows: Rows
+    digest: Digest
+    path: str
+
+
+class Known(Record):
+    """What is known of all rows, but for the column sums; see `Summary`."""
+
+    rows: Rows
+    largest_feature: Annotated[float, Meta(ge=0)]
+    label_bounds: dict[str, float]
+    groups: dict[Count, GroupSummary]
+
+
+class Link(Record):
+    """An array elsewhere; of a split also the values that its codes stand for."""
+
+    url: str
+    values: tuple[Any, ...] | None = None
+
+
+class State(Record):
+    """A state of a store.
+
+    Attributes
+    ----------
+    spec : StoreSpec
+    unit_rows : int
+        Rows of a chunk of features and of a checksum.
+    ids : bool
+        Whether rows have ids.
+    segments : tuple of Segment
+    arrays : dict
+        Name → Zarr metadata of a segment's array, with no rows.
+    links : dict
+        Name → array elsewhere, which takes the place of the segments'.
+    known : Known
+    """
+
+    spec: StoreSpec
+    unit_rows: Annotated[int, Meta(ge=1, le=2**24)]
+    ids: bool
+    segments: Annotated[tuple[Segment, ...], Meta(min_length=1)]
+    arrays: dict[str, dict[str, Any]]
+    links: dict[str, Link]
+    known: Known
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(segment.rows for segment in self.segments)
+
+    def summary(self, sums: Any) -> Summary:
+        """Return the summary with the column sums (d,)."""
+        known = self.known
+        bounds, groups = dict(known.label_bounds), dict(known.groups)
+        return Summary(known.rows, sums, known.largest_feature, bounds, groups)
+
+
+def known_of(summary: Summary) -> Known:
+    """Return what a state keeps of a summary."""
+    return Known(
+        rows=summary.rows,
+        largest_feature=summary.largest_feature,
+        label_bounds=dict(summary.label_bounds),
+        groups=dict(summary.groups),
+    )
+
+
+class Numbered(NamedTuple):
+    """A state and its number; -1 for one that an earlier version of dskrobust wrote."""
+
+    number: int
+    state: State
+
+
+def newest(objects: Objects) -> Numbered | None:
+    """Return the newest state, None where there is no finished store.
+
+    Raises
+    ------
+    DamagedStoreError
+        Where its record is missing or is not what was written.
+    StoreError
+        Where a later version wrote it, or the store cannot be reached.
+    """
+    numbers = _numbers(objects)
+    if not numbers:
+        old = format1.state(objects)
+        if old is None:
+            return None
+        converted = decoded(encoded(old), State, "zarr.json", objects.address.url)
+        return Numbered(-1, _checked(converted, objects))
+    number = max(numbers)
+    key = _key(number)
+    state = read_record(objects, KIND, key, State)
+    if state is None:
+        raise damaged_object(objects.address.url, key, "is missing")
+    return Numbered(number, _checked(state, objects, key))
+
+
+def _numbers(objects: Objects) -> set[int]:
+    names = (name.partition(".") for name in objects.names(STATES))
+    return {int(number) for number, dot, end in names if number.isdigit() and end}
+
+
+def _key(number: int, end: str = RECORD) -> str:
+    return f"{STATES}/{number:0{DIGITS}d}{end}"
+
+
+def _checked(state: State, objects: Objects, key: str = "zarr.json") -> State:
+    """Refuse numbers that do not fit together."""
+    url, groups = objects.address.url, state.known.groups
+    if state.rows != state.known.rows or sum(g.rows for g in groups.values()) != state.rows:
+        raise damaged_object(url, key, f"counts {state.known.rows} rows, but has {state.rows}")
+    if any(code >= len(state.spec.groups) for code in groups):
+        raise damaged_object(url, key, "has rows of a group without a name")
+    return state
+
+
+def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
+    """Make a new state of the newest one, in one step; others may make theirs meanwhile.
+
+    Parameters
+    ----------
+    objects : Objects
+    to : callable
+        Returns the new state for the newest one (None: there is none); called again where another
+        process was quicker.
+
+    Raises
+    ------
+    StoreError
+        Where others change the store all the time.
+    """
+    for _ in range(ATTEMPTS):
+        before = newest(objects)
+        number = 0 if before is None else before.number + 1
+        state = to(None if before is None else before.state)
+        key = _key(number)
+        if objects.create(key, seal(KIND, key, encoded(state))):
+            objects.write(_key(number, MARK), b"")
+            return Numbered(number, state)
+    raise StoreError(f"{objects.address.url} is changed by others all the time; try again later")
+
+
+def begin(objects: Objects) -> None:
+    """Make the folder of a store, which has no state yet."""
+    if format1.is_unfinished(objects):  # killed while an earlier version wrote it
+        objects.drop("")
+    root = msgspec.json.decode(GROUP)
+    root["attributes"] = {format1.KEY: {"format": 2}}
+    objects.write("zarr.json", encoded(root))
+
+
+class Names(NamedTuple):
+    """Groups and classes, in the order of their codes."""
+
+    groups: tuple[str, ...]
+    classes: tuple[str, ...] | None
+
+
+def added(state: State, base: State, segment: Segment, more: Summary, names: Names) -> State:
+    """Return a state with one more segment.
+
+    Parameters
+    ----------
+    state : State
+        The newest one.
+    base : State
+        The one that the segment was written for; others may have added rows since.
+    segment : Segment
+    more : Summary
+        Of the segment.
+    names : Names
+        What the segment's codes are positions in: those of the base with new ones behind.
+
+    Raises
+    ------
+    StoreError
+        Where the store was replaced since, or others have added other names.
+    """
+    if state.segments[: len(base.segments)] != base.segments:
+        raise StoreError(f"the store was replaced by another one meanwhile; {AGAIN}")
+    both = {
+        name: _joined(getattr(state.spec, name), getattr(base.spec, name), getattr(names, name))
+        for name in Names._fields
+    }
+    return msgspec.structs.replace(
+        state,
+        spec=replace(state.spec, **both),
+        segments=(*state.segments, segment),
+        known=known_of(state.summary(0.0).merge(more)),
+    )
+
+
+AGAIN = "nothing was added; open it again and append once more"
+
+
+def _joined(now: Any, before: Any, ours: Any) -> Any:
+    """Return names with those that were added to some earlier ones by others, or by us."""
+    if now is None or ours is None or ours[: len(now)] == now:
+        return ours
+    if ours == before or now[: len(ours)] == ours:
+        return now
+    raise StoreError(f"others have added other names than {', '.join(ours)} meanwhile; {AGAIN}")
