@@ -18,7 +18,7 @@ from .engine.spec import PairSpec
 from .robustness import score
 from .runs import PairData, RunOptions
 from .scores import Scores
-from .store import Store
+from .store import Store, made_once
 
 
 class Writable(Protocol):
@@ -34,7 +34,9 @@ class Writable(Protocol):
         """What the events of its tiles are named by."""
         ...
 
-    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Any:
+    def write(
+        self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
+    ) -> Any:
         """Compute, write and return it as read from the store."""
         ...
 
@@ -49,6 +51,7 @@ def run_scores(
     *,
     start: Callable[[Client, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
+    wait: bool = True,
 ) -> Scores:
     """Compute the scores of a store on a cluster and write them; see `run_and_write`."""
 
@@ -56,7 +59,8 @@ def run_scores(
         data = PairData(store, scale=spec.scale)
         return score(data, spec.metric, spec.labels, RunOptions(resources), rule=spec.rule)
 
-    return run_and_write(store, prepare, options, start=start, tell=tell)
+    with made_once(store, spec.parameters(), wait=wait):
+        return run_and_write(store, prepare, options, start=start, tell=tell)
 
 
 def run_and_write(
@@ -68,6 +72,8 @@ def run_and_write(
     tell: Callable[[int, dict[str, Any]], None],
 ) -> W:
     """Compute something on a cluster and write it into the store.
+
+    Whoever calls it takes its turn before (`store.made_once`): no cluster is started to wait.
 
     Parameters
     ----------

@@ -111,3 +111,7 @@ class BusyStoreWarning(UserWarning):
 
 class SharedStoreWarning(UserWarning):
     """A file system cannot tell two writers apart, so one at a time may change a store."""
+
+
+class DamagedRecordWarning(UserWarning):
+    """A record of a finished step was damaged, so the step runs again."""

@@ -31,7 +31,7 @@ from .metrics import Metric
 from .references import cut_parts, row_numbers, same_rows
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, one_sided_search, symmetric_search
-from .store import ResultTables, ResultWriter, Store, matching
+from .store import ResultTables, ResultWriter, Store, made_once, matching
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -82,18 +82,26 @@ class Neighbours:
         """Search; the same with NumPy arrays. In a store, an interrupted search goes on."""
         return compute_neighbours({"": self}, **kwargs)[""]
 
-    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Neighbours:
+    def write(
+        self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
+    ) -> Neighbours:
         """Search and write the lists into the store; return them as read from there.
+
+        Where another process searches the same, it is waited for; see `Scores.write`.
 
         Parameters
         ----------
         facts : callable, optional
             Called once all is computed; what it returns is kept with the lists.
+        wait : bool
+            Whether to wait for another process.
 
         Raises
         ------
         InvalidOptionError
             Where the data is in no store, or the queries are not all of its rows.
+        BusyStoreError
+            Where another process searches the same, and `wait` is false.
         """
         if self.store is None or self.queries is not None:
             raise InvalidOptionError(
@@ -102,12 +110,20 @@ class Neighbours:
             )
         if self.search is None:
             return self
+        with made_once(self.store, self.parameters, wait=wait):
+            for result in matching(self.store, self.parameters):
+                if result.covers(self.store):  # written in the meantime
+                    return _stored(self.store, result, self.parameters)
+            return self._write(self.store, self.search, facts)
+
+    def _write(
+        self, store: Store, search: Search, facts: Callable[[], Mapping[str, Any]] | None
+    ) -> Neighbours:
         started = time.perf_counter()
-        self.search.spec.warm_up()
-        digests = tuple(digest for _, digest in self.store.segments)
+        search.spec.warm_up()
+        digests = tuple(digest for _, digest in store.segments)
         chunk = max(1, min(self.rows, 2**19 // self.index.shape[1]))
-        address = self.store.address
-        writer = ResultWriter(address, self.parameters, digests, self.store.groups, chunk)
+        writer = ResultWriter(store.address, self.parameters, digests, store.groups, chunk)
         tables = {"distance": self.distance, "index": self.index}
         writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
         parts = {
@@ -120,8 +136,8 @@ class Neighbours:
         checksums = compute(*writes)
         seconds = {"seconds": time.perf_counter() - started}
         result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
-        _forget(self.search)
-        return _stored(self.store, result, self.parameters)
+        _forget(search)
+        return _stored(store, result, self.parameters)
 
     def graph(self, mode: str = "distance") -> csr_matrix:
         """Return the neighbour graph as a sparse matrix (q, n); what is lazy is computed.

@@ -28,7 +28,7 @@ from .engine.spec import PairSpec
 from .errors import ContradictionWarning, InvalidOptionError
 from .export import score_frames
 from .show.overview import scores_card
-from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, matching
+from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, made_once, matching
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,32 +203,54 @@ class Scores:
         """
         return next(score_frames(self, by_group, rows=self.rows))
 
-    def write(self, facts: Callable[[], Mapping[str, Any]] | None = None) -> Scores:
+    def write(
+        self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
+    ) -> Scores:
         """Compute and write the results into the store; return them as read from there.
+
+        Where another process computes the same, it is waited for, and its results are read; if it
+        is gone before, what it has finished is taken over.
 
         Parameters
         ----------
         facts : callable, optional
             Called once all is computed; what it returns is kept with the results.
+        wait : bool
+            Whether to wait for another process.
 
         Raises
         ------
         InvalidOptionError
             Where the scores are not of a store.
+        BusyStoreError
+            Where another process computes the same, and `wait` is false.
+        StaleResultsError
+            Where the store was replaced meanwhile.
+
+        Warns
+        -----
+        BusyStoreWarning
+            Where another process is waited for.
         """
         if self.store is None or self.spec is None:
             raise InvalidOptionError("only the scores of a store can be written; use create_store")
         if self.result is not None:
             return self
-        for result in matching(self.store, self.spec.parameters()):
-            if result.covers(self.store) and result.groups == self.groups:
-                return read_scores(self.store, result, self.spec)  # written in the meantime
+        with made_once(self.store, self.spec.parameters(), wait=wait):
+            for result in matching(self.store, self.spec.parameters()):
+                if result.covers(self.store) and result.groups == self.groups:
+                    return read_scores(self.store, result, self.spec)  # written in the meantime
+            return self._write(self.store, self.spec, facts)
+
+    def _write(
+        self, store: Store, spec: PairSpec, facts: Callable[[], Mapping[str, Any]] | None
+    ) -> Scores:
         started = time.perf_counter()
-        self.spec.warm_up()
+        spec.warm_up()
         writer = ResultWriter(
-            self.store.address,
-            self.spec.parameters(),
-            tuple(digest for _, digest in self.store.segments),
+            store.address,
+            spec.parameters(),
+            tuple(digest for _, digest in store.segments),
             self.groups,
             min(RESULT_ROWS, self.rows),
         )
@@ -256,8 +278,8 @@ class Scores:
                 **(facts() if facts else {}),
             },
         )
-        run_memo(self.store, self.spec).clear()
-        return read_scores(self.store, result, self.spec)
+        run_memo(store, spec).clear()
+        return read_scores(store, result, spec)
 
     def _tables(self) -> dict[str, da.Array]:
         names = {*lazy.OWN, *lazy.BY_GROUP} - {"witness_by_group" if self.categorical else ""}

@@ -19,7 +19,9 @@ from .options import (
     json_option,
     local_options,
     metric_options,
+    opened_store,
     store_argument,
+    wait_option,
     where_options,
 )
 
@@ -55,9 +57,8 @@ def plan(
     from ..cluster.local import local_resources
     from ..runs import RunOptions, plan_depths, plan_store
     from ..scores import run_memo
-    from ..store import open_store
 
-    opened = open_store(store)
+    opened = opened_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
     resources = local_resources(cluster_options(**local))
     done = done_segments(opened, spec)
@@ -129,12 +130,14 @@ def _prefix_remark(facts: dict[str, Any]) -> tuple[str, str]:
 @click.command()
 @store_argument
 @metric_options
+@wait_option
 @where_options
 def compute(
     store: str,
     metric: str | None,
     labels: str | None,
     label_bound: float | None,
+    wait: bool,
     **where: Any,
 ) -> None:
     """Score every sample, on a local cluster or a running scheduler; results go into the store.
@@ -150,10 +153,10 @@ def compute(
     """
     from ..errors import StaleResultsError
     from ..show import terminal
-    from ..store import current_results, open_store
+    from ..store import current_results
 
     options = cluster_options(**where)
-    opened = open_store(store)
+    opened = opened_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
     try:
         result = current_results(opened, spec.parameters())
@@ -167,7 +170,7 @@ def compute(
         terminal.fact("next", f"dskrobust show {quote(store)}")
         return
     try:
-        scores = run(opened, spec, options)
+        scores = run(opened, spec, options, wait=wait)
     except KeyboardInterrupt:
         terminal.say(
             "Stopped. Finished tiles are kept in the store: run the same command again to go on.",
@@ -178,11 +181,21 @@ def compute(
     summarise_run(scores, store)
 
 
-def run(store: Store, spec: PairSpec, options: ClusterOptions, *, quiet: bool = False) -> Scores:
-    """Compute scores on a cluster and show how far it is; quiet: nothing on stdout."""
+def run(
+    store: Store,
+    spec: PairSpec,
+    options: ClusterOptions,
+    *,
+    quiet: bool = False,
+    wait: bool = True,
+) -> Scores:
+    """Compute scores on a cluster and show how far it is; quiet: nothing on stdout.
+
+    wait: whether to wait where another process computes the same.
+    """
     from ..compute import run_scores
 
-    run_it = partial(run_scores, store, spec, options)
+    run_it = partial(run_scores, store, spec, options, wait=wait)
     done: Scores = show_run(run_it, spec.metric.name.capitalize(), options, quiet=quiet)
     return done
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..paths import expand_path
-from .options import Address, File, say_next, store_argument
+from .options import Address, File, opened_store, say_next, store_argument
 
 if TYPE_CHECKING:
     from ..datasets import Reader, ReaderKeywords
@@ -421,9 +421,8 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
     """
     from ..datasets import append as append_to
     from ..show import terminal
-    from ..store import open_store
 
-    opened = open_store(store)
+    opened = opened_store(store)
     before, told = opened.rows, list[str]()
     with terminal.progress(f"Reading {what}") as job:
         grown = append_to(
@@ -471,10 +470,10 @@ def verify(store: str, sample: int, seed: int) -> None:
       dskrobust verify mnist.zarr --sample 500
     """
     from ..show import terminal
-    from ..store import find_results, open_store
+    from ..store import find_results
     from ..verify import verify_store
 
-    opened = open_store(store)
+    opened = opened_store(store)
     have = [r for r in find_results(opened, everything=True) if r.covers(opened)]
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(

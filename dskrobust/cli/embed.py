@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from .data import describe
-from .options import Address, cluster_options, local_gpu_worker, store_argument, where_options
+from .options import (
+    Address,
+    cluster_options,
+    local_gpu_worker,
+    opened_store,
+    store_argument,
+    where_options,
+)
 
 
 @click.command()
@@ -76,14 +83,14 @@ def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> 
     from ..embedding import embed as write_embedding
     from ..embedding.naming import model_of
     from ..show import terminal
-    from ..store import check_free, open_store
+    from ..store import check_free
 
     names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name")
     how = EmbeddingOptions(**{name: options.pop(name) for name in names})
     cluster = cluster_options(**options)
     if os.getcwd() not in sys.path:  # last, so that it hides nothing; local workers get it too
         sys.path.append(os.getcwd())
-    opened = open_store(store)
+    opened = opened_store(store)
     check_free(out, overwrite=overwrite)
     checked = model_of(model, how).check(opened)  # before a cluster is started for it
     with ExitStack() as stack:

@@ -16,6 +16,7 @@ from .options import (
     cluster_options,
     json_option,
     local_gpu_worker,
+    opened_store,
     store_argument,
     where_options,
 )
@@ -147,10 +148,9 @@ def evaluate(
     """
     from ..evaluation import Experiment, Model
     from ..evaluation.commands import default_subsets
-    from ..store import open_store
 
     cluster = cluster_options(**where)
-    opened = open_store(store)
+    opened = opened_store(store)
     _check_balanced(opened, balanced)
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
@@ -209,14 +209,13 @@ def run_experiment(
     """
     from ..errors import InvalidOptionError
     from ..evaluation import read_experiment
-    from ..store import open_store
 
     cluster = cluster_options(**where)
     described = read_experiment(experiment)
     address = store or described.store
     if address is None:
         raise InvalidOptionError(f"{experiment} names no store; give one after it")
-    opened = open_store(address)
+    opened = opened_store(address)
     _check_balanced(opened, balanced)
     evaluation = _run(opened, described, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []

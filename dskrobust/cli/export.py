@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .options import File, asked_result, metric_options, store_argument
+from .options import File, asked_result, metric_options, opened_store, store_argument
 
 
 @click.command()
@@ -35,10 +35,9 @@ def export(
     from ..outputs import check_output
     from ..scores import read_scores
     from ..show import terminal
-    from ..store import open_store
 
     path = check_output(out, FORMATS)
-    opened = open_store(store)
+    opened = opened_store(store)
     scores = read_scores(opened, asked_result(opened, metric, labels, label_bound))
     with terminal.progress(f"Writing {out}", scores.rows) as job:
         write_frames(score_frames(scores, by_group), path, progress=job.add)

@@ -12,6 +12,7 @@ from .options import (
     cluster_options,
     json_option,
     metric_option,
+    opened_store,
     store_argument,
     where_options,
 )
@@ -58,11 +59,10 @@ def issues(
     from ..export import FORMATS, blocks_with_ids, with_ids, write_frames
     from ..label_issues import THRESHOLD, issue_table, label_quality
     from ..outputs import check_output
-    from ..store import open_store
 
     path = check_output(out, FORMATS) if out else None
     options = cluster_options(**where)
-    opened = open_store(store)
+    opened = opened_store(store)
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import File, cluster_options, metric_option, store_argument, where_options
+from .options import (
+    File,
+    cluster_options,
+    metric_option,
+    opened_store,
+    store_argument,
+    wait_option,
+    where_options,
+)
 
 if TYPE_CHECKING:
     from ..neighbours import Neighbours
@@ -23,9 +31,16 @@ if TYPE_CHECKING:
 @metric_option
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
               help="Write the graph of distances, for scipy.sparse.load_npz.")  # fmt: skip
+@wait_option
 @where_options
 def neighbours(
-    store: str, k: int, labels: str, metric: str | None, out: str | None, **where: Any
+    store: str,
+    k: int,
+    labels: str,
+    metric: str | None,
+    out: str | None,
+    wait: bool,
+    **where: Any,
 ) -> None:
     """Find the k nearest samples of every sample, exactly; no sample is its own neighbour.
 
@@ -40,11 +55,11 @@ def neighbours(
     from ..compute import run_and_write
     from ..neighbours import nearest_neighbours
     from ..runs import RunOptions
-    from ..store import open_store
+    from ..store import made_once
     from .compute import show_run
 
     path = _checked(out)
-    opened, options = open_store(store), cluster_options(**where)
+    opened, options = opened_store(store), cluster_options(**where)
 
     def prepare(resources: Any) -> Neighbours:
         made: Neighbours = nearest_neighbours(
@@ -54,8 +69,9 @@ def neighbours(
 
     lists = prepare(None)
     if lists.search is not None:
-        run_it = partial(run_and_write, opened, prepare, options)
-        lists = show_run(run_it, "Neighbours", options)
+        with made_once(opened, lists.parameters, wait=wait):
+            run_it = partial(run_and_write, opened, prepare, options)
+            lists = show_run(run_it, "Neighbours", options)
     _print(lists, k)
     if path is not None:
         from scipy.sparse import save_npz

@@ -61,6 +61,22 @@ class File(click.Path):
 
 
 store_argument = click.argument("store", type=Address(), metavar="STORE", shell_complete=_folders)
+wait_option = click.option(
+    "--wait/--no-wait", default=True, show_default=True,
+    help="Whether to wait where another process is at the same work; its results are taken over.",
+)  # fmt: skip
+
+
+def opened_store(address: str) -> Store:
+    """Open a command's store and say in it, as long as the command runs, that it is in use."""
+    from ..store import at_work, open_store
+
+    store = open_store(address)  # of what is no store nothing is said
+    command = click.get_current_context()
+    command.with_resource(at_work(store.address, f"`{command.info_name}` runs"))
+    return open_store(address)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 metric_option = click.option(
     "--metric",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Address, File, asked_result, metric_options
+from .options import Address, File, asked_result, metric_options, opened_store
 
 if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
@@ -68,14 +68,13 @@ def report(
     """
     from ..report import ReportOptions, StoredResults, Wishes, write_report
     from ..show import terminal
-    from ..store import open_store
 
     if listing:
         _list()
         return
     if store is None:
         raise click.UsageError("give a STORE, or --list")
-    opened = open_store(store)
+    opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     if figure is not None:
         wishes = Wishes(classes, mark, _own(opened, images))

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import asked_result, json_option, metric_options, say_next, store_argument
+from .options import (
+    asked_result,
+    json_option,
+    metric_options,
+    opened_store,
+    say_next,
+    store_argument,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,9 +69,9 @@ def show(
     """
     from ..scores import read_scores
     from ..show.overview import Overview
-    from ..store import find_results, open_store
+    from ..store import find_results
 
-    opened = open_store(store)
+    opened = opened_store(store)
     if rows:
         result = asked_result(opened, metric, labels, label_bound)
         facts = row_facts(opened, read_scores(opened, result), rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import File, asked_result, json_option, metric_options, store_argument
+from .options import File, asked_result, json_option, metric_options, opened_store, store_argument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,11 +89,10 @@ def subsets(
     from ..export import write_subsets
     from ..outputs import check_output
     from ..scores import read_scores
-    from ..store import open_store
 
     if out:
         check_output(out)
-    opened = open_store(store)
+    opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)
     columns = side_by_side(opened, scores, select(scores, within, least, most))

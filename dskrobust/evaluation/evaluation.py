@@ -18,10 +18,12 @@ from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
 from ..errors import (
+    DamagedRecordWarning,
+    DamagedStoreError,
     IncompleteEvaluationWarning,
     InvalidOptionError,
 )
-from ..store import EvaluationRecords, Store, evaluation_records, open_store
+from ..store import EvaluationRecords, Store, evaluation_records, exclusive, open_store
 from . import findings
 from .checks import check_memory, check_workers, local_gpu
 from .experiment import Experiment, ModelSpec, Selection
@@ -193,27 +195,24 @@ class Evaluation:
         -----
         IncompleteEvaluationWarning
             Where steps failed, if nobody is told of them.
+        DamagedRecordWarning
+            Where a record of a step was damaged; it runs again.
+        BusyStoreWarning
+            Where another process computes the same and is waited for.
         OverlapWarning
             Where a test subset has samples of a training subset.
         EqualRowsWarning
             Where by the store's notes it has samples that equal one of a training subset.
         """
         report: Progress = tell or (lambda job, record, resumed: None)
-        missing = []
-        done = self.records.finished([job.name for job in self.jobs])
-        for job in self.jobs:
-            record = self._records.get(job.name)
-            if record is None and job.name in done:
-                record = self.records.load(job.name)
-            if record is None:
-                missing.append(job)
-            else:
-                self._records[job.name] = record
-                report(job, record, True)
-        self.records.tidy(self._records)
         self.failures = []
-        if missing:
-            self._run(missing, client or self.client, report, watch)
+        if missing := self._missing(self.jobs, report):
+            name, what = f"evaluation-{self.records.name}", "an evaluation is computed"
+            with exclusive(self.store, name, what):
+                missing = self._missing(missing, report)  # others may have done them meanwhile
+                if missing:
+                    self._run(missing, client or self.client, report, watch)
+        self.records.tidy(self._records)
         self._ready = True
         if self.failures and tell is None:
             warnings.warn(
@@ -223,6 +222,29 @@ class Evaluation:
                 stacklevel=2,
             )
         return self
+
+    def _missing(self, jobs: Sequence[Job], report: Progress) -> list[Job]:
+        """Return the steps that the store does not have; report the others."""
+        missing = []
+        done = self.records.finished([job.name for job in jobs])
+        for job in jobs:
+            record = self._records.get(job.name)
+            if record is None and job.name in done:
+                record = self._loaded(job.name)
+            if record is None:
+                missing.append(job)
+            else:
+                self._records[job.name] = record
+                report(job, record, True)
+        return missing
+
+    def _loaded(self, step: str) -> dict[str, Any] | None:
+        """Return the record of a step; one that is damaged is said, and made again."""
+        try:
+            return self.records.load(step)
+        except DamagedStoreError as error:
+            warnings.warn(f"{error}; the step runs again", DamagedRecordWarning, stacklevel=4)
+            return None
 
     def _run(
         self, missing: Sequence[Job], client: Client | None, report: Progress, watch: Watch | None

@@ -123,20 +123,20 @@ def stored_evaluations(store: Store) -> list[StoredEvaluation]:
         facts = records.facts()
         models = tuple(
             _model_trials(records, facts, steps, categorical=categorical)
-            for steps in _by_model(_finished(store, records))
+            for steps in _by_model(_finished(records))
         )
         if models:
             evaluations.append(StoredEvaluation(records, facts, models))
     return evaluations
 
 
-def _finished(store: Store, records: EvaluationRecords) -> list[dict[str, Any]]:
-    """Records of all finished steps, the newest first; damaged ones are left out."""
-    try:
-        names = list(store.group[f"{records.path}/steps"].array_keys())  # type: ignore[union-attr]
-    except KeyError:
-        return []
-    steps = [{**record, "step": name} for name in names if (record := records.load(name))]
+def _finished(records: EvaluationRecords) -> list[dict[str, Any]]:
+    """Records of all finished steps, the newest first."""
+    steps = []
+    for name in records.steps():
+        record = records.load(name)
+        if record is not None:
+            steps.append({**record, "step": name})
     return sorted(steps, key=lambda record: str(record["facts"]["date"]), reverse=True)
 
 

@@ -1,7 +1,6 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
 from .claims import at_work, exclusive
-from .clearing import clear_up
 from .creation import (
     Arrays,
     append_rows,
@@ -37,6 +36,7 @@ from .spec import (
     lossless,
     summarise,
 )
+from .turns import made_once
 from .writing import (
     ARRAYS,
     Layout,
@@ -81,7 +81,6 @@ __all__ = [
     "at_work",
     "begin_scratch",
     "check_free",
-    "clear_up",
     "commit_new",
     "current_results",
     "default_spec",
@@ -96,6 +95,7 @@ __all__ = [
     "link_arrays",
     "load_basis",
     "lossless",
+    "made_once",
     "matching",
     "one_label",
     "open_array",

@@ -28,7 +28,7 @@ KIND = "checkpoint"
 RECORD = "record.checkpoint"
 
 
-class CheckpointRecord(Record):
+class CheckpointRecord(Record, frozen=True):
     """Plain facts, and name → shape of every array, in the order of their numbers."""
 
     facts: dict[str, Any]
@@ -86,13 +86,13 @@ class Checkpoints:
             return None
         values = {}
         for k, (key, shape) in enumerate(record.shapes.items()):
-            size, parts = int(np.prod(shape)), [blobs.read(f"{k}-0")]
-            while parts[-1] is not None and sum(len(p) for p in parts if p is not None) < size:
-                parts.append(blobs.read(f"{k}-{len(parts)}"))
-            if parts[-1] is None:
-                return None
-            flat = parts[0] if len(parts) == 1 else np.concatenate(parts)  # type: ignore[arg-type]
-            values[key] = flat.reshape(shape)
+            parts: list[NDArray[Any]] = []
+            while not parts or sum(map(len, parts)) < int(np.prod(shape)):
+                part = blobs.read(f"{k}-{len(parts)}")
+                if part is None:
+                    return None
+                parts.append(part)
+            values[key] = np.concatenate(parts).reshape(shape)
         return dict(record.facts), values
 
     def clear(self) -> None:

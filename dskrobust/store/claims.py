@@ -72,6 +72,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.what} since {self.since} on {self.host} (process {self.process})"
 
     @property
+    def is_own(self) -> bool:
+        """Whether the owner is this process."""
+        return self.machine == _machine() and self.process == os.getpid()
+
+    @property
     def is_over(self) -> bool:
         """Whether the owner ran on this machine and is gone."""
         if self.machine != _machine():
@@ -255,14 +260,14 @@ def _tell(objects: Objects, other: Claim) -> None:
 
 
 def others(address: Address) -> list[Claim]:
-    """Return the claims of all who are at work; those of who is gone are taken away."""
+    """Return the claims of other processes that are at work; those of who is gone go."""
     objects, alive = Objects(address), []
     for name in objects.names(CLAIMS):
         if not name.endswith(END):
             continue
         claim = _read(objects, key := f"{CLAIMS}/{name}")
         if claim is not None and not claim.is_forgotten:
-            alive.append(claim)
+            alive += [] if claim.is_own else [claim]
         else:
             with suppress(OSError, DskrobustError):
                 objects.drop(key)

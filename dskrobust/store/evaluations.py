@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -135,9 +136,10 @@ class EvaluationRecords:
 
     def tidy(self, finished: Container[str]) -> None:
         """Drop checkpoints of steps that were killed just after their record was written."""
-        for step in self._objects.names(f"{self.path}/{CHECKPOINTS}"):
-            if step in finished:
-                self.checkpoints(step).clear()
+        with suppress(PermissionError):  # of what may only be read, nothing goes
+            for step in self._objects.names(f"{self.path}/{CHECKPOINTS}"):
+                if step in finished:
+                    self.checkpoints(step).clear()
 
     def steps(self) -> list[str]:
         """Return the names of all steps that have a record, damaged or not."""

@@ -65,7 +65,7 @@ class Note:
         return f"{self.text}; {self.remedy.command}" if self.remedy else self.text
 
 
-class NotesRecord(Record):
+class NotesRecord(Record, frozen=True):
     """Notes, and the digests of the segments that they are of."""
 
     segments: tuple[str, ...]

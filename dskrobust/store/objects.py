@@ -145,9 +145,8 @@ class Objects:
 
     def all_keys(self, folder: str = "") -> Iterator[str]:
         """Yield the keys of all objects below a folder."""
-        path = self._path(folder)
-        if path is not None:
-            base = self._path("")
+        path, base = self._path(folder), self._path("")
+        if path is not None and base is not None:
             for place, _, names in os.walk(path):
                 yield from (Path(place, n).relative_to(base).as_posix() for n in sorted(names))
             return

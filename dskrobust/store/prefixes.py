@@ -29,14 +29,14 @@ KIND, BASIS = "prefixes", "basis"  # kinds of records
 BASIS_RECORD = "record.basis"
 
 
-class PrefixRecord(Record):
+class PrefixRecord(Record, frozen=True):
     """Finished prefixes of a segment: Zarr metadata, and the checksum of every chunk."""
 
     array: dict[str, Any]
     checksums: tuple[int, ...]
 
 
-class BasisRecord(Record):
+class BasisRecord(Record, frozen=True):
     """The basis that a kind of rows is projected by: its name, and its plain facts."""
 
     name: str

@@ -28,7 +28,7 @@ KIND = "result"
 RECORD = "record.result"
 
 
-class ResultRecord(Record):
+class ResultRecord(Record, frozen=True):
     """What a finished result says of itself; see `ResultTables`.
 
     Attributes

@@ -36,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A record whose fields are checked when it is read."""
 
 
-class Segment(Record):
+class Segment(Record, frozen=True):
     """Rows that were written at once.
 
     Attributes
@@ -53,7 +53,7 @@ class Segment(Record):
     path: str
 
 
-class Known(Record):
+class Known(Record, frozen=True):
     """What is known of all rows, but for the column sums; see `Summary`."""
 
     rows: Rows
@@ -62,14 +62,14 @@ class Known(Record):
     groups: dict[Count, GroupSummary]
 
 
-class Link(Record):
+class Link(Record, frozen=True):
     """An array elsewhere; of a split also the values that its codes stand for."""
 
     url: str
     values: tuple[Any, ...] | None = None
 
 
-class State(Record):
+class State(Record, frozen=True):
     """A state of a store.
 
     Attributes

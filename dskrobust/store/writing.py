@@ -233,7 +233,7 @@ class Finished:
 
     segment: Segment
     summary: Summary
-    arrays: Mapping[str, Mapping[str, Any]]
+    arrays: dict[str, dict[str, Any]]
 
 
 def _newest_or_none(objects: Objects) -> Numbered | None:
@@ -372,7 +372,7 @@ def commit_new(
         unit_rows=writer.unit_rows,
         ids=ids,
         segments=(done.segment,),
-        arrays=dict(done.arrays),
+        arrays=done.arrays,
         links=dict(links or {}),
         known=known_of(done.summary),
     )

@@ -1,0 +1,44 @@
+"""Turns: of those that would make the same at the same time one makes it, others take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .claims import exclusive
+from .clearing import clear_up
+from .objects import Objects
+from .results import Segmented, matching, name_of
+
+
+@contextmanager
+def made_once(
+    store: Segmented, parameters: Mapping[str, Any], *, wait: bool = True
+) -> Iterator[None]:
+    """Let one process at a time make the results of some parameters.
+
+    Others wait until they are there, or go on where the one that was killed has stopped. In the
+    end what nobody needs any more is cleared up.
+
+    Parameters
+    ----------
+    store : Store
+    parameters : mapping
+    wait : bool
+        Whether to wait for another that makes them.
+
+    Raises
+    ------
+    BusyStoreError
+        Where another makes them, and `wait` is false.
+    """
+    name = name_of(parameters, [digest for _, digest in store.segments])
+
+    def over() -> bool:
+        return any(result.covers(store) for result in matching(store, parameters))
+
+    what = f"results ({parameters.get('metric')}) are computed"
+    with exclusive(store, name, what, wait=wait, over=over):
+        yield
+    clear_up(Objects(store))
