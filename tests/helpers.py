@@ -26,6 +26,15 @@ def flipped(file: Path, bit: int) -> Iterator[None]:
         file.write_bytes(good)
 
 
+def array_folder(store: str | Path, name: str, segment: int = 0) -> Path:
+    """Return where an array of a segment of a store lies."""
+    from dskrobust.store.objects import Objects, Place
+    from dskrobust.store.state import newest
+
+    state = newest(Objects(Place(str(store), {}))).state
+    return Path(store) / state.segments[segment].path / name
+
+
 @cache
 def slow_tests() -> frozenset[str]:
     """Return what slow.txt names: files, and tests as FILE::TEST."""

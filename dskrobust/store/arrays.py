@@ -25,6 +25,7 @@ from zarr.storage import StorePath
 
 from ..errors import DamagedStoreError, StoreError
 from .objects import Objects
+from .seals import remedy_of
 
 Array = zarr.Array[Any]
 
@@ -167,9 +168,9 @@ def read_plain(array: zarr.Array[Any]) -> NDArray[Any]:
 def damaged(array: zarr.Array[Any], row: int | None, what: str) -> DamagedStoreError:
     """Build the error that names a damaged chunk."""
     chunk = "" if row is None else f" chunk {row // array.chunks[0]} (rows from {row})"
+    url = str(array.store_path.store)
     return DamagedStoreError(
-        f"array '{array.path}' of {array.store_path.store}:{chunk} {what}; "
-        "write the store again from its source"
+        f"array '{array.path}' of {url}:{chunk} {what}", remedy_of(url, array.path)
     )
 
 

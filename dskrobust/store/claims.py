@@ -82,7 +82,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         if self.machine != _machine():
             return False
         with suppress(psutil.Error):
-            return abs(psutil.Process(self.process).create_time() - self.started) > 1
+            process = psutil.Process(self.process)
+            gone = process.status() == psutil.STATUS_ZOMBIE  # its parent does not look
+            return gone or abs(process.create_time() - self.started) > 1
         return True
 
     @property

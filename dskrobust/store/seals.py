@@ -8,15 +8,27 @@ another one's place is an error that names it.
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import Any, TypeVar
 
 import google_crc32c
 import msgspec
 
-from ..errors import DamagedStoreError, StoreError
+from ..errors import DamagedStoreError, Hint, StoreError
 from .objects import Objects
 
 NAME = b"dskrobust"
+DATA = (
+    "states",
+    "segments",
+    "zarr.json",
+    "features",
+    "labels",
+    "split",
+    "ids",
+    "checksums",
+    "center",
+)
 FORMAT = 2
 MOST_HEADER = 200
 
@@ -63,7 +75,18 @@ def unseal(kind: str, key: str, data: bytes, url: str) -> bytes:
 
 def damaged_object(url: str, key: str, what: str) -> DamagedStoreError:
     """Build the error that names a damaged object."""
-    return DamagedStoreError(f"object '{key}' of {url} {what}")
+    return DamagedStoreError(f"object '{key}' of {url} {what}", remedy_of(url, key))
+
+
+def remedy_of(url: str, key: str) -> Hint:
+    """Return what to do about damage: what was computed can be made again, data cannot."""
+    if key.partition("/")[0] in DATA:
+        return Hint(*["write the store again from its source"] * 2)
+    again = "removes it; then make it again"
+    return Hint(
+        f"verify_store({url!r}, repair=True) {again}",
+        f"`dskrobust verify {quote(url)} --repair` {again}",
+    )
 
 
 def kind_of(data: bytes) -> str:

@@ -1,9 +1,12 @@
 """Small checked records: whole or not there, whatever was damaged or killed when."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import dskrobust as dr
+from dskrobust.errors import DamagedStoreError
 from dskrobust.store import TileMemo, load_basis, save_basis
 from dskrobust.store.blobs import Blobs, pack, unpack
 from dskrobust.store.checkpoints import Checkpoints
@@ -16,32 +19,36 @@ def store(tmp_path):
     return dr.create_store(tmp_path / "own.zarr", X, np.arange(6) % 2)
 
 
-def chunk_of(store, path):
-    (found,) = (p for p in (store.group.store.root / path / "c").rglob("*") if p.is_file())
-    return found
+def file_of(store, path):
+    return Path(store.url) / path
 
 
 def flip(path):
     data = path.read_bytes()
-    path.write_bytes(data[:3] + bytes([data[3] ^ 1]) + data[4:])
+    path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
 
 
-@pytest.mark.parametrize("harm", ["flip", "remove", "metadata"])
-def test_what_is_damaged_is_not_there_and_is_written_anew(store, harm):
+@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "header", "moved"])
+def test_what_is_damaged_is_named_and_written_anew(store, harm):
     blobs = Blobs(store.address, "some/folder")
     assert blobs.read("a") is None
     assert blobs.names() == []
     for write in (blobs.write, blobs.write_once):
         write("a", X)
         np.testing.assert_array_equal(blobs.read("a"), X)
-        chunk = chunk_of(store, "some/folder/a")
+        file = file_of(store, "some/folder/a.blob")
         if harm == "flip":
-            flip(chunk)
-        elif harm == "remove":
-            chunk.unlink()
+            flip(file)
+        elif harm == "moved":
+            blobs.write("b", X)
+            file.write_bytes(file.with_name("b.blob").read_bytes())
+            blobs.drop("b")
         else:
-            (store.group.store.root / "some/folder/a/zarr.json").write_text("{")
-        assert blobs.read("a") is None
+            data = file.read_bytes()
+            file.write_bytes({"cut": data[:-1], "empty": b"", "header": b"x" + data}[harm])
+        with pytest.raises(DamagedStoreError, match=r"some/folder/a\.blob"):
+            blobs.read("a")
+        assert blobs.whole("a") is None
     blobs.write_once("a", X)
     np.testing.assert_array_equal(blobs.read("a"), X)
     assert blobs.names() == ["a"]
@@ -64,7 +71,7 @@ def test_finished_tiles(store):
     memo.save("1-2", {"reach": X})
     np.testing.assert_array_equal(memo.load("1-2")["reach"], X)
     assert memo.count() == 1
-    flip(chunk_of(store, "tiles/run/1-2"))
+    flip(file_of(store, "tiles/run/1-2.blob"))
     assert memo.load("1-2") is None
     memo.clear()
     assert memo.count() == 0
@@ -76,7 +83,7 @@ def test_a_basis_that_is_damaged_is_made_again(store):
         found, arrays, facts = load_basis(store, "kind")
         assert (found, facts) == (name, {"width": 2})
         np.testing.assert_array_equal(arrays["axes"], X)
-        flip(chunk_of(store, f"prefixes/kind/{name}/basis"))
+        flip(file_of(store, f"prefixes/kind/{name}/basis.blob"))
         assert load_basis(store, "kind") is None
         assert save_basis(store.address, "kind", {"axes": X}, {"width": 2}) == name
 
@@ -93,7 +100,7 @@ def test_the_newest_checkpoint_that_is_whole(store):
     kept.save({"epoch": 2}, values)
     (name,) = kept.names()
     assert kept.load()[0] == {"epoch": 2}
-    flip(chunk_of(store, f"{kept.path}/{name}/0"))
+    flip(file_of(store, f"{kept.path}/{name}/0-0.blob"))
     assert kept.load() is None
     kept.clear()
     assert kept.names() == []

@@ -42,14 +42,6 @@ def test_a_failure_leaves_what_was_there(linked):
     np.testing.assert_array_equal(dr.open_store(linked).features[:], X)
 
 
-def test_what_earlier_versions_left_is_no_obstacle(tmp_path):
-    dr.create_store(tmp_path / "real.zarr", X, Y)
-    dr.create_store(tmp_path / "own.zarr", X, Y)
-    (tmp_path / ".own.zarr.old").symlink_to(tmp_path / "real.zarr")
-    dr.create_store(tmp_path / "own.zarr", 2 * X, Y, overwrite=True)
-    assert {p.name for p in tmp_path.iterdir()} == {"real.zarr", "own.zarr"}
-
-
 def test_a_circle_of_links_is_refused(tmp_path):
     (tmp_path / "own.zarr").symlink_to(tmp_path / "other.zarr")
     (tmp_path / "other.zarr").symlink_to(tmp_path / "own.zarr")
