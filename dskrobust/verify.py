@@ -1,4 +1,7 @@
-"""Check a store: re-read every checksum, and prove a sample of results again by brute force."""
+"""Check a store: re-read every checksum, and prove a sample of results again by brute force.
+
+What was computed and is damaged can be removed, so that it is made again.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
 from .metrics import Mahalanobis, resolve_metric
 from .runs import pair_spec
-from .store import ResultTables, Store, find_results
+from .store import ResultTables, Store, find_results, inspect
 
 SLICE_BYTES = 32 * 2**20
 
@@ -35,6 +38,11 @@ class VerifyReport:
     unproven : tuple of str
         Results whose checksums agree but of which no row could be proven again: lists of
         neighbours, and those whose metric (a function, another Mahalanobis matrix) was not given.
+    objects : int
+        Sealed records that are what was written: states, results, evaluations, checkpoints, tiles,
+        prefixes, notes.
+    mended : tuple of str
+        Keys of what was damaged, and was removed or written again.
     """
 
     rows: int
@@ -42,6 +50,8 @@ class VerifyReport:
     results: tuple[str, ...]
     sampled: NDArray[np.int64]
     unproven: tuple[str, ...] = ()
+    objects: int = 0
+    mended: tuple[str, ...] = ()
 
 
 def verify_store(
@@ -51,8 +61,9 @@ def verify_store(
     seed: int = 0,
     metric: Any = None,
     progress: Callable[[int, int], None] | None = None,
+    repair: bool = False,
 ) -> VerifyReport:
-    """Re-read all data and results, and prove a random sample of rows by brute force.
+    """Re-read all data, results and records, and prove a random sample of rows by brute force.
 
     Parameters
     ----------
@@ -65,14 +76,19 @@ def verify_store(
         another Mahalanobis matrix than that of the data).
     progress : callable, optional
         Called with rows done and rows to do.
+    repair : bool
+        Whether to remove what is damaged and can be made again (results, records of evaluations,
+        checkpoints, tiles, prefixes, notes), and to write Zarr metadata again that the store's
+        records know.
 
     Raises
     ------
     DamagedStoreError
-        For a chunk that is missing or differs from what was written; it is named.
+        For a chunk or record that is missing or differs from what was written; it is named.
     VerificationError
         For a stored value that the brute force contradicts; row, group and both values are named.
     """
+    objects, mended = _inspected(store, repair=repair)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
     step = slice_rows(store)
@@ -92,11 +108,20 @@ def verify_store(
             progress(hi, store.rows)
     for check in checks:
         check.compare()
-    for result in results:
-        for lo in range(0, store.rows, step):
-            for table in result.tables():
-                result.read(table, lo, min(lo + step, store.rows))
-    return VerifyReport(store.rows, read, tuple(r.name for r in results), rows, skipped)
+    names = tuple(r.name for r in results)
+    return VerifyReport(store.rows, read, names, rows, skipped, objects, mended)
+
+
+def _inspected(store: Store, *, repair: bool) -> tuple[int, tuple[str, ...]]:
+    """Check all that lies beside the rows; return how many records, and what was mended."""
+    seen: list[str] = []
+    mended = []
+    for damage in inspect(store, seen.append):
+        if damage.mend is None or not repair:
+            raise damage.error
+        damage.mend()
+        mended.append(damage.key)
+    return len(seen), tuple(dict.fromkeys(mended))
 
 
 def slice_rows(store: Store) -> int:

@@ -1,16 +1,22 @@
 """`verify` notices a chunk that changed, and a stored value that brute force contradicts."""
 
+import shutil
 from pathlib import Path
 
 import google_crc32c
+import msgspec
 import numpy as np
 import pytest
 import strategies as own
 import zarr
+from helpers import array_folder
 
 import dskrobust as dr
 from dskrobust.errors import DamagedStoreError, DskrobustError, VerificationError
-from dskrobust.store import Block, find_results
+from dskrobust.evaluation.experiment import ModelSpec
+from dskrobust.store import Block, find_results, results
+from dskrobust.store.results import KIND, RECORD
+from dskrobust.store.seals import write_record
 
 METRICS = ("euclidean", "cityblock", "minkowski(3)", "minkowski(2.123456789)", "angular", "hamming")
 
@@ -81,8 +87,7 @@ def test_metrics_that_have_no_name(tmp_path):
             pytest.fail(f"sound results are called wrong: {error}")
         except DskrobustError as error:
             assert "metric" in str(error)
-        group = zarr.open_group(store.url, mode="r+")
-        del group[f"results/{wrote.result.name}"]
+        shutil.rmtree(Path(store.url, "results", wrote.result.name))
 
 
 def test_results_of_the_fitted_mahalanobis_pass(tmp_path):
@@ -99,11 +104,11 @@ def test_results_of_fewer_rows_are_left_alone(tmp_path):
     assert dr.verify_store(longer).results == ()
 
 
-@pytest.mark.parametrize("what", ["features", "labels", "split", "checksums"])
+@pytest.mark.parametrize("what", ["features", "labels", "split"])
 def test_a_changed_chunk(tmp_path, what):
     store = create(tmp_path)
     dr.sample_robustness(store).write()
-    array = zarr.open_group(store.url, mode="r+")[what]
+    array = zarr.open_array(str(array_folder(store.url, what)), mode="r+")
     values = array[:]
     flat = values.reshape(-1)
     flat[-1] = flat[-1] ^ 1 if values.dtype.kind in "iu" else np.nextafter(flat[-1], 9)
@@ -116,7 +121,9 @@ def test_a_changed_chunk(tmp_path, what):
 def test_a_missing_chunk(tmp_path, what):
     store = create(tmp_path)
     dr.sample_robustness(store).write()
-    files = [f for f in (Path(store.url) / what).rglob("*") if f.is_file() and "/c/" in str(f)]
+    folder = Path(store.url, what) if what == "results" else array_folder(store.url, what)
+    files = [f for f in folder.rglob("*") if f.is_file() and "/c/" in str(f)]
+    assert files
     for file in files:
         good = file.read_bytes()
         file.unlink()
@@ -126,19 +133,68 @@ def test_a_missing_chunk(tmp_path, what):
     dr.verify_store(dr.open_store(store.url), sample=1)
 
 
+def all_files(store):
+    return sorted(f for f in Path(store.url).rglob("*") if f.is_file() and f.suffix != ".made")
+
+
+def test_every_file_is_looked_at(tmp_path):
+    """Whatever is changed, verify says so; what can be made again it removes or writes again."""
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    options = dr.RunOptions(dr.Resources(1, 1, None), block_rows=40)
+    dr.sample_robustness(store, metric="cityblock", options=options).compute()  # leaves its tiles
+    model = ModelSpec("knn", {"neighbors": [1]})
+    dr.evaluate(store, dr.Experiment({"x": "b"}, {"t": "a"}, [model])).compute()
+    whole = {f: f.read_bytes() for f in all_files(store)}
+    kinds = set()
+    for file, good in whole.items():
+        key = file.relative_to(store.url)
+        if file.name == "zarr.json" and not _is_known(key):
+            continue
+        kinds.add(key.parts[0])
+        middle = len(good) // 2
+        file.write_bytes(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+        with pytest.raises(DamagedStoreError):
+            dr.verify_store(dr.open_store(store.url), sample=1)
+        if key.parts[0] in ("segments", "states") and file.name != "zarr.json":
+            with pytest.raises(DamagedStoreError):
+                dr.verify_store(dr.open_store(store.url), sample=1, repair=True)
+        else:
+            report = dr.verify_store(dr.open_store(store.url), sample=1, repair=True)
+            assert report.mended
+        for f, data in whole.items():  # as it was
+            f.parent.mkdir(parents=True, exist_ok=True)
+            f.write_bytes(data)
+    assert kinds >= {"evaluations", "notes.record", "results", "segments", "states", "tiles"}
+    assert dr.verify_store(dr.open_store(store.url)).mended == ()
+
+
+def _is_known(key):
+    """Whether Zarr metadata are of an array, or of the store itself: others say nothing."""
+    return key.parts[0] == "zarr.json" or len(key.parts) == 4
+
+
 def tamper(store, table, change):
     """Change a stored table together with its checksums, so that only a proof can tell."""
     (result,) = find_results(store)
-    group = zarr.open_group(store.url, mode="r+")[f"results/{result.name}"]
-    values = group[table][:]
+    array = zarr.open_array(f"{store.url}/results/{result.name}/{table}", mode="r+")
+    values = array[:]
     change(values)
-    group[table][:] = values
-    sums, step = group[f"{table}.checksums"], group[table].chunks[0]
-    sums[:] = np.array(
-        [google_crc32c.value(values[a : a + step].tobytes()) for a in range(0, len(values), step)],
-        np.uint32,
+    array[:] = values
+    step = array.chunks[0]
+    sums = tuple(
+        google_crc32c.value(values[a : a + step].tobytes()) for a in range(0, len(values), step)
     )
+    record = result.record()
+    rewrite(store, result, checksums={**record.checksums, table: sums})
     result.read(table, 0, len(values))
+
+
+def rewrite(store, result, **fields):
+    """Write what a result says of itself anew."""
+    record = msgspec.structs.replace(result.record(), **fields)
+    write_record(store.objects, KIND, f"results/{result.name}/{RECORD}", record)
+    results._record_of.cache_clear()  # read once a process: records never change
 
 
 def one_bit(values):
@@ -199,8 +255,6 @@ def test_a_tampered_norm(tmp_path):
     store = create(tmp_path)
     dr.sample_robustness(store).write()
     (result,) = find_results(store)
-    group = zarr.open_group(store.url, mode="r+")[f"results/{result.name}"]
-    meta = dict(group.attrs["dskrobust"])
-    group.attrs["dskrobust"] = {**meta, "facts": {**meta["facts"], "label_norm": 17.0}}
+    rewrite(store, result, facts={**result.facts, "label_norm": 17.0})
     with pytest.raises(VerificationError):
         dr.verify_store(dr.open_store(store.url))

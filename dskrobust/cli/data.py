@@ -462,27 +462,33 @@ def _say_what_is_left(store: Store, address: str) -> None:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Of the random sample.")  # fmt: skip
-def verify(store: str, sample: int, seed: int) -> None:
-    """Read every chunk again, and prove a random sample of results by brute force.
+@click.option("--repair", is_flag=True,
+              help="Remove what is damaged and can be made again.")  # fmt: skip
+def verify(store: str, sample: int, seed: int, repair: bool) -> None:
+    """Read every chunk and record again, and prove a random sample of results by brute force.
 
     \b
-    Example:
+    Examples:
       dskrobust verify mnist.zarr --sample 500
+      dskrobust verify mnist.zarr --repair
     """
     from ..show import terminal
     from ..store import find_results
     from ..verify import verify_store
 
     opened = opened_store(store)
-    have = [r for r in find_results(opened, everything=True) if r.covers(opened)]
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(
             opened,
             sample=sample,
             seed=seed,
+            repair=repair,
             progress=lambda done, total: job.add(done - job.done),
         )
-    terminal.say("All good.", style="green")
+    have = [r for r in find_results(opened, everything=True) if r.covers(opened)]
+    for key in report.mended:
+        terminal.fact("mended", f"{key} was damaged; what was computed is removed")
+    terminal.say("All good." if not report.mended else "All good by now.", style="green")
     terminal.fact(
         "data", f"{report.rows:,} rows, {terminal.size(report.bytes_read)}: every checksum agrees"
     )
@@ -493,4 +499,5 @@ def verify(store: str, sample: int, seed: int) -> None:
         terminal.fact("result", f"{result.name}: every checksum agrees; {proof}")
     if not have:
         terminal.fact("result", "none for this data yet")
+    terminal.fact("records", f"{report.objects:,}: every checksum agrees")
     terminal.fact("took", terminal.clock(job.elapsed))

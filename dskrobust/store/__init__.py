@@ -14,6 +14,7 @@ from .creation import (
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
+from .inspection import inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
@@ -89,6 +90,7 @@ __all__ = [
     "exclusive",
     "find_evaluations",
     "find_results",
+    "inspect",
     "is_id_name",
     "is_zarr",
     "layout_of",

@@ -63,7 +63,13 @@ def create_array(
             config={"write_empty_chunks": True},
         )
     except ContainsArrayError:
-        return zarr.open_array(objects.zarr(read_only=False), path=path, mode="r+")
+        return open_writable(objects, path)
+
+
+def open_writable(objects: Objects, path: str) -> Array:
+    """Return the array at a path to write to; also chunks that hold nothing but zeros are."""
+    store = objects.zarr(read_only=False)
+    return zarr.open_array(store, path=path, mode="r+").with_config({"write_empty_chunks": True})
 
 
 def metadata_of(array: zarr.Array[Any]) -> dict[str, Any]:

@@ -34,21 +34,26 @@ def clear_up(objects: Objects) -> None:
 def _unneeded(objects: Objects, state: State) -> Iterator[str]:
     kept = {segment.path for segment in state.segments}
     digests = {segment.digest for segment in state.segments}
-    for name in objects.names(SEGMENTS):
-        if "." not in name and f"{SEGMENTS}/{name}" not in kept:
+    for name in _folders(objects, SEGMENTS):
+        if f"{SEGMENTS}/{name}" not in kept:
             yield f"{SEGMENTS}/{name}"
     if "" not in kept:  # rows that an earlier version wrote were replaced
         yield from (n for n in objects.names("") if n in ("features", "labels", "split", "center"))
     yield from superseded(objects, [segment.digest for segment in state.segments])
-    yield from (f"{DIAGNOSIS}/{name}" for name in objects.names(DIAGNOSIS))
-    for kind in objects.names(PREFIXES):
-        for basis in objects.names(f"{PREFIXES}/{kind}"):
+    yield from (f"{DIAGNOSIS}/{name}" for name in _folders(objects, DIAGNOSIS))
+    for kind in _folders(objects, PREFIXES):
+        for basis in _folders(objects, f"{PREFIXES}/{kind}"):
             folder = f"{PREFIXES}/{kind}/{basis}"
-            names = [n for n in objects.names(folder) if n.partition(".")[0] not in digests]
-            yield from (f"{folder}/{n}" for n in names if not n.startswith("basis"))
+            names = [n for n in _folders(objects, folder) if n not in digests]
+            yield from (f"{folder}/{name}{end}" for name in names for end in ("", ".prefixes"))
     short = {digest[:DIGEST] for digest in digests}
-    for run in objects.names(TILES):
+    for run in _folders(objects, TILES):
         for tile in objects.names(f"{TILES}/{run}"):
             rows = tile.removesuffix(".blob").split(".")
-            if not {part.rpartition("-")[2] for part in rows} <= short:
+            if tile.endswith(".blob") and not {r.rpartition("-")[2] for r in rows} <= short:
                 yield f"{TILES}/{run}/{tile}"
+
+
+def _folders(objects: Objects, folder: str) -> list[str]:
+    """Return the names of the folders in one; objects have a dot in theirs."""
+    return [name for name in objects.names(folder) if "." not in name]

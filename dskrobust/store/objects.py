@@ -28,7 +28,6 @@ from ..paths import behind_links, expand, is_remote, local_path
 from ..processes import in_children
 
 PARTIAL = ".partial"
-GROUP = b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -166,12 +165,6 @@ class Objects:
             _remove(path)
         else:
             path.unlink(missing_ok=True)
-
-    def mark_group(self, folder: str) -> None:
-        """Let tools that know Zarr see a folder as a group."""
-        key = f"{folder}/zarr.json".lstrip("/")
-        if self.read(key) is None:
-            self.write(key, GROUP)
 
     def zarr(self, *, read_only: bool) -> Any:
         """Return Zarr's own view of the store."""

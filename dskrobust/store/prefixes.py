@@ -25,6 +25,7 @@ from .state import Record
 
 PREFIXES = "prefixes"
 PREFIX_ROWS = 2_048  # rows of a chunk
+CHECKED_ROWS = 16 * PREFIX_ROWS  # read at once to be checked
 KIND, BASIS = "prefixes", "basis"  # kinds of records
 BASIS_RECORD = "record.basis"
 
@@ -137,6 +138,29 @@ class PrefixArrays:
             (u, min(u + step, total), int(sums[u // step])) for u in range(a - a % step, b, step)
         ]
         arrays.read_checked(array, a, b, units, out)
+
+
+def check_prefixes(store: Store, kind: str) -> None:
+    """Read the basis of a kind of rows and all finished prefixes.
+
+    Raises
+    ------
+    DamagedStoreError
+    """
+    objects, folder = store.objects, f"{PREFIXES}/{kind}"
+    basis = read_record(objects, BASIS, f"{folder}/{BASIS_RECORD}", BasisRecord)
+    if basis is None:  # a run is just making it, or was killed then
+        return
+    if Blobs(store.address, folder).read(f"{basis.name}/{BASIS}") is None:
+        raise damaged_object(store.url, f"{folder}/{basis.name}/{BASIS}", "is missing")
+    depths = basis.facts.get("depths", {})
+    width = int(depths.get("long", 0)) + 2
+    made = PrefixArrays(store.address, kind, basis.name, width)
+    missing, start = made.missing(), 0
+    for k, (rows, _) in enumerate(store.segments):
+        for lo in range(start, start + rows, CHECKED_ROWS) if k not in missing else ():
+            made.read(lo, min(lo + CHECKED_ROWS, start + rows))
+        start += rows
 
 
 def save_basis(

@@ -13,7 +13,6 @@ from shlex import quote
 from typing import Any, Protocol
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError, Hint, StaleResultsError
@@ -123,7 +122,7 @@ class ResultTables:
         StaleResultsError
             Where newer results have taken the place of these.
         """
-        record = self._record()
+        record = self.record()
         array = self._array(table, record)
         step, sums = array.chunks[0], record.checksums[table]
         units = [
@@ -138,7 +137,7 @@ class ResultTables:
 
     def tables(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         """Return name → (shape, dtype) of every table."""
-        record = self._record()
+        record = self.record()
         found = {name: self._array(name, record) for name in record.arrays}
         return {name: (a.shape, a.dtype) for name, a in found.items()}
 
@@ -146,7 +145,8 @@ class ResultTables:
         path = f"{RESULTS}/{self.name}/{table}"
         return arrays.open_known(Objects(self), path, record.arrays[table], self.rows)
 
-    def _record(self) -> ResultRecord:
+    def record(self) -> ResultRecord:
+        """Return what the result says of itself."""
         record = _record_of(self.url, json.dumps(self.storage_options, sort_keys=True), self.name)
         if record is None:
             raise self._gone()
@@ -331,8 +331,6 @@ class ResultWriter:
     def create(self, tables: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
         """Create the tables, name → (shape of a row, dtype)."""
         objects = Objects(self.address)
-        for folder in (RESULTS, self._path):
-            objects.mark_group(folder)
         for name, (row, dtype) in tables.items():
             shape, chunks = (self.address.rows, *row), (self.chunk_rows, *row)
             arrays.create_array(objects, f"{self._path}/{name}", shape, chunks, dtype)
@@ -344,8 +342,7 @@ class ResultWriter:
         return {name: arrays.checksum(values) for name, values in rows.items()}
 
     def _array(self, table: str) -> arrays.Array:
-        store = Objects(self.address).zarr(read_only=False)
-        return zarr.open_array(store, path=f"{self._path}/{table}", mode="r+")
+        return arrays.open_writable(Objects(self.address), f"{self._path}/{table}")
 
     def commit(self, checksums: list[dict[str, int]], facts: Mapping[str, Any]) -> ResultTables:
         """Make the result readable, in one atomic step.

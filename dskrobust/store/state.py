@@ -17,8 +17,8 @@ from msgspec import Meta
 
 from ..errors import StoreError
 from . import format1
-from .objects import GROUP, Objects
-from .seals import damaged_object, decoded, encoded, read_record, seal
+from .objects import Objects
+from .seals import FORMAT, damaged_object, decoded, encoded, read_record, seal
 from .spec import GroupSummary, StoreSpec, Summary
 
 STATES = "states"
@@ -198,9 +198,14 @@ def begin(objects: Objects) -> None:
     """Make the folder of a store, which has no state yet."""
     if format1.is_unfinished(objects):  # killed while an earlier version wrote it
         objects.drop("")
-    root = msgspec.json.decode(GROUP)
-    root["attributes"] = {format1.KEY: {"format": 2}}
-    objects.write("zarr.json", encoded(root))
+    objects.write("zarr.json", encoded(root_node()))
+
+
+def root_node() -> dict[str, Any]:
+    """Return the Zarr metadata of a store's own group."""
+    return {
+        "zarr_format": 3, "node_type": "group", "attributes": {format1.KEY: {"format": FORMAT}}
+    }  # fmt: skip
 
 
 class Names(NamedTuple):

@@ -157,8 +157,6 @@ class SegmentWriter:
             "ids": ((min(step, ID_ROWS),), ids),
         }
         objects = self.objects
-        for folder in (SEGMENTS, self.path):
-            objects.mark_group(folder)
         for name in self.names:
             chunks, dtype = made[name]
             plain = name == "features" and floats
@@ -193,11 +191,8 @@ class SegmentWriter:
         return written
 
     def _arrays(self) -> dict[str, zarr.Array[Any]]:
-        store = self.objects.zarr(read_only=False)
-        return {
-            name: zarr.open_array(store, path=f"{self.path}/{name}", mode="r+")
-            for name in self.names
-        }
+        objects = self.objects
+        return {n: arrays.open_writable(objects, f"{self.path}/{n}") for n in self.names}
 
     def finish(self, written: Iterable[Written]) -> Finished:
         """Write what is known of all rows beside them; the segment is not in the store yet."""

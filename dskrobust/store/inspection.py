@@ -1,0 +1,145 @@
+"""What is damaged in a store beside its rows, and how each piece is mended.
+
+What was computed is removed, so that it is made again; Zarr metadata that the records know are
+written again. Rows, and records of the store's states, cannot be made again from the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..errors import DamagedStoreError
+from .claims import CLAIMS
+from .dataset import Store
+from .objects import Objects
+from .prefixes import PREFIXES, check_prefixes
+from .results import RESULTS, ResultTables, find_results
+from .seals import DATA, damaged_object, encoded, kind_of, unseal
+from .state import root_node
+
+NODE = "zarr.json"
+ROWS = 65_536  # of a table, read at once
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged piece of a store.
+
+    Attributes
+    ----------
+    key : str
+        Of the object, or the folder, that is mended.
+    error : DamagedStoreError
+        Names what is damaged.
+    mend : callable, optional
+        Removes it, or writes it again; None where it cannot be made again.
+    """
+
+    key: str
+    error: DamagedStoreError
+    mend: Callable[[], None] | None
+
+
+def inspect(store: Store, tell: Callable[[str], None] | None = None) -> Iterator[Damage]:
+    """Look at everything beside the rows; yield what is damaged.
+
+    Parameters
+    ----------
+    store : Store
+    tell : callable, optional
+        Called with the key of every sealed object that was looked at.
+    """
+    yield from _sealed(store.objects, tell or (lambda key: None))
+    yield from _nodes(store)
+    for result in find_results(store, everything=True):
+        yield from _checked(
+            store.objects, f"{RESULTS}/{result.name}", partial(_read_tables, result)
+        )
+    for kind in store.objects.names(PREFIXES):
+        if "." not in kind:
+            key = f"{PREFIXES}/{kind}"
+            yield from _checked(store.objects, key, partial(check_prefixes, store, kind))
+
+
+def _checked(objects: Objects, key: str, check: Callable[[], None]) -> Iterator[Damage]:
+    try:
+        check()
+    except DamagedStoreError as error:
+        yield Damage(key, error, partial(objects.drop, key))
+
+
+def _read_tables(result: ResultTables) -> None:
+    for table in result.tables():
+        for lo in range(0, result.rows, ROWS):
+            result.read(table, lo, min(lo + ROWS, result.rows))
+
+
+# -- sealed objects ------------------------------------------------------------------------------
+
+
+def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
+    """Check every sealed object; they lie where no Zarr array has its chunks."""
+    for key in list(objects.all_keys()):
+        name = key.rpartition("/")[2]
+        chunk = "/c/" in key or "." not in name
+        if chunk or name == NODE or key.startswith(CLAIMS) or name.endswith((".made", ".partial")):
+            continue
+        data = objects.read(key)
+        if data is None:  # it went meanwhile
+            continue
+        try:
+            unseal(kind_of(data), key, data, objects.address.url)
+        except DamagedStoreError as error:
+            part = _part_of(key)
+            yield Damage(part or key, error, partial(objects.drop, part) if part else None)
+        tell(key)
+
+
+def _part_of(key: str) -> str:
+    """Return what goes where an object is damaged, "" where it cannot be made again."""
+    parts = key.split("/")
+    if parts[0] in DATA:
+        return ""
+    if parts[0] in (RESULTS, PREFIXES):
+        return "/".join(parts[:2])
+    if parts[0] == "evaluations" and parts[2] == "arrays":  # they belong to a step's record
+        return f"{'/'.join(parts[:2])}/steps/{parts[3]}.step"
+    if parts[0] == "evaluations" and parts[2] == "checkpoints":
+        return "/".join(parts[:5])
+    return key
+
+
+# -- Zarr metadata -------------------------------------------------------------------------------
+
+
+def _nodes(store: Store) -> Iterator[Damage]:
+    """Compare the metadata that tools of others read with what the records say."""
+    known = {"": root_node()} if store.state.segments[0].path else {}
+    for segment in store.state.segments:
+        for name, node in store.state.arrays.items() if segment.path else ():
+            known[f"{segment.path}/{name}"] = _with_rows(node, segment.rows)
+    for result in find_results(store, everything=True):
+        record = result.record()
+        for name, node in record.arrays.items():
+            known[f"{RESULTS}/{result.name}/{name}"] = node
+    for path, node in known.items():
+        key = f"{path}/{NODE}".lstrip("/")
+        if _parsed(store.objects.read(key)) != node:
+            error = damaged_object(store.url, key, "is missing or was changed")
+            write = partial(store.objects.write, key, encoded(node))
+            yield Damage(key, error, write)
+
+
+def _with_rows(node: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    return {**node, "shape": [rows, *node["shape"][1:]]}
+
+
+def _parsed(data: bytes | None) -> Any:
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError:
+        return None
