@@ -37,6 +37,7 @@ FORGOTTEN = 600.0  # seconds by the clock since the last beat, seen by whoever c
 LOOK = 0.5  # seconds between two looks at another's claim
 
 _held: ContextVar[frozenset[tuple[str, str]]] = ContextVar("held", default=frozenset())
+_ours: ContextVar[frozenset[str]] = ContextVar("ours", default=frozenset())  # owners
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +71,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.what} since {self.since} on {self.host} (process {self.process})"
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the owner is this process."""
-        return self.machine == _machine() and self.process == os.getpid()
 
     @property
     def is_over(self) -> bool:
@@ -136,6 +132,10 @@ class _Held:
         self._heart = threading.Thread(target=self._beat, name="dskrobust-claim", daemon=True)
         self._heart.start()
 
+    @property
+    def owner(self) -> str:
+        return self._claim.owner
+
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
             beats = self._claim.beats + 1
@@ -165,20 +165,25 @@ def _read(objects: Objects, key: str) -> Claim | None:
 
 
 @contextmanager
-def at_work(address: Address, what: str) -> Iterator[None]:
+def at_work(address: Address, what: str, *, writes: bool = False) -> Iterator[None]:
     """Say that something reads or writes a store; what others replace stays as long.
 
-    Of a store that may only be read nothing is said.
+    Who only reads a store that is read-only says nothing; who writes has to be able to.
     """
     objects, claim = Objects(address), _new(what)
     key = f"{CLAIMS}/{claim.owner}{END}"
     held = None
-    with suppress(OSError, DskrobustError):
-        if objects.create(key, _sealed(key, claim)):
-            held = _Held(objects, key, claim)
+    try:
+        objects.create(key, _sealed(key, claim))
+        held = _Held(objects, key, claim)
+    except (OSError, DskrobustError):
+        if writes:
+            raise
+    token = _ours.set(_ours.get() | {claim.owner})
     try:
         yield
     finally:
+        _ours.reset(token)
         if held is not None:
             held.release()
 
@@ -219,11 +224,14 @@ def exclusive(
     if held is None:
         yield False
         return
-    token = _held.set(_held.get() | {(address.url, name)})
+    held_before, ours_before = _held.get(), _ours.get()
+    _held.set(held_before | {(address.url, name)})
+    _ours.set(ours_before | {held.owner})
     try:
         yield True
     finally:
-        _held.reset(token)
+        _held.set(held_before)
+        _ours.set(ours_before)
         held.release()
 
 
@@ -262,14 +270,14 @@ def _tell(objects: Objects, other: Claim) -> None:
 
 
 def others(address: Address) -> list[Claim]:
-    """Return the claims of other processes that are at work; those of who is gone go."""
+    """Return the claims of others that are at work, threads too; those of who is gone go."""
     objects, alive = Objects(address), []
     for name in objects.names(CLAIMS):
         if not name.endswith(END):
             continue
         claim = _read(objects, key := f"{CLAIMS}/{name}")
         if claim is not None and not claim.is_forgotten:
-            alive += [] if claim.is_own else [claim]
+            alive += [] if claim.owner in _ours.get() else [claim]
         else:
             with suppress(OSError, DskrobustError):
                 objects.drop(key)

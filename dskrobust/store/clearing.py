@@ -1,7 +1,8 @@
 """Clearing up: what no state of a store refers to goes, once nobody is at work on the store.
 
 What was replaced (rows, results) stays as long as somebody may still read it, and what was begun as
-long as somebody may still write it; what is listed before one looks for others was not begun since.
+long as somebody may still write it. What is listed before one looks for others was not begun since;
+what is still of no use after that was not finished meanwhile.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ DIGEST = 12  # characters of a digest in the names of tiles
 def clear_up(objects: Objects) -> None:
     """Remove what is no longer needed, unless others are at work; failing that, the next one."""
     with suppress(OSError, DskrobustError):
-        found = newest(objects)
-        if found is None:
-            return
-        unneeded = list(_unneeded(objects, found.state))
-        if unneeded and not claims.others(objects.address):
-            for key in unneeded:
+        before = set(_unneeded(objects))
+        if before and not claims.others(objects.address):
+            for key in before & set(_unneeded(objects)):
                 objects.drop(key)
 
 
-def _unneeded(objects: Objects, state: State) -> Iterator[str]:
+def _unneeded(objects: Objects) -> Iterator[str]:
+    found = newest(objects)
+    if found is not None:
+        yield from _unneeded_by(found.state, objects)
+
+
+def _unneeded_by(state: State, objects: Objects) -> Iterator[str]:
     kept = {segment.path for segment in state.segments}
     digests = {segment.digest for segment in state.segments}
     for name in _folders(objects, SEGMENTS):

@@ -336,12 +336,12 @@ class Store:
     def _read_part(self, name: str, part: _Part, rows: tuple[int, int], out: NDArray[Any]) -> None:
         """Read some rows, which lie in one segment."""
         (lo, hi), array, column = rows, self._array(name, part), ARRAYS.index(name)
-        sums, shift = self._checksums(part), part.offset - part.start  # rows of its array
-        units = [
-            (a + shift, b + shift, int(sums[k, column])) for a, b, k in part.units(lo, hi, self)
-        ]
-        decode = self._decoders.get(name)
+        shift, decode = part.offset - part.start, self._decoders.get(name)  # rows of its array
         try:
+            sums = self._checksums(part)
+            units = [
+                (a + shift, b + shift, int(sums[k, column])) for a, b, k in part.units(lo, hi, self)
+            ]
             if decode is None:
                 arrays.read_checked(array, lo + shift, hi + shift, units, out)
             else:

@@ -213,6 +213,19 @@ class SegmentWriter:
         }
         return Finished(segment, summary, held)
 
+    def check_there(self) -> None:
+        """Refuse to commit what others have cleared up, as of one who was gone for long.
+
+        Raises
+        ------
+        StoreError
+        """
+        if CHECKSUMS not in {name.partition(".")[0] for name in self.objects.names(self.path)}:
+            raise StoreError(
+                f"{self.url}: the rows that were written were removed as this process seemed to "
+                "be gone; nothing was added, write them again"
+            )
+
     def drop(self) -> None:
         """Remove the segment, and the store where it has nothing else."""
         objects = self.objects
@@ -298,7 +311,7 @@ def new_store(
     """
     check_free(url, storage_options, overwrite=overwrite)
     objects = Objects(place_of(url, storage_options))
-    with claims.at_work(objects.address, "a store is written"):
+    with claims.at_work(objects.address, "a store is written", writes=True):
         if _newest_or_none(objects) is None:
             begin(objects)
         with _segment(objects, layout, 0, links) as writer:
@@ -313,7 +326,7 @@ def more_rows(
     """Yield the writer of rows behind the first ones of a store."""
     objects = Objects(place_of(url, storage_options))
     with (
-        claims.at_work(objects.address, "rows are appended"),
+        claims.at_work(objects.address, "rows are appended", writes=True),
         _segment(objects, layout, first) as writer,
     ):
         yield writer
@@ -373,6 +386,7 @@ def commit_new(
     )
 
     def to(before: State | None) -> State:
+        writer.check_there()
         if before is not None and not overwrite:  # others were quicker
             raise _taken(writer.url)
         return state
@@ -397,6 +411,7 @@ def commit_more(
     done = writer.finish(written)
 
     def to(before: State | None) -> State:
+        writer.check_there()
         if before is None:
             raise damaged_object(writer.url, "", "has no rows any more")
         return added(before, base, done.segment, done.summary, names)
