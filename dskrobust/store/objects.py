@@ -83,9 +83,7 @@ class Objects:
         """Write an object, in place of one that is there."""
         path = self._path(key)
         if path is None:
-            files, root = self._files()
-            with reached(self.address.url):
-                files.pipe_file(f"{root}/{key}", data)
+            self._send(key, data)
             return
         with _beside(path, data) as part:
             part.replace(path)
@@ -107,22 +105,30 @@ class Objects:
                 return _create_in_place(path, data)
         return True
 
-    def _create_elsewhere(self, key: str, data: bytes) -> bool:
+    def _send(self, key: str, data: bytes, **how: str) -> None:
+        """Write an object where fsspec does it."""
         files, root = self._files()
         try:
             with reached(self.address.url):
-                if not _is_exclusive(files, f"{root}/{key}"):
-                    warnings.warn(
-                        f"{self.address.url} has no exclusive writes: do not let several processes "
-                        "change this store at a time, the last one would win",
-                        SharedStoreWarning,
-                        stacklevel=2,
-                    )
-                    if files.exists(f"{root}/{key}"):
-                        return False
-                    files.pipe_file(f"{root}/{key}", data)
-                else:
-                    files.pipe_file(f"{root}/{key}", data, mode="create")
+                files.pipe_file(f"{root}/{key}", data, **how)
+        except (FileNotFoundError, PermissionError) as error:  # of a bucket, a server
+            raise StoreError(f"nothing can be written to {self.address.url}: {error}") from error
+
+    def _create_elsewhere(self, key: str, data: bytes) -> bool:
+        files, root = self._files()
+        with reached(self.address.url):
+            exclusive = _is_exclusive(files, f"{root}/{key}")
+        if not exclusive:
+            warnings.warn(
+                f"{self.address.url} has no exclusive writes: do not let several processes change "
+                "this store at a time, the last one would win",
+                SharedStoreWarning,
+                stacklevel=2,
+            )
+            if self.read(key) is not None:
+                return False
+        try:
+            self._send(key, data, **({"mode": "create"} if exclusive else {}))
         except FileExistsError:
             return False
         return True
@@ -272,6 +278,8 @@ def _is_exclusive(files: Any, path: str) -> bool:
     probe = f"{path.rpartition('/')[0]}/probe-{uuid.uuid4().hex}"
     try:
         files.pipe_file(probe, b"", mode="create")
+    except FileNotFoundError:  # there is no bucket: whoever writes will hear of it
+        return True
     except TypeError:  # it does not even know of it
         return False
     try:

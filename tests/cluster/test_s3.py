@@ -101,13 +101,13 @@ def test_only_missing_tiles_run_and_steps_are_kept(store, options):
 
 def test_damage_is_named(store, options):
     files = s3fs.S3FileSystem(**options, use_listings_cache=False)
-    chunk = f"{store.url}/features/c/0/0"
+    chunk = f"{store.url}/{store.state.segments[0].path}/features/c/0/0"
     whole = files.cat_file(chunk)
     files.pipe_file(chunk, whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-    with pytest.raises(DamagedStoreError, match=r"'features' .*chunk 0"):
+    with pytest.raises(DamagedStoreError, match=r"features' .*chunk 0"):
         store.features[:3]
     files.rm_file(chunk)
-    with pytest.raises(DamagedStoreError, match=r"'features' .*chunk 0 \(rows from 0\) is missing"):
+    with pytest.raises(DamagedStoreError, match=r"features' .*chunk 0 \(rows from 0\) is missing"):
         store.features[:3]
 
 
@@ -126,7 +126,7 @@ def test_the_environment_says_where_s3_is(store, options, monkeypatch):
     [
         ("s3://data/none.zarr", {}, "there is no store at s3://data/none.zarr"),
         ("s3://elsewhere/x.zarr", {}, "there is no store at"),
-        ("s3://data/none.zarr", {"nonsense": 1}, "cannot be opened as a Zarr group"),
+        ("s3://data/none.zarr", {"nonsense": 1}, "cannot be reached"),
         (
             "s3://data/none.zarr",
             {"endpoint_url": "http://127.0.0.1:9", **ONCE},

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from helpers import array_folder
 from sklearn.datasets import load_digits
 
 import dskrobust as dr
@@ -367,7 +368,7 @@ def test_the_source_is_never_written_over(here, stumbling, tmp_path):
 
 def test_a_damaged_source_is_named(here, tmp_path):
     source = dr.create_store(str(tmp_path / "s.zarr"), np.ones((50, 4)), np.arange(50) % 2)
-    chunk = next((tmp_path / "s.zarr" / "features").rglob("c/0/0"))
+    chunk = next(array_folder(source.url, "features").rglob("c/0/0"))
     chunk.write_bytes(chunk.read_bytes()[:-9] + b"123456789")
     with pytest.raises(DamagedStoreError):
         dr.embed(source, SUMS, tmp_path / "e.zarr", client=here)

@@ -18,6 +18,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 import dskrobust as dr
 from dskrobust.errors import (
     ClusterError,
+    DamagedRecordWarning,
+    DamagedStoreError,
     EqualRowsWarning,
     IncompleteEvaluationWarning,
     InvalidOptionError,
@@ -27,8 +29,8 @@ from dskrobust.errors import (
 from dskrobust.evaluation import measures, rows
 from dskrobust.evaluation.models import boosting, estimators, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
+from dskrobust.report.trials import stored_evaluations
 from dskrobust.store import find_evaluations
-from dskrobust.store.blobs import Blobs
 
 FOREST = dr.Model("forest", {"trees": [1, 3]})
 TRAIN = {"x": "train", "x_L": "train:L80", "x_M": "train:M80"}
@@ -75,8 +77,8 @@ def make(url, *models, **given):
 
 def records(url):
     """Return the files of finished steps and when they were written."""
-    found = Path(url).glob("evaluations/*/steps/*/c/*")
-    return {f.parts[-3]: f.stat().st_mtime_ns for f in found}
+    found = Path(url).glob("evaluations/*/steps/*.step")
+    return {f.stem: f.stat().st_mtime_ns for f in found}
 
 
 # -- laziness and the table --------------------------------------------------------------------
@@ -504,29 +506,33 @@ def test_a_second_run_does_only_what_is_missing(url):
     assert seen == [True] * 12
     assert records(url) == before
     gone = sorted(before)[3]
-    shutil.rmtree(next(Path(url).glob(f"evaluations/*/steps/{gone}")))
+    next(Path(url).glob(f"evaluations/*/steps/{gone}.step")).unlink()
     assert make(url).finished() == 11
     assert make(url).table.equals(first.table)
     after = records(url)
     assert {name for name in after if after[name] != before[name]} == {gone}
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "chunk missing", "metadata"])
-def test_a_damaged_record_is_made_again(url, damage):
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "swapped"])
+def test_a_damaged_record_is_said_and_made_again(url, damage):
     first = make(url).table
     before = records(url)
-    step = next(Path(url).glob("evaluations/*/steps/*"))
-    file = step / "zarr.json" if damage == "metadata" else step / "c" / "0"
-    good = file.read_bytes()
+    step, other = sorted(Path(url).glob("evaluations/*/steps/*.step"))[:2]
+    good = step.read_bytes()
     if damage == "flipped":
-        file.write_bytes(good[:30] + bytes([good[30] ^ 4]) + good[31:])
-    elif damage == "chunk missing":
-        file.unlink()
+        step.write_bytes(good[:-9] + bytes([good[-9] ^ 4]) + good[-8:])
+    elif damage == "missing":  # then it was never made, as far as anybody knows
+        step.unlink()
     else:
-        file.write_bytes(good[: len(good) // 2])
+        step.write_bytes(good[: len(good) // 2] if damage == "truncated" else other.read_bytes())
+    if damage != "missing":
+        with pytest.raises(DamagedStoreError, match=step.name):
+            stored_evaluations(dr.open_store(url))
+        with pytest.warns(DamagedRecordWarning, match=rf"{step.name}.*the step runs again"):
+            make(url).compute()
     assert make(url).table.equals(first)
     after = records(url)
-    assert {name for name in after if after[name] != before.get(name)} == {step.name}
+    assert {name for name in after if after[name] != before.get(name)} == {step.stem}
 
 
 def test_a_larger_experiment_keeps_what_is_done(url):
@@ -568,36 +574,18 @@ def test_provenance(url):
     np.testing.assert_array_equal(found, np.flatnonzero(dr.open_store(url).split == "train"))
 
 
-def test_two_runs_at_once_keep_each_others_rows(url):
-    kept = make(url).records
-    rows = np.arange(7)
+def test_rows_of_a_subset_are_written_once_and_mended(url):
+    kept, rows = make(url).records, np.arange(7)
     kept.save_rows("some", rows)
-    folder = Path(url) / kept.path / "rows" / "some"
-    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+    file = Path(url) / kept.path / "rows" / "some.blob"
+    before = file.stat().st_mtime_ns
     kept.save_rows("some", rows)
-    assert {f: f.stat().st_mtime_ns for f in before} == before
-    chunk = folder / "c" / "0"
-    chunk.unlink()  # the other run has not written it yet
-    kept.save_rows("some", rows)
-    assert {f for f in before if f.stat().st_mtime_ns != before[f]} == {chunk}
-    (folder / "zarr.json").write_text("{")
+    assert file.stat().st_mtime_ns == before
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedStoreError, match=r"rows/some\.blob"):
+        kept.rows("some")
     kept.save_rows("some", rows)
     np.testing.assert_array_equal(kept.rows("some"), rows)
-
-
-def test_rows_that_come_up_meanwhile_are_not_taken_away(url, monkeypatch):
-    kept = make(url).records
-    kept.save_rows("some", np.arange(7))
-    marker = Path(url) / kept.path / "rows" / "some" / "marker"
-    marker.touch()
-    read, early = Blobs.read, iter([True])
-    monkeypatch.setattr(
-        Blobs, "read", lambda self, name: None if next(early, False) else read(self, name)
-    )
-    kept.save_rows("some", np.arange(7))
-    assert next(early, None) is None  # it was not there when first looked for
-    assert marker.exists()
-    np.testing.assert_array_equal(kept.rows("some"), np.arange(7))
 
 
 # -- workers -----------------------------------------------------------------------------------

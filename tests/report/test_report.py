@@ -178,7 +178,7 @@ def test_label_issues_are_shown_where_the_store_knows_them(images, pages, tmp_pa
     assert any(img["alt"].startswith(f"row {same},") for img in page.all("img"))
     lacking = tmp_path / "lacking.zarr"
     shutil.copytree(images, lacking)
-    for about in (lacking / "results").glob("*/zarr.json"):
+    for about in (lacking / "results").glob("*/record.result"):
         if '"same"' in about.read_text():
             shutil.rmtree(about.parent)
     assert "Nobody has looked yet." in Page(write_report(str(lacking), tmp_path / "r.html")).text
