@@ -17,9 +17,12 @@ import psutil
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
+from ..display import error_line
 from ..engine.plan import MIB, Resources
+from ..errors import ClusterError
 from .blas import VARIABLE, faster_core
 from .checks import await_workers
+from .nanny import PatientNanny
 from .options import HOST, ClusterOptions
 from .workers import cores_here, current_client
 
@@ -83,11 +86,11 @@ def local_cluster(options: ClusterOptions) -> Iterator[Client]:
     with dask.config.set(CONFIG), _environment(), contextlib.ExitStack() as stack:
         with _interrupt_later():
             cluster = stack.enter_context(
-                LocalCluster(
+                _started(
                     n_workers=resources.workers,
                     threads_per_worker=resources.threads,
                     memory_limit=resources.memory_limit or 0,
-                    processes=True,
+                    worker_class=PatientNanny,
                     host=HOST,
                     dashboard_address=_dashboard_address() if dashboard else f"{HOST}:0",
                     scheduler_kwargs={"dashboard": dashboard},
@@ -96,14 +99,29 @@ def local_cluster(options: ClusterOptions) -> Iterator[Client]:
                 )
             )
             client = stack.enter_context(Client(cluster, set_as_default=False))
-            await_workers(client, resources.workers, options.patience.workers)
-            # brings back workers that die, also while they start (a nanny alone does not)
+            # for workers whose nanny gave up, or was told to
             cluster.adapt(minimum=resources.workers, maximum=resources.workers)
+            await_workers(client, resources.workers, options.patience.workers)
         try:
             yield client
         finally:
             with _interrupt_later():
                 stack.close()
+
+
+def _started(**options: Any) -> LocalCluster:
+    """Return a cluster whose workers have started.
+
+    Raises
+    ------
+    ClusterError
+        Where one cannot start.
+    """
+    try:
+        return LocalCluster(**options)
+    except (RuntimeError, OSError) as error:
+        reason = error.__cause__ or error
+        raise ClusterError(f"a local cluster cannot be started: {error_line(reason)}") from error
 
 
 @contextmanager
