@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class Duration(click.ParamType):
         if str(value).strip().lower() in ("0", "never"):
             return math.inf
         try:
-            seconds = float(parse_timedelta(value))
+            seconds = float(parse_timedelta(re.sub(r"min$", "m", str(value).strip())))
         except (ValueError, KeyError):
             seconds = 0.0
         if not seconds > 0:

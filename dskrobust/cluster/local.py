@@ -33,7 +33,7 @@ SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
 NO_WORKERS = "distributed.scheduler.no-workers-timeout"
 CONFIG = {
     "distributed.scheduler.allowed-failures": 20,  # a killed worker blames all its tasks
-    NO_WORKERS: "10min",  # also for tasks that no worker can run
+    NO_WORKERS: "600s",  # also for tasks that no worker can run
     # The profile a worker keeps grows by 50 to 70 KiB every cycle, of which it keeps 3,600: with
     # Dask's one second, a long run would need 250 MiB more than any plan says.
     "distributed.worker.profile.cycle": "60s",

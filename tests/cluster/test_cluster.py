@@ -162,6 +162,7 @@ def test_wrong_scheduler_file(text, message, tmp_path):
 def test_a_client_that_could_not_connect_is_closed_at_once(monkeypatch):
     """Collected later it may stop its loop while another client starts one: a deadlock."""
     made = []
+    monkeypatch.setattr(connection, "_greet", lambda *given: None)
     monkeypatch.setattr(connection, "Client", type("Noted", (Client,), {"__init__": _noting(made)}))
     with (
         pytest.raises(ClusterError, match="no scheduler can be reached"),
