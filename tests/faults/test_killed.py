@@ -10,15 +10,18 @@ import time
 import psutil
 import pytest
 from click.testing import CliRunner
+from distributed import Client
 from faults.own_cluster import own_cluster, worker_processes
 from helpers import ROOT
 
+import dskrobust as dr
 from dskrobust import cli
 from dskrobust.cli.options import cluster_options
 from dskrobust.cluster import ClusterOptions, connect, nanny, presence
 from dskrobust.cluster.options import Patience
 from dskrobust.cluster.workers import workers_of
 from dskrobust.datasets import create_store
+from dskrobust.engine.plan import Resources
 from dskrobust.errors import ClusterError, InvalidOptionError
 
 LOCAL = ClusterOptions(workers=2, threads=1, memory_limit=2**29, dashboard=False)
@@ -154,6 +157,23 @@ def test_a_command_without_workers_ends_in_a_line(own, tmp_path):
     assert ended.exit_code == 1
     assert len(ended.stderr.splitlines()) == 1
     assert "0 workers after 1 s, 1 were expected" in ended.stderr
+
+
+def test_the_live_view_says_that_nobody_is_there(own, hasty, tmp_path):
+    store = create_store(str(tmp_path / "data.zarr"), [[0.0], [1.0], [2.0]], [0, 1, 0])
+    lazy = dr.sample_robustness(store, options=dr.RunOptions(Resources(1, 1)))
+    with Client(own.address, set_as_default=False) as client, dr.live(lazy, client) as view:
+        _await(lambda: view.state.startswith("waiting, the scheduler at tcp"))
+        assert "has had no workers since" in view.progress.note
+        own.start_worker()
+        _await(lambda: view.state == "computing")
+
+
+def _await(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
