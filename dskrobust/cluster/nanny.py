@@ -1,17 +1,19 @@
-"""A nanny whose worker may die at any moment, also while either of them starts."""
+"""A nanny whose worker may die or hang at any moment, also while either of them starts."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from distributed import Nanny
 from distributed.core import Status
 
-STARTS = 20  # of one worker in a row; a machine where that many fail is not fit for it
+STARTS = 10  # of one worker in a row; a machine where that many fail is not fit for it
+START = 180.0  # seconds for one of them, on a machine that may be busy
 
 
 class PatientNanny(Nanny):
-    """Start a worker again that dies before its nanny has started.
+    """Start a worker again that dies, or hangs, before its nanny has started.
 
     Dask's own nanny takes that for its own failure, with which a whole `LocalCluster` ends; once
     it has started it replaces every worker that dies.
@@ -19,11 +21,11 @@ class PatientNanny(Nanny):
 
     async def instantiate(self) -> Status:
         """Start a worker process until one is there; return how the last one stands."""
-        status = await super().instantiate()
+        status = await self._start_one()
         for _ in range(STARTS - 1):
-            if status == Status.running or not self._starts:
+            if status == Status.running or self.status not in (Status.init, Status.starting):
                 break
-            status = await super().instantiate()
+            status = await self._start_one()
         return status
 
     async def start_unsafe(self) -> Any:
@@ -33,7 +35,15 @@ class PatientNanny(Nanny):
             raise RuntimeError(f"a worker process died {STARTS} times while it started")
         return self
 
-    @property
-    def _starts(self) -> bool:
-        """Whether nobody else replaces the worker yet."""
-        return self.status in (Status.init, Status.starting)
+    async def _start_one(self) -> Status:
+        end = asyncio.get_running_loop().call_later(START, self._kill_hung)
+        try:
+            return await super().instantiate()
+        finally:
+            end.cancel()
+
+    def _kill_hung(self) -> None:
+        """Kill a process that is stopped, or waits for a file without end; it is dead then."""
+        worker = self.process
+        if worker is not None and worker.status == Status.starting and worker.process is not None:
+            worker.process.kill()

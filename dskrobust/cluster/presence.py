@@ -134,7 +134,7 @@ class _Watch:
                 self._look()
             except ClusterError as error:
                 self._end(error)
-            except OSError:  # the connection is lost, which whoever waits for it hears at once
+            except Exception:  # the connection is lost, which whoever waits for it hears at once
                 continue
 
     def _look(self) -> None:

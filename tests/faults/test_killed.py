@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -46,11 +47,11 @@ def patient(cluster, seconds):
 
 
 class _Killer(threading.Thread):
-    """Kills workers of this process as soon as they have come so far."""
+    """Sends a signal to workers of this process as soon as they have come so far."""
 
-    def __init__(self, ready, most):
+    def __init__(self, ready, most, number=signal.SIGKILL):
         super().__init__(daemon=True)
-        self.ready, self.most, self.killed = ready, most, set()
+        self.ready, self.most, self.number, self.killed = ready, most, number, set()
         self.over = threading.Event()
 
     def run(self):
@@ -58,7 +59,7 @@ class _Killer(threading.Thread):
             for process in worker_processes(os.getpid()):
                 try:
                     if process not in self.killed and self.ready(process):
-                        process.kill()
+                        process.send_signal(self.number)
                         self.killed.add(process)
                         break
                 except psutil.Error:
@@ -88,6 +89,20 @@ def test_workers_that_are_killed_while_they_start_are_replaced(ready, most):
         assert len(workers_of(client)) == 2
         assert client.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
     assert len(killer.killed) == most
+
+
+def test_a_worker_that_hangs_while_it_starts_is_replaced(monkeypatch):
+    def stops(process):
+        monkeypatch.setattr(nanny, "START", 180.0)  # for the next one
+        return True
+
+    monkeypatch.setattr(nanny, "START", 1.0)
+    options = replace(LOCAL, workers=1)
+    with _Killer(stops, 1, signal.SIGSTOP) as stopper:
+        with connect(options) as client:
+            assert client.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
+        (stopped,) = stopper.killed
+        assert not stopped.is_running()
 
 
 def test_workers_that_never_start_end_in_a_line(monkeypatch):
