@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,25 @@ class Bytes(click.ParamType):
         if count < 2**20:  # no worker is that small: the unit is missing, or a wrong one
             self.fail(f"{value!r} is no size; write 1GiB or 512MB", param, ctx)
         return int(count)
+
+
+class Duration(click.ParamType):
+    """Seconds, or a duration: 90, 5min, 2h; infinite where it is 0 or "never"."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from dask.utils import parse_timedelta
+
+        if str(value).strip().lower() in ("0", "never"):
+            return math.inf
+        try:
+            seconds = float(parse_timedelta(re.sub(r"min$", "m", str(value).strip())))
+        except (ValueError, KeyError):
+            seconds = 0.0
+        if not seconds > 0:
+            self.fail(f"{value!r} is no duration; write 90, 5min, 2h or never", param, ctx)
+        return seconds
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -156,6 +177,13 @@ def where_options(command: Command) -> Command:
             "what Dask's configuration says.",
         ),
         click.option(
+            "--no-workers-timeout",
+            type=Duration(),
+            metavar="TIME",
+            help="For how long a scheduler without workers, or without an answer, is waited for: "
+            "90 (seconds), 5min, 2h, never or 0; 10min by default.",
+        ),
+        click.option(
             "--wait-for",
             type=click.IntRange(1),
             metavar="N",
@@ -175,13 +203,17 @@ def where_options(command: Command) -> Command:
     return command
 
 
-def cluster_options(*, no_dashboard: bool = False, **options: Any) -> ClusterOptions:
+def cluster_options(
+    *, no_dashboard: bool = False, no_workers_timeout: float | None = None, **options: Any
+) -> ClusterOptions:
     """Return what `where_options` ask for, or a usage error where they exclude each other."""
     from ..cluster import ClusterOptions
+    from ..cluster.options import Patience
     from ..errors import ClusterError
 
+    patience = {} if no_workers_timeout is None else {"no_workers": no_workers_timeout}
     try:
-        return ClusterOptions(dashboard=not no_dashboard, **options)
+        return ClusterOptions(dashboard=not no_dashboard, patience=Patience(**patience), **options)
     except ClusterError as error:
         raise click.UsageError(error.on_command_line) from error
 

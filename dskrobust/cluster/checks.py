@@ -15,7 +15,7 @@ from ..errors import ClusterError, InvalidOptionError
 from ..store import SourceAddress
 from .blas import faster_core
 from .options import PACKAGE
-from .workers import address_of, workers_of
+from .workers import address_of, ask, workers_of
 
 
 def await_workers(client: Client, count: int, seconds: float) -> None:
@@ -31,7 +31,7 @@ def await_workers(client: Client, count: int, seconds: float) -> None:
     except TimeoutError as error:
         raise ClusterError(
             f"the scheduler at {address_of(client)} has {len(workers_of(client))} workers after "
-            f"{seconds} s, {count} were expected; start some with "
+            f"{seconds:g} s, {count} were expected; start some with "
             f"`dask worker {address_of(client)}`"
         ) from error
 
@@ -60,8 +60,17 @@ def check_plan(client: Client, plan: Plan) -> None:
             )
 
 
-def check_installed(client: Client, package: str = PACKAGE) -> None:
+def check_installed(
+    client: Client, only: list[str] | None = None, *, package: str = PACKAGE
+) -> None:
     """Check that scheduler and workers have our version of this package.
+
+    Parameters
+    ----------
+    client : Client
+    only : list of str, optional
+        Addresses of the workers to ask; all, and the scheduler, by default.
+    package : str
 
     Raises
     ------
@@ -70,7 +79,7 @@ def check_installed(client: Client, package: str = PACKAGE) -> None:
     """
     ours = importlib.metadata.version(PACKAGE)
     find = importlib.metadata.version
-    versions = client.run(find, package, on_error="return")
+    versions = ask(client, find, package, of=only)
     scheduler = f"scheduler {address_of(client)}"
     try:
         versions = {scheduler: client.run_on_scheduler(find, package), **versions}
@@ -97,7 +106,7 @@ def check_source(client: Client, source: SourceAddress) -> None:
     ClusterError
         Naming the first worker that does not.
     """
-    seen = client.run(_digest_of, source, on_error="return")
+    seen = ask(client, _digest_of, source)
     for address, digest in seen.items():
         if digest != source.digest:
             what = digest if isinstance(digest, Exception) else "there is other data"
@@ -131,14 +140,14 @@ def check_scratch(client: Client, folder: str | None) -> None:
     first, *others = workers
     remedy = "name a folder that all workers share: options=RunOptions(scratch=FOLDER)"
     mark = str(Path(folder or tempfile.gettempdir(), f"dskrobust-mark-{uuid.uuid4().hex}"))
-    made = client.run(_leave, mark, workers=[first], on_error="return")[first]
-    if isinstance(made, Exception):
-        raise InvalidOptionError(
-            f"worker {first} cannot write into {Path(mark).parent}, where arrays lie before they "
-            f"are compared: {made}; {remedy}"
-        ) from made
+    for made in ask(client, _leave, mark, of=[first]).values():
+        if isinstance(made, Exception):
+            raise InvalidOptionError(
+                f"worker {first} cannot write into {Path(mark).parent}, where arrays lie before "
+                f"they are compared: {made}; {remedy}"
+            ) from made
     try:
-        seen = client.run(os.path.exists, mark, workers=others, on_error="return") if others else {}
+        seen = ask(client, os.path.exists, mark, of=others)
         here = folder is not None or Path(mark).exists()
     finally:
         client.run(_take_away, mark, workers=[first], on_error="ignore")
@@ -161,4 +170,5 @@ def _take_away(path: str) -> None:
 
 def slow_workers(client: Client) -> list[str]:
     """Return the workers whose BLAS runs at half the processor's speed."""
-    return [address for address, core in client.run(faster_core).items() if core]
+    answers = ask(client, faster_core)
+    return [address for address, core in answers.items() if isinstance(core, str)]

@@ -13,13 +13,16 @@ from pathlib import Path
 from distributed import Client, Security
 from distributed.client import AllExit, FutureCancelledError
 from distributed.comm.core import CommClosedError
+from distributed.comm.core import connect as open_comm
 from distributed.scheduler import KilledWorker, NoWorkerError
+from distributed.utils import LoopRunner, sync
 
 from ..errors import ClusterError
 from ..paths import expand, expand_path
 from .checks import await_workers, check_installed
 from .local import local_cluster
 from .options import HOST, TLS_FILES, ClusterOptions
+from .presence import AGAIN, watch_workers
 
 
 @contextmanager
@@ -73,6 +76,7 @@ def _remote(options: ClusterOptions) -> Iterator[Client]:
     seconds = options.patience.connect
     security = _security(address, options)
     try:
+        _greet(address, security, seconds)
         client = Client(address, timeout=seconds, set_as_default=False, security=security)
     except (OSError, ValueError, TypeError) as error:
         _close_failed_client(error)
@@ -80,13 +84,36 @@ def _remote(options: ClusterOptions) -> Iterator[Client]:
             f"no scheduler can be reached at {address} within {seconds} s; "
             "is the address right, and is it running?"
         ) from error
+    patience = options.patience
+    first = patience.no_workers if options.wait_for is None else patience.queue
     with client:
-        if options.wait_for is None:
-            await_workers(client, 1, options.patience.workers)
-        else:
-            await_workers(client, options.wait_for, options.patience.queue)
-        check_installed(client)
-        yield client
+        with watch_workers(client, first):
+            await_workers(client, options.wait_for or 1, first)
+            check_installed(client)
+        with watch_workers(client, patience.no_workers, admit=check_installed):
+            yield client
+
+
+def _greet(address: str, security: Security, seconds: float) -> None:
+    """Exchange greetings with a scheduler, for which Dask's client itself would wait for ever.
+
+    Raises
+    ------
+    OSError
+        Where it does not answer in time.
+    """
+
+    async def greet() -> None:
+        options = security.get_connection_args("client")
+        comm = await open_comm(address, timeout=seconds, **options)
+        await comm.close()
+
+    runner = LoopRunner()
+    runner.start()
+    try:
+        sync(runner.loop, greet, callback_timeout=seconds)
+    finally:
+        runner.stop()
 
 
 def _close_failed_client(error: BaseException) -> None:
@@ -136,15 +163,14 @@ def _address_in(path: str) -> str:
 @contextmanager
 def cluster_errors() -> Iterator[None]:
     """Turn what Dask raises for lost workers and schedulers into one clear error."""
-    again = "what is finished is kept: run the same command again to go on from there"
     try:
         yield
     except KilledWorker as error:
         raise ClusterError(
             f"workers died again and again while they ran {error.task}, the last one at "
-            f"{error.last_worker.address}; often that is too little memory. {again.capitalize()}"
+            f"{error.last_worker.address}; often that is too little memory. {AGAIN.capitalize()}"
         ) from error
     except NoWorkerError as error:
-        raise ClusterError(f"all workers are gone; {again}") from error
+        raise ClusterError(f"all workers are gone; {AGAIN}") from error
     except (FutureCancelledError, CommClosedError) as error:
-        raise ClusterError(f"the connection to the scheduler was lost; {again}") from error
+        raise ClusterError(f"the connection to the scheduler was lost; {AGAIN}") from error

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
@@ -17,17 +18,22 @@ import psutil
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
+from ..display import error_line
 from ..engine.plan import MIB, Resources
+from ..errors import ClusterError
 from .blas import VARIABLE, faster_core
 from .checks import await_workers
+from .nanny import PatientNanny
 from .options import HOST, ClusterOptions
+from .presence import watch_workers
 from .workers import cores_here, current_client
 
 DASHBOARD_PORT = 8787
 SHARE_OF_FREE = 0.8  # of the free memory, for all workers together
+NO_WORKERS = "distributed.scheduler.no-workers-timeout"
 CONFIG = {
     "distributed.scheduler.allowed-failures": 20,  # a killed worker blames all its tasks
-    "distributed.scheduler.no-workers-timeout": "120s",
+    NO_WORKERS: "600s",  # also for tasks that no worker can run
     # The profile a worker keeps grows by 50 to 70 KiB every cycle, of which it keeps 3,600: with
     # Dask's one second, a long run would need 250 MiB more than any plan says.
     "distributed.worker.profile.cycle": "60s",
@@ -80,14 +86,16 @@ def local_resources(options: ClusterOptions, machine: Machine | None = None) -> 
 def local_cluster(options: ClusterOptions) -> Iterator[Client]:
     """Yield a client of worker processes, which come back when they die."""
     resources, dashboard = local_resources(options), options.dashboard
-    with dask.config.set(CONFIG), _environment(), contextlib.ExitStack() as stack:
+    patience = options.patience
+    config = {**CONFIG, NO_WORKERS: patience.no_workers if patience.no_workers < inf else None}
+    with dask.config.set(config), _environment(), contextlib.ExitStack() as stack:
         with _interrupt_later():
             cluster = stack.enter_context(
-                LocalCluster(
+                _started(
                     n_workers=resources.workers,
                     threads_per_worker=resources.threads,
                     memory_limit=resources.memory_limit or 0,
-                    processes=True,
+                    worker_class=PatientNanny,
                     host=HOST,
                     dashboard_address=_dashboard_address() if dashboard else f"{HOST}:0",
                     scheduler_kwargs={"dashboard": dashboard},
@@ -96,14 +104,30 @@ def local_cluster(options: ClusterOptions) -> Iterator[Client]:
                 )
             )
             client = stack.enter_context(Client(cluster, set_as_default=False))
-            await_workers(client, resources.workers, options.patience.workers)
-            # brings back workers that die, also while they start (a nanny alone does not)
+            # for workers whose nanny gave up, or was told to
             cluster.adapt(minimum=resources.workers, maximum=resources.workers)
+            await_workers(client, resources.workers, patience.workers)
         try:
-            yield client
+            with watch_workers(client, patience.no_workers):
+                yield client
         finally:
             with _interrupt_later():
                 stack.close()
+
+
+def _started(**options: Any) -> LocalCluster:
+    """Return a cluster whose workers have started.
+
+    Raises
+    ------
+    ClusterError
+        Where one cannot start.
+    """
+    try:
+        return LocalCluster(**options)
+    except (RuntimeError, OSError) as error:
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise ClusterError(f"a local cluster cannot be started: {error_line(reason)}") from error
 
 
 @contextmanager

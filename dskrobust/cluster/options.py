@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from ..errors import ClusterError, Hint
+from ..errors import ClusterError, Hint, InvalidOptionError
 
 PACKAGE = "dskrobust"
 HOST = "127.0.0.1"  # nothing of ours listens to the network
@@ -15,21 +16,36 @@ TLS_FILES = Hint("give tls_ca, tls_cert and tls_key", "give --tls-ca, --tls-cert
 
 @dataclass(frozen=True)
 class Patience:
-    """For how many seconds a scheduler, or its workers, are waited for.
+    """For how many seconds a scheduler, or its workers, are waited for; `math.inf` is without end.
 
     Attributes
     ----------
     connect : float
-        For the scheduler's answer.
+        For the scheduler's first answer.
     workers : float
-        For the first worker, or those of a local cluster.
+        For the workers of a local cluster to start.
     queue : float
         For workers that are waited for by number: their jobs may be in a queue.
+    no_workers : float
+        While there are none, or the scheduler does not answer: before a run and in its middle.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where one is not above 0.
     """
 
     connect: float = 10
     workers: float = 60
     queue: float = 3_600
+    no_workers: float = 600
+
+    def __post_init__(self) -> None:
+        for name, seconds in vars(self).items():
+            if math.isnan(seconds) or seconds <= 0:
+                raise InvalidOptionError(
+                    f"patience for {name} is {seconds} s, and has to be above 0"
+                )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ..errors import ClusterError
 if TYPE_CHECKING:
     from distributed import Client
 
+RETURN = 30.0  # seconds in which a worker that died is replaced, also on a machine that is busy
 LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
 
 
@@ -67,6 +69,35 @@ def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[s
     }
 
 
+def ask(
+    client: Client, function: Callable[..., Any], *args: Any, of: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return what a function returns, or the exception that it raises, on every worker.
+
+    A worker that dies meanwhile has no answer.
+
+    Parameters
+    ----------
+    client : Client
+    function : callable
+    *args
+        Of the function.
+    of : sequence of str, optional
+        Addresses of the workers to ask; all by default.
+    """
+    asked = None if of is None else [address for address in workers_of(client) if address in of]
+    if asked == []:
+        return {}
+    answers = client.run(function, *args, workers=asked, on_error="return")
+    if not any(isinstance(answer, Exception) for answer in answers.values()):
+        return answers
+    there = workers_of(client)
+    if of is None and not there.keys() & answers.keys():
+        resources_of(client)  # waits for those that come instead
+        return ask(client, function, *args)
+    return {address: answer for address, answer in answers.items() if address in there}
+
+
 def tasks_of(worker: Mapping[str, Any], needs: Mapping[str, int]) -> int:
     """Return how many tasks with these needs a worker runs at a time."""
     of = [worker["resources"].get(name, 0) // count for name, count in needs.items()]
@@ -78,8 +109,14 @@ def address_of(client: Client) -> str:
     return str(client.scheduler.address) if client.scheduler else "?"
 
 
-def resources_of(client: Client) -> Resources:
+def resources_of(client: Client, seconds: float = RETURN) -> Resources:
     """Return the workers that a client's scheduler has now.
+
+    Parameters
+    ----------
+    client : Client
+    seconds : float
+        That are given to workers to come back where there are none: one may have died just now.
 
     Raises
     ------
@@ -87,6 +124,10 @@ def resources_of(client: Client) -> Resources:
         Where it has none.
     """
     workers = workers_of(client)
+    if not workers:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=seconds)
+        workers = workers_of(client)
     if not workers:
         raise ClusterError(f"the scheduler at {address_of(client)} has no workers")
     limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]

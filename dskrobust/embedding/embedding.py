@@ -15,7 +15,7 @@ from dask.delayed import delayed
 
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
-from ..cluster.workers import resources_of, workers_of
+from ..cluster.workers import ask, resources_of, workers_of
 from ..engine.plan import MIB, USABLE, Resources, base_bytes
 from ..errors import ClusterError, Hint, InvalidOptionError, MemoryPlanError
 from ..evaluation.models.base import GPU
@@ -144,12 +144,12 @@ def _device(client: Client, model: EmbeddingModel) -> str:
     ClusterError
         Naming the worker.
     """
-    for address, lack in client.run(model.lacks, on_error="return").items():
+    for address, lack in ask(client, model.lacks).items():
         if lack:
             raise ClusterError(f"model {model.name}: worker {address} {lack}")
     if model.options.device == "cpu":
         return "cpu"
-    sees = client.run(model.sees_gpu)
+    sees = ask(client, model.sees_gpu)
     blind = [address for address, answer in sees.items() if not answer]
     if not blind:
         return "cuda"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from distributed import Client
 
-from ..cluster.workers import gpu_here, tasks_of, workers_of
+from ..cluster.workers import ask, gpu_here, tasks_of, workers_of
 from ..display import error_line
 from ..engine.plan import MIB, USABLE, base_bytes
 from ..errors import ClusterError, Hint, MemoryPlanError
@@ -34,8 +34,7 @@ def check_workers(client: Client, models: Sequence[Model], problem: Problem) -> 
             )
         if model.distributed:
             continue
-        lacks = client.run(model.lacks, problem, workers=able, on_error="return")
-        for address, lack in lacks.items():
+        for address, lack in ask(client, model.lacks, problem, of=able).items():
             if isinstance(lack, Exception):
                 lack = error_line(lack)
             if lack:

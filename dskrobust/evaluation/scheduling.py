@@ -137,7 +137,8 @@ def _run_alone(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]
             with client.as_current():  # xgboost asks for the current one too
                 outcome: Any = run_job(job, client)
         except Exception as error:
-            if isinstance(error, LOST) and not _has_workers(client):
+            lost = isinstance(error, LOST) or client.status == "closed"
+            if lost and not _has_workers(client):
                 raise
             outcome = Failure(job, error_line(error))
         yield job, outcome

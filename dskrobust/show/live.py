@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from . import terminal
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from ..cluster.presence import Gap
 
 REFRESH = 0.5  # seconds between two looks of a notebook
 LATE = 2.0  # seconds that events may take to arrive
@@ -126,6 +129,11 @@ class LiveView:
         self.progress.note = f"{self._done:,} of {display.counted(self._tiles, 'tile')}"
         self.progress.add(pairs, found=bool(event["resumed"]))
 
+    def miss(self, gap: Gap | None) -> None:
+        """Say that nobody is there to compute, or that somebody is again."""
+        self.state = "computing" if gap is None else f"waiting, {gap}"
+        self.progress.remark("" if gap is None else f"waiting, {gap}")
+
     @property
     def complete(self) -> bool:
         """Whether all tiles are done."""
@@ -194,7 +202,11 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     if scores.plan is None or scores.run is None:
         yield view
         return
-    with _shown(view), watch_tiles(client, scores.plan, view.tell, scores.run):
+    with (
+        _shown(view),
+        watch_tiles(client, scores.plan, view.tell, scores.run),
+        _missed(client, view),
+    ):
         try:
             yield view
             view.await_events()
@@ -202,6 +214,15 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
         except BaseException:
             view.state = "stopped"
             raise
+
+
+def _missed(client: Client | None, view: LiveView) -> AbstractContextManager[None]:
+    """Have a view say when the client's workers are gone; whose they are decides how long."""
+    if client is None or client.asynchronous:
+        return nullcontext()
+    from ..cluster.presence import watch_workers
+
+    return watch_workers(client, inf, view.miss)
 
 
 @contextmanager

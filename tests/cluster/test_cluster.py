@@ -86,9 +86,9 @@ def test_local_cluster(store):
         assert limit == "1"
         checks.check_installed(client)
         with pytest.raises(ClusterError, match=r"scheduler tcp.* has no no-such-package; install"):
-            checks.check_installed(client, "no-such-package")
+            checks.check_installed(client, package="no-such-package")
         with pytest.raises(ClusterError, match="use one version"):
-            checks.check_installed(client, "numpy")
+            checks.check_installed(client, package="numpy")
         checks.check_source(client, store.address)
         with pytest.raises(ClusterError, match=r"worker tcp.* cannot use the store /nowhere"):
             checks.check_source(client, SourceAddress("/nowhere", 10))
@@ -162,6 +162,7 @@ def test_wrong_scheduler_file(text, message, tmp_path):
 def test_a_client_that_could_not_connect_is_closed_at_once(monkeypatch):
     """Collected later it may stop its loop while another client starts one: a deadlock."""
     made = []
+    monkeypatch.setattr(connection, "_greet", lambda *given: None)
     monkeypatch.setattr(connection, "Client", type("Noted", (Client,), {"__init__": _noting(made)}))
     with (
         pytest.raises(ClusterError, match="no scheduler can be reached"),
@@ -187,14 +188,14 @@ def test_scheduler_without_workers():
         protocol="tcp://",
         dashboard_address="127.0.0.1:0",
     ) as empty:
-        options = ClusterOptions(scheduler=empty.scheduler_address, patience=Patience(workers=1))
+        options = ClusterOptions(scheduler=empty.scheduler_address, patience=Patience(no_workers=1))
         with (
             pytest.raises(ClusterError, match="0 workers after 1 s, 1 were expected"),
             connect(options),
         ):
             pass
         with Client(empty) as client, pytest.raises(ClusterError, match="has no workers"):
-            resources_of(client)
+            resources_of(client, seconds=0.1)
 
 
 def test_workers_are_checked_against_the_plan(client):
