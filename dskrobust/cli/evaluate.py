@@ -147,6 +147,7 @@ def evaluate(
     """
     from ..evaluation import Experiment, Model
     from ..evaluation.commands import default_subsets
+    from ..export import write_csv
     from ..store import open_store
 
     cluster = cluster_options(**where)
@@ -169,7 +170,7 @@ def evaluate(
     )
     evaluation = _run(opened, experiment, cluster, quiet=as_json)
     if out:
-        evaluation.table.to_csv(out, index=False)
+        write_csv(evaluation.table, out)
     report(evaluation, as_json, [("table", out)] if out else [], balanced)
 
 
