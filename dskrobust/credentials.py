@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 HIDDEN = "…"
 
@@ -36,3 +38,12 @@ def last_part(address: str) -> str:
     if not address.startswith(("/", "~")) and "://" not in address and "\\" not in address:
         return address
     return re.split(r"[/\\]", without_credentials(address).split("?")[0].rstrip("/\\"))[-1]
+
+
+def anonymous(value: Any) -> Any:
+    """Return plain values in which only the last part of every address is left."""
+    if isinstance(value, str):
+        return last_part(value)
+    if isinstance(value, Mapping):
+        return {name: anonymous(each) for name, each in value.items()}
+    return [anonymous(each) for each in value] if isinstance(value, (list, tuple)) else value

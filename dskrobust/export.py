@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,8 @@ BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
 ID = "id"
 PARQUET = ".parquet"
+# What separates folders or commands terminals; and a % that would read like one of those.
+_NO_FILE = re.compile(r"[/\\\x00-\x1f]|%(?=2F|5C|[01][0-9A-F]|25)")
 FORMATS = (PARQUET, ".csv", ".csv.gz")
 
 
@@ -180,15 +183,22 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
 def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: Any = None) -> None:
     """Write row numbers, an array a subset, into an ``.npz`` file; with ids also NAME_ids.
 
-    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them.
+    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them. What
+    separates folders is written as in URLs (%2F), so that nothing is unpacked elsewhere.
     """
     with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, numbers in rows.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            member = _member(name)
+            with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, numbers, allow_pickle=False)
             if ids is not None:
-                with archive.open(f"{name}_ids.npy", "w", force_zip64=True) as file:
+                with archive.open(f"{member}_ids.npy", "w", force_zip64=True) as file:
                     _write_ids(file, numbers, ids)
+
+
+def _member(name: str) -> str:
+    """Return a name as that of a file in an archive, no two names alike."""
+    return _NO_FILE.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:

@@ -54,6 +54,11 @@ from .options import Address, cluster_options, local_gpu_worker, store_argument,
     help="Where models compute; auto is the GPU where all workers see one.",
 )
 @click.option("--name", help="What the data set is called in titles; as the store by default.")
+@click.option(
+    "--anonymous",
+    is_flag=True,
+    help="Leave folders, hosts and users out of the new store's provenance.",
+)
 @click.option("--out", "-o", required=True, type=Address(), metavar="STORE", help="The new store.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @where_options
@@ -78,7 +83,7 @@ def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> 
     from ..show import terminal
     from ..store import check_free, open_store
 
-    names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name")
+    names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name", "anonymous")
     how = EmbeddingOptions(**{name: options.pop(name) for name in names})
     cluster = cluster_options(**options)
     if os.getcwd() not in sys.path:  # last, so that it hides nothing; local workers get it too

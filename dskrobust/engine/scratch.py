@@ -85,6 +85,7 @@ def _create_scratch(url: str, spec: StoreSpec, layout: Any, rows: int) -> str:
     """Make the store, or find it: Dask runs a task again when its worker was lost."""
     if not Path(url).exists():
         create_empty(url, spec, layout)
+        Path(url).chmod(0o700)  # before rows are in it: they are nobody else's
         grow(url, 0, rows)
     return url
 
