@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .credentials import without_credentials
+
 NO_NAME = "(empty)"
 # What breaks lines, commands terminals, turns text around, or is no character by itself.
 _UNSEEN = re.compile(
@@ -169,11 +171,14 @@ class Html:
 
 
 def card(title: str, subtitle: str, *parts: Html | str) -> str:
-    """Return a titled card; parts that are plain text become its last lines."""
+    """Return a titled card; parts that are plain text become its last lines.
+
+    The subtitle may be an address.
+    """
     made = [_STYLE, '<div class="dskrobust">']
     made.append(
-        f'<div class="head"><b>{escape(title)}</b> <span class="quiet">{escape(subtitle)}</span>'
-        "</div>"
+        f'<div class="head"><b>{escape(title)}</b> '
+        f'<span class="quiet">{escape(without_credentials(subtitle))}</span></div>'
     )
     for part in parts:
         if part:
