@@ -175,9 +175,10 @@ def write_frames(
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a frame that is in memory into a CSV file, without its index."""
+    """Write a frame that is in memory into a .csv or .csv.gz file, without its index."""
+    packed = "gzip" if str(path).lower().endswith(".gz") else None
     with whole_file(path) as part:
-        harmless_frame(frame).to_csv(part, index=False)
+        harmless_frame(frame).to_csv(part, index=False, compression=packed)
 
 
 def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: Any = None) -> None:

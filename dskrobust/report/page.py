@@ -140,10 +140,14 @@ def render(results: StoredResults, options: ReportOptions) -> str:
             f"a report needs Jinja: pip install 'dskrobust[report]' ({error})"
         ) from error
     address = results.store.url
-    shown = last_part(address) if options.anonymous else without_credentials(address)
+    safe = without_credentials(address)
+    shown = last_part(address) if options.anonymous else safe
 
-    def printable(value: Any) -> Any:  # HTML knows no control characters
-        return visible(value.replace(address, shown)) if type(value) is str else value
+    def printable(value: Any) -> Any:
+        if type(value) is not str:
+            return value
+        text = value.replace(address, safe).replace(safe, shown)
+        return visible(text)  # HTML knows no control characters
 
     environment = Environment(
         loader=PackageLoader("dskrobust.report"),

@@ -304,6 +304,14 @@ def test_tables_and_frames_have_the_same_cells(texts):
     ]
 
 
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_frames_are_written_without_formulas(tmp_path, end):
+    frame = pd.DataFrame({"model": ["=1", "a"], "k": pd.Series([1, None], dtype=object)})
+    export.write_csv(frame, tmp_path / f"t{end}")
+    read = pd.read_csv(tmp_path / f"t{end}", dtype=str, keep_default_na=False)
+    assert read.to_dict("list") == {"model": ["'=1", "a"], "k": ["1", ""]}
+
+
 def test_every_csv_goes_through_the_one_place():
     """Only `export` knows how CSV is written."""
     writes = re.compile(r"\bto_csv\(|CSVWriter\(|csv\.writer\(|DictWriter\(|savetxt\(")
