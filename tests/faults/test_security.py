@@ -35,6 +35,7 @@ import dskrobust as dr
 from dskrobust import cli, display, export
 from dskrobust.credentials import anonymous, last_part, without_credentials
 from dskrobust.datasets import ingest
+from dskrobust.datasets.hdf5_sources import check_sources
 from dskrobust.embedding import EmbeddingOptions, embed
 from dskrobust.engine import scratch
 from dskrobust.errors import DskrobustError, Hint, InvalidOptionError, StoreError
@@ -610,6 +611,83 @@ def test_anonymous_pages_and_stores_name_no_folder_host_or_user(tmp_path):
 
 def _doubled(batch):
     return batch * 2
+
+
+# -- files that lead elsewhere ------------------------------------------------------------------
+
+
+@pytest.fixture
+def hdf5(tmp_path):
+    """A folder with a file of its own, beside another file and a secret."""
+    import h5py
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "secret.txt").write_bytes(bytes(range(12)))
+    for place in (tmp_path, tmp_path / "own"):
+        with h5py.File(place / "other.h5", "w") as other:
+            other["X"] = np.arange(12.0).reshape(6, 2)
+    with h5py.File(tmp_path / "own" / "own.h5", "w") as file:
+        file["y"] = np.arange(6) % 2
+    return tmp_path / "own" / "own.h5"
+
+
+def linked(file, place):
+    import h5py
+
+    file["X"] = h5py.ExternalLink(str(place / "other.h5"), "X")
+
+
+def virtual(file, place):
+    import h5py
+
+    layout = h5py.VirtualLayout((6, 2), "f8")
+    layout[:] = h5py.VirtualSource(str(place / "other.h5"), "X", (6, 2))
+    file.create_virtual_dataset("V", layout)
+    own = h5py.VirtualLayout((6, 2), "f8")  # one of one
+    own[:] = h5py.VirtualSource(file["V"])
+    file.create_virtual_dataset("X", own)
+
+
+def raw(file, place):
+    file.create_dataset("X", (6, 2), "u1", external=[(str(place / "secret.txt"), 0, 12)])
+
+
+@pytest.mark.parametrize("lead", [linked, virtual])
+def test_hdf5_is_followed_in_its_folder(hdf5, lead):
+    import h5py
+
+    with h5py.File(hdf5, "a") as file:
+        lead(file, hdf5.parent)
+    store = ingest(str(hdf5), str(hdf5.with_suffix(".zarr")))
+    assert store.features[:].ravel().tolist() == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("lead", "place"),
+    [(linked, "outside"), (virtual, "outside"), (raw, "outside"), (virtual, "gone"), (raw, "gone")],
+)
+def test_hdf5_leads_out_of_no_folder(hdf5, lead, place):
+    import h5py
+
+    with h5py.File(hdf5, "a") as file:
+        lead(file, hdf5.parent.parent if place == "outside" else hdf5.parent / "gone")
+    result = invoke("ingest", hdf5, "--out", hdf5.with_suffix(".zarr"))
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert re.search(
+        r"data set '/?[XV]' .* (copy it into the file|name the data sets)", result.stderr
+    )
+
+
+def test_a_circle_of_hdf5_ends(hdf5):
+    import h5py
+
+    with h5py.File(hdf5, "a") as file:
+        layout = h5py.VirtualLayout((6, 2), "f8")
+        layout[:] = h5py.VirtualSource(".", "X", (6, 2))
+        file.create_virtual_dataset("X", layout)
+    with h5py.File(hdf5) as file:
+        check_sources(hdf5, file["X"])
 
 
 # -- listeners and temporary files --------------------------------------------------------------
