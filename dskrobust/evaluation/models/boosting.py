@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
-from distributed.comm import get_address_host
+from distributed.comm.addressing import get_address_host
 from numpy.typing import NDArray
 
 from ...cluster.options import HOST
