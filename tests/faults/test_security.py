@@ -15,6 +15,7 @@ import tempfile
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 from xml.etree import ElementTree
 
@@ -731,9 +732,12 @@ def test_nothing_listens_beyond_this_machine(tmp_path, command):
 
 
 def test_scratch_stores_are_private(tmp_path):
+    data = SimpleNamespace(X=np.zeros((4, 2)), y=np.zeros(4, np.int64), shape=(4, 2),
+                           split=np.zeros(4, np.int16))  # fmt: skip
     spec = scratch.scratch_spec(("all",), 1.0, "categorical")
-    layout = scratch.layout_of(np.zeros((4, 2)), np.zeros(4, np.int64))
-    url = scratch._create_scratch(str(tmp_path / "s.zarr"), spec, layout, 4)
+    graph, _, _, url = scratch.scratch_graph(data, spec, str(tmp_path))
+    make, *arguments = next(iter(graph.values()))  # the first task, which makes the store
+    make(*arguments)
     assert stat.S_IMODE(os.stat(url).st_mode) == 0o700
 
 
