@@ -7,18 +7,22 @@ themes; it loads nothing.
 from __future__ import annotations
 
 import difflib
+import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .credentials import without_credentials
+
 NO_NAME = "(empty)"
 # What breaks lines, commands terminals, turns text around, or is no character by itself.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 BIN_STEPS = tuple(m * 10.0**e for e in range(-6, 0) for m in (1, 2, 5))
 BINS = 50  # of a histogram in HTML, at most
 WIDTH, HEIGHT, FOOT = 640, 64, 18  # of a histogram in HTML
@@ -154,6 +158,11 @@ def shown_name(name: Any, most: int | None = None) -> str:
 Cell = tuple[str, str, str]  # name, value, remark
 
 
+def escape(text: str) -> str:
+    """Return a text as HTML shows it as it is, in elements and in quoted attributes."""
+    return html.escape(visible(text))
+
+
 @dataclass(frozen=True)
 class Html:
     """HTML that is put into a card as it is."""
@@ -162,11 +171,14 @@ class Html:
 
 
 def card(title: str, subtitle: str, *parts: Html | str) -> str:
-    """Return a titled card; parts that are plain text become its last lines."""
+    """Return a titled card; parts that are plain text become its last lines.
+
+    The subtitle may be an address.
+    """
     made = [_STYLE, '<div class="dskrobust">']
     made.append(
-        f'<div class="head"><b>{escape(title)}</b> <span class="quiet">{escape(subtitle)}</span>'
-        "</div>"
+        f'<div class="head"><b>{escape(title)}</b> '
+        f'<span class="quiet">{escape(without_credentials(subtitle))}</span></div>'
     )
     for part in parts:
         if part:
@@ -187,7 +199,7 @@ def warning(text: str) -> Html:
 
 def link(name: str, address: str) -> Html:
     """Return a line with a link that opens beside the notebook."""
-    href = escape(address, quote=True)
+    href = escape(address)
     return Html(f'<p class="foot">{escape(name)} <a href="{href}" target="_blank">{href}</a></p>')
 
 

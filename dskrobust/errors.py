@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .credentials import without_credentials
+
 
 class Hint(NamedTuple):
     """What to do about an error, as Python and as the command line word it."""
@@ -22,8 +24,8 @@ class DskrobustError(Exception):
     """
 
     def __init__(self, message: str = "", hint: Hint | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(without_credentials(message))  # messages go into logs
+        self.hint = hint and Hint(*map(without_credentials, hint))
 
     def __str__(self) -> str:
         return self._with(self.hint and self.hint.python)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from .datasets import restore_labels
 from .ids import held_ids, ids_of
 from .labels import label_names
 from .outputs import check_output, whole_file
+from .spreadsheets import harmless_frame, harmless_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +27,18 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
 ID = "id"
-FORMATS = (".parquet", ".csv", ".csv.gz")
+PARQUET = ".parquet"
+# What separates folders or commands terminals; and a % that would read like one of those.
+_NO_FILE = re.compile(r"[/\\\x00-\x1f]|%(?=2F|5C|[01][0-9A-F]|25)")
+FORMATS = (PARQUET, ".csv", ".csv.gz")
 
 
 def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> Path | str:
     """Write scores into a Parquet or CSV file, one row per sample.
 
     Scores that are in a store are read and written block by block; others are computed first. The
-    file appears once it is complete.
+    file appears once it is complete. In CSV a text that a spreadsheet would run, as it begins with
+    ``=``, ``+``, ``-`` or ``@``, has an apostrophe before it.
 
     Parameters
     ----------
@@ -152,6 +158,7 @@ def write_frames(
     """Write frames with the same columns into a file; `progress` gets their numbers of rows."""
     import pyarrow as pa
 
+    name = str(path).lower()
     with ExitStack() as stack:
         part = stack.enter_context(whole_file(path))
         writer: Any = None
@@ -159,25 +166,40 @@ def write_frames(
             frame = frame.reset_index() if frame.index.name == ID else frame
             if writer is None:
                 schema = pa.Schema.from_pandas(frame, preserve_index=False)
-                writer = stack.enter_context(_writer(part, str(path).lower(), schema))
-            writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))
+                writer = stack.enter_context(_writer(part, name, schema))
+            table = pa.Table.from_pandas(frame, schema, preserve_index=False)
+            writer.write_table(table if name.endswith(PARQUET) else harmless_table(table))
             if progress:
                 progress(len(frame))
     return path
 
 
+def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a frame that is in memory into a .csv or .csv.gz file, without its index."""
+    packed = "gzip" if str(path).lower().endswith(".gz") else None
+    with whole_file(path) as part:
+        harmless_frame(frame).to_csv(part, index=False, compression=packed)
+
+
 def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: Any = None) -> None:
     """Write row numbers, an array a subset, into an ``.npz`` file; with ids also NAME_ids.
 
-    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them.
+    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them. What
+    separates folders is written as in URLs (%2F), so that nothing is unpacked elsewhere.
     """
     with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, numbers in rows.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            member = _member(name)
+            with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
                 npy.write_array(file, numbers, allow_pickle=False)
             if ids is not None:
-                with archive.open(f"{name}_ids.npy", "w", force_zip64=True) as file:
+                with archive.open(f"{member}_ids.npy", "w", force_zip64=True) as file:
                     _write_ids(file, numbers, ids)
+
+
+def _member(name: str) -> str:
+    """Return a name as that of a file in an archive, no two names alike."""
+    return _NO_FILE.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
@@ -197,7 +219,7 @@ def _writer(part: Path, name: str, schema: Any) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    if name.endswith(".parquet"):
+    if name.endswith(PARQUET):
         with parquet.ParquetWriter(part, schema) as writer:
             yield writer
         return

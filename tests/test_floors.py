@@ -17,8 +17,10 @@ from helpers import ROOT
 PACKAGE = ROOT / "dskrobust"
 
 FLOORS = (  # from the foundations up
+    "credentials",
     "errors",
     "processes",
+    "spreadsheets",
     "paths",
     "outputs",
     "display",

@@ -61,6 +61,11 @@ from .options import (
     help="Where models compute; auto is the GPU where all workers see one.",
 )
 @click.option("--name", help="What the data set is called in titles; as the store by default.")
+@click.option(
+    "--anonymous",
+    is_flag=True,
+    help="Leave folders, hosts and users out of the new store's provenance.",
+)
 @click.option("--out", "-o", required=True, type=Address(), metavar="STORE", help="The new store.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @where_options
@@ -85,7 +90,7 @@ def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> 
     from ..show import terminal
     from ..store import check_free
 
-    names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name")
+    names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name", "anonymous")
     how = EmbeddingOptions(**{name: options.pop(name) for name in names})
     cluster = cluster_options(**options)
     if os.getcwd() not in sys.path:  # last, so that it hides nothing; local workers get it too

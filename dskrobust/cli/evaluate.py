@@ -148,6 +148,7 @@ def evaluate(
     """
     from ..evaluation import Experiment, Model
     from ..evaluation.commands import default_subsets
+    from ..export import write_csv
 
     cluster = cluster_options(**where)
     opened = opened_store(store)
@@ -169,7 +170,7 @@ def evaluate(
     )
     evaluation = _run(opened, experiment, cluster, quiet=as_json)
     if out:
-        evaluation.table.to_csv(out, index=False)
+        write_csv(evaluation.table, out)
     report(evaluation, as_json, [("table", out)] if out else [], balanced)
 
 
@@ -184,10 +185,21 @@ def evaluate(
     type=File(file_okay=False),
     help="Write the table of all trials, the matrices and how they came about.",
 )
+@click.option(
+    "--allow-import",
+    is_flag=True,
+    help="Run the code that models name by import paths, also where the file is not your own.",
+)
 @balanced_option
 @json_option
 def run_experiment(
-    experiment: str, store: str | None, out: str | None, balanced: bool, as_json: bool, **where: Any
+    experiment: str,
+    store: str | None,
+    out: str | None,
+    allow_import: bool,
+    balanced: bool,
+    as_json: bool,
+    **where: Any,
 ) -> None:
     """Run an experiment that a TOML file describes; a second run does only what is missing.
 
@@ -211,7 +223,7 @@ def run_experiment(
     from ..evaluation import read_experiment
 
     cluster = cluster_options(**where)
-    described = read_experiment(experiment)
+    described = read_experiment(experiment, allow_import=allow_import)
     address = store or described.store
     if address is None:
         raise InvalidOptionError(f"{experiment} names no store; give one after it")

@@ -95,13 +95,15 @@ def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
 
 def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
+    from ..export import write_csv
+
     behind_links(folder).mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
-    evaluation.table.to_csv(table, index=False)
+    write_csv(evaluation.table, table)
     if len(curves := evaluation.curves):
         written.append(folder / "curves.csv")
-        curves.to_csv(written[-1], index=False)
+        write_csv(curves, written[-1])
     text.write_text(
         "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n", encoding="utf-8"
     )
@@ -111,5 +113,8 @@ def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
 
 
 def _markdown(matrix: Any) -> str:
+    from ..show.sheets import markdown_text
+
     sheet = matrix.sheet()
-    return f"**{sheet.title}**\n\n{matrix.to_markdown()}\n\n{sheet.foot}"
+    title, foot = map(markdown_text, (sheet.title, sheet.foot))
+    return f"**{title}**\n\n{matrix.to_markdown()}\n\n{foot}"

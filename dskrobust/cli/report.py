@@ -37,6 +37,9 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 @click.option("--images", type=File(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
               "another that `ingest` takes.")  # fmt: skip
+@click.option("--anonymous", is_flag=True,
+              help="Leave folders, hosts and users out of the page: of addresses the last part "
+              "stays.")  # fmt: skip
 @click.option("--list", "listing", is_flag=True,
               help="List the paper's tables and figures, and what makes them.")  # fmt: skip
 def report(
@@ -52,6 +55,7 @@ def report(
     classes: tuple[str, ...],
     mark: float | None,
     images: str | None,
+    anonymous: bool,
     listing: bool,
 ) -> None:
     """Write one HTML page of what a store holds: data, robustness, samples, subsets, models.
@@ -80,9 +84,8 @@ def report(
         wishes = Wishes(classes, mark, _own(opened, images))
         written = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
     else:
-        written = write_report(
-            opened, out or "report.html", result, ReportOptions(samples, pairs, subsets=subsets)
-        )
+        options = ReportOptions(samples, pairs, subsets=subsets, anonymous=anonymous)
+        written = write_report(opened, out or "report.html", result, options)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..credentials import without_credentials
 from .options import (
     asked_result,
     json_option,
@@ -104,7 +105,7 @@ def store_facts(
 
     counts = store.summary.groups
     facts: dict[str, Any] = {
-        "store": address,
+        "store": without_credentials(address),
         "name": store.spec.name,
         "rows": store.rows,
         "columns": store.columns,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import LazyRows, StoreSpec
 from .arrays import array_names, rows_reader
+from .hdf5_sources import check_sources
 from .reader import ReaderOptions, StreamReader, provenance, reads, source_errors
 
 MOST_NAMES = 12  # that a message lists
@@ -28,7 +29,8 @@ def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
     Raises
     ------
     SourceFileError
-        For a file that is no HDF5 file, or a missing data set.
+        For a file that is no HDF5 file, a missing data set, or one whose values lie out of the
+        file's folder.
     InvalidDataError
         For data sets that are neither numbers nor text, or of different lengths.
     """
@@ -63,6 +65,7 @@ class Hdf5Rows(LazyRows):
                     f"{path} has no data set '{name}' but {_listed(file)}; name the data sets with "
                     "the options x, y and split"
                 )
+            check_sources(path, data_set)
             return cls.of(data_set)
 
     @classmethod

@@ -6,8 +6,9 @@ import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..display import counted
@@ -117,13 +118,14 @@ def image_files(folder: str | Path) -> list[ImageFile]:
     The folder holds ``CLASS/image.png`` or ``GROUP/CLASS/image.png``. Groups, classes and files
     come in the order of their names, training first. Images are the files with a suffix that
     Pillow can open, in upper or lower case. Other files are left out, and so are files and folders
-    whose names begin with a dot. Links are followed.
+    whose names begin with a dot. Symbolic links are followed as long as they stay in the folder.
 
     Raises
     ------
     SourceFileError
         Where there are no images, a class has none, classes and groups are mixed, images lie
-        beside sub-folders, or an image is of a kind that Pillow cannot open.
+        beside sub-folders, an image is of a kind that Pillow cannot open, or a link leads out of
+        the folder.
     """
     return list(folder_content(folder).images)
 
@@ -131,14 +133,15 @@ def image_files(folder: str | Path) -> list[ImageFile]:
 def folder_content(folder: str | Path) -> FolderContent:
     """Return the images of a folder, as `image_files` does, and what is left out."""
     folder = expand_path(folder)
-    top = _look(folder)
-    inside = {path: _look(path) for path in top.folders}
+    look = partial(_look, root=folder.resolve())
+    top = look(folder)
+    inside = {path: look(path) for path in top.folders}
     groups = _groups(folder, top, inside)
     if groups is None:
         classes = {"all": inside}
         seen = [top, *inside.values()]
     else:
-        classes = {group.name: {p: _look(p) for p in inside[group].folders} for group in groups}
+        classes = {group.name: {p: look(p) for p in inside[group].folders} for group in groups}
         deepest = [each for several in classes.values() for each in several.values()]
         seen = [top, *inside.values(), *deepest]
     images = [file for group, several in classes.items() for file in _of_classes(several, group)]
@@ -190,20 +193,30 @@ def _of_classes(classes: Mapping[Path, _Inside], group: str) -> Iterator[ImageFi
         yield from (ImageFile(path, folder.name, group) for path in inside.images)
 
 
-def _look(folder: Path) -> _Inside:
+def _look(folder: Path, root: Path) -> _Inside:
     folders, images, others, hidden = [], [], [], 0
     with source_errors(folder, "a folder"):
         for path in sorted(folder.iterdir()):
             if path.name.startswith("."):
                 hidden += 1
             elif path.is_dir():
-                folders.append(path)
+                folders.append(_not_out(path, root))
             elif _is_image(path):
-                images.append(path)
+                images.append(_not_out(path, root))
             else:
                 others.append(path)
     _refuse_bytes([*folders, *images, *others])
     return _Inside(tuple(folders), tuple(images), tuple(others), hidden)
+
+
+def _not_out(path: Path, root: Path) -> Path:
+    """Refuse a link out of the folder: who made the folder may not read what we may."""
+    if path.is_symlink() and not path.resolve().is_relative_to(root):
+        raise SourceFileError(
+            f"{path} is a link that leads out of the folder, to {path.resolve()}; copy what it "
+            f"leads to, or make a folder of hard links: cp -rlL {quote(str(root))} NEW"
+        )
+    return path
 
 
 def _is_image(path: Path) -> bool:

@@ -16,6 +16,7 @@ from dask.delayed import delayed
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
 from ..cluster.workers import ask, resources_of, workers_of
+from ..credentials import last_part, without_credentials
 from ..engine.plan import MIB, USABLE, Resources, base_bytes
 from ..errors import ClusterError, Hint, InvalidOptionError, MemoryPlanError
 from ..evaluation.models.base import GPU
@@ -264,11 +265,12 @@ def _spec(store: Store, out: str, task: EmbeddingTask, facts: Mapping[str, Any])
     """Return what the new store says of its data."""
     spec, options = store.spec, task.model.options
     labels = {k: v for k, v in (spec.scaling or {}).items() if k == "labels"}
+    shown = last_part if options.anonymous else without_credentials
     provenance = {
         "reader": EMBEDDING,
-        "source": task.source.url,
+        "source": shown(task.source.url),
         "source_fingerprint": [digest for _, digest in store.segments],
-        "model": task.model.name,
+        "model": shown(task.model.name),
         **{name: fact for name, fact in facts.items() if fact},
         "batch_rows": options.batch_rows,
         **({"device": task.device} if task.model.packages else {}),

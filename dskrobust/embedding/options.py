@@ -36,6 +36,9 @@ class EmbeddingOptions:
         Where models compute; "auto" is the GPU where all workers see one.
     name : str, optional
         What the new data set is called in titles; as the store by default.
+    anonymous : bool
+        Whether the new store's provenance leaves out folders, hosts and users: of the addresses of
+        the source and the model the last part stays.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class EmbeddingOptions:
     batch_rows: int = 64
     device: str = "auto"
     name: str | None = None
+    anonymous: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:

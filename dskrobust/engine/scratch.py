@@ -21,6 +21,7 @@ from ..datasets.mapped import mapped
 from ..errors import InvalidOptionError, StoreError
 from ..store import (
     Block,
+    Layout,
     SegmentWriter,
     SourceAddress,
     StoreSpec,
@@ -54,7 +55,7 @@ def scratch_graph(
     url = str(Path(folder or tempfile.gettempdir()) / f"dskrobust-scratch-{token}.zarr")
     if folder is None:  # not sooner: tasks of persisted arrays may still be reading it
         atexit.register(_remove, url, os.getpid())
-    graph: Graph = {f"scratch-{token}": (begin_scratch, url, layout, rows)}
+    graph: Graph = {f"scratch-{token}": (_create_scratch, url, layout, rows)}
     writes: list[Key] = []
     for k, a in enumerate(range(0, rows, step)):
         key = (f"write-{token}", k)
@@ -78,6 +79,12 @@ def _as_dask(array: Any, cuts: tuple[int, ...]) -> da.Array:
     if isinstance(array, da.Array):
         return array.rechunk(chunks)
     return da.from_array(mapped(array), chunks=chunks)  # workers open the file
+
+
+def _create_scratch(url: str, layout: Layout, rows: int) -> SegmentWriter:
+    """Make the store, or find it: Dask runs a task again when its worker was lost."""
+    Path(url).mkdir(mode=0o700, exist_ok=True)  # rows are nobody else's
+    return begin_scratch(url, layout, rows)
 
 
 def _write_scratch(

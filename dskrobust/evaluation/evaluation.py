@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from ..cluster.checks import check_source
 from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
+from ..display import escape
 from ..errors import (
     DamagedRecordWarning,
     DamagedStoreError,
@@ -499,8 +499,8 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """Return the matrices once they are computed, else what is planned and finished."""
         if not self._ready or not self._records:
-            return f"<p>{html.escape(self._words())}; <code>.compute()</code> runs it</p>"
-        return f"<p>{html.escape(self._words())}</p>" + "".join(
+            return f"<p>{escape(self._words())}; <code>.compute()</code> runs it</p>"
+        return f"<p>{escape(self._words())}</p>" + "".join(
             shown._repr_html_() for shown in self.matrices()
         )
 

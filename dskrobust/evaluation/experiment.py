@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ import msgspec
 import numpy as np
 
 from ..display import suggestion
-from ..errors import InvalidOptionError, SourceFileError
+from ..errors import Hint, InvalidOptionError, SourceFileError
 from ..paths import expand_path, local_path
 from ..subsets import Subset
 
@@ -84,6 +86,11 @@ class ModelSpec:
                     f"model {self.name}: {key} is both swept by the grid and a fixed parameter; "
                     "leave one out"
                 )
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the kind is an import path: to make the model runs code of that module."""
+        return "." in self.kind or ":" in self.kind
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -254,20 +261,26 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     models: list[_ModelTable]
 
 
-def read_experiment(path: str | Path) -> Experiment:
+def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experiment:
     """Return the experiment that a TOML file describes; a relative store lies beside the file.
+
+    A model that is an import path is code that the experiment runs. A file of somebody else's, or
+    one that everybody may write, names code only if that is allowed.
 
     Parameters
     ----------
     path : str or path
         The file.
+    allow_import : bool
+        Whether a file that is not this user's own may name import paths.
 
     Raises
     ------
     SourceFileError
         For a file that is missing or no TOML.
     InvalidOptionError
-        For a key that is unknown, missing or of the wrong type; the message names it.
+        For a key that is unknown, missing or of the wrong type; the message names it. For an import
+        path that is not allowed.
     """
     path = expand_path(path)
     try:
@@ -285,6 +298,8 @@ def read_experiment(path: str | Path) -> Experiment:
     try:
         file = msgspec.convert(data, _File)
         models = [ModelSpec(m.kind, m.grid, m.parameters, m.options, m.name) for m in file.models]
+        if not allow_import:
+            _refuse_foreign_imports(path, models)
         return Experiment(
             train=file.train,
             test=file.test,
@@ -299,7 +314,31 @@ def read_experiment(path: str | Path) -> Experiment:
     except msgspec.ValidationError as error:
         raise InvalidOptionError(f"{path}: {_reworded(str(error))}") from error
     except InvalidOptionError as error:
-        raise InvalidOptionError(f"{path}: {error}") from error
+        raise InvalidOptionError(f"{path}: {error.args[0]}", error.hint) from error
+
+
+def _refuse_foreign_imports(path: Path, models: Iterable[ModelSpec]) -> None:
+    """Refuse import paths in a file that this user did not write, or that anybody may write."""
+    imported = [model.kind for model in models if model.is_imported]
+    whose = _other_owner(path)
+    if imported and whose:
+        raise InvalidOptionError(
+            f"{imported[0]} is an import path, whose code would run, and the file {whose}",
+            Hint(
+                "read it, then give read_experiment(path, allow_import=True)",
+                "read it, then give --allow-import",
+            ),
+        )
+
+
+def _other_owner(path: Path) -> str:
+    """Return why a file is not only this user's; "" where it is, or where files have no owners."""
+    if not hasattr(os, "getuid"):
+        return ""
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        return f"belongs to the user {found.st_uid}, not to {os.getuid()}"
+    return "can be written by everybody" if found.st_mode & stat.S_IWOTH else ""
 
 
 def _check_keys(path: Path, data: Mapping[str, Any], table: type, where: str) -> None:

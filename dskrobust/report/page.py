@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..credentials import last_part, without_credentials
 from ..datasets import feature_texts
 from ..display import shown_name, visible
 from ..errors import InvalidOptionError
@@ -71,12 +72,15 @@ class ReportOptions:
         Samples whose labels look wrong.
     subsets : tuple of str
         Selections whose labels are shown; see `StoredResults`.
+    anonymous : bool
+        Whether folders, hosts and users are left out: of addresses the last part is shown.
     """
 
     samples: int = 4
     pairs: int = 20
     issues: int = 12
     subsets: tuple[str, ...] = ()
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,23 @@ def render(results: StoredResults, options: ReportOptions) -> str:
         raise InvalidOptionError(
             f"a report needs Jinja: pip install 'dskrobust[report]' ({error})"
         ) from error
+    address = results.store.url
+    safe = without_credentials(address)
+    shown = last_part(address) if options.anonymous else safe
+
+    def printable(value: Any) -> Any:
+        if type(value) is not str:
+            return value
+        text = value.replace(address, safe).replace(safe, shown)
+        return visible(text)  # HTML knows no control characters
+
     environment = Environment(
         loader=PackageLoader("dskrobust.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printable,
+        finalize=printable,
     )
     environment.filters |= {
         "subset": subset_parts,
@@ -160,7 +174,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "results": results,
         "version": version("dskrobust"),
         "date": moment(datetime.now(UTC).isoformat()),
-        "facts": data_facts(results),
+        "facts": data_facts(results, nameless=options.anonymous),
         "notes": data_notes(results),
         "groups": group_table(results),
         "distribution": _distribution(results),
@@ -218,11 +232,6 @@ def _data_url(data: bytes, kind: str) -> str:
 
 
 # -- words -----------------------------------------------------------------------------------
-
-
-def _printable(value: Any) -> Any:
-    """What the page may hold of a value: no control characters, which HTML does not know."""
-    return visible(value) if type(value) is str else value
 
 
 def _decimals(value: Any, digits: int = 4) -> str:

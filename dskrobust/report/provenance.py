@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from ..credentials import anonymous, without_credentials
 from ..evaluation.matrices import value_text
 from ..store import ResultTables
 from .results import StoredResults
@@ -15,10 +16,14 @@ MOST_CLASSES = 40  # that are named, or shown
 MOST_PARTS = 10  # files, or parts that were written at once
 
 
-def data_facts(results: StoredResults) -> list[tuple[str, str]]:
-    """Return what is known of the data and of the scores, as names and values."""
+def data_facts(results: StoredResults, *, nameless: bool = False) -> list[tuple[str, str]]:
+    """Return what is known of the data and of the scores, as names and values.
+
+    nameless: whether of addresses in the provenance only the last part is left.
+    """
     store, parameters = results.store, results.result.parameters
     spec, (_, dtype) = store.spec, store.row_shape("features")
+    origin = anonymous(spec.provenance) if nameless else spec.provenance
     scale = f", times {spec.scale:.6g}" if spec.scale != 1 else ""
     size = size_text(store.rows * store.columns * dtype.itemsize)
     counts = results.samples["group"].value_counts(sort=False)
@@ -28,16 +33,16 @@ def data_facts(results: StoredResults) -> list[tuple[str, str]]:
         ("Features", f"{store.rows:,} × {store.columns:,} {dtype}{scale}, {size}"),
         ("Labels", spec.label_kind + _class_words(spec.classes)),
         ("Groups", ", ".join(f"{group} {count:,}" for group, count in counts.items())),
-        ("Source", str(spec.provenance.get("reader", "arrays"))),
+        ("Source", str(origin.get("reader", "arrays"))),
     ]
     files = [
         f"{file['name']}, {file['bytes']:,} bytes"
         + (f", SHA-256 {file['sha256']}" if "sha256" in file else "")
-        for file in spec.provenance.get("files", ())
+        for file in origin.get("files", ())
     ]
     facts += _few("File", files)
     known = ("reader", "files")
-    facts += [(k, str(v)) for k, v in spec.provenance.items() if k not in known]
+    facts += [(k, without_credentials(str(v))) for k, v in origin.items() if k not in known]
     facts += _few("Fingerprint", [f"{digest}, {rows:,} rows" for rows, digest in store.segments])
     facts += [
         ("Metric", f"{parameters['metric']}, {parameters['labels']} labels{norm}"),

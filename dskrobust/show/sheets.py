@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from html import escape
 
-from ..display import shown_name, visible
+from ..display import escape, shown_name, visible
 
 BETWEEN = " \\ "  # LOSS \ ACC, as the paper writes it
 NOTHING = "–"
 LEGEND = "* best of the row"
-_MARKS = re.compile(r"[|<]")  # that would end a cell or begin an element
+# What would end a cell, begin an element, a link or a picture, or make that of a backslash.
+_MARKS = re.compile(r"[|<[]|\\(?=[\\|<[])")
 SUBSCRIPTED = re.compile(r"([A-Za-z])_([A-Za-z0-9]{1,12})")  # x_L40
 
 _STYLE = """
@@ -164,7 +164,12 @@ def _split(line: tuple[str, ...]) -> tuple[str, list[str]]:
 
 
 def _markdown_line(name: str, texts: list[str]) -> str:
-    return "| " + " | ".join(_MARKS.sub(r"\\\g<0>", visible(t)) for t in (name, *texts)) + " |"
+    return "| " + " | ".join(markdown_text(t) for t in (name, *texts)) + " |"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text as Markdown shows it as it is; stars and underscores may still stress it."""
+    return _MARKS.sub(r"\\\g<0>", visible(text))
 
 
 def to_html(sheet: Sheet) -> str:

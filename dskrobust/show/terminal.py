@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..credentials import without_credentials
 from ..display import big as big
 from ..display import clock as clock
 from ..display import counted as counted
@@ -52,12 +53,17 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(text: str = "", *, style: str = "", stderr: bool = False) -> None:
     """Write one line, never broken; square brackets are only text."""
-    console(stderr=stderr).print(Text(visible(text), style), soft_wrap=True)
+    console(stderr=stderr).print(Text(_told(text), style), soft_wrap=True)
 
 
 def fact(name: str, text: str, *, width: int = 12) -> None:
     """Write a line that starts with a quiet name."""
-    console().print(Text.assemble((f"{name:<{width}}", QUIET), visible(text)), soft_wrap=True)
+    console().print(Text.assemble((f"{name:<{width}}", QUIET), _told(text)), soft_wrap=True)
+
+
+def _told(text: str) -> str:
+    """Return a line as it may be seen: nothing commands the terminal, addresses hold no keys."""
+    return visible(without_credentials(text))
 
 
 def heading(text: str) -> None:
@@ -177,7 +183,8 @@ def performance_table(sheet: Sheet) -> Table:
     rows = [(name, [_marked(cell) for cell in cells]) for name, cells in sheet.rows]
     # heads stand above the numbers, not above the place of an asterisk
     heads = [
-        [Text(f"{text} ") for text in line] for line in (names, *(h[1:] for h in sheet.heads[1:]))
+        [Text(f"{visible(text)} ") for text in line]
+        for line in (names, *(h[1:] for h in sheet.heads[1:]))
     ]
     for k in range(len(names)):
         column = [*(line[k] for line in heads), *(cells[k] for _, cells in rows)]
@@ -197,9 +204,9 @@ def _marked(cell: Cell) -> Text:
     text = Text()
     for k, (part, best) in enumerate(cell.parts):
         text.append(" \\ " if k else "", QUIET)
-        text.append(part, STRONG if best else "")
+        text.append(visible(part), STRONG if best else "")
         text.append("*" if best else " ", QUIET)
-    return text.append(f" ({cell.note})" if cell.note else "", QUIET)
+    return text.append(f" ({visible(cell.note)})" if cell.note else "", QUIET)
 
 
 # -- pictures --------------------------------------------------------------------------------
@@ -254,14 +261,14 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
-        self.what, self.total, self.unit = what, total, unit
+        self.what, self.total, self.unit = _told(what), total, unit
         self.done, self.found, self.note = 0, 0, ""
         self.started = self.changed = time.monotonic()
         self._tell: Callable[[], None] = lambda: None
 
     def begin(self, what: str, total: int | None) -> None:
         """Begin anew, after something else was waited for."""
-        self.what, self.total = what, total
+        self.what, self.total = _told(what), total
         self.started = self.changed = time.monotonic()
 
     def add(self, count: int, *, found: bool = False) -> None:
@@ -273,7 +280,7 @@ class Progress:
 
     def remark(self, note: str) -> None:
         """Say how far what is under way has come."""
-        self.note = note
+        self.note = _told(note)
         self._tell()
 
     @property

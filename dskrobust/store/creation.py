@@ -15,6 +15,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from ..credentials import without_credentials
 from ..errors import InvalidDataError, StoreError
 from ..ids import as_kept, plain_ids
 from ..labels import decoded, infer_label_kind
@@ -437,7 +438,24 @@ def open_array(url: str) -> Any:
 
 
 def _url_of(array: Any, name: str) -> str:
-    """Return the path or URL of a Zarr array."""
+    """Return the path or URL of a Zarr array, which the store keeps for whoever opens it.
+
+    Raises
+    ------
+    StoreError
+        For one in memory, of foreign byte order, or whose URL holds a key.
+    """
+    url = _address_of(array, name)
+    if without_credentials(url) != url:
+        raise StoreError(
+            f"the address of {name}, {without_credentials(url)}, holds a key, which a store does "
+            "not keep; give keys to the file system by its configuration, or copy the array "
+            "(link=False)"
+        )
+    return url
+
+
+def _address_of(array: Any, name: str) -> str:
     if not isinstance(array, zarr.Array):
         raise StoreError(f"link=True needs Zarr arrays; {name} is a {type(array).__name__}")
     store = array.store_path.store

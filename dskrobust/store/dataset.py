@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from .. import display
+from ..credentials import without_credentials
 from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
 from ..labels import decoded
@@ -33,7 +34,7 @@ from .state import Segment, State, newest
 from .writing import ARRAYS, CHECKSUMS, ID_ROWS, SUMS, StorageOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SourceAddress:
     """Where a store is and how many of its rows are meant; small enough for every task."""
 
@@ -41,6 +42,9 @@ class SourceAddress:
     rows: int
     storage_json: str = "{}"
     digest: str = ""
+
+    def __repr__(self) -> str:  # Dask logs what tasks are given
+        return f"<SourceAddress {without_credentials(self.url)}, {self.rows:,} rows>"
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -107,7 +111,8 @@ class StoredArray:
         return out
 
     def __repr__(self) -> str:
-        return f"<StoredArray {self._name} {self.shape} {self.dtype} of {self._store.url}>"
+        shown = without_credentials(self._store.url)
+        return f"<StoredArray {self._name} {self.shape} {self.dtype} of {shown}>"
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class ResultTables:
     segments: tuple[str, ...]
     rows: int
     groups: tuple[str, ...]
-    storage_options: dict[str, Any] = field(default_factory=dict)
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)  # they hold keys
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -210,15 +210,28 @@ def test_images_that_pillow_cannot_open_are_named(tmp_path):
             open_reader(str(path))
 
 
-def test_links_are_followed_and_broken_ones_named(tmp_path):
+def test_links_are_followed_inside_and_broken_ones_named(tmp_path):
     folder_of(tmp_path / "p", ["a/0.png", "elsewhere/0.png"])
-    (tmp_path / "p" / "elsewhere").rename(tmp_path / "far")
-    (tmp_path / "p" / "b").symlink_to(tmp_path / "far")
-    (tmp_path / "p" / "a" / "1.png").symlink_to(tmp_path / "far" / "0.png")
-    assert ids_of(open_reader(str(tmp_path / "p"))) == ["a/0.png", "a/1.png", "b/0.png"]
+    far = tmp_path / "p" / ".far"
+    (tmp_path / "p" / "elsewhere").rename(far)
+    (tmp_path / "p" / "b").symlink_to(far)
+    (tmp_path / "p" / "a" / "1.png").symlink_to(far / "0.png")
+    (tmp_path / "link").symlink_to("p")  # the folder itself may be one
+    for name in ("p", "link"):
+        assert ids_of(open_reader(str(tmp_path / name))) == ["a/0.png", "a/1.png", "b/0.png"]
     assert len(rows_of(tmp_path / "p")) == 3
-    (tmp_path / "far" / "0.png").rename(tmp_path / "far" / "2.png")
+    (far / "0.png").rename(far / "2.png")
     with pytest.raises(SourceFileError, match=r"a/1\.png is a link to nothing"):
+        open_reader(str(tmp_path / "p"))
+
+
+@pytest.mark.parametrize("name", ["a/1.png", "b"])
+def test_links_out_of_the_folder_are_refused(tmp_path, name):
+    folder_of(tmp_path / "p", ["a/0.png", "c/0.png"])
+    folder_of(tmp_path, ["far/0.png"])
+    target = tmp_path / "far" / ("0.png" if "." in name else "")
+    (tmp_path / "p" / name).symlink_to(target)
+    with pytest.raises(SourceFileError, match=rf"{name} is a link that leads out .*cp -rlL"):
         open_reader(str(tmp_path / "p"))
 
 

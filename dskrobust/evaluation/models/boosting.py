@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
+from distributed.comm.addressing import get_address_host
 from numpy.typing import NDArray
 
+from ...cluster.options import HOST
+from ...cluster.workers import workers_of
 from ...store import EvaluationRecords
 from ..experiment import Setting
 from ..rows import feature_blocks, read_labels, test_side
@@ -110,7 +113,9 @@ class _Boosted(Model):
         X, y = _as_arrays(job, job.records.rows(subset))
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
-            trained = xgboost.dask.train(client, parameters, data, num_boost_round=rounds)
+            trained = xgboost.dask.train(
+                client, parameters, data, num_boost_round=rounds, coll_cfg=_collective(client)
+            )
         # hash=False: were it scattered again, the first copy's release would take the second
         return client.scatter(trained["booster"], broadcast=True, hash=False)
 
@@ -210,6 +215,14 @@ def _import(model: Model) -> Any:
             f"xgboost is not installed; install dskrobust[forest] or another model ({error})"
         ) from error
     return xgboost
+
+
+def _collective(client: Client) -> Any:
+    """Have xgboost's tracker listen at HOST where all workers do; elsewhere it knows better."""
+    from xgboost.collective import Config
+
+    local = all(get_address_host(address) == HOST for address in workers_of(client))
+    return Config(tracker_host_ip=HOST if local else None)
 
 
 def _parameters(model: Model) -> list[str]:
