@@ -69,7 +69,8 @@ def create_array(
 def open_writable(objects: Objects, path: str) -> Array:
     """Return the array at a path to write to; also chunks that hold nothing but zeros are."""
     store = objects.zarr(read_only=False)
-    return zarr.open_array(store, path=path, mode="r+").with_config({"write_empty_chunks": True})
+    array = zarr.open_array(store, path=path, mode="r+", zarr_format=3)
+    return array.with_config({"write_empty_chunks": True})
 
 
 def metadata_of(array: zarr.Array[Any]) -> dict[str, Any]:

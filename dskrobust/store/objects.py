@@ -117,7 +117,7 @@ class Objects:
     def _create_elsewhere(self, key: str, data: bytes) -> bool:
         files, root = self._files()
         with reached(self.address.url):
-            exclusive = _is_exclusive(files, f"{root}/{key}")
+            exclusive = _is_exclusive(files, root)
         if not exclusive:
             warnings.warn(
                 f"{self.address.url} has no exclusive writes: do not let several processes change "
@@ -273,9 +273,9 @@ def _remove(path: Path) -> None:
 
 
 @lru_cache(maxsize=32)
-def _is_exclusive(files: Any, path: str) -> bool:
+def _is_exclusive(files: Any, root: str) -> bool:
     """Whether a file system refuses to create what is there; found out by trying."""
-    probe = f"{path.rpartition('/')[0]}/probe-{uuid.uuid4().hex}"
+    probe = f"{root}/probe-{uuid.uuid4().hex}{PARTIAL}"
     try:
         files.pipe_file(probe, b"", mode="create")
     except FileNotFoundError:  # there is no bucket: whoever writes will hear of it
