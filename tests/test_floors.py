@@ -18,10 +18,12 @@ PACKAGE = ROOT / "dskrobust"
 
 FLOORS = (  # from the foundations up
     "errors",
+    "own_code",
     "processes",
     "paths",
     "outputs",
     "display",
+    "space",
     "labels",
     "ids",
     "metrics",

@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from .data import describe
-from .options import Address, cluster_options, local_gpu_worker, store_argument, where_options
+from .options import (
+    MOST_SEED,
+    NewStore,
+    cluster_options,
+    local_gpu_worker,
+    store_argument,
+    where_options,
+)
 
 
 @click.command()
@@ -35,12 +42,14 @@ from .options import Address, cluster_options, local_gpu_worker, store_argument,
     "cache by default. Nothing is downloaded.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Of random weights, and of the training of cnn (0)."
+    "--seed",
+    type=click.IntRange(0, MOST_SEED),
+    help="Of random weights, and of the training of cnn (0).",
 )
-@click.option("--epochs", type=click.IntRange(1), help="For how long cnn trains (20).")
+@click.option("--epochs", type=click.IntRange(1, 1_000_000), help="For how long cnn trains (20).")
 @click.option(
     "--batch-rows",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=64,
     show_default=True,
     metavar="N",
@@ -54,7 +63,7 @@ from .options import Address, cluster_options, local_gpu_worker, store_argument,
     help="Where models compute; auto is the GPU where all workers see one.",
 )
 @click.option("--name", help="What the data set is called in titles; as the store by default.")
-@click.option("--out", "-o", required=True, type=Address(), metavar="STORE", help="The new store.")
+@click.option("--out", "-o", required=True, type=NewStore(), metavar="STORE", help="The new store.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @where_options
 def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> None:

@@ -41,7 +41,7 @@ def neighbours(
     from ..neighbours import nearest_neighbours
     from ..runs import RunOptions
     from ..store import open_store
-    from .compute import show_run
+    from .compute import check_scheduler, show_run
 
     path = _checked(out)
     opened, options = open_store(store), cluster_options(**where)
@@ -56,6 +56,8 @@ def neighbours(
     if lists.search is not None:
         run_it = partial(run_and_write, opened, prepare, options)
         lists = show_run(run_it, "Neighbours", options)
+    else:
+        check_scheduler(options)
     _print(lists, k)
     if path is not None:
         from scipy.sparse import save_npz

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..outputs import whole_file, written_at
 from ..paths import behind_links
 
 if TYPE_CHECKING:
@@ -95,19 +96,27 @@ def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
 
 def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
-    behind_links(folder).mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
-    evaluation.table.to_csv(table, index=False)
+    _write_text(table, evaluation.table.to_csv(index=False))
     if len(curves := evaluation.curves):
         written.append(folder / "curves.csv")
-        curves.to_csv(written[-1], index=False)
-    text.write_text(
-        "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n", encoding="utf-8"
-    )
+        _write_text(written[-1], curves.to_csv(index=False))
+    _write_text(text, "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n")
     plain = {k: v for k, v in evaluation_facts(evaluation).items() if k != "table"}
-    facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    _write_text(facts, json.dumps(plain, indent=2) + "\n")
     return written
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the results, before anything is computed for it."""
+    with written_at(folder):
+        behind_links(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
 
 
 def _markdown(matrix: Any) -> str:
