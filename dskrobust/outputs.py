@@ -103,17 +103,36 @@ def _part_of(path: Path) -> Path:
     return part
 
 
+def check_folder(address: str | Path) -> None:
+    """Refuse a place where no folder can be made or filled, before anything is computed for it.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where a file is in the way, or the address is none of this machine.
+    OutputError
+        Where the folder, or the nearest one above that is there, takes no new file.
+    """
+    path = local_path(address)
+    if path is None:
+        raise InvalidOptionError(f"{address} must be a folder of this machine, not a URL")
+    path = behind_links(path)
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise InvalidOptionError(f"{path}: {there} is no folder; choose another place")
+    with written_at(path):
+        _part_of(there / "any").unlink()
+
+
 def _check_place(path: Path) -> None:
     """Refuse what cannot become a file, before anything is computed for it."""
     if path.exists() and (special := special_kind(path.stat().st_mode)):
         raise InvalidOptionError(f"{path} is {special[0]}; name a file to write")
-    folder = behind_links(path).parent
-    if not folder.is_dir():
-        raise InvalidOptionError(f"{path} is a link into the folder {folder}, which is not there")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{path} cannot be written: its folder is read-only, or not yours; write elsewhere"
-        )
+    target = behind_links(path)
+    if target.is_symlink() or not target.parent.is_dir():
+        raise InvalidOptionError(f"{path} is a link that leads nowhere; remove it")
+    with written_at(path):
+        _part_of(target).unlink()
 
 
 def _send(part: Path, address: str) -> None:

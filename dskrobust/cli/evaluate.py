@@ -20,7 +20,7 @@ from .options import (
     store_argument,
     where_options,
 )
-from .outcome import make_folder, report, write
+from .outcome import report, write
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
@@ -216,6 +216,7 @@ def run_experiment(
     """
     from ..errors import InvalidOptionError
     from ..evaluation import read_experiment
+    from ..outputs import check_folder
     from ..store import open_store
 
     cluster = cluster_options(**where)
@@ -226,7 +227,7 @@ def run_experiment(
     opened = open_store(address)
     _check_balanced(opened, balanced)
     if out:
-        make_folder(Path(out))
+        check_folder(out)
     evaluation = _run(opened, described, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []
     report(evaluation, as_json, written, balanced)

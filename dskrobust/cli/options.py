@@ -12,7 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..errors import InvalidOptionError
-from ..paths import behind_links, expand, local_path, special_kind
+from ..outputs import check_folder
+from ..paths import behind_links, expand, is_remote, local_path, special_kind
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -56,7 +57,10 @@ class Address(click.ParamType):
     name = "address"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        return _noted(_named(self, value, param, ctx), ctx)
+        address = _noted(_named(self, value, param, ctx), ctx)
+        if is_remote(address):
+            _check_protocol(self, address, param, ctx)
+        return address
 
 
 class NewStore(Address):
@@ -67,6 +71,8 @@ class NewStore(Address):
         path = local_path(address)
         if path is not None and behind_links(path) in (here := Path.cwd(), *here.parents):
             self.fail(f"{value!r} is the working folder or one above it; name a new one")
+        if path is not None and not path.is_dir():
+            check_folder(path.parent)
         return address
 
 
@@ -77,11 +83,13 @@ class File(click.Path):
     """
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        path = Path(_noted(_named(self, value, param, ctx), ctx))
-        special = special_kind(path.stat().st_mode) if path.exists() else None
-        if special and not path.is_dir():
-            self.fail(f"{value!r} is {special[0]}, not a regular file; {special[1]}", param, ctx)
-        return super().convert(str(path), param, ctx)
+        address = _noted(_named(self, value, param, ctx), ctx)
+        path = local_path(address)
+        if path is not None and path.exists() and not path.is_dir():
+            special = special_kind(path.stat().st_mode)
+            if special:
+                self.fail(f"{value!r} is {special[0]}, not a file; {special[1]}", param, ctx)
+        return super().convert(address, param, ctx)
 
 
 class Number(click.FloatRange):
@@ -118,6 +126,16 @@ def _named(kind: click.ParamType, value: Any, param: Any, ctx: Any) -> str:
         return expand(value)
     except InvalidOptionError as error:
         kind.fail(error.on_command_line, param, ctx)
+
+
+def _check_protocol(kind: click.ParamType, address: str, param: Any, ctx: Any) -> None:
+    from fsspec.core import split_protocol
+    from fsspec.registry import get_filesystem_class
+
+    try:
+        get_filesystem_class(split_protocol(address.split("::")[0])[0])
+    except (ValueError, ImportError) as error:
+        kind.fail(f"{address!r} is at no place that fsspec knows: {error}", param, ctx)
 
 
 def _noted(address: str, ctx: click.Context | None) -> str:

@@ -96,6 +96,8 @@ def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
 
 def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
+    with written_at(folder):
+        behind_links(folder).mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
     _write_text(table, evaluation.table.to_csv(index=False))
@@ -106,12 +108,6 @@ def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     plain = {k: v for k, v in evaluation_facts(evaluation).items() if k != "table"}
     _write_text(facts, json.dumps(plain, indent=2) + "\n")
     return written
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of the results, before anything is computed for it."""
-    with written_at(folder):
-        behind_links(folder).mkdir(parents=True, exist_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:

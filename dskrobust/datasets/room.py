@@ -10,6 +10,7 @@ import numpy as np
 from ..space import check_space
 from ..store import Block
 
+CHUNK_BYTES = 4 * 2**20  # of features: the last chunk is written as large as the others
 SAMPLE_BYTES = 2**20  # of features that are packed to see how small they become
 
 
@@ -32,7 +33,7 @@ def with_room(blocks: Iterator[Block], rows: int | None, address: str) -> Iterat
     for count, block in enumerate(blocks):
         if not count and rows and len(block.split):
             needed = rows * stored_bytes(block) // len(block.split)
-            check_space(address, needed, f"{rows:,} rows")
+            check_space(address, needed + CHUNK_BYTES, f"{rows:,} rows")
         yield block
 
 
