@@ -360,7 +360,7 @@ def describe(store: Store) -> None:
 
 
 @click.command()
-@store_argument
+@click.argument("store", type=NewStore(), metavar="STORE")
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")

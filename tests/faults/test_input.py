@@ -161,7 +161,7 @@ def _nested(path):
 def _line(path):
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(b"a,y\n")
-        for _ in range(320):
+        for _ in range(80):
             file.write(b"1" * 2**20)
 
 
