@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import NamedTuple
 
 
@@ -137,6 +138,7 @@ def system_error(error: BaseException | None) -> OSError | None:
 
 def system_reason(error: OSError) -> str:
     """Return what the system says of a failed call, and what to do about it, in a line."""
-    said = " ".join((error.strerror or str(error)).split()) or type(error).__name__
+    known = os.strerror(error.errno) if error.errno in REMEDIES else error.strerror
+    said = " ".join((known or str(error)).split()) or type(error).__name__
     remedy = REMEDIES.get(error.errno or 0)
     return f"{said[:1].lower()}{said[1:]}{f'; {remedy}' if remedy else ''}"

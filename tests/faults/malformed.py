@@ -46,12 +46,13 @@ BASES = {  # a call of each command that would do something, in the folder that 
 }
 BLANK = ("", " ", "a\0b")
 SOURCES = (*BLANK, "nosuch.csv", "fifo.csv", "zero.csv", "/dev/zero", "/dev/stdin", "socket.csv",
-           "folder", "folder.csv", "broken.csv", "circle.csv", "row.npz", "nested.npy", "~nobody/x.csv",
-           "empty.csv", "openml:", "nofs://x.csv", "bomb", "own.toml")  # fmt: skip
+           "folder", "folder.csv", "broken.csv", "circle.csv", "row.npz", "nested.npy",
+           "~nobody/x.csv", "empty.csv", "openml:", "nofs://x.csv", "bomb", "own.toml")  # fmt: skip
 STORES = (*BLANK, "/", ".", "nosuch.zarr", "own.csv", "fifo.csv", "/dev/zero", "nofs://x", "folder",
           "~nobody/x.zarr")  # fmt: skip
-NEW_STORES = (*BLANK, "/", ".", "..", "own.csv", "own.zarr", "folder", "fifo.csv", "/dev/null/x.zarr",
-              "/proc/new.zarr", "own.csv/new.zarr", "nofs://x", "circle.csv/new.zarr")  # fmt: skip
+NEW_STORES = (*BLANK, "/", ".", "..", "own.csv", "own.zarr", "folder", "fifo.csv",
+              "/dev/null/x.zarr", "/proc/new.zarr", "own.csv/new.zarr", "nofs://x",
+              "circle.csv/new.zarr")  # fmt: skip
 FILES = (*BLANK, "/", "folder", "fifo.csv", "/dev/full", "/proc/new.csv", "nosuch/new.csv",
          "own.csv/new.csv", "circle.csv", "nofs://x.csv", "x" * 300 + ".csv")  # fmt: skip
 SELECTIONS = ("nosuch", "all:", "all:L0", "all:L-1", f"all:L{HUGE}", "all:X5", "all:L5:", ":L5")
@@ -59,8 +60,9 @@ METRICS = ("nosuch", "minkowski()", "minkowski(0)", "minkowski(nan)", "minkowski
            "minkowski(-2)", "sys.exit", "euclidean(3)", f"minkowski({HUGE}")  # fmt: skip
 MODELS = ("nosuch", "sys.exit", "os.abort", "builtins.exit", "..x", "a..b", "knn ", ".", "torch:",
           "torch:os.abort", "odd.leaving", "odd.NoEstimator", "numpy.zeros", "odd")  # fmt: skip
-VALUES = ("trees", "trees=", "=1", "nosuch=1", "trees=1:100000000", f"trees=1:{HUGE}", "trees=x",
-          "trees=[[[[", "trees=" + "[" * 5_000, "trees=nan", "trees=-1", "other.trees=1")  # fmt: skip
+VALUES = ("trees", "trees=", "=1", "nosuch=1", "trees=1:100000000", f"trees=1:{HUGE}",
+          "trees=x", "trees=[[[[", "trees=" + "[" * 5_000, "trees=nan", "trees=-1",
+          "other.trees=1")  # fmt: skip
 OWN_VALUES = {  # by the name of an option, beside what its type says
     "what": SOURCES,
     "metric": METRICS,
@@ -98,12 +100,12 @@ OWN_VALUES = {  # by the name of an option, beside what its type says
     "mark": ("1",),
     "images": ("own.npz",),
 }
+TABLE = ("ingest", "own.csv", "--target", "y", "--out", "new.zarr")
 CONFLICTS = (
-    ("ingest", "own.csv", "--target", "y", "--test-size", "0.2", "--folds", "3", "--out", "new.zarr"),
-    ("ingest", "own.csv", "--target", "y", "--decimal", ",", "--thousands", ",", "--out", "new.zarr"),
-    ("ingest", "own.csv", "--target", "y", "--task", "regression", "--labels", "categorical",
-     "--out", "new.zarr"),
-    ("ingest", "own.csv", "--target", "y", "--stratify", "--out", "new.zarr"),
+    (*TABLE, "--test-size", "0.2", "--folds", "3"),
+    (*TABLE, "--decimal", ",", "--thousands", ","),
+    (*TABLE, "--task", "regression", "--labels", "categorical"),
+    (*TABLE, "--stratify"),
     ("ingest", "own.npz", "--decimal", ",", "--out", "new.zarr"),
     ("ingest", "own.npz", "--gray", "--out", "new.zarr"),
     ("ingest", "iris", "--source", "folder", "--out", "new.zarr"),
@@ -215,7 +217,7 @@ def _special(folder: Path) -> None:
 
 
 def calls(seed: int = 0) -> list[tuple[str, ...]]:
-    """Return all calls, in an order of the seed, so that any number of the first ones is a sample."""
+    """Return all calls in an order of the seed, so that the first ones are a sample."""
     made = [call for name in main.commands for call in _of_command(name)] + list(CONFLICTS)
     made = list(dict.fromkeys(made))
     random.Random(seed).shuffle(made)
@@ -257,11 +259,8 @@ def _bad_values(command: str, parameter: click.Parameter) -> Iterator[str]:
     if isinstance(parameter, click.Option) and parameter.is_flag:
         return
     by_type: tuple[tuple[type, Callable[[], Sequence[str]]], ...] = (
-        (NewStore, lambda: STORES if command == "link" else NEW_STORES),
-        (
-            Address,
-            lambda: NEW_STORES if command == "link" and parameter.name == "store" else STORES,
-        ),
+        (NewStore, lambda: NEW_STORES),
+        (Address, lambda: STORES),
         (File, lambda: FILES if parameter.name == "out" else _missing_files(parameter)),
         (Number, lambda: ("", "nan", "inf", "-inf", "1e999", "x", "1,5")),
         (click.IntRange, lambda: _whole(kind)),
@@ -270,7 +269,7 @@ def _bad_values(command: str, parameter: click.Parameter) -> Iterator[str]:
         (Text, lambda: BLANK),
     )
     yield from next((make() for known, make in by_type if isinstance(kind, known)), ())
-    if not (command == "link" and parameter.name in ("labels",)):
+    if (command, parameter.name) != ("append", "group"):  # any name is that of a new group
         yield from OWN_VALUES.get(parameter.name or "", ())
 
 
