@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -136,7 +137,8 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
     path = _path(what, source)
     for end in _ends():
         if what.lower().endswith(end):
-            check_regular(path)
+            if os.path.lexists(path):  # of what is not there, options are looked at first
+                check_regular(path)
             return readers[end](path, options)
     if what and path.is_dir():
         kind = _folder_kind(Place.of(path))
