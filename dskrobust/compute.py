@@ -15,10 +15,14 @@ from .cluster.workers import peak_memory, resources_of, workers_of
 from .engine.events import watch_tiles
 from .engine.plan import Plan, Resources
 from .engine.spec import PairSpec
+from .neighbours import Neighbours
 from .robustness import score
 from .runs import PairData, RunOptions
-from .scores import Scores
-from .store import Store, made_once
+from .scores import Scores, run_memo
+from .space import check_space
+from .store import Store, TileMemo, made_once
+
+PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
 
 class Writable(Protocol):
@@ -90,6 +94,8 @@ def run_and_write(
     ------
     MemoryPlanError
         Where the plan does not fit; for a local cluster before it is started.
+    OutputError
+        Where the store's disk has no room for tiles and results.
     ClusterError
     """
     lazy = None if options.is_remote else prepare(local_resources(options))
@@ -100,11 +106,35 @@ def run_and_write(
             return lazy
         check_plan(client, plan)
         check_source(client, store.address)
+        _check_room(store, lazy, plan)
         start(client, plan)
         with watch_tiles(client, plan, tell, lazy.run):
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done
+
+
+def _check_room(store: Store, lazy: Writable, plan: Plan) -> None:
+    """Refuse a run whose tiles and results may not fit onto the store's disk."""
+    tables, memo = _written(store, lazy)
+    row = sum(table.nbytes for table in tables) // store.rows
+    spans = [hi - lo for lo, hi in plan.blocks]
+    sides = sum(spans[i] + (spans[j] if i != j else 0) for i, j in plan.tiles)
+    left = 1 - min(1.0, memo.count() / len(plan.tiles)) if memo else 0.0
+    needed = int(PACKED * row * (left * sides + 2 * store.rows))
+    check_space(store.url, needed, f"{len(plan.tiles):,} tiles and the results of them")
+
+
+def _written(store: Store, lazy: Writable) -> tuple[list[Any], TileMemo | None]:
+    """Return what a state has of every row, as lazy arrays, and where finished tiles are kept."""
+    if isinstance(lazy, Neighbours):
+        return [lazy.distance, lazy.index], None if lazy.search is None else lazy.search.memo
+    assert isinstance(lazy, Scores)
+    assert lazy.spec is not None
+    tables = [lazy.reach_by_group, lazy.nearest_by_group]
+    if not lazy.categorical:
+        tables += [lazy.lipschitz_by_group, lazy.witness_by_group]
+    return tables, run_memo(store, lazy.spec)
 
 
 def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import NamedTuple
 
 from .credentials import without_credentials
@@ -49,6 +51,10 @@ class InvalidTypeError(InvalidDataError, TypeError):
 
 class InvalidOptionError(DskrobustError, ValueError):
     """An option (metric, label map, subset size) has no meaning; the message says what has."""
+
+
+class OutputError(DskrobustError, OSError):
+    """A file or folder cannot be written: the disk is full, read-only or gone."""
 
 
 class StoreError(DskrobustError):
@@ -117,3 +123,40 @@ class SharedStoreWarning(UserWarning):
 
 class DamagedRecordWarning(UserWarning):
     """A record of a finished step was damaged, so the step runs again."""
+
+
+REMEDIES = {  # by what the system says of a failed call
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "your share of this disk is used up: remove something, or write elsewhere",
+    errno.EFBIG: "the limit on the size of a file is reached (ulimit -f): raise it",
+    errno.EROFS: "this file system is read-only: write elsewhere",
+    errno.EACCES: "change its owner or mode (chmod), or choose another",
+    errno.EPERM: "change its owner or mode (chmod), or choose another",
+    errno.EIO: "the disk or the network to it fails: check it, then run the same command again",
+    errno.ESTALE: "the file system was mounted anew: run the same command again",
+    errno.ENOENT: "was it moved or removed meanwhile?",
+    errno.ENOTDIR: "a part of this path is a file: choose another",
+    errno.EISDIR: "this is a folder: name a file",
+    errno.ELOOP: "symbolic links lead in a circle: remove one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: close some",
+}
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """Return the failed call of the system that an error is, or that led to it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in REMEDIES:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def system_reason(error: OSError) -> str:
+    """Return what the system says of a failed call, and what to do about it, in a line."""
+    known = os.strerror(error.errno) if error.errno in REMEDIES else error.strerror
+    said = " ".join((known or str(error)).split()) or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0)
+    return f"{said[:1].lower()}{said[1:]}{f'; {remedy}' if remedy else ''}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from .errors import InvalidOptionError
-from .paths import behind_links, expand, local_path
+from .errors import DskrobustError, InvalidOptionError, OutputError, system_reason
+from .paths import behind_links, expand, local_path, special_kind
 
 
 def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
@@ -25,14 +27,19 @@ def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
     Raises
     ------
     InvalidOptionError
-        For another end, a folder that does not exist, or a file system that nobody knows.
+        For another end, a folder that does not exist, a folder or device instead of a file, or a
+        file system that nobody knows.
+    OutputError
+        Where the folder of this machine takes no new file.
     """
     text, path = expand(address), local_path(address)
     if ends and not text.lower().endswith(tuple(ends)):
         raise InvalidOptionError(f"{text} must end in {', '.join(ends)}, which says the format")
     if path is not None and not path.parent.is_dir():
         raise InvalidOptionError(f"there is no folder {path.parent} to write {path.name} into")
-    if path is None:
+    if path is not None:
+        _check_place(path)
+    else:
         import fsspec
 
         with _named(text):
@@ -57,12 +64,75 @@ def whole_file(address: str | Path) -> Iterator[Path]:
             _send(part, str(address))
         return
     path = behind_links(path)  # a link stays one
-    part = path.with_name(f"{path.name}.partial")
+    with written_at(path):
+        part = _part_of(path)
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            with suppress(OSError):  # the folder itself may be gone
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_at(address: str | Path) -> Iterator[None]:
+    """Name a file or folder in what the system says while it is written.
+
+    Raises
+    ------
+    OutputError
+        With what to do: free some space, write elsewhere. What the system says of other files
+        comes as it is.
+    """
     try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        yield
+    except (DskrobustError, BrokenPipeError):
+        raise
+    except OSError as error:
+        if error.filename and str(Path(address).parent) not in str(error.filename):
+            raise
+        raise OutputError(f"{address} cannot be written: {system_reason(error)}") from error
+
+
+def _part_of(path: Path) -> Path:
+    """Make the file beside another one that will become it; no two writers have the same."""
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    part.touch(exist_ok=False)
+    if path.exists():  # what was private stays so
+        part.chmod(path.stat().st_mode & 0o777)
+    return part
+
+
+def check_folder(address: str | Path) -> None:
+    """Refuse a place where no folder can be made or filled, before anything is computed for it.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where a file is in the way, or the address is none of this machine.
+    OutputError
+        Where the folder, or the nearest one above that is there, takes no new file.
+    """
+    path = local_path(address)
+    if path is None:
+        raise InvalidOptionError(f"{address} must be a folder of this machine, not a URL")
+    path = behind_links(path)
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise InvalidOptionError(f"{path}: {there} is no folder; choose another place")
+    with written_at(path):
+        _part_of(there / "any").unlink()
+
+
+def _check_place(path: Path) -> None:
+    """Refuse what cannot become a file, before anything is computed for it."""
+    if path.exists() and (special := special_kind(path.stat().st_mode)):
+        raise InvalidOptionError(f"{path} is {special[0]}; name a file to write")
+    target = behind_links(path)
+    if target.is_symlink() or not target.parent.is_dir():
+        raise InvalidOptionError(f"{path} is a link that leads nowhere; remove it")
+    with written_at(path):
+        _part_of(target).unlink()
 
 
 def _send(part: Path, address: str) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from .errors import InvalidOptionError
+from .errors import InvalidOptionError, SourceFileError, system_reason
 
 LOCAL = "file://"
+SPECIAL = (  # what is read without end, or waited for, and what to do instead
+    (stat.S_ISDIR, "a folder", "name a file in it"),
+    (stat.S_ISFIFO, "a pipe", "write what comes out of it into a file first, and name that"),
+    (stat.S_ISCHR, "a device", "copy what you need of it into a file first"),
+    (stat.S_ISBLK, "a device", "copy what you need of it into a file first"),
+    (stat.S_ISSOCK, "a socket", "name a file"),
+)
 
 
 def expand(address: str | Path) -> str:
@@ -18,9 +26,12 @@ def expand(address: str | Path) -> str:
     Raises
     ------
     InvalidOptionError
-        For a user who is unknown here.
+        For a user who is unknown here, and for what can be no name: nothing, blanks, NUL.
     """
     text = str(address)
+    if not text.strip() or "\0" in text:
+        what = "holds the character NUL" if text.strip() else "is empty"
+        raise InvalidOptionError(f"the path or address {text!r} {what}; name a file or folder")
     if is_remote(text):
         return text
     scheme = LOCAL if text.startswith(LOCAL) else ""
@@ -59,3 +70,33 @@ def absolute(address: str | Path) -> str:
 def behind_links(path: Path) -> Path:
     """Return what a path stands for behind all symbolic links, there already or not."""
     return Path(os.path.realpath(path))
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse what is no regular file, before anything waits for it or reads it without end.
+
+    Raises
+    ------
+    SourceFileError
+        Naming what it is instead: nothing, a folder, a pipe, a device, a socket.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise SourceFileError(
+                f"{path} is a link to nothing; mend it, or name a file"
+            ) from error
+        raise SourceFileError(f"there is no file {path}") from error
+    except (OSError, ValueError) as error:
+        said = system_reason(error) if isinstance(error, OSError) else str(error)
+        raise SourceFileError(f"{path} cannot be read: {said}") from error
+    special = special_kind(mode)
+    if special:
+        raise SourceFileError(f"{path} is {special[0]}, not a regular file; {special[1]}")
+
+
+def special_kind(mode: int) -> tuple[str, str] | None:
+    """Return what something is that is no regular file, and what to do; None for regular ones."""
+    return next(((what, remedy) for test, what, remedy in SPECIAL if test(mode)), None)

@@ -19,11 +19,13 @@ PACKAGE = ROOT / "dskrobust"
 FLOORS = (  # from the foundations up
     "credentials",
     "errors",
+    "own_code",
     "processes",
     "spreadsheets",
     "paths",
     "outputs",
     "display",
+    "space",
     "labels",
     "ids",
     "metrics",

@@ -6,14 +6,16 @@ import itertools
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import click
 
 from .. import __version__
-from ..errors import DskrobustError
+from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import compute as runs
 from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets
+from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
 
@@ -58,20 +60,28 @@ class Commands(click.Group):
             except BrokenPipeError:  # `dskrobust show | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 ctx.exit(1)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a model's code may call sys.exit
                 if os.environ.get(DEBUG, "0") not in ("", "0"):
                     raise
-                _tell(f"Error: {_message(error)}")
+                _tell(f"Error: {_message(error, places(ctx))}")
                 ctx.exit(1)
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException, given: Sequence[str]) -> str:
+    """Return an error in a line; given: the addresses on the command line."""
     if isinstance(error, DskrobustError):
         return " ".join(error.on_command_line.split())
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {text} (set {DEBUG}=1 to see where)"
+    system = error if isinstance(error, OSError) else system_error(error)
+    if system is not None:
+        full = system.errno in DISK and not system.filename
+        where = f"writing {' or '.join(given) or 'a file'}" if full else system.filename
+        return f"{where}: {system_reason(system)}" if where else system_reason(system)
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SystemExit):
+        said = f"a model or metric ended Python ({said}); what is imported may not call sys.exit"
+    elif isinstance(error, MemoryError):
+        said = f"there is not enough memory ({said}); end other programs, or use a larger machine"
+    return f"{said} (set {DEBUG}=1 to see where)"
 
 
 def _show_warning(
@@ -114,4 +124,4 @@ def main() -> None:
 
 
 for _command in itertools.chain.from_iterable(SECTIONS.values()):
-    main.add_command(_command)
+    main.add_command(refuse_blanks(_command))

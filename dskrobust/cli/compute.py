@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    Address,
+    NewStore,
     asked_spec,
     cluster_options,
     done_segments,
@@ -163,6 +163,7 @@ def compute(
     except StaleResultsError:
         result = None
     if result is not None:
+        check_scheduler(options)
         terminal.say(
             f"{store} has these results already, computed "
             f"{terminal.moment(result.facts.get('date'))} ({result.name})."
@@ -179,6 +180,15 @@ def compute(
         )
         raise click.exceptions.Exit(130) from None
     summarise_run(scores, store)
+
+
+def check_scheduler(options: ClusterOptions) -> None:
+    """Refuse a scheduler that cannot be used also where nothing is left to compute on it."""
+    from ..cluster import connect
+
+    if options.is_remote:
+        with connect(options):
+            pass
 
 
 def run(
@@ -308,7 +318,7 @@ def summarise_run(scores: Scores, address: str) -> None:
 @click.option(
     "--out",
     "-o",
-    type=Address(),
+    type=NewStore(),
     metavar="STORE",
     help="Keep the store here; it is temporary else.",
 )

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from ..errors import InvalidOptionError
 from ..paths import expand_path
-from .options import Address, File, opened_store, say_next, store_argument
+from .options import (
+    MOST_SEED,
+    Address,
+    File,
+    NewStore,
+    Number,
+    opened_store,
+    say_next,
+    store_argument,
+)
 
 if TYPE_CHECKING:
     from ..datasets import Reader, ReaderKeywords
     from ..store import Store
 
 Command = Callable[..., Any]
+SAMPLE = 100  # rows that `verify` proves
 TASKS = {"classification": "categorical", "regression": "real"}
 
 
@@ -118,9 +130,12 @@ class Scale(click.ParamType):
         if value in SCALE:
             return str(value)
         try:
-            return float(value)
+            factor = float(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}")
+            self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}", param, ctx)
+        if not math.isfinite(factor) or not factor:
+            self.fail(f"{value!r} is no factor; give a finite number that is not 0", param, ctx)
+        return factor
 
 
 class TestSize(click.ParamType):
@@ -133,13 +148,17 @@ class TestSize(click.ParamType):
         try:
             return int(value) if str(value).isdecimal() else float(value)
         except ValueError:
-            self.fail(f"{value!r} is no number")
+            self.fail(f"{value!r} is no number", param, ctx)
 
 
 def split_options(command: Command) -> Command:
     """Add how a split is drawn."""
     for option in (
-        click.option("--seed", type=int, help="Of random train/test splits; 0 by default."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, MOST_SEED),
+            help="Of random train/test splits; 0 by default.",
+        ),
         click.option(
             "--group",
             metavar="COLUMN",
@@ -208,7 +227,7 @@ def preparation_options(command: Command) -> Command:
 @click.argument("what", metavar="WHAT")
 @reader_options
 @click.option(
-    "--out", "-o", type=Address(), metavar="STORE", help="The new store (NAME.zarr by default)."
+    "--out", "-o", type=NewStore(), metavar="STORE", help="The new store (NAME.zarr by default)."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @preparation_options
@@ -251,9 +270,9 @@ def ingest(
       dskrobust ingest photos --resize 64x48 --gray
     """
     from ..cluster.workers import peak_memory
-    from ..datasets import ReaderOptions, open_reader
+    from ..datasets import ReaderOptions, open_reader, with_room
     from ..show import terminal
-    from ..store import write_store
+    from ..store import check_free, write_store
 
     out = out or _default_name(what)
     if task is not None:
@@ -262,15 +281,16 @@ def ingest(
         options["labels"] = TASKS[task]
     reader = open_reader(what, source, ReaderOptions.of(None, _keywords(options)))
     projected = _projected_peak(reader)
+    if not dry_run:
+        check_free(out, overwrite=overwrite)
     if dry_run:
         _foretell(reader)
         terminal.fact("memory", f"{terminal.size(projected)} at most")
         terminal.fact("written", "nothing (dry run)")
         return
     with terminal.progress(f"Reading {what}", reader.rows) as job:
-        store = write_store(
-            out, reader.spec, reader.blocks(), overwrite=overwrite, progress=job.add
-        )
+        blocks = with_room(reader.blocks(), reader.rows, out)
+        store = write_store(out, reader.spec, blocks, overwrite=overwrite, progress=job.add)
     describe(store)
     measured = terminal.size(peak_memory() or 0)
     terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
@@ -349,12 +369,14 @@ def describe(store: Store) -> None:
 
 
 @click.command()
-@store_argument
+@click.argument("store", type=NewStore(), metavar="STORE")
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
 @click.option("--split", metavar="PATH", help="Zarr array (n,) with the group of every row.")
 @click.option("--ids", type=Address(), metavar="PATH", help="Zarr array (n,) of the rows' ids.")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on all features.")
+@click.option(
+    "--scale", type=Number(), default=1.0, show_default=True, help="Factor on all features."
+)
 @click.option(
     "--labels",
     type=click.Choice(["categorical", "real", "vector"]),
@@ -455,16 +477,14 @@ def _say_what_is_left(store: Store, address: str) -> None:
 @click.option(
     "--sample",
     type=click.IntRange(0),
-    default=100,
-    show_default=True,
     metavar="N",
-    help="Rows whose results are proven again by brute force.",
+    help="Rows whose results are proven again by brute force; 100 by default.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Of the random sample.")  # fmt: skip
 @click.option("--repair", is_flag=True,
               help="Remove what is damaged and can be made again.")  # fmt: skip
-def verify(store: str, sample: int, seed: int, repair: bool) -> None:
+def verify(store: str, sample: int | None, seed: int, repair: bool) -> None:
     """Read every chunk and record again, and prove a random sample of results by brute force.
 
     \b
@@ -477,10 +497,12 @@ def verify(store: str, sample: int, seed: int, repair: bool) -> None:
     from ..verify import verify_store
 
     opened = opened_store(store)
+    if sample is not None and sample > opened.rows:
+        raise InvalidOptionError(f"--sample {sample:,}: there are only {opened.rows:,} rows")
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(
             opened,
-            sample=sample,
+            sample=SAMPLE if sample is None else sample,
             seed=seed,
             repair=repair,
             progress=lambda done, total: job.add(done - job.done),

@@ -11,7 +11,8 @@ import click
 
 from .data import describe
 from .options import (
-    Address,
+    MOST_SEED,
+    NewStore,
     cluster_options,
     local_gpu_worker,
     opened_store,
@@ -42,12 +43,14 @@ from .options import (
     "cache by default. Nothing is downloaded.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Of random weights, and of the training of cnn (0)."
+    "--seed",
+    type=click.IntRange(0, MOST_SEED),
+    help="Of random weights, and of the training of cnn (0).",
 )
-@click.option("--epochs", type=click.IntRange(1), help="For how long cnn trains (20).")
+@click.option("--epochs", type=click.IntRange(1, 1_000_000), help="For how long cnn trains (20).")
 @click.option(
     "--batch-rows",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=64,
     show_default=True,
     metavar="N",
@@ -66,7 +69,7 @@ from .options import (
     is_flag=True,
     help="Leave folders, hosts and users out of the new store's provenance.",
 )
-@click.option("--out", "-o", required=True, type=Address(), metavar="STORE", help="The new store.")
+@click.option("--out", "-o", required=True, type=NewStore(), metavar="STORE", help="The new store.")
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @where_options
 def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> None:

@@ -13,6 +13,7 @@ import click
 from .options import (
     Address,
     File,
+    Number,
     cluster_options,
     json_option,
     local_gpu_worker,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
+MOST_VALUES = 10_000  # of a range that is swept
 balanced_option = click.option(
     "--balanced",
     is_flag=True,
@@ -82,21 +84,21 @@ balanced_option = click.option(
 )
 @click.option(
     "--trials",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=25,
     show_default=True,
     help="Trainings of a model that is not deterministic.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Of everything random; the same seed gives the same table.",
 )
 @click.option(
     "--threshold",
-    type=float,
+    type=Number(),
     metavar="Y",
     help="For real labels: from here on they are popular; the median by default.",
 )
@@ -149,6 +151,7 @@ def evaluate(
     from ..evaluation import Experiment, Model
     from ..evaluation.commands import default_subsets
     from ..export import write_csv
+    from ..outputs import check_output
 
     cluster = cluster_options(**where)
     opened = opened_store(store)
@@ -168,6 +171,8 @@ def evaluate(
         metric=metric,
         name=f"{', '.join(kinds)} on {opened.spec.name}",
     )
+    if out:
+        check_output(out)
     evaluation = _run(opened, experiment, cluster, quiet=as_json)
     if out:
         write_csv(evaluation.table, out)
@@ -221,6 +226,7 @@ def run_experiment(
     """
     from ..errors import InvalidOptionError
     from ..evaluation import read_experiment
+    from ..outputs import check_folder
 
     cluster = cluster_options(**where)
     described = read_experiment(experiment, allow_import=allow_import)
@@ -229,6 +235,8 @@ def run_experiment(
         raise InvalidOptionError(f"{experiment} names no store; give one after it")
     opened = opened_store(address)
     _check_balanced(opened, balanced)
+    if out:
+        check_folder(out)
     evaluation = _run(opened, described, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []
     report(evaluation, as_json, written, balanced)
@@ -290,23 +298,29 @@ def _swept(text: str) -> list[Any]:
     if "[" in text:
         try:
             return list(tomllib.loads(f"values = [{text}]")["values"])
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise click.UsageError(
                 f'{text!r} is no list of values; write [5],[5,5] or ["a","b"],["c"]'
             ) from error
     ends = text.split(":")
-    if len(ends) in (2, 3) and all(map(str.isdigit, ends)):
+    if len(ends) in (2, 3) and all(map(_is_count, ends)):
         first, last, step = (*map(int, ends), 1)[:3]
+        if step and last // step - first // step > MOST_VALUES:
+            raise click.UsageError(f"{text!r} are more than {MOST_VALUES:,} values")
         if step:
             return list(range(first, last + 1, step))
     return [_value(part) for part in text.split(",")]
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 def _value(text: str) -> Any:
     """Return a value as TOML has it: number, true, false; text without quotes too."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None if text == "None" else text
 
 
@@ -320,12 +334,15 @@ def _run(
     from ..cluster import connect
     from ..evaluation import Evaluation, Failure
     from ..show import terminal
+    from .compute import check_scheduler
 
     made = Evaluation(store, experiment)
     total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
-        if finished < total:
+        if finished == total:
+            check_scheduler(options)
+        else:
             client = stack.enter_context(connect(_with_gpu(stack, made, options)))
             if not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)

@@ -9,6 +9,7 @@ import click
 
 from .options import (
     File,
+    Number,
     cluster_options,
     json_option,
     metric_option,
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @store_argument
-@click.option("--top", "-n", type=click.IntRange(1), default=20, show_default=True,
+@click.option("--top", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip
-@click.option("--max-score", type=click.FloatRange(0, 1), metavar="SCORE",
+@click.option("--max-score", type=Number(0, 1), metavar="SCORE",
               help="Largest score of an issue; 0.4 by default.")  # fmt: skip
 @metric_option
 @where_options
@@ -88,12 +89,17 @@ def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) 
     """Run what the store does not hold yet: nearest samples of another and of the same label."""
     from ..runs import pair_spec
     from ..store import matching
-    from .compute import run
+    from .compute import check_scheduler, run
 
+    missing = []
     for rule in ("different", "same"):
         spec = pair_spec(store, metric, "categorical", rule)
         if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            run(store, spec, options, quiet=quiet)
+            missing.append(spec)
+    if not missing:
+        check_scheduler(options)
+    for spec in missing:
+        run(store, spec, options, quiet=quiet)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

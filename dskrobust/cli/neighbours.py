@@ -56,7 +56,7 @@ def neighbours(
     from ..neighbours import nearest_neighbours
     from ..runs import RunOptions
     from ..store import made_once
-    from .compute import show_run
+    from .compute import check_scheduler, show_run
 
     path = _checked(out)
     opened, options = opened_store(store), cluster_options(**where)
@@ -72,6 +72,8 @@ def neighbours(
         with made_once(opened, lists.parameters, wait=wait):
             run_it = partial(run_and_write, opened, prepare, options)
             lists = show_run(run_it, "Neighbours", options)
+    else:
+        check_scheduler(options)
     _print(lists, k)
     if path is not None:
         from scipy.sparse import save_npz

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..paths import expand
+from ..errors import InvalidOptionError
+from ..outputs import check_folder
+from ..paths import behind_links, expand, is_remote, local_path, special_kind
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from ..store import ResultTables, Store
 
 Command = Callable[..., Any]
+PLACES = "dskrobust.places"
+MOST_SEED = 2**32 - 1  # that scikit-learn and NumPy's older generators take
+MAY_BE_EMPTY = ("thousands", "comment", "delimiter")  # none, or a blank
 
 
 class Bytes(click.ParamType):
@@ -71,14 +77,97 @@ class Address(click.ParamType):
     name = "address"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        return expand(value)
+        address = _noted(_named(self, value, param, ctx), ctx)
+        if is_remote(address):
+            _check_protocol(self, address, param, ctx)
+        return address
+
+
+class NewStore(Address):
+    """The address of a store that a command makes; never a folder that it stands in."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        address = super().convert(value, param, ctx)
+        path = local_path(address)
+        if path is not None and behind_links(path) in (here := Path.cwd(), *here.parents):
+            self.fail(f"{value!r} is the working folder or one above it; name a new one")
+        if path is not None and not path.is_dir():
+            check_folder(path.parent)
+        return address
 
 
 class File(click.Path):
-    """A path in which ~ is the home folder, also where no shell has seen to it (``--out=~/x``)."""
+    """A path in which ~ is the home folder, also where no shell has seen to it (``--out=~/x``).
+
+    Only files, folders where they may be some, and what is not there yet.
+    """
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return super().convert(expand(value), param, ctx)
+        address = _noted(_named(self, value, param, ctx), ctx)
+        path = local_path(address)
+        if path is not None and path.exists() and not path.is_dir():
+            special = special_kind(path.stat().st_mode)
+            if special:
+                self.fail(f"{value!r} is {special[0]}, not a file; {special[1]}", param, ctx)
+        return super().convert(address, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
+class Text(click.types.StringParamType):
+    """Text that says something: an empty value is mostly a variable that is not set."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        text = str(super().convert(value, param, ctx))
+        if not text.strip() or "\0" in text:
+            self.fail(f"{text!r} says nothing; leave the option away", param, ctx)
+        return text
+
+
+def refuse_blanks(command: click.Command) -> click.Command:
+    """Let a command refuse empty text wherever it has no meaning; return the command."""
+    for parameter in command.params:
+        if parameter.type is click.STRING and parameter.name not in MAY_BE_EMPTY:
+            parameter.type = Text()
+    return command
+
+
+def _named(kind: click.ParamType, value: Any, param: Any, ctx: Any) -> str:
+    """Return a path or address with ~ expanded; refuse what can be none where it is written."""
+    try:
+        return expand(value)
+    except InvalidOptionError as error:
+        kind.fail(error.on_command_line, param, ctx)
+
+
+def _check_protocol(kind: click.ParamType, address: str, param: Any, ctx: Any) -> None:
+    from fsspec.core import split_protocol
+    from fsspec.registry import get_filesystem_class
+
+    try:
+        get_filesystem_class(split_protocol(address.split("::")[0])[0])
+    except (ValueError, ImportError) as error:
+        kind.fail(f"{address!r} is at no place that fsspec knows: {error}", param, ctx)
+
+
+def _noted(address: str, ctx: click.Context | None) -> str:
+    """Keep an address for messages on what the system says without a name (`places`)."""
+    if ctx is not None:
+        ctx.meta.setdefault(PLACES, []).append(address)
+    return address
+
+
+def places(ctx: click.Context) -> list[str]:
+    """Return the addresses that a command was given, in its order."""
+    return list(ctx.meta.get(PLACES, ()))
 
 
 store_argument = click.argument("store", type=Address(), metavar="STORE", shell_complete=_folders)
@@ -113,7 +202,7 @@ def metric_options(command: Command) -> Command:
     for option in (
         click.option(
             "--label-bound",
-            type=float,
+            type=Number(0, min_open=True),
             metavar="B",
             help="‖y‖∞, where it should be more than the largest label.",
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..outputs import whole_file, written_at
 from ..paths import behind_links
 
 if TYPE_CHECKING:
@@ -97,19 +98,23 @@ def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
     from ..export import write_csv
 
-    behind_links(folder).mkdir(parents=True, exist_ok=True)
+    with written_at(folder):
+        behind_links(folder).mkdir(parents=True, exist_ok=True)
     table, text, facts = (folder / name for name in ("table.csv", "matrices.md", "facts.json"))
     written = [table, text, facts]
     write_csv(evaluation.table, table)
     if len(curves := evaluation.curves):
         written.append(folder / "curves.csv")
         write_csv(curves, written[-1])
-    text.write_text(
-        "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n", encoding="utf-8"
-    )
+    _write_text(text, "\n\n".join(map(_markdown, _matrices(evaluation, balanced))) + "\n")
     plain = {k: v for k, v in evaluation_facts(evaluation).items() if k != "table"}
-    facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    _write_text(facts, json.dumps(plain, indent=2) + "\n")
     return written
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
 
 
 def _markdown(matrix: Any) -> str:

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from .options import Address, File, asked_result, metric_options, opened_store
+from .options import Address, File, Number, asked_result, metric_options, opened_store
 
 if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
     from ..store import Store
 
+PAGE = {"samples": "--samples", "pairs": "--pairs"}
+FIGURE = {"classes": "--class", "mark": "--mark", "images": "--images"}
+MOST_OWN = 256 * 2**20  # bytes of images of one's own
 FIGURE_KINDS = ("svg", "pdf", "png")
 
 
@@ -21,9 +25,9 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="report.html by default; of a figure an .svg, .pdf or .png file.")  # fmt: skip
 @metric_options
-@click.option("--samples", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+@click.option("--samples", type=click.IntRange(1, 1_000), default=4, show_default=True, metavar="N",
               help="Least and most robust samples of every class.")  # fmt: skip
-@click.option("--pairs", type=click.IntRange(1), default=20, show_default=True, metavar="N",
+@click.option("--pairs", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="Closest pairs of different labels.")  # fmt: skip
 @click.option("--subset", "subsets", multiple=True, metavar="SELECTION",
               help="A subset whose labels are shown, GROUP:L500; those of the evaluations, or the "
@@ -32,7 +36,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
               help="Only this figure: its number in the paper, or its name.")  # fmt: skip
 @click.option("--class", "classes", multiple=True, metavar="NAME",
               help="In Figures 2, 5 and 12: only this class; may be repeated.")  # fmt: skip
-@click.option("--mark", type=float, metavar="T",
+@click.option("--mark", type=Number(), metavar="T",
               help="Marked in Figure 3 (a label) and in Figure 9 (a value of R).")  # fmt: skip
 @click.option("--images", type=File(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
@@ -73,6 +77,7 @@ def report(
     from ..report import ReportOptions, StoredResults, Wishes, write_report
     from ..show import terminal
 
+    _refuse_idle(figure, listing)
     if listing:
         _list()
         return
@@ -88,6 +93,17 @@ def report(
         written = write_report(opened, out or "report.html", result, options)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
+
+
+def _refuse_idle(figure: str | None, listing: bool) -> None:
+    """Refuse options that what is asked for would pass over."""
+    source = click.get_current_context().get_parameter_source
+    idle, what = (FIGURE, "the page, but to a --figure") if figure is None else (PAGE, "a --figure")
+    if listing:
+        idle, what = {**PAGE, **FIGURE, "figure": "--figure", "out": "--out"}, "--list"
+    given = [o for name, o in idle.items() if source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: means nothing to {what}")
 
 
 def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path | str:
@@ -113,13 +129,21 @@ def _own(store: Store, path: str | None) -> tuple[Any, Any] | None:
     import numpy as np
 
     from ..datasets import ReaderOptions, images_like, open_reader
+    from ..errors import InvalidDataError
     from ..show import terminal
 
     like = images_like(store.spec) if Path(path).expanduser().is_dir() else {}
     reader = open_reader(path, options=ReaderOptions(**like))
     for remark in reader.remarks:
         terminal.fact("note", remark)
-    blocks = list(reader.blocks())
+    blocks, held = [], 0
+    for block in reader.blocks():
+        blocks.append(block)
+        held += block.features.nbytes
+        if held > MOST_OWN:
+            raise InvalidDataError(
+                f"{path} holds more than {terminal.size(MOST_OWN)} of images; give the few to show"
+            )
     features, labels = (np.concatenate([block[k] for block in blocks]) for k in (0, 1))
     classes = reader.spec.classes
     return features, labels if classes is None else np.array(classes)[labels]

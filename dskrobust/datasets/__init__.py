@@ -9,6 +9,7 @@ from .images import images_like
 from .opening import available, ingest, open_reader, without_end
 from .preparation import Preparation, PreparationOptions
 from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
+from .room import with_room
 from .splits import SplitOptions
 from .units import feature_texts, restore_features, restore_labels
 
@@ -35,5 +36,6 @@ __all__ = [
     "restore_features",
     "restore_labels",
     "take",
+    "with_room",
     "without_end",
 ]

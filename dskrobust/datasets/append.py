@@ -18,6 +18,7 @@ from .images import images_like
 from .opening import is_table, open_reader
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
+from .room import with_room
 from .tables import CSV_ENDS
 
 Columns = NDArray[np.int64] | None
@@ -71,6 +72,8 @@ def append(
         Where the group is missing or empty.
     StoreError
         Where the store only links to its arrays.
+    OutputError
+        Where the disk has no room for the rows.
     """
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
@@ -82,7 +85,7 @@ def append(
             remark(line)
     return append_rows(
         store,
-        matched.blocks(reader),
+        with_room(matched.blocks(reader), reader.rows, store.url),
         groups=matched.groups,
         classes=matched.classes,
         progress=progress,

@@ -20,11 +20,13 @@ from ..labels import decoded, infer_label_kind
 from ..paths import expand_path
 from ..store import Block, StoreSpec
 from .reader import (
+    BLOCK_BYTES,
     MOST_CLASSES,
     MOST_GROUPS,
     ReaderOptions,
     StreamReader,
     block_rows,
+    check_row,
     constant_split,
     distinct,
     encode,
@@ -138,6 +140,9 @@ class Member:
                 )
             with archive.open(f"{name}.npy") as handle:
                 shape, fortran, dtype = _header(handle, f"array '{name}' of {path}")
+                promised = handle.tell() + math.prod(shape) * dtype.itemsize
+            if promised > archive.getinfo(f"{name}.npy").file_size:
+                raise EOFError
         if fortran:
             raise InvalidDataError(
                 f"array '{name}' of {path} is in Fortran order and cannot be read by rows; save "
@@ -174,8 +179,13 @@ def _header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dt
         version = npy.read_magic(handle)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(handle)
-    except ValueError as error:
-        raise SourceFileError(f"{where} is no NumPy array: {error}") from error
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # of what a header says, Python's own parser finds every fault
+        said = " ".join(str(error).split())[:120]
+        raise SourceFileError(f"{where} is no NumPy array: {said}") from error
+    if min(shape, default=0) < 0:
+        raise SourceFileError(f"{where} is no NumPy array: its header gives the shape {shape}")
     _check_kind(dtype, where)
     if not shape or not shape[0]:
         raise InvalidDataError(f"{where} has the shape {shape}; there are no rows in it")
@@ -275,10 +285,14 @@ def rows_reader(
 
 def _together(arrays: list[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
     """Yield the same rows of all arrays, and close their files at the end."""
-    step = block_rows(math.prod(arrays[0].shape[1:]) * arrays[0].dtype.itemsize)
+    step = block_rows(max(_row_bytes(array) for array in arrays))
     with ExitStack() as stack:
         runs = [stack.enter_context(closing(array.slices(step))) for array in arrays]
         yield from zip(*runs, strict=True)
+
+
+def _row_bytes(array: RowArray) -> int:
+    return math.prod(array.shape[1:]) * array.dtype.itemsize
 
 
 def _label_form(labels: RowArray, options: ReaderOptions) -> tuple[str, tuple[int, ...]]:
@@ -313,6 +327,9 @@ def _check_shapes(
             f"{labels.where} has the shape {labels.shape}; labels have (samples,) or, "
             "as numbers, (samples, m)"
         )
+    for array in (features, labels, split, ids):
+        if array is not None:
+            check_row(array.where, array.shape, array.dtype.itemsize)
     for other in (labels, split, ids):
         if other is not None and other.shape[0] != features.shape[0]:
             raise InvalidDataError(
@@ -328,7 +345,8 @@ def _check_shapes(
 
 def _names(array: RowArray, most: int) -> tuple[str, ...]:
     """Return the distinct values of an array as text, in the order of first appearance."""
-    return distinct((_text(part, array.where) for part in array.slices(65_536)), most, array.where)
+    step = max(1, min(65_536, BLOCK_BYTES // _row_bytes(array)))
+    return distinct((_text(part, array.where) for part in array.slices(step)), most, array.where)
 
 
 def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:

@@ -18,6 +18,7 @@ from .reader import block_rows, source_errors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_NAMED = 200_000  # columns that are told apart by names
 UNNAMED = re.compile(r"Unnamed: (\d+)(\.\d+)?")  # pandas and `CsvTable`: a column without a name
 INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
 
@@ -357,7 +358,12 @@ def arrow_errors(where: str, form: str) -> Iterator[None]:
 
 
 def check_distinct(where: str, names: Sequence[str]) -> None:
-    """Refuse two columns of one name."""
+    """Refuse two columns of one name, and more columns than a table has."""
+    if len(names) > MOST_NAMED:
+        raise SourceFileError(
+            f"{where} has {len(names):,} columns, more than the {MOST_NAMED:,} of a table; save "
+            "the numbers as arrays X and y of an .npz or HDF5 file"
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceFileError(f"{where}: two columns are called '{twice[0]}'; rename one")

@@ -51,6 +51,7 @@ class ColumnarFile:
     @classmethod
     def open(cls, place: Place, keep: Sequence[str | None] = ()) -> ColumnarFile:
         """Read the schema."""
+        place.check()
         form = "Arrow" if place.name.lower().endswith(ARROW_ENDS) else "Parquet"
         with arrow_errors(str(place), form):
             if form == "Parquet":

@@ -17,8 +17,8 @@ from .places import Place
 
 CSV_BYTES = 4 * 2**20  # text parsed at once, if rows are no longer
 HEAD_BYTES = 2**18  # looked at first
-MOST_HEAD = 2**28  # and at most, until a first row has ended
-MOST_BLOCK = 2**30  # of rows that do not end
+MOST_HEAD = 2**26  # and at most, until a first row has ended
+MOST_BLOCK = 2**28  # of rows that do not end
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 

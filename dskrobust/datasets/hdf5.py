@@ -15,7 +15,7 @@ from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import LazyRows, StoreSpec
 from .arrays import array_names, rows_reader
 from .hdf5_sources import check_sources
-from .reader import ReaderOptions, StreamReader, provenance, reads, source_errors
+from .reader import ReaderOptions, StreamReader, check_row, provenance, reads, source_errors
 
 MOST_NAMES = 12  # that a message lists
 
@@ -84,6 +84,9 @@ class Hdf5Rows(LazyRows):
             raise InvalidDataError(
                 f"{rows.where} has the shape {rows.shape}; there are no rows in it"
             )
+        check_row(rows.where, rows.shape, rows.dtype.itemsize)
+        if data_set.chunks:  # read as a whole for any of their rows
+            check_row(f"a chunk of {rows.where}", (1, *data_set.chunks), data_set.dtype.itemsize)
         return rows
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:

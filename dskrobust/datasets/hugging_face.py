@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import InvalidDataError, SourceFileError
@@ -92,13 +93,20 @@ class SavedSplit:
                 "dataset.flatten_indices()"
             )
         try:
-            files = tuple(folder.child(entry["filename"]) for entry in state["_data_files"])
+            files = tuple(_inside(folder, e["filename"]) for e in state["_data_files"])
             features = dict(info.get("features") or {})
         except (KeyError, TypeError, ValueError) as error:
             raise SourceFileError(
                 f"{folder}: {STATE} or {INFO} is not as save_to_disk writes it; save it again"
             ) from error
         return cls(name, files, features)
+
+
+def _inside(folder: Place, name: str) -> Place:
+    """Return what is called so in a folder, and never what lies outside of it."""
+    if name != PurePosixPath(name).name or name == "..":
+        raise SourceFileError(f"{folder} names {name!r}, which does not lie in it; save it again")
+    return folder.child(name)
 
 
 def _record(folder: Place, name: str) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def _splits(folder: Place) -> tuple[SavedSplit, ...]:
     names = _record(folder, SPLITS).get("splits")
     if not isinstance(names, list) or not names:
         raise SourceFileError(f"{folder.child(SPLITS)} names no splits; save the dataset again")
-    return tuple(SavedSplit.open(str(name), folder.child(str(name))) for name in names)
+    return tuple(SavedSplit.open(str(name), _inside(folder, str(name))) for name in names)
 
 
 def _features(folder: Place, splits: Sequence[SavedSplit]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from ..display import counted, error_line
 from ..errors import DskrobustError, Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .image_folder import FolderContent, ImageFile, folder_content, pillow
-from .reader import FOLDER, ReaderOptions, StreamReader, block_rows, reads
+from .reader import FOLDER, MOST_COLUMNS, ReaderOptions, StreamReader, block_rows, reads
 from .splits import RowKeys
 
 GREY = ("1", "L", "LA", "La")  # Pillow's modes; but for deep ones all others are colours
@@ -117,6 +118,8 @@ def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
     content = folder_content(folder)
     headers = [read_header(file.path, asked.size is None) for file in content.images]
     form = _form(content.images, headers, asked)
+    if math.prod(form.shape) > MOST_COLUMNS:
+        raise _too_large(content.images[0].path, form.size)
     labels = sorted({file.label for file in content.images})
     groups = list(dict.fromkeys(file.group for file in content.images))
     remarks = (*content.remarks(), *_decisions(content, headers, form, asked))
@@ -176,6 +179,18 @@ def _form(files: Sequence[ImageFile], headers: Sequence[Header], asked: ImageOpt
             assert header.size is not None
             raise _other_size(file.path, header.size, f"{files[0].path} has", first)
     return Form(first, grey, resized=False)
+
+
+def _too_large(path: Path, size: tuple[int, int]) -> InvalidDataError:
+    height, width = size
+    return InvalidDataError(
+        f"{path} would be read as {height:,} × {width:,} pixels, more than {MOST_COLUMNS:,} values "
+        "a row",
+        Hint(
+            "bring all to a smaller size, as with resize=(64, 48)",
+            "bring all to a smaller size, as with --resize 64x48",
+        ),
+    )
 
 
 def _other_size(

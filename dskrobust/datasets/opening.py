@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Unpack
 import numpy as np
 
 from ..errors import Hint, InvalidOptionError
-from ..paths import expand_path
+from ..paths import check_regular, expand_path
 from ..store import Block, StorageOptions, Store, write_store
 from .columnar import part_files
 from .hugging_face import is_saved
@@ -29,6 +30,7 @@ from .reader import (
     ReaderOptions,
     StreamReader,
 )
+from .room import with_room
 from .splits import Drawing, RowKeys, gathered
 from .tables import TABLE_ENDS
 
@@ -135,10 +137,14 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
     path = _path(what, source)
     for end in _ends():
         if what.lower().endswith(end):
+            if os.path.lexists(path):  # of what is not there, options are looked at first
+                check_regular(path)
             return readers[end](path, options)
     if what and path.is_dir():
         kind = _folder_kind(Place.of(path))
         return readers[kind](path if kind == FOLDER else Place.of(path), options)
+    if path.exists():
+        check_regular(path)
     raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
 
 
@@ -278,12 +284,14 @@ def ingest(
         For a file that is missing, truncated or of another format.
     StoreError
         Where a store is already there.
+    OutputError
+        Where the disk has no room for the rows.
     """
     reader = open_reader(what, source, ReaderOptions.of(options, keywords))
     return write_store(
         str(out),
         reader.spec,
-        reader.blocks(),
+        with_room(reader.blocks(), reader.rows, str(out)),
         overwrite=overwrite,
         storage_options=storage_options,
         progress=progress,

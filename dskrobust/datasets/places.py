@@ -11,6 +11,7 @@ from typing import IO, Any
 from dask.utils import natural_sort_key
 
 from ..errors import DskrobustError, SourceFileError
+from ..paths import check_regular
 
 
 def is_url(what: str) -> bool:
@@ -65,8 +66,19 @@ class Place:
             found = files.info(path).get("size")
             return None if found is None else int(found)
 
+    def check(self) -> None:
+        """Refuse a local file that is no regular one: it may have no end.
+
+        Raises
+        ------
+        SourceFileError
+        """
+        if self.local:
+            check_regular(self.address)
+
     def open(self) -> IO[bytes]:
-        """Open the file for reading."""
+        """Open the file for reading; a local one must be a regular file."""
+        self.check()
         with remote_errors(self):
             if self.local:
                 return Path(self.address).open("rb")

@@ -7,6 +7,7 @@ A new reader is one file in this folder: a function of a place and `ReaderOption
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import IO, Any, Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import size
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .dialect import SNIFFED, CsvOptions
@@ -26,6 +28,8 @@ from .splits import NOTHING_DRAWN, RowKeys, SplitOptions
 BLOCK_BYTES = 16 * 2**20  # most bytes of features in a block
 BLOCK_ROWS = 8_192  # and most rows
 READ_BYTES = 2**20  # most asked of a file at once: gzip and zip hold twice as much
+MOST_ROW = 256 * 2**20  # bytes of a row of features or labels
+MOST_COLUMNS = 2**24
 HASH_BYTES = 256 * 2**20  # larger source files get no SHA-256 in the provenance
 SEARCH_DEPTH = 2  # levels below the source folder in which official files are looked for
 MOST_CLASSES = 65_536  # names of text labels that are kept
@@ -332,8 +336,29 @@ def source_errors(path: Path | str, form: str) -> Iterator[None]:
         raise SourceFileError(
             f"{path} ends too early: it is truncated; download or copy it again"
         ) from error
+    except (MemoryError, RecursionError) as error:
+        what = "nested deeper" if isinstance(error, RecursionError) else "larger"
+        raise SourceFileError(
+            f"{path} is {what} than this machine can hold; is it what it seems to be?"
+        ) from error
     except (OSError, zlib.error) as error:
         raise SourceFileError(f"{path} cannot be read as {form}: {error}") from error
+
+
+def check_row(where: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse rows that no block could hold; a header may promise anything.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    columns = math.prod(shape[1:])
+    if columns > MOST_COLUMNS or columns * itemsize > MOST_ROW:
+        raise InvalidDataError(
+            f"{where} has the shape {shape}: a row of {columns:,} values takes "
+            f"{size(columns * itemsize)}, more than {MOST_COLUMNS:,} values or {size(MOST_ROW)}; "
+            "save it with samples along the first axis, or with fewer columns"
+        )
 
 
 def fill(handle: IO[bytes], out: NDArray[Any]) -> None:

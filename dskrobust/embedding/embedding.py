@@ -21,6 +21,7 @@ from ..engine.plan import MIB, USABLE, Resources, base_bytes
 from ..errors import ClusterError, Hint, InvalidOptionError, MemoryPlanError
 from ..evaluation.models.base import GPU
 from ..paths import behind_links, expand, local_path
+from ..space import check_space
 from ..store import (
     EMBEDDING,
     Arrays,
@@ -106,6 +107,8 @@ def embed(
         Where a model cannot be loaded, fails, or returns what is no embedding; it names the rows.
     MemoryPlanError
         Before anything is written, where blocks of a batch do not fit the workers.
+    OutputError
+        Before anything is written, where the disk has no room for it.
     ClusterError
         Where workers lack the source, the package or the weights, or only some have a GPU.
     StoreError
@@ -200,6 +203,7 @@ def _run(client: Client, store: Store, out: str, task: EmbeddingTask, overwrite:
     work = EmbeddingWork(store.rows, task.model.options.batch_rows, row, store.unit_rows * row,
                          layout.write_rows)  # fmt: skip
     plan = make_embedding_plan(work, probe, resources)
+    check_space(out, store.rows * probe.width * 4, "the embedding")
     rows = EmbeddedRows(task, plan, trained)
     arrays = Arrays(
         rows,

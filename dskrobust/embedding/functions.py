@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..own_code import no_exit
 from .models import EmbeddingModel, LoadedModel, Place, Trained, file_facts
 
 
@@ -33,7 +34,8 @@ class FunctionModel(EmbeddingModel):
         function = self.function or self.imported(module, name)
         if inspect.isclass(function):
             try:
-                function = function()
+                with no_exit():
+                    function = function()
             except Exception as error:
                 raise self.failed(f"cannot be made: {error}") from error
         if not callable(function):
@@ -50,7 +52,8 @@ class LoadedFunction:
     channels: int | None = None
 
     def __call__(self, batch: NDArray[np.float32]) -> Any:
-        return self.function(batch)
+        with no_exit():
+            return self.function(batch)
 
 
 def _code_words(function: Callable[..., Any]) -> str:

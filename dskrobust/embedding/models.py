@@ -6,7 +6,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..display import error_line
 from ..errors import EmbeddingError, InvalidOptionError
+from ..own_code import imported
 from ..paths import expand_path
 from ..store import SourceAddress, Store
 from .options import EmbeddingOptions
@@ -181,7 +181,7 @@ class EmbeddingModel(ABC):
             Where that is nothing.
         """
         try:
-            return getattr(import_module(module), name)
+            return imported(module, name)
         except Exception as error:  # whatever a module does when it is imported
             raise self.failed(
                 f"{module}.{name} cannot be imported: {error_line(error)}; modules are looked for "

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..cluster.workers import gpu_here
 from ..display import error_line
 from ..errors import Hint, InvalidOptionError
+from ..own_code import no_exit
 from ..store import Store
 from .models import (
     EmbeddingModel,
@@ -182,14 +183,15 @@ class OwnModule(TorchModel):
         from torch import nn
 
         package, _, name = self.part.rpartition(".")
-        make = self.imported(package or "builtins", name)
+        make = self.imported(package, name)
         arguments: tuple[Any, ...] = ()
         try:
             inspect.signature(make).bind()
         except (TypeError, ValueError):
             arguments = (self.image_shape, self.classes)
         try:
-            module = make(*arguments)
+            with no_exit():
+                module = make(*arguments)
         except Exception as error:
             raise self.failed(f"it cannot be made with {arguments}: {error_line(error)}") from error
         if not isinstance(module, nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import re
 import stat
@@ -18,11 +19,12 @@ import numpy as np
 
 from ..display import suggestion
 from ..errors import Hint, InvalidOptionError, SourceFileError
-from ..paths import expand_path, local_path
+from ..paths import check_regular, expand_path, local_path
 from ..subsets import Subset
 
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
 
+MOST_STEPS = 1_000_000  # trainings of an experiment
 TRIALS = 25  # as in the paper, 4.1
 BALANCED = "balanced_loss"  # of classes: re-weighted so that each counts alike (Table 3)
 COLUMNS = ("train", "test", "model", "trial", "seed", "loss", "acc", BALANCED)  # of all trials
@@ -168,6 +170,12 @@ class Experiment:
                 )
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
+        steps = self.trials * len(self.train) * sum(_combinations(m) for m in self.models)
+        if steps > MOST_STEPS:
+            raise InvalidOptionError(
+                f"{steps:,} trainings are asked for, more than {MOST_STEPS:,}: of every trial, "
+                "training subset and combination of the grid; sweep fewer values"
+            )
         names = [model.name for model in self.models]
         for name in names:
             if names.count(name) > 1:
@@ -215,6 +223,10 @@ def _check_selection(what: str, name: str, selection: Any) -> None:
             f'{what} subset {name!r} must be a selection such as "{what}:L500", a Subset or an '
             "array of row numbers"
         )
+
+
+def _combinations(model: ModelSpec) -> int:
+    return math.prod(len(values) for values in model.grid.values())
 
 
 def _words(selection: Any) -> str:
@@ -283,13 +295,15 @@ def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experime
         path that is not allowed.
     """
     path = expand_path(path)
+    if path.exists():
+        check_regular(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SourceFileError(f"there is no experiment file {path}") from error
     except OSError as error:
         raise SourceFileError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise SourceFileError(f"{path} is no TOML: {error}") from error
     _check_keys(path, data, _File, "")
     for k, model in enumerate(data.get("models") or ()):

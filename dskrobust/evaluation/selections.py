@@ -68,6 +68,8 @@ class Selector:
     """
 
     def __init__(self, store: Store, metric: str | None) -> None:
+        if metric not in (None, "mahalanobis"):
+            resolve_metric(metric)  # refuses unknown ones also where nothing selects by it
         self.store, self.metric = store, metric
         self._scores: Scores | None = None
 

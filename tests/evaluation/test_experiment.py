@@ -116,7 +116,7 @@ def test_a_file_that_is_none(tmp_path):
         dr.read_experiment(tmp_path / "nowhere.toml")
     with pytest.raises(SourceFileError, match=r"is no TOML: .*line 1"):
         dr.read_experiment(written(tmp_path, "trials 3"))
-    with pytest.raises(SourceFileError, match="cannot be read"):
+    with pytest.raises(SourceFileError, match="is a folder, not a regular file"):
         dr.read_experiment(tmp_path)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...own_code import imported, no_exit
 from ...processes import ProcessLock, in_children
 from ..experiment import Setting
 from ..rows import feature_blocks, test_side, training_data
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SEED = "random_state"
+PROTOCOL = ("fit", "predict", "get_params", "set_params")
 
 
 class _Quiet:
@@ -74,18 +75,24 @@ class AnyEstimator(Model, paths=""):
         """
         module, _, name = self.spec.kind.rpartition(".")
         try:
-            factory = getattr(import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
+            factory = imported(module, name)
+        except Exception as error:  # whatever a module does when it is imported
             raise self.refuse(f"{self.spec.kind!r} cannot be imported: {error}") from error
+        if isinstance(factory, type):  # of a function only what it returns shows it
+            self._check_protocol(factory)
         try:
-            estimator = factory()
+            with no_exit():
+                estimator = factory()
         except Exception as error:
             raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
-        for needed in ("fit", "predict", "get_params", "set_params"):
-            if not hasattr(estimator, needed):
-                raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
+        self._check_protocol(estimator)
         self.check_names(estimator.get_params())
         return estimator.set_params(**self.spec.parameters, **setting)
+
+    def _check_protocol(self, value: Any) -> None:
+        for needed in PROTOCOL:
+            if not hasattr(value, needed):
+                raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
 
     def check(self, problem: Problem) -> None:
         from sklearn.base import is_classifier, is_regressor
@@ -127,7 +134,7 @@ class AnyEstimator(Model, paths=""):
         estimator = self.make(setting)
         estimator.set_params(**self._seeds(estimator, setting, job.seed))
         X, y = training_data(job, np.float64)
-        with _QUIET:  # of convergence and the like: not the experiment's
+        with _QUIET, no_exit():  # of convergence and the like: not the experiment's
             estimator.fit(X, y)
             values, p = _predict(estimator, job, y.dtype)
         yield Prediction(train, setting, values, p)
@@ -169,7 +176,7 @@ def check_values(model: Model, estimator: Any, problem: Problem) -> None:
         return
     X = np.random.default_rng(0).normal(size=(8, problem.columns if problem.columns < 8 else 8))
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with no_exit(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             estimator.fit(X, np.arange(8) % 2 if problem.categorical else np.arange(8.0))
     except Exception as error:

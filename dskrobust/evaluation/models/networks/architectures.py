@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....errors import InvalidOptionError
+from ....own_code import imported, no_exit
 from ....processes import ProcessLock
 from .draws import random_bytes, weights_seed
 from .layers import BatchNorm, Convolution, Dense, Layer, dropout, he_normal, rows_of
@@ -267,11 +267,12 @@ class Own(Network):
     def _made(self, shape: Shape, classes: int) -> nn.Module:
         package, _, name = self.path.rpartition(".")
         try:
-            make = getattr(import_module(package), name)
-        except (ImportError, AttributeError, ValueError) as error:
+            make = imported(package, name)
+        except Exception as error:  # whatever a module does when it is imported
             raise InvalidOptionError(f"{self.path!r} cannot be imported: {error}") from error
         try:
-            made: Any = make(shape, classes)
+            with no_exit():
+                made: Any = make(shape, classes)
         except Exception as error:
             raise self._refuse(f"cannot be made with {(shape, classes)}: {error}") from error
         if not isinstance(made, nn.Module):
