@@ -264,6 +264,10 @@ class Model(ABC):
         """
         return 0, 0
 
+    def own_bytes(self, problem: Problem) -> int:
+        """Return bytes that a model which uses the whole cluster holds in the client's process."""
+        return 0
+
     @abstractmethod
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction | Outcome]:
         """Yield one prediction per training subset and setting of a job, in any order.
