@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ import psutil
 from dask.utils import parse_bytes
 
 MIB = 2**20
-SIZE = r"([\d.,]+ (?:[KMGT]iB|bytes))"
+SIZE = r"([\d.,]+ [KMGT]?i?B)"
 
 
 class Shape(NamedTuple):
@@ -91,7 +91,7 @@ class Peaks:
                              ("worker", rf"peak {SIZE} a worker")):  # fmt: skip
             found = re.search(pattern, self.text, re.MULTILINE)
             if found:
-                said[who] = parse_bytes(found[1].replace(",", "").replace("bytes", "B"))
+                said[who] = parse_bytes(found[1].replace(",", ""))
         return said
 
 
@@ -176,11 +176,16 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any
             }
 
 
+def above(row: dict[str, Any]) -> bool:
+    """Whether a process of a measured command held more than the command says."""
+    said, most = row["projected MiB"], max(row["worker MiB"], default=0)
+    return bool(row["client MiB"] > said.get("client", np.inf) or most > said.get("worker", np.inf))
+
+
 def line_of(row: dict[str, Any]) -> str:
     """Return a measured command in a line."""
     said, most = row["projected MiB"], max(row["worker MiB"], default=0)
-    over = row["client MiB"] > said.get("client", np.inf) or most > said.get("worker", np.inf)
-    remark = " ABOVE" if over else ""
+    remark = " ABOVE" if above(row) else ""
     return (
         f"{row['shape']:>16} {row['command']:>10} {row['seconds']:>7.1f} s  exit {row['exit code']}"
         f"  client {row['client MiB']:>6,} of {said.get('client', '–'):>6}"
@@ -188,7 +193,8 @@ def line_of(row: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
+def asked(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--shape", action="append", choices=SHAPES)
     parser.add_argument("--command", action="append", choices=COMMANDS)
@@ -196,9 +202,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=900, help="that a command may take")
     parser.add_argument("--folder", help="where the data lie; a temporary folder without it")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     options.shape = options.shape or list(SHAPES)
     options.command = options.command or list(COMMANDS)
+    return options
+
+
+def main() -> None:
+    options = asked()
     with tempfile.TemporaryDirectory() as folder:
         rows = []
         for row in measure(options, Path(options.folder or folder)):

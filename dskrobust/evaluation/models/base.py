@@ -58,6 +58,11 @@ class Problem:
     itemsize: int = 8
     trials: int = 1
 
+    @property
+    def probability_bytes(self) -> int:
+        """Bytes of a float64 a test row and class, made, kept, and picked for a test subset."""
+        return 3 * 8 * sum(self.test.values()) * self.classes
+
 
 @dataclass(frozen=True)
 class Job:

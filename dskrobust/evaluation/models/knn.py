@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("uniform", "distance")
 LIST_BYTES = 64  # of an entry of a list: found, labelled, weighed
-SHARE_BYTES = 3 * 8  # of a test row and class: votes, shares of them, those of one subset
 
 
 class NearestNeighbours(Model, kind="knn"):
@@ -68,7 +67,7 @@ class NearestNeighbours(Model, kind="knn"):
         most = max(_of(setting, self.spec.parameters)[0] for setting in self.spec.settings)
         queries = sum(problem.test.values())
         lists = len(problem.train) * queries * most * LIST_BYTES
-        return lists + queries * problem.classes * SHARE_BYTES
+        return lists + problem.probability_bytes
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         assert client is not None
