@@ -87,14 +87,15 @@ def _fits(
     with np.errstate(divide="ignore", invalid="ignore"):
         place = (np.log(misfit) - LOWEST) / STEP
     known = ~np.isnan(place)
-    place = np.clip(place[known], 0, BINS - 1).astype(np.int64)
-    return _alone(_joined(Fits(split[known], labels[known], place, np.ones_like(place))))
+    bins = np.clip(place[known], 0, BINS - 1).astype(np.int64)
+    return _alone(_joined(Fits(split[known], labels[known], bins, np.ones_like(bins))))
 
 
 def _joined(fits: Fits) -> Fits:
     """Return bins in their order, each once."""
     order = np.lexsort((fits.place, fits.label, fits.group))
-    group, label, place, rows = (values[order] for values in fits)
+    group, label = fits.group[order], fits.label[order]
+    place, rows = fits.place[order], fits.rows[order]
     keys = (group, label, place)
     other = np.any([key[1:] != key[:-1] for key in keys], axis=0)
     first = np.flatnonzero(np.append(True, other)[: len(rows)])
@@ -116,13 +117,13 @@ def _table(blocks: NDArray[Any], power: float) -> NDArray[Any]:
         return _alone(Expected(fits.group, fits.label, np.empty(0)))
     rows, group = np.add.reduceat(fits.rows, first), fits.group[first]
     code = np.searchsorted(np.unique(group), group)
-    others = np.bincount(code, rows)[code] - rows
-    others /= np.maximum(1, np.bincount(code)[code] - 1)
+    classes = np.maximum(1, np.bincount(code)[code] - 1)
+    others = (np.bincount(code, rows)[code] - rows) / classes
     middle, high = (_quantiles(fits, first, rows, share) for share in (MIDDLE, HIGH))
     rare = np.flatnonzero(others > RARE * rows)
     times = others / (RARE * rows)
-    columns = (values[rare].tolist() for values in (middle, high, times))
-    expected = [_expected(*values, power) for values in zip(*columns, strict=True)]
+    seen = np.stack([middle[rare], high[rare], times[rare]], axis=1).tolist()
+    expected = [_expected(low, top, rarer, power) for low, top, rarer in seen]
     return _alone(Expected(group[rare], fits.label[first][rare], np.array(expected, np.float64)))
 
 

@@ -1,4 +1,4 @@
-"""The plan of a one-sided search: queries in blocks against references in blocks; pure arithmetic."""
+"""The plan of a one-sided search: blocks of queries against blocks of references; arithmetic."""
 
 from __future__ import annotations
 
