@@ -11,8 +11,7 @@ others' average size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -23,24 +22,37 @@ RARE = 2.0  # times smaller than the other classes of its group on average
 MIDDLE, HIGH, EXCEEDED = 0.5, 0.9, 0.98  # quantiles that are seen, and the one that is drawn out
 LOWEST, STEP, BINS = -6.0, 0.01, 2_000  # of a histogram of logarithms
 
-Class = tuple[int, float]  # group and label
+
+class Fits(NamedTuple):
+    """Histograms of how badly samples fit, of every class that there is; only bins that hold some.
+
+    Attributes
+    ----------
+    group, label : ndarray (m,)
+        The class of a bin, rising.
+    place : ndarray (m,) int64
+        The bin, rising within a class: of a logarithm, BINS of them from LOWEST on.
+    rows : ndarray (m,) int64
+        Samples in it.
+    """
+
+    group: NDArray[np.int16]
+    label: NDArray[Any]
+    place: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def classes(self) -> NDArray[np.intp]:
+        """Return where the bins of another class begin."""
+        other = (self.group[1:] != self.group[:-1]) | (self.label[1:] != self.label[:-1])
+        return np.flatnonzero(np.append(True, other)[: len(self.rows)])
 
 
-@dataclass(frozen=True)
-class ClassFit:
-    """How many samples a class has in a group, and the logarithms of how badly each fits."""
+class Expected(NamedTuple):
+    """What is expected (k,) of every class that is rare in its group; in the order of `Fits`."""
 
-    rows: int
-    counts: NDArray[np.int64]
-
-    def merge(self, other: ClassFit) -> ClassFit:
-        """Return the fit of both parts of a class."""
-        return ClassFit(self.rows + other.rows, self.counts + other.counts)
-
-    def quantile(self, share: float) -> float:
-        """Return the logarithm that a share of the samples does not exceed, to STEP."""
-        below = np.cumsum(self.counts)
-        return LOWEST + STEP * (int(np.searchsorted(below, share * below[-1])) + 0.5)
+    group: NDArray[np.int16]
+    label: NDArray[Any]
+    misfit: NDArray[np.float64]
 
 
 def expected_misfit(misfit: da.Array, labels: da.Array, split: da.Array, power: float) -> da.Array:
@@ -71,19 +83,24 @@ _NOTHING: NDArray[Any] = np.empty(0, dtype=object)
 def _fits(
     misfit: NDArray[np.float64], labels: NDArray[Any], split: NDArray[np.int16]
 ) -> NDArray[Any]:
-    """Return the fit of every class of a block, as the only element of an array."""
-    fits: dict[Class, ClassFit] = {}
+    """Return the `Fits` of a block, as the only element of an array."""
     with np.errstate(divide="ignore", invalid="ignore"):
         place = (np.log(misfit) - LOWEST) / STEP
     known = ~np.isnan(place)
-    place = np.clip(place, 0, BINS - 1, where=known, out=np.zeros(len(place))).astype(np.int64)
-    for group in np.unique(split).tolist():
-        here = known & (split == group)
-        classes, codes = np.unique(labels[here], return_inverse=True)
-        for k, label in enumerate(classes.tolist()):
-            counts = np.bincount(place[here][codes == k], minlength=BINS)
-            fits[group, label] = ClassFit(int(counts.sum()), counts)
-    return _alone(fits)
+    bins = np.clip(place[known], 0, BINS - 1).astype(np.int64)
+    return _alone(_joined(Fits(split[known], labels[known], bins, np.ones_like(bins))))
+
+
+def _joined(fits: Fits) -> Fits:
+    """Return bins in their order, each once."""
+    order = np.lexsort((fits.place, fits.label, fits.group))
+    group, label = fits.group[order], fits.label[order]
+    place, rows = fits.place[order], fits.rows[order]
+    keys = (group, label, place)
+    other = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    first = np.flatnonzero(np.append(True, other)[: len(rows)])
+    summed = np.add.reduceat(rows, first) if len(rows) else rows
+    return Fits(group[first], label[first], place[first], summed)
 
 
 def _alone(value: Any) -> NDArray[Any]:
@@ -93,25 +110,42 @@ def _alone(value: Any) -> NDArray[Any]:
 
 
 def _table(blocks: NDArray[Any], power: float) -> NDArray[Any]:
-    """Return what is expected of every class that is rare in its group."""
-    fits: dict[Class, ClassFit] = {}
-    for block in blocks:
-        for key, fit in block.items():
-            fits[key] = fits[key].merge(fit) if key in fits else fit
-    expected: dict[Class, float] = {}
-    for group in {group for group, _ in fits}:
-        of_group = {key: fit for key, fit in fits.items() if key[0] == group}
-        rows = sum(fit.rows for fit in of_group.values())
-        for key, fit in of_group.items():
-            others = (rows - fit.rows) / max(1, len(of_group) - 1)
-            if others > RARE * fit.rows:
-                expected[key] = _expected(fit, others / (RARE * fit.rows), power)
-    return _alone(expected)
+    """Return the `Expected` of all blocks' classes."""
+    fits = _joined(Fits(*map(np.concatenate, zip(*blocks, strict=True))))
+    first = fits.classes()
+    if not len(first):
+        return _alone(Expected(fits.group, fits.label, np.empty(0)))
+    rows, group = np.add.reduceat(fits.rows, first), fits.group[first]
+    code = np.searchsorted(np.unique(group), group)
+    classes = np.maximum(1, np.bincount(code)[code] - 1)
+    others = (np.bincount(code, rows)[code] - rows) / classes
+    middle, high = (_quantiles(fits, first, rows, share) for share in (MIDDLE, HIGH))
+    rare = np.flatnonzero(others > RARE * rows)
+    times = others / (RARE * rows)
+    seen = np.stack([middle[rare], high[rare], times[rare]], axis=1).tolist()
+    expected = [_expected(low, top, rarer, power) for low, top, rarer in seen]
+    return _alone(Expected(group[rare], fits.label[first][rare], np.array(expected, np.float64)))
 
 
-def _expected(fit: ClassFit, times: float, power: float) -> float:
-    """Return the misfit that 2 % of a class would exceed, between 1 and what rarity can do."""
-    middle, high = fit.quantile(MIDDLE), fit.quantile(HIGH)
+def _quantiles(
+    fits: Fits, first: NDArray[np.intp], rows: NDArray[np.int64], share: float
+) -> NDArray[np.float64]:
+    """Return the logarithm that a share of every class's samples does not exceed, to STEP.
+
+    first, rows (k,): where the bins of every class begin, and its samples.
+    """
+    below, bins = np.cumsum(fits.rows), np.diff(np.append(first, len(fits.rows)))
+    below -= np.repeat(below[first] - fits.rows[first], bins)
+    reached = below >= np.repeat(share * rows, bins)
+    places = np.minimum.reduceat(np.where(reached, fits.place, BINS), first)
+    return LOWEST + STEP * (places + 0.5)
+
+
+def _expected(middle: float, high: float, times: float, power: float) -> float:
+    """Return the misfit that 2 % of a class would exceed, between 1 and what rarity can do.
+
+    middle, high: its quantiles; times: how much rarer it is than RARE.
+    """
     drawn = np.log(EXCEEDED / (1 - EXCEEDED)) / np.log(HIGH / (1 - HIGH))
     most = times * ((1 + times) / 2) ** power
     return float(np.clip(np.exp(min(middle + drawn * (high - middle), 700.0)), 1.0, most))
@@ -120,7 +154,11 @@ def _expected(fit: ClassFit, times: float, power: float) -> float:
 def _looked_up(
     labels: NDArray[Any], split: NDArray[np.int16], table: NDArray[Any]
 ) -> NDArray[np.float64]:
-    found = np.ones(len(labels))
-    for (group, label), expected in table[0].items():
-        found[(split == group) & (labels == label)] = expected
+    found, (group, label, misfit) = np.ones(len(labels)), table[0]
+    for one in np.unique(group).tolist():
+        here, of_group = np.flatnonzero(split == one), group == one
+        known, expected = label[of_group], misfit[of_group]
+        place = np.minimum(np.searchsorted(known, labels[here]), len(known) - 1)
+        same = known[place] == labels[here]
+        found[here[same]] = expected[place[same]]
     return found

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from .cluster.workers import found_resources
 from .engine.graph import Choices, Key, PairGraph, build
-from .engine.plan import Plan, Resources, make_search_plan
+from .engine.plan import Plan, Resources
+from .engine.search_plan import make_search_plan
 from .engine.spec import PairSpec, TileSpec
 from .runs import PairData, RunOptions, memo_names, plan_work
 from .store import TileMemo

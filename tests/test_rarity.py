@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.rarity import ClassFit, expected_misfit
+from dskrobust.rarity import Fits, _joined, _quantiles, expected_misfit
 
 ROWS, COLUMNS = 20_000, 30
 FEW = 0.02  # of a rare class that may be called wrong
@@ -72,11 +72,36 @@ def test_classes_of_like_sizes_are_left_alone():
     assert (expected_misfit(*arrays, 0.2).compute() == 1).all()
 
 
-def test_quantiles_of_a_class():
-    fit = ClassFit(100, np.bincount([0] * 50 + [100] * 50, minlength=2_000))
-    assert fit.quantile(0.5) == pytest.approx(-6, abs=0.01)
-    assert fit.quantile(0.51) == pytest.approx(-5, abs=0.01)
-    assert fit.merge(fit).quantile(0.9) == fit.quantile(0.9)
+def test_quantiles_of_classes():
+    place = np.repeat([0, 100, 7], [50, 50, 30])
+    label, group = np.repeat([3, 5], [100, 30]), np.zeros(130, np.int16)
+    fits = _joined(Fits(group, label, place, np.ones(130, np.int64)))
+    first, rows = fits.classes(), np.array([100, 30])
+    assert fits.rows.tolist() == [50, 50, 30]
+    for share, logarithms in ((0.5, (-6, -5.93)), (0.51, (-5, -5.93))):
+        found = _quantiles(fits, first, rows, share)
+        assert found == pytest.approx(np.array(logarithms), abs=0.01)
+
+
+@pytest.mark.parametrize("chunks", [700, 4_000])
+def test_as_many_classes_as_rows_cost_no_more_than_few(chunks):
+    """Every class against all others, one after another, as the definition has it."""
+    rng = np.random.default_rng(0)
+    rows = 4_000
+    labels = np.where(rng.random(rows) < 0.5, 0, rng.integers(0, 300, rows))
+    split, misfit = rng.integers(0, 2, rows).astype(np.int16), spread(0.3, 0.4, rows, rng)
+    misfit[::50] = np.nan
+    arrays = [dask.array.from_array(values, chunks) for values in (misfit, labels, split)]
+    found = expected_misfit(*arrays, 0.2).compute(scheduler="sync")
+    for group in (0, 1):
+        known = (split == group) & ~np.isnan(misfit)
+        classes, counts = np.unique(labels[known], return_counts=True)
+        for label, count in zip(classes, counts, strict=True):
+            here = (split == group) & (labels == label)
+            others = (counts.sum() - count) / (len(classes) - 1)
+            assert len(set(found[here])) == 1
+            assert others > 2 * count or (found[here] == 1).all()
+    assert (found > 1).any()
 
 
 def test_the_command_says_why_suspicion_is_weak(tmp_path):

@@ -8,8 +8,7 @@ task should last, panels from the memory it may use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
@@ -39,7 +38,6 @@ BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times c
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
 KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
-STATES_SHARE = 4  # states of queries may take this part of a worker's usable memory
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
 Blocks = tuple[tuple[int, int], ...]
@@ -266,6 +264,7 @@ def make_plan(
     least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
     if panels[0] < least or not _fits(peak, resources):
         raise _refusal(work, resources, smallest_peak(work, resources, largest))
+    peak += waiting_bytes(work.rows * work.state_bytes, len(blocks), resources, peak)
     merges = sum(ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)) for _ in blocks)
     return Plan(
         blocks,
@@ -284,71 +283,6 @@ def make_plan(
         kept,
         _run_seconds(work, resources, blocks, tiles),
     )
-
-
-def make_search_plan(
-    work: Workload,
-    resources: Resources,
-    counts: tuple[int, int],
-    cuts: Callable[[int, int], tuple[Blocks, Blocks]],
-    *,
-    block_rows: int | None = None,
-    panel_rows: int | None = None,
-) -> Plan:
-    """Plan a one-sided search: every block of queries against every block of references.
-
-    Parameters
-    ----------
-    work : Workload
-        Its `state_bytes` are those of a query; references keep nothing.
-    resources : Resources
-    counts : (int, int)
-        How many queries and references there are.
-    cuts : callable
-        From the most queries and the most references of a block to the blocks of either.
-    block_rows, panel_rows : int, optional
-        Fixed sizes in rows instead of chosen ones.
-
-    Raises
-    ------
-    MemoryPlanError
-        Where not even the smallest panels fit the memory limit.
-    """
-    lean = replace(work, state_bytes=16)
-    size = block_rows or choose_block_rows(lean, resources)
-    spread = counts[0] // (2 * resources.workers * resources.threads)
-    queries = min(size, _most_rows(work, resources), max(spread, 256))
-    blocks = cuts(queries, size)
-    first = len(blocks[0])
-    tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
-    # what a tile holds beside its panels: the states of its queries
-    states = max(0, tile_bytes(work, queries) - tile_bytes(lean, size)) * resources.threads
-    limit = resources.memory_limit
-    planned = make_plan(
-        lean,
-        replace(resources, memory_limit=limit and limit - ceil(states / USABLE)),
-        block_rows=size,
-        panel_rows=panel_rows,
-    )
-    values = counts[0] * len(blocks[1]) + first * counts[1]
-    return replace(
-        planned,
-        blocks=blocks[0] + blocks[1],
-        tiles=tiles,
-        tasks=len(tiles) + 2 * first,
-        bytes_read=values * work.columns * work.stored_bytes,
-        operations=2.0 * work.columns * counts[0] * counts[1],
-        peak_bytes=planned.peak_bytes + states,
-        resources=resources,
-    )
-
-
-def _most_rows(work: Workload, resources: Resources) -> int:
-    """Queries of a block whose states take no more than their share of the memory."""
-    limit = resources.memory_limit or 2**10 * MIB * resources.threads
-    share = int(limit * USABLE) // resources.threads // STATES_SHARE
-    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
-    return max(1, share // max(1, a_row))
 
 
 @cache
@@ -419,6 +353,18 @@ def tile_bytes(work: Workload, block_rows: int) -> int:
     return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
 
 
+def waiting_bytes(states: int, parts: int, resources: Resources, peak: int) -> int:
+    """Bytes of partial results that wait in a worker until they can be merged.
+
+    states: bytes of all rows' results; parts: how many partial ones a row has. Of what does not
+    fit beside the peak Dask writes the least recent to disk.
+    """
+    waiting = min(parts, SPLIT_EVERY) * states // resources.workers
+    if resources.memory_limit is None:
+        return waiting
+    return min(waiting, max(0, int(resources.memory_limit * USABLE) - peak))
+
+
 def _choose_panels(
     work: Workload, resources: Resources, largest: int, fixed: int
 ) -> tuple[int, int]:
@@ -483,10 +429,13 @@ def _fits(peak: int, resources: Resources) -> bool:
 
 def _refusal(work: Workload, resources: Resources, smallest: int) -> MemoryPlanError:
     limit = resources.memory_limit or 0
+    tables = work.rows * work.state_bytes
+    large = f"; results against all groups, or of all neighbours, take {display.size(tables)}"
     return MemoryPlanError(
         f"{work.rows:,} × {work.columns:,} does not fit {resources.threads} thread(s) in a memory "
         f"limit of {limit / MIB:,.0f} MiB a worker: the smallest panels need "
-        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable)",
+        f"{smallest / USABLE / MIB:,.0f} MiB (Dask leaves {USABLE:.0%} of the limit usable)"
+        f"{large if tables > limit // 4 else ''}",
         Hint(
             "give workers more, Resources(memory_limit=…), or fewer threads, threads=1",
             "give workers more, --memory-limit SIZE, or fewer threads, --threads 1",

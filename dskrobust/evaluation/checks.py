@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import psutil
 from distributed import Client
 
 from ..cluster.workers import ask, gpu_here, tasks_of, workers_of
@@ -52,6 +53,7 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
+    check_own_memory(models, problem)
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
     own = base_bytes() + LIBRARY_BYTES
     for model in models:
@@ -77,6 +79,27 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
                 f"model {model.spec.name}: {name} has {rows:,} rows and needs about "
                 f"{needed / MIB:,.0f} MiB in {where} {most / MIB:,.0f} MiB, of which Dask leaves "
                 f"{USABLE:.0%} usable; raise the limit{model.instead}"
+            )
+
+
+def check_own_memory(models: Sequence[Model], problem: Problem) -> None:
+    """Check that this process can hold what models bring together in it.
+
+    Raises
+    ------
+    MemoryPlanError
+        Naming the model, and classes and test rows where it is their product that is too large.
+    """
+    free = psutil.virtual_memory().available
+    for model in models:
+        needed = model.own_bytes(problem)
+        if needed > free:
+            rows = sum(problem.test.values())
+            raise MemoryPlanError(
+                f"model {model.spec.name}: predictions of {rows:,} test rows for "
+                f"{max(1, problem.classes):,} classes need about {needed / MIB:,.0f} MiB in this "
+                f"process, and {free / MIB:,.0f} MiB are free; give smaller test subsets",
+                Hint("such as test={'t': 'test:L5000'}", "such as --test t=test:L5000"),
             )
 
 

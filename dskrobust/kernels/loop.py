@@ -212,6 +212,8 @@ class PanelPair:
             triangle = self.a is self.b and i == j
             if self.a is self.b and run is other and j[0] < i[0]:
                 continue
+            if self.job.label_code == SAME and self._apart(i, j):
+                continue
             self.counters.pairs += (i[1] - i[0]) * (j[1] - j[0])
             kinds = run.part, other.part, triangle, run.silent, other.silent
             self._reduce_block(slice(*i), slice(*j), kinds, uniform)
@@ -228,6 +230,11 @@ class PanelPair:
             widest = labels.widest(self.a.labels, rows, self.b.labels, columns)
             blocks = [blocks[k] for k in np.argsort(-widest, axis=None, kind="stable")]
         return blocks
+
+    def _apart(self, i: tuple[int, int], j: tuple[int, int]) -> bool:
+        """Whether two blocks have no label in common: positions of a run rise by their label."""
+        a, b = self.a.labels[slice(*i)], self.b.labels[slice(*j)]
+        return bool(a.shape[1] == 1 and (a[-1, 0] < b[0, 0] or b[-1, 0] < a[0, 0]))
 
     def _reduce_block(
         self, i: slice, j: slice, kinds: tuple[int, int, bool, bool, bool], uniform: bool

@@ -265,27 +265,17 @@ def _runs(labels: NDArray[np.float64], kinds: NDArray[np.int64], by_label: bool)
 
     kinds (n,): twice the part, and 1 for silent rows.
     """
-
-    def run(lo: int, hi: int, label: float | None = None) -> Run:
-        return Run(lo, hi, int(kinds[lo]) // 2, label, bool(kinds[lo] % 2))
-
     n = len(kinds)
-    change = kinds[1:] != kinds[:-1]
-    if by_label:
-        change = change | (labels[1:, 0] != labels[:-1, 0])
-    cuts = [0, *(np.flatnonzero(change) + 1).tolist(), n]
-    lo = hi = 0
-    for a, b in pairwise(cuts):
-        if by_label and b - a >= SHORT_RUN:
-            if hi > lo:
-                yield run(lo, hi)
-            yield run(a, b, float(labels[a, 0]))
-            lo = hi = b
-        elif hi > lo and kinds[lo] == kinds[a]:
-            hi = b
-        else:
-            if hi > lo:
-                yield run(lo, hi)
-            lo, hi = a, b
-    if hi > lo:
-        yield run(lo, hi)
+    if n == 0:
+        return
+    new_kind = kinds[1:] != kinds[:-1]
+    new_label = labels[1:, 0] != labels[:-1, 0] if by_label else np.zeros_like(new_kind)
+    cuts = np.concatenate([[0], np.flatnonzero(new_kind | new_label) + 1, [n]])
+    long = (np.diff(cuts) >= SHORT_RUN) & by_label
+    apart = long[1:] | long[:-1] | new_kind[cuts[1:-1] - 1]
+    first = np.append(True, apart)  # of a run
+    starts, uniform = cuts[:-1][first], long[first]
+    ends = np.append(starts[1:], n)
+    for lo, hi, pure in zip(starts.tolist(), ends.tolist(), uniform.tolist(), strict=True):
+        label = float(labels[lo, 0]) if pure else None
+        yield Run(lo, hi, int(kinds[lo]) // 2, label, bool(kinds[lo] % 2))

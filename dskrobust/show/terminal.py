@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ACCENT, QUIET, STRONG = "cyan", "bright_black", "bold"
 PLAIN_WIDTH = 120  # columns where there is no terminal
 MOST_BINS = 14
+MOST_CLASSES = 200  # lines of a table
 SHADES = " ░▒▓█"
 BAR = "█"
 SPARKS = " ▁▂▃▄▅▆▇█"
@@ -155,6 +156,8 @@ def label_table(
 ) -> Table:
     """Return labels × subsets: counts with their shares, or quantiles, as in the paper's Table 1.
 
+    Of more than MOST_CLASSES classes the last ones are put together.
+
     Parameters
     ----------
     values, shares : ndarray (labels, subsets)
@@ -162,7 +165,7 @@ def label_table(
         Which subsets are whole groups, whose shares say nothing.
     """
     shown = table("quantile" if shares is None else "class", *subsets)
-    for k, name in enumerate(labels):
+    for k, name in enumerate(labels[:MOST_CLASSES]):
         if shares is None:
             add_row(shown, name, *(f"{v:,.6g}" for v in values[k]))
             continue
@@ -171,6 +174,9 @@ def label_table(
             for v, share, all_ in zip(values[k], shares[k], whole, strict=True)
         ]
         add_row(shown, name, *cells)
+    if len(labels) > MOST_CLASSES:
+        rest = (f"{count:,}" for count in values[MOST_CLASSES:].sum(axis=0))
+        add_row(shown, f"{len(labels) - MOST_CLASSES:,} more", *rest, style=QUIET)
     return shown
 
 

@@ -58,6 +58,11 @@ class Problem:
     itemsize: int = 8
     trials: int = 1
 
+    @property
+    def probability_bytes(self) -> int:
+        """Bytes of a float64 a test row and class, made, kept, and picked for a test subset."""
+        return 3 * 8 * sum(self.test.values()) * self.classes
+
 
 @dataclass(frozen=True)
 class Job:
@@ -263,6 +268,10 @@ class Model(ABC):
         Of a model that uses the whole cluster: what all its workers together have to hold.
         """
         return 0, 0
+
+    def own_bytes(self, problem: Problem) -> int:
+        """Return bytes that a model which uses the whole cluster holds in the client's process."""
+        return 0
 
     @abstractmethod
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction | Outcome]:

@@ -83,6 +83,10 @@ class _Boosted(Model):
         """Features and labels as float32, and xgboost's own copy of them."""
         return 2 * rows * (problem.columns + 1) * 4, 0
 
+    def own_bytes(self, problem: Problem) -> int:
+        """What the workers predict comes together here, in float32."""
+        return problem.probability_bytes // 2
+
     def _values(self, name: str) -> tuple[Any, ...]:
         fixed = self.spec.parameters
         return (fixed[name],) if name in fixed else tuple(self.spec.grid.get(name, ()))

@@ -126,8 +126,9 @@ class AnyEstimator(Model, paths=""):
         return seeds
 
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
-        """Features as float64; what fitting needs beside them is the estimator's own affair."""
-        return rows * problem.columns * 8, rows * 16
+        """Features as float64, probabilities; what fitting needs is the estimator's own affair."""
+        likely = hasattr(self.make(self.spec.settings[0]), "predict_proba")
+        return rows * problem.columns * 8, rows * 16 + likely * problem.probability_bytes
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         (setting,), ((train, _),) = job.settings, job.train

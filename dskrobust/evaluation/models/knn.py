@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WEIGHTS = ("uniform", "distance")
+LIST_BYTES = 64  # of an entry of a list: found, labelled, weighed
 
 
 class NearestNeighbours(Model, kind="knn"):
@@ -60,6 +61,13 @@ class NearestNeighbours(Model, kind="knn"):
     def trials(self, wanted: int) -> int:
         """One: every trial would be the same."""
         return 1
+
+    def own_bytes(self, problem: Problem) -> int:
+        """Lists of the nearest rows for every training subset, and shares of the votes."""
+        most = max(_of(setting, self.spec.parameters)[0] for setting in self.spec.settings)
+        queries = sum(problem.test.values())
+        lists = len(problem.train) * queries * most * LIST_BYTES
+        return lists + problem.probability_bytes
 
     def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
         assert client is not None
@@ -129,8 +137,10 @@ class Votes:
         A class's votes are added up as scikit-learn's `predict` does, not its `predict_proba`.
         """
         codes, weights = np.searchsorted(classes, self._labels[:, :count]), self._of(count)
-        votes = [np.sum(weights * (codes == k), axis=1) for k in range(len(classes))]
-        return np.argmax(np.stack(votes, axis=1), axis=1)
+        votes = [np.sum(weights * (codes == codes[:, [k]]), axis=1) for k in range(count)]
+        most = np.stack(votes, axis=1)
+        leads = most == most.max(axis=1, keepdims=True)
+        return np.where(leads, codes, len(classes)).min(axis=1)
 
     def shares(self, count: int, classes: NDArray[Any]) -> NDArray[np.float64]:
         """Share of the votes (q, classes) that each class has among the `count` nearest."""

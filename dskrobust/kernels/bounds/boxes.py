@@ -387,7 +387,11 @@ def _mixed_hits(value, dy, width, limit, weight, steep, code):
 
 @kernel()
 def _settle(search, pair, mixed):
-    """Prove the pairs of one row and a leaf that can change results; return whether any did."""
+    """Prove the pairs of one row and a leaf that can change results.
+
+    Return whether what the row needs has changed: by its own pairs, or by those of a row of its
+    own leaf that came before.
+    """
     mine, theirs, rules, work = search.mine, search.theirs, search.rules, search.work
     a, b = search.a, search.b
     code, factor = rules.measure.code, rules.measure.factor
@@ -396,7 +400,10 @@ def _settle(search, pair, mixed):
     row = mine.order[mine.nodes[mine.leaves[place], START] + i]
     part_a = mine.nodes[mine.leaves[place], PART]
     part_b = theirs.nodes[theirs.leaves[other], PART]
-    need, value, order, numbers, changed = work.need, work.value, theirs.order, b.numbers, False
+    need, value, order, numbers = work.need, work.value, theirs.order, b.numbers
+    limit, weight = need[LIMIT, i], need[WEIGHT, i]
+    _refresh(need, work.last, i, row, part_b, rules, a.state)
+    changed = need[LIMIT, i] < limit or need[WEIGHT, i] < weight
     for j in range(_rows(theirs, other)):
         dy = work.dy[j] if mixed else 1.0
         within = value[j] <= need[LIMIT, i]

@@ -113,7 +113,7 @@ def _divide(points, codes, order, edges, parts, leaf):
     n = order.shape[0]
     nodes = np.empty((2 * n + 1, 6), np.int64)  # a page that is never touched costs nothing
     stack = np.empty(2 * n + 1, np.int64)
-    keys = np.empty(n)
+    keys, seen = np.empty(n), np.full(codes.max() + 1 if len(codes) else 0, -1, np.int64)
     count = top = parts.shape[0]
     for g in range(count):
         nodes[g, START], nodes[g, STOP], nodes[g, PART] = edges[g], edges[g + 1], parts[g]
@@ -122,7 +122,7 @@ def _divide(points, codes, order, edges, parts, leaf):
         top -= 1
         node = stack[top]
         start, stop = nodes[node, START], nodes[node, STOP]
-        cut = _cut_labels(codes, order, start, stop, leaf)
+        cut = _cut_labels(codes, order, seen, node, start, stop, leaf)
         if cut == start:
             cut = _cut_space(points, order, keys, start, stop, leaf)
         nodes[node, CHILD], nodes[node, PLACE] = -1, -1
@@ -138,22 +138,26 @@ def _divide(points, codes, order, edges, parts, leaf):
 
 
 @compiled
-def _cut_labels(codes, order, start, stop, leaf):
+def _cut_labels(codes, order, seen, node, start, stop, leaf):
     """Sort a region by label and return the change of label next to its middle, or `start`.
 
-    Regions are taken that have about a leaf of every label they hold.
+    Regions are taken that have about a leaf of every label they hold. seen: for every label the
+    last node that it was met in, so that regions of too many labels need no sorting.
     """
     size = stop - start
     if codes.shape[0] == 0 or size > REGION * leaf:
         return start
     some = codes[order[start:stop]]
+    kinds = 0
+    for code in some:
+        kinds += seen[code] != node
+        seen[code] = node
+        if 4 * size < leaf * kinds:
+            return start
+    if kinds == 1 or 2 * size > 3 * leaf * kinds:
+        return start
     by_code = np.argsort(some, kind="mergesort")
     some = some[by_code]
-    kinds = 1
-    for k in range(1, size):
-        kinds += some[k] != some[k - 1]
-    if kinds == 1 or 2 * size > 3 * leaf * kinds or 4 * size < leaf * kinds:
-        return start
     order[start:stop] = order[start:stop][by_code]
     cut = 0
     for k in range(1, size):

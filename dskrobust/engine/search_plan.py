@@ -1,0 +1,89 @@
+"""The plan of a one-sided search: blocks of queries against blocks of references; arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+
+from .plan import (
+    MIB,
+    USABLE,
+    Blocks,
+    Plan,
+    Resources,
+    Workload,
+    choose_block_rows,
+    make_plan,
+    tile_bytes,
+    waiting_bytes,
+)
+
+STATES_SHARE = 4  # states of queries may take this part of a worker's usable memory
+
+
+def make_search_plan(
+    work: Workload,
+    resources: Resources,
+    counts: tuple[int, int],
+    cuts: Callable[[int, int], tuple[Blocks, Blocks]],
+    *,
+    block_rows: int | None = None,
+    panel_rows: int | None = None,
+) -> Plan:
+    """Plan a one-sided search: every block of queries against every block of references.
+
+    Parameters
+    ----------
+    work : Workload
+        Its `state_bytes` are those of a query; references keep nothing.
+    resources : Resources
+    counts : (int, int)
+        How many queries and references there are.
+    cuts : callable
+        From the most queries and the most references of a block to the blocks of either.
+    block_rows, panel_rows : int, optional
+        Fixed sizes in rows instead of chosen ones.
+
+    Raises
+    ------
+    MemoryPlanError
+        Where not even the smallest panels fit the memory limit.
+    """
+    lean = replace(work, state_bytes=16)
+    size = block_rows or choose_block_rows(lean, resources)
+    spread = counts[0] // (2 * resources.workers * resources.threads)
+    queries = min(size, _most_rows(work, resources), max(spread, 256))
+    blocks = cuts(queries, size)
+    first = len(blocks[0])
+    tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
+    # what a tile holds beside its panels: the states of its queries
+    states = max(0, tile_bytes(work, queries) - tile_bytes(lean, size)) * resources.threads
+    limit = resources.memory_limit
+    planned = make_plan(
+        lean,
+        replace(resources, memory_limit=limit and limit - ceil(states / USABLE)),
+        block_rows=size,
+        panel_rows=panel_rows,
+    )
+    peak = planned.peak_bytes + states
+    found = counts[0] * work.state_bytes
+    values = counts[0] * len(blocks[1]) + first * counts[1]
+    return replace(
+        planned,
+        blocks=blocks[0] + blocks[1],
+        tiles=tiles,
+        tasks=len(tiles) + 2 * first,
+        bytes_read=values * work.columns * work.stored_bytes,
+        operations=2.0 * work.columns * counts[0] * counts[1],
+        peak_bytes=peak + waiting_bytes(found, len(blocks[1]), resources, peak),
+        resources=resources,
+    )
+
+
+def _most_rows(work: Workload, resources: Resources) -> int:
+    """Queries of a block whose states take no more than their share of the memory."""
+    limit = resources.memory_limit or 2**10 * MIB * resources.threads
+    share = int(limit * USABLE) // resources.threads // STATES_SHARE
+    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
+    return max(1, share // max(1, a_row))
