@@ -2,9 +2,9 @@
 
     python scripts/fault_matrix.py [--only kills flips …] [--seed 17 …] [--short] [--out FILE]
 
-Stores are small and of random numbers; commands that are killed, run at once or meet a full disk are
-processes of their own, the others run in a few long-lived children. Every try that is wrong or hangs
-is listed with what repeats it; then the exit code is 1. FILE is .md or .json.
+Stores are small and of random numbers. Commands that are killed, run at once or meet a full disk
+are processes of their own, the others run in a few long-lived children. Every try that is wrong or
+hangs is listed with what repeats it; then the exit code is 1. FILE is .md or .json.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def main() -> int:
 
     def hear(row: found.Row) -> None:
         note = f": {' '.join(row.found.note.split())}" if row.bad else ""
-        print(f"{time.strftime('%H:%M:%S')} {row.part} {row.seed} {row.found.fault}, "
-              f"{row.found.command}: {row.found.outcome}{note}", file=sys.stderr, flush=True)  # fmt: skip
+        fault, command, outcome, _ = row.found
+        line = f"{row.part} {row.seed} {fault}, {command}: {outcome}{note}"
+        print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
 
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import places, writes
+from . import writes
 from .children import HERE, Pool, Ran
 from .commands import ALL, COMMANDS, TWO, Command, Process, Start, judge, wait_until
 
@@ -68,12 +68,6 @@ class Site:
     name: str
     folder: Path
     url: str
-
-    @property
-    def store(self) -> Path:
-        """The store's folder, where it is one."""
-        assert isinstance(self.bench.place, places.Folder)
-        return self.bench.place.path / self.name
 
     def start(self, command: Command, where: Sequence[str], start: Start | None = None) -> Process:
         """Start a command in a process of its own."""
@@ -163,7 +157,7 @@ class Bench:
     def _interrupt(self, path: Path) -> None:
         """Leave a store as a run leaves it that is killed after about two thirds of its writes."""
         at = 2 * self.undisturbed(COMMANDS["compute"]).writes // 3
-        plan = writes.Plan("count", 0, str(path), str(path.with_suffix(".tally")))
+        plan = writes.Plan("count", 0, path.name, str(path.with_suffix(".tally")))
         argv = COMMANDS["compute"].argv(str(path), self.folder, self.folder / "out", TWO)
         process = Process(argv, Start(self.folder / "half", plan.variable()))
         wait_until(lambda: writes.tally_of(plan) >= at, process, self.limit)
@@ -198,9 +192,7 @@ class Bench:
     def _undisturbed(self, command: Command) -> Undisturbed:
         with self.site(command.base) as site:
             before = site.state()
-            local = isinstance(self.place, places.Folder)
-            below = str(site.store) if local else str(site.folder)
-            plan = writes.Plan("count", 0, below, str(site.folder / "tally"))
+            plan = writes.Plan("count", 0, site.name, str(site.folder / "tally"))
             began = time.monotonic()
             ran = site.start(command, TWO, Start(site.folder, plan.variable())).wait(600)
             seconds = time.monotonic() - began

@@ -1,7 +1,8 @@
 """Long-lived child processes that run the command line many times, and say what a store holds.
 
-Where no process is to be killed, starting one for every command would be most of the time. A child
-has its own small cluster, an address that commands are given; where it hangs or dies it is replaced.
+Where no process is to be killed, starting one for every command would be most of the time. A
+child has its own small cluster, whose address commands are given; where it hangs or dies it is
+replaced.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import logging
 import multiprocessing
 import os
 import queue
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = "{scheduler}"  # in a command: the child's own cluster
@@ -65,7 +68,7 @@ def run_command(argv: Sequence[str], scheduler: str) -> Ran:
 
 
 def read_state(url: str, scheduler: str) -> dict[str, Any]:
-    """Return digests of what a store holds, read through the library, or the error that says why not."""
+    """Return digests of what a store holds, as the library reads it, or why it cannot."""
     from dskrobust.errors import DskrobustError
 
     try:
@@ -105,7 +108,17 @@ def digest(*parts: bytes | str) -> str:
     return made.hexdigest()[:16]
 
 
-TASKS = {"run": run_command, "state": read_state}
+def make_call(number: int, scheduler: str) -> tuple[str, str, str]:
+    """Make a malformed call; return the command, what is wrong with its end, and the call."""
+    from . import malformed
+
+    with tempfile.TemporaryDirectory() as folder:
+        call = malformed.calls(0)[number]
+        found = malformed.check(call, malformed.ground(Path(folder)))
+    return call[0], "hang" if found.code is None else found.fault, repr(call)[:200]
+
+
+TASKS = {"run": run_command, "state": read_state, "call": make_call}
 
 
 # -- in the parent -----------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def wait_until(ready: Callable[[], bool], process: Process, limit: float) -> boo
 
 
 class Cluster:
-    """A scheduler and two nannies with a worker each, as processes that can be killed one by one."""
+    """A scheduler and two nannies with a worker each: processes to be killed one by one."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def kinds(files: Sequence[str]) -> dict[str, list[str]]:
 
 
 def pieces(bench: Bench) -> list[tuple[str, str, str]]:
-    """What can be damaged, as base, kind and file: a finished store, and what else a killed run has."""
+    """What can be damaged, as base, kind and file; of a killed run, only what runs leave."""
 
     def make() -> list[tuple[str, str, str]]:
         listed = []
@@ -152,6 +152,6 @@ def named(ran: Ran, where: str) -> bool:
     for file in where.partition(" bit ")[0].split(" and "):
         parts = [p for p in PurePosixPath(file).parts if p not in ("c", "zarr.json")]
         telling = [p for p in parts if not p.isdigit()]
-        if any(part in said for part in telling) or not telling and ".zarr" in said:
+        if any(part in said for part in telling) or (not telling and ".zarr" in said):
             return True
     return False

@@ -27,7 +27,7 @@ def _attempt(site: Site, command: Command, fault: str, rng: random.Random) -> tu
     undisturbed = site.bench.undisturbed(command)
     at = rng.randint(1, max(1, undisturbed.writes))
     action = {"full at a file": "ENOSPC", "failing": "EIO"}.get(fault, "count")
-    plan = writes.Plan(action, at, str(site.store), str(site.folder / "tally"))
+    plan = writes.Plan(action, at, site.name, str(site.folder / "tally"))
     size = rng.choice([0, 64, 500, 4_000, 30_000, 200_000]) if fault == "full in a file" else None
     process = site.start(command, TWO, Start(site.folder, plan.variable(), size))
     if fault == "folder gone":

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .commands import OUTCOMES, RIGHT, ERROR
+from .commands import ERROR, OUTCOMES, RIGHT
 
 
 class Found(NamedTuple):

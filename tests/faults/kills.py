@@ -73,9 +73,7 @@ def _attempt(site: Site, command: Command, victim: str, rng: random.Random) -> t
     try:
         if cluster is not None and not cluster.ready(site.bench.limit):
             return WRONG, "the scheduler did not start"
-        local = site.bench.place.local
-        plan = writes.Plan("count", 0, str(site.store if local else site.folder),
-                           str(site.folder / "tally"))  # fmt: skip
+        plan = writes.Plan("count", 0, site.name, str(site.folder / "tally"))
         where = cluster.where if cluster else TWO
         process = site.start(command, where, Start(site.folder, plan.variable()))
         Moment(rng).wait(process, plan, (undisturbed.seconds, undisturbed.writes))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import damage, disks, kills, pairs
+from . import calls, damage, disks, kills, pairs
 from .bench import Bench
 from .children import Pool
 from .commands import WRONG
@@ -43,6 +43,7 @@ PARTS = {
         Part("flips", 600, 9, "folder", damage.flip),
         Part("files", damage.every_cut, 6, "folder", damage.cut),
         Part("disks", 56, 2, "folder", disks.attempt),
+        Part("calls", 300, 4, "folder", calls.attempt),
         Part("s3-kills", 22, 1, "s3", kills.attempt),
         Part("s3-pairs", 17, 1, "s3", pairs.attempt),
         Part("s3-flips", 60, 2, "s3", damage.flip),

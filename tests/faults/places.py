@@ -32,7 +32,6 @@ class Folder:
 
     path: Path
     scheme: str = ""
-    local = True
 
     def url(self, name: str) -> str:
         """The address of a store."""
@@ -81,7 +80,6 @@ class Bucket:
     """An S3 server of this machine."""
 
     endpoint: str
-    local = False
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The n-th write below a folder fails, ends its process, or is only counted.
+"""The n-th write to a store fails, ends its process, or is only counted.
 
 Python tells audit hooks of every file that is opened, renamed, made or removed, before it happens;
 what a hook raises takes its place. So real processes meet a full disk, or end in the middle of a
@@ -22,11 +22,14 @@ NEEDS_SPACE = {"open", "os.rename", "os.link", "os.mkdir"}  # on a full disk one
 
 
 class Plan(NamedTuple):
-    """What happens at which write: count (nothing), ENOSPC or EIO (from then on), kill (once)."""
+    """What happens at which write: count (nothing), ENOSPC or EIO (from then on), kill (once).
+
+    within: what a path must contain: a store's name, which its temporary neighbours have too.
+    """
 
     action: str
     at: int
-    folder: str
+    within: str
     tally: str
 
     def variable(self) -> dict[str, str]:
@@ -38,8 +41,8 @@ def planned(environment: Mapping[str, str]) -> Plan | None:
     """The plan that an environment tells of."""
     if VARIABLE not in environment:
         return None
-    action, at, folder, tally = environment[VARIABLE].split("|")
-    return Plan(action, int(at), folder, tally)
+    action, at, within, tally = environment[VARIABLE].split("|")
+    return Plan(action, int(at), within, tally)
 
 
 def written_paths(event: str, args: tuple[Any, ...]) -> list[str]:
@@ -55,14 +58,14 @@ def written_paths(event: str, args: tuple[Any, ...]) -> list[str]:
 
 @dataclass
 class Hook:
-    """Watches the writes below a folder, of all processes that share the tally, a file."""
+    """Watches the writes to paths with these words, of all processes that share the tally, a file."""
 
     plan: Plan
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event != "open" and event not in CHANGES:
             return
-        paths = [p for p in written_paths(event, args) if p.startswith(self.plan.folder)]
+        paths = [p for p in written_paths(event, args) if self.plan.within in p]
         if not paths:
             return
         count = self._counted()
