@@ -276,9 +276,9 @@ RAW = ("Traceback", "DSKROBUST_DEBUG=1", "core dumped", "Fatal Python error")
 
 
 def error_line(ran: Ran) -> str:
-    """The line that says what went wrong, and what is wrong with it where it is not one line."""
-    lines = [line for line in ran.err.splitlines() if line.startswith("Error")]
-    return lines[0] if lines else ran.err.strip()[-300:]
+    """What is said of a failure: the one line, after those of single steps of an experiment."""
+    lines = [line for line in ran.err.splitlines() if line.startswith(("Failed", "Error"))]
+    return " ".join(lines) if lines else ran.err.strip()[-300:]
 
 
 def judge(ran: Ran) -> tuple[str, str]:

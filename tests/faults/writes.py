@@ -58,7 +58,7 @@ def written_paths(event: str, args: tuple[Any, ...]) -> list[str]:
 
 @dataclass
 class Hook:
-    """Watches the writes to paths with these words, of all processes that share the tally, a file."""
+    """Watches writes to a store, by all processes that share the tally, a file."""
 
     plan: Plan
 
