@@ -102,7 +102,7 @@ class Bench:
     Attributes
     ----------
     folder : Path
-        For all files.
+        For all files; places share the stores that tries begin with.
     place : Folder or Bucket
         Where stores of tries lie; those that they are copies of lie in `folder`.
     pool : Pool

@@ -72,8 +72,8 @@ def benches(folder: Path, lanes: int, limit: float) -> Iterator[Callable[[str], 
                 place = ways[name]()
                 pool = Pool(lanes, place.environment)
                 stack.callback(pool.close)
-                made[name] = Bench(folder / f"bench-{name}", place, pool, limit)
-                made[name].folder.mkdir()
+                made[name] = Bench(folder / "bench", place, pool, limit)
+                made[name].folder.mkdir(exist_ok=True)
             return made[name]
 
         yield bench
