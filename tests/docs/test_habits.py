@@ -112,7 +112,7 @@ def test_slow_tests_exist():
 
 
 def test_every_folder_of_tests_is_one_of_the_package():
-    own = {"docs", "scripts", "cli"}
+    own = {"docs", "scripts", "cli", "faults"}
     folders = {path.name for path in TESTS.iterdir() if path.is_dir() and path.name[0] not in "_."}
     rooms = {path.name for path in (ROOT / "dskrobust").iterdir() if path.is_dir()}
     assert folders - own <= rooms

@@ -212,7 +212,7 @@ class FaultMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-STEPS = int(os.environ.get("FAULT_STEPS", "6"))
+STEPS = int(os.environ.get("FAULT_STEPS", "8"))
 TestFaults = FaultMachine.TestCase
 TestFaults.settings = settings(
     max_examples=max(4, STEPS // 2), stateful_step_count=STEPS, deadline=None
