@@ -67,7 +67,8 @@ def _attempt(site: Site, base: str, names: list[str], share: float) -> tuple[str
         products = {
             made[order.index(names[k])] for order, (_, made) in orders.items() if names[k] in order
         }
-        if sites[k].product(ALL[names[k]]) not in products:
+        dated = ALL[names[k]].ends == ".html"  # a report says when and how fast results were made
+        if not dated and sites[k].product(ALL[names[k]]) not in products:
             return WRONG, f"{names[k]}: the file that it wrote is that of no order"
     checked = judge(site.run(ALL["verify anything"]).ran)
     if checked[0] != RIGHT:
