@@ -1,0 +1,298 @@
+"""Commands in processes of their own, what they should leave behind, and how an end is judged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from .children import Ran
+
+TESTS = Path(__file__).parents[1]
+LOCAL = ("--workers", "1", "--threads", "1", "--no-dashboard")
+TWO = ("--workers", "2", "--threads", "1", "--no-dashboard")
+SITE = "from faults import plain, writes\nplain.register()\nwrites.install()\n"
+WRITTEN = re.compile(rb"Written [^.]* by ")  # of a report: the minute
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of dskrobust that the matrix tries.
+
+    Attributes
+    ----------
+    name : str
+    base : str
+        The store it is tried on, one of `bench.BASES`.
+    words : tuple of str
+        What is typed; {store}, {out} and {folder} (of the files that are ingested) are filled in.
+    ends : str
+        Of the file that it writes beside the store.
+    cluster : bool
+        Whether it starts a local cluster, or takes a scheduler.
+    """
+
+    name: str
+    base: str
+    words: tuple[str, ...]
+    ends: str = ""
+    cluster: bool = True
+
+    def argv(self, url: str, folder: Path, out: Path, where: Sequence[str] = LOCAL) -> list[str]:
+        """What is typed after `dskrobust`."""
+        values = {"store": url, "folder": str(folder), "out": f"{out}{self.ends}"}
+        return [w.format(**values) for w in self.words] + list(where if self.cluster else ())
+
+    def product(self, out: Path) -> bytes | None:
+        """The bytes of the file that it wrote, without the minute."""
+        path = Path(f"{out}{self.ends}")
+        if not self.ends or not path.exists():
+            return None
+        return WRITTEN.sub(b"Written by ", path.read_bytes())
+
+
+def _command(name: str, base: str, line: str, ends: str = "", cluster: bool = True) -> Command:
+    return Command(name, base, tuple(line.split()), ends, cluster)
+
+
+KNN = "evaluate {store} --model knn --grid neighbors=1:5 --out {out}.csv"
+FOREST = "evaluate {store} --model forest --grid trees=1:3 --trials 2 --out {out}.csv"
+KNN, FOREST = KNN.replace("{out}.csv", "{out}"), FOREST.replace("{out}.csv", "{out}")
+
+WRITERS = (
+    _command("compute", "fresh", "compute {store}"),
+    _command("append", "scored", "append {store} {folder}/more.npz --group train", cluster=False),
+    _command(
+        "ingest", "scored", "ingest {folder}/other.npz --split split --out {store} --overwrite",
+        cluster=False,
+    ),
+    _command("neighbours", "scored", "neighbours {store} --k 3 --out {out}", ".npz"),
+    _command("issues", "scored", "issues {store} --out {out}", ".csv"),
+    _command("evaluate knn", "scored", KNN, ".csv"),
+    _command("evaluate forest", "scored", FOREST, ".csv"),
+)  # fmt: skip
+READERS = (
+    _command("report", "done", "report {store} --out {out}", ".html", cluster=False),
+    _command("export", "done", "export {store} --out {out}", ".csv", cluster=False),
+    _command("verify", "done", "verify {store} --sample 20", cluster=False),
+    _command("subsets", "done", "subsets {store} --least 100 --out {out}", ".npz", cluster=False),
+)
+COMMANDS = {command.name: command for command in (*WRITERS, *READERS)}
+FURTHER = {
+    command.name: command
+    for command in (
+        _command("compute cityblock", "done", "compute {store} -m cityblock"),
+        _command("append others", "scored", "append {store} {folder}/others.npz --group test",
+                 cluster=False),
+        _command("neighbours of 4", "done", "neighbours {store} --k 4 --out {out}", ".npz"),
+        _command("kept neighbours", "done", "neighbours {store} --k 3 --out {out}", ".npz"),
+        _command("kept issues", "done", "issues {store} --out {out}", ".csv"),
+        _command("kept knn", "done", KNN, ".csv"),
+        _command("kept forest", "done", FOREST, ".csv"),
+        _command("more of knn", "done", KNN.replace("1:5", "1:7"), ".csv"),
+        _command("interrupted compute", "half", "compute {store}"),
+        _command("show", "done", "show {store}", cluster=False),
+        _command("verify anything", "done", "verify {store} --sample 5", cluster=False),
+    )
+}  # fmt: skip
+ALL = COMMANDS | FURTHER
+
+
+# -- one process -------------------------------------------------------------------------------
+
+
+@dataclass
+class Start:
+    """How a command is started.
+
+    Attributes
+    ----------
+    folder : Path
+        A folder of its own, for what is said and for temporary files.
+    environment : dict
+        More of it.
+    largest_file : int, optional
+        In bytes: as of a disk that is full in the middle of a file.
+    """
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    largest_file: int | None = None
+
+    def variables(self) -> dict[str, str]:
+        """The environment of the process."""
+        site = self.folder / "site"
+        site.mkdir(parents=True, exist_ok=True)
+        (site / "sitecustomize.py").write_text(SITE)
+        search = [str(site), str(TESTS), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
+        scratch = str(self.folder / "scratch")
+        more = {"PYTHONPATH": ":".join(search), "DASK_TEMPORARY_DIRECTORY": scratch}
+        return {**os.environ, **more, **self.environment}
+
+
+class Process:
+    """A command that runs in a process group of its own."""
+
+    def __init__(self, argv: Sequence[str], start: Start) -> None:
+        variables = start.variables()
+        self._said = [start.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
+        limit = start.largest_file
+
+        def full() -> None:
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        with self._said[0].open("wb") as out, self._said[1].open("wb") as err:
+            self._running = subprocess.Popen(
+                [sys.executable, "-m", "dskrobust", *argv],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=variables,
+                start_new_session=True, preexec_fn=None if limit is None else full,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """Of the command itself."""
+        return self._running.pid
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._running.poll() is None
+
+    def workers(self) -> list[int]:
+        """The worker processes of its local cluster."""
+        return workers_below(self.pid)
+
+    def kill(self) -> None:
+        """Kill the whole process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self, limit: float) -> Ran:
+        """Wait for the end, and end what it leaves behind."""
+        code: int | None = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._running.wait(limit)
+        self.kill()
+        self._running.wait()
+        out, err = (path.read_text(errors="replace") for path in self._said)
+        return Ran(code, out, err)
+
+
+def workers_below(pid: int) -> list[int]:
+    """The processes below one that run tasks, not those that only look after resources."""
+    try:
+        below = psutil.Process(pid).children(recursive=True)
+        return [p.pid for p in below if "spawn_main" in " ".join(_line(p))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _line(process: psutil.Process) -> list[str]:
+    try:
+        found: list[str] = process.cmdline()
+        return found
+    except psutil.Error:
+        return []
+
+
+def wait_until(ready: Callable[[], bool], process: Process, limit: float) -> bool:
+    """Look again and again until something is so, the process has ended or the time is over."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end and process.running():
+        if ready():
+            return True
+        time.sleep(0.003)
+    return False
+
+
+# -- a cluster of one's own --------------------------------------------------------------------
+
+
+class Cluster:
+    """A scheduler and two nannies with a worker each: processes to be killed one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / f"scheduler-{time.monotonic_ns()}.json"
+        self._folder = folder
+        file = ("--scheduler-file", str(self._file))
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0",
+                                     "--no-dashboard", *file)  # fmt: skip
+        self.nannies = [
+            self._start("worker", *file, "--nworkers", "1", "--nthreads", "1", "--no-dashboard",
+                        "--memory-limit", "2GiB", "--local-directory", str(folder))
+            for _ in range(2)
+        ]  # fmt: skip
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "cluster-said").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", *words],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                env=Start(self._folder).variables(), start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The options that name it."""
+        return ("--scheduler-file", str(self._file), "--wait-for", "2")
+
+    def ready(self, limit: float) -> bool:
+        """Wait until the scheduler has written its address."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if self._file.exists() and self._file.stat().st_size:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def workers(self) -> list[int]:
+        """The processes of the workers, below their nannies."""
+        return [pid for nanny in self.nannies for pid in workers_below(nanny.pid)]
+
+    def close(self) -> None:
+        """End all of it."""
+        for process in (*self.nannies, self.scheduler):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+# -- how an end is judged ----------------------------------------------------------------------
+
+RIGHT, ERROR, WRONG, HANG = "right", "one-line error", "wrong", "hang"
+OUTCOMES = (RIGHT, ERROR, WRONG, HANG)
+RAW = ("Traceback", "DSKROBUST_DEBUG=1", "core dumped", "Fatal Python error")
+
+
+def error_line(ran: Ran) -> str:
+    """What is said of a failure: the one line, after those of single steps of an experiment."""
+    lines = [line for line in ran.err.splitlines() if line.startswith(("Failed", "Error"))]
+    return " ".join(lines) if lines else ran.err.strip()[-300:]
+
+
+def judge(ran: Ran) -> tuple[str, str]:
+    """Tell how a command ended, as far as one sees without its results: outcome and note."""
+    if ran.code is None:
+        return HANG, "it did not end"
+    if ran.code == 0:
+        return RIGHT, ""
+    said = error_line(ran)
+    if ran.code < 0:
+        return WRONG, f"ended by signal {-ran.code}"
+    if any(sign in ran.err for sign in RAW):
+        return WRONG, f"raw: {said[:300]}"
+    count = sum(line.startswith("Error") for line in ran.err.splitlines())
+    if count != 1:
+        return WRONG, f"{count} lines of errors: {said[:300]}"
+    return ERROR, said[:300]

@@ -1,0 +1,25 @@
+"""The fault matrix in short: a few tries of every kind, with fixed seeds, in real processes."""
+
+import importlib.util
+from functools import partial
+
+import pytest
+from faults import found, matrix
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def benches(tmp_path_factory):
+    """Benches of all places, with the stores that tries begin with."""
+    with matrix.benches(tmp_path_factory.mktemp("faults"), lanes=2, limit=120) as bench_of:
+        yield bench_of
+
+
+@pytest.mark.parametrize("name", matrix.PARTS)
+def test_part(name, benches):
+    if name == "calls" and importlib.util.find_spec("faults.malformed") is None:
+        pytest.skip("there is no generator of calls")
+    told = matrix.run([name], benches, partial(matrix.seeds, short=True), 2, lambda row: None)
+    assert told.rows
+    assert found.repeats(told.rows) == ""
