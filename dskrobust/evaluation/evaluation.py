@@ -213,6 +213,7 @@ class Evaluation:
                 if missing:
                     self._run(missing, client or self.client, report, watch)
         self.records.tidy(self._records)
+        self._keep_facts()
         self._ready = True
         if self.failures and tell is None:
             warnings.warn(
@@ -222,6 +223,15 @@ class Evaluation:
                 stacklevel=2,
             )
         return self
+
+    def _keep_facts(self) -> None:
+        """Write down again what the records are of, where that is lost."""
+        try:
+            kept = self.records.facts()
+        except DamagedStoreError:
+            kept = {}
+        if not kept:
+            self.records.begin(self.facts())
 
     def _missing(self, jobs: Sequence[Job], report: Progress) -> list[Job]:
         """Return the steps that the store does not have; report the others."""

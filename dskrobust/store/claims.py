@@ -37,6 +37,7 @@ FORGOTTEN = 600.0  # seconds by the clock since the last beat, seen by whoever c
 LOOK = 0.5  # seconds between two looks at another's claim
 
 _held: ContextVar[frozenset[tuple[str, str]]] = ContextVar("held", default=frozenset())
+_beating: set[str] = set()  # owners in this process
 _ours: ContextVar[frozenset[str]] = ContextVar("ours", default=frozenset())  # owners
 
 
@@ -77,6 +78,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the owner ran on this machine and is gone."""
         if self.machine != _machine():
             return False
+        if self.process == os.getpid():  # its thread may have gone without a word
+            return self.owner not in _beating
         with suppress(psutil.Error):
             process = psutil.Process(self.process)
             gone = process.status() == psutil.STATUS_ZOMBIE  # its parent does not look
@@ -129,6 +132,7 @@ class _Held:
     def __init__(self, objects: Objects, key: str, claim: Claim) -> None:
         self._objects, self._key, self._claim = objects, key, claim
         self._over = threading.Event()
+        _beating.add(claim.owner)
         self._heart = threading.Thread(target=self._beat, name="dskrobust-claim", daemon=True)
         self._heart.start()
 
@@ -147,6 +151,7 @@ class _Held:
         """Stop beating and take the claim away, unless another has taken it over."""
         self._over.set()
         self._heart.join()
+        _beating.discard(self._claim.owner)
         with suppress(OSError, DskrobustError):
             there = _read(self._objects, self._key)
             if there is None or there.owner == self._claim.owner:

@@ -535,6 +535,23 @@ def test_a_damaged_record_is_said_and_made_again(url, damage):
     assert {name for name in after if after[name] != before.get(name)} == {step.stem}
 
 
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_what_records_are_of_is_written_again(url, damage):
+    make(url).compute()
+    (file,) = Path(url).glob("evaluations/*/record.evaluation")
+    good = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+        assert find_evaluations(dr.open_store(url)) == []
+    else:
+        file.write_bytes(good[:-9] + bytes([good[-9] ^ 4]) + good[-8:])
+        with pytest.raises(DamagedStoreError, match=file.name):
+            find_evaluations(dr.open_store(url))
+    make(url).compute()
+    (kept,) = find_evaluations(dr.open_store(url))
+    assert kept.facts()["experiment"]["train"] == TRAIN
+
+
 def test_a_larger_experiment_keeps_what_is_done(url):
     make(url).compute()
     before = records(url)

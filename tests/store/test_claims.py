@@ -93,6 +93,14 @@ def test_one_that_was_killed_blocks_nobody(store, holder):
     assert time.monotonic() - started < claims.EXPIRY / 2
 
 
+def test_one_that_this_process_has_left_behind_blocks_nobody(store):
+    left = claims._new("a thread that ended without a word")
+    key = f"{claims.CLAIMS}/work{claims.END}"
+    Objects(store.address).write(key, claims._sealed(key, left))
+    with exclusive(store, "work", "the same", wait=False) as ours:
+        assert ours
+
+
 def test_one_elsewhere_that_stopped_beating_expires(store, holder, quick):
     os.kill(holder.pid, signal.SIGSTOP)  # as of a machine that is gone: no beat any more
     key = f"{claims.CLAIMS}/work{claims.END}"
