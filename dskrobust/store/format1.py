@@ -22,6 +22,7 @@ from .seals import damaged_object
 KEY = "dskrobust"
 FORMAT = 1
 NODE = "zarr.json"
+SEALED = (NODE, ".blob", ".step", ".evaluation", ".checkpoint")  # what lies beside, of today
 
 
 def attributes(objects: Objects, path: str) -> Mapping[str, Any]:
@@ -121,7 +122,7 @@ def _whole(objects: Objects, path: str) -> NDArray[Any]:
 
 def blob_names(address: Address, path: str, found: Sequence[str]) -> list[str]:
     """Return which names in a folder are of small records."""
-    plain = [name for name in found if "." not in name]
+    plain = [name for name in found if not name.endswith(SEALED)]
     objects = Objects(address)
     return [name for name in plain if _is_array(objects, f"{path}/{name}")]
 

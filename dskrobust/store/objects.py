@@ -231,7 +231,13 @@ def reached(url: str) -> Iterator[None]:
 
 @contextmanager
 def _beside(path: Path, data: bytes, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a file with some bytes beside the one that they are for; it is gone afterwards."""
+    """Yield a file with some bytes beside the one that they are for; it is gone afterwards.
+
+    Raises
+    ------
+    PermissionError
+        Also where the whole file system may only be read.
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         try:
@@ -245,8 +251,13 @@ def _beside(path: Path, data: bytes, *, durable: bool = False) -> Iterator[Path]
                 file.flush()
                 os.fsync(file.fileno())
         yield part
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), str(path)) from error
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _create_in_place(path: Path, data: bytes) -> bool:

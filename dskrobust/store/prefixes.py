@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -128,9 +129,7 @@ class PrefixArrays:
         """Read rows a:b of a segment of `total` rows."""
         a, b, total = rows
         key = self._key(digest)
-        record = read_record(Objects(self.address), KIND, key, PrefixRecord)
-        if record is None:
-            raise damaged_object(self.address.url, key, "is missing")
+        record = _record_of(self.address, key)
         path = key.removesuffix(f".{KIND}")
         array = arrays.open_known(Objects(self.address), path, record.array, total)
         step, sums = array.chunks[0], record.checksums
@@ -138,6 +137,15 @@ class PrefixArrays:
             (u, min(u + step, total), int(sums[u // step])) for u in range(a - a % step, b, step)
         ]
         arrays.read_checked(array, a, b, units, out)
+
+
+@lru_cache(maxsize=64)
+def _record_of(address: SourceAddress, key: str) -> PrefixRecord:
+    """Return the record of a segment's prefixes, read once a process: it never changes."""
+    record = read_record(Objects(address), KIND, key, PrefixRecord)
+    if record is None:
+        raise damaged_object(address.url, key, "is missing")
+    return record
 
 
 def check_prefixes(store: Store, kind: str) -> None:
@@ -155,6 +163,7 @@ def check_prefixes(store: Store, kind: str) -> None:
         raise damaged_object(store.url, f"{folder}/{basis.name}/{BASIS}", "is missing")
     depths = basis.facts.get("depths", {})
     width = int(depths.get("long", 0)) + 2
+    _record_of.cache_clear()  # what lies there now is what is checked
     made = PrefixArrays(store.address, kind, basis.name, width)
     missing, start = made.missing(), 0
     for k, (rows, _) in enumerate(store.segments):

@@ -311,11 +311,13 @@ def new_store(
     """
     check_free(url, storage_options, overwrite=overwrite)
     objects = Objects(place_of(url, storage_options))
-    with claims.at_work(objects.address, "a store is written", writes=True):
-        if _newest_or_none(objects) is None:
-            begin(objects)
-        with _segment(objects, layout, 0, links) as writer:
-            yield writer
+    if _newest_or_none(objects) is None:
+        begin(objects)
+    with (
+        claims.at_work(objects.address, "a store is written", writes=True),
+        _segment(objects, layout, 0, links) as writer,
+    ):
+        yield writer
     clear_up(objects)
 
 
