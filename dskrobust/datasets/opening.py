@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path
 from ..store import Block, StorageOptions, Store, write_store
-from .columnar import part_files
+from .columnar import PART_ENDS, part_files
 from .hugging_face import is_saved
 from .places import Place, is_url
 from .reader import (
@@ -137,7 +137,8 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
     path = _path(what, source)
     for end in _ends():
         if what.lower().endswith(end):
-            if os.path.lexists(path):  # of what is not there, options are looked at first
+            folder_of_parts = end in PART_ENDS and path.is_dir()
+            if os.path.lexists(path) and not folder_of_parts:  # else options are looked at first
                 check_regular(path)
             return readers[end](path, options)
     if what and path.is_dir():

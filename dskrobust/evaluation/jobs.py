@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DamagedStoreError
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
 from .measures import scored
@@ -97,9 +99,10 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
     A record holds plain values: ``rows``, one per training subset, setting and test subset, and
     ``facts`` on how they came about.
     """
-    stored = job.records.load(job.name)
-    if stored is not None:  # a retry after a worker was lost
-        return stored
+    with suppress(DamagedStoreError):  # it is made again
+        stored = job.records.load(job.name)
+        if stored is not None:  # a retry after a worker was lost
+            return stored
     started = time.perf_counter()
     model = model_class(job.model.kind)(job.model)
     side = test_side(job)

@@ -42,6 +42,7 @@ class SourceAddress:
     rows: int
     storage_json: str = "{}"
     digest: str = ""
+    segment: str = ""  # folder of the last rows: a store that replaces another has others
 
     def __repr__(self) -> str:  # Dask logs what tasks are given
         return f"<SourceAddress {without_credentials(self.url)}, {self.rows:,} rows>"
@@ -202,7 +203,6 @@ class Store:
         Shape of the features.
     segments : tuple of (rows, digest)
         What was written at once; the digests are the data's fingerprint.
-
     """
 
     def __init__(
@@ -235,7 +235,8 @@ class Store:
     def address(self) -> SourceAddress:
         """What a task needs to read this store."""
         storage = json.dumps(self.storage_options, sort_keys=True)
-        return SourceAddress(absolute(self.url), self.rows, storage, self.segments[-1][1])
+        last = self._parts[-1].segment
+        return SourceAddress(absolute(self.url), self.rows, storage, last.digest, last.path)
 
     @property
     def objects(self) -> Objects:
@@ -511,7 +512,7 @@ def _state_at(url: str, storage_options: dict[str, Any], where: str = "") -> Sta
 def _open_cached(address: SourceAddress) -> Store:
     state = _state_at(address.url, address.storage_options, platform.node())
     store = Store(address.url, state, address.storage_options, address.rows)
-    if address.digest and (store.rows != address.rows or store.segments[-1][1] != address.digest):
+    if address.digest and store.address != address:
         raise StaleResultsError(
             f"{address.url} holds other data than when this computation was set up; open the store "
             "and call sample_robustness again"

@@ -25,6 +25,10 @@ NODE = "zarr.json"
 SEALED = (NODE, ".blob", ".step", ".evaluation", ".checkpoint")  # what lies beside, of today
 
 
+class ForeignError(StoreError):
+    """What lies at an address is Zarr, but none of ours."""
+
+
 def attributes(objects: Objects, path: str) -> Mapping[str, Any]:
     """Return our attributes of a group or array; nothing where it has none.
 
@@ -70,7 +74,7 @@ def state(objects: Objects) -> dict[str, Any] | None:
         raise FileNotFoundError(url)
     meta = attributes(objects, "")
     if not meta:
-        raise StoreError(f"{url} holds no dskrobust store; use create_store")
+        raise ForeignError(f"{url} is a Zarr group but not a dskrobust store; use create_store")
     if meta.get("format") not in (FORMAT, 2):
         raise StoreError(
             f"{url} has store format {meta.get('format')}, this version reads 1 and 2; "

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import DamagedStoreError
+from ..errors import DamagedStoreError, Hint
 from .claims import CLAIMS
 from .dataset import Store
+from .evaluations import EVALUATIONS, EvaluationRecords
 from .objects import Objects
 from .prefixes import PREFIXES, check_prefixes
 from .results import RESULTS, ResultTables, find_results
@@ -55,6 +57,7 @@ def inspect(store: Store, tell: Callable[[str], None] | None = None) -> Iterator
     """
     yield from _sealed(store.objects, tell or (lambda key: None))
     yield from _nodes(store)
+    yield from _nameless(store)
     for result in find_results(store, everything=True):
         yield from _checked(
             store.objects, f"{RESULTS}/{result.name}", partial(_read_tables, result)
@@ -106,11 +109,26 @@ def _part_of(key: str) -> str:
         return ""
     if parts[0] in (RESULTS, PREFIXES):
         return "/".join(parts[:2])
-    if parts[0] == "evaluations" and parts[2] == "arrays":  # they belong to a step's record
+    if parts[0] == EVALUATIONS and parts[2] == "arrays":  # they belong to a step's record
         return f"{'/'.join(parts[:2])}/steps/{parts[3]}.step"
-    if parts[0] == "evaluations" and parts[2] == "checkpoints":
+    if parts[0] == EVALUATIONS and parts[2] == "checkpoints":
         return "/".join(parts[:5])
     return key
+
+
+def _nameless(store: Store) -> Iterator[Damage]:
+    """Evaluations that do not say what they are of, though they have steps."""
+    for name in store.objects.names(EVALUATIONS):
+        records = EvaluationRecords(store.address, name)
+        if "." in name or not records.steps():
+            continue
+        with suppress(DamagedStoreError):  # which is told of already
+            if not records.facts():
+                error = DamagedStoreError(
+                    f"{records.path} of {store.url} does not say what its steps are of",
+                    Hint(*["run the same evaluation again, which writes it anew"] * 2),
+                )
+                yield Damage(records.path, error, None)
 
 
 # -- Zarr metadata -------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ..paths import behind_links, local_path
 from . import arrays, claims
 from .blobs import Blobs
 from .clearing import clear_up
+from .format1 import ForeignError
 from .objects import Objects, Place
 from .seals import damaged_object
 from .spec import Block, StoreSpec, Summary, feature_dtype, lossless, summarise
@@ -227,12 +228,8 @@ class SegmentWriter:
             )
 
     def drop(self) -> None:
-        """Remove the segment, and the store where it has nothing else."""
-        objects = self.objects
-        objects.drop(self.path)
-        left = [name for name in objects.names(SEGMENTS) if "." not in name]
-        if not left and _newest_or_none(objects) is None:
-            objects.drop("")
+        """Remove the segment."""
+        self.objects.drop(self.path)
 
 
 @dataclass(frozen=True)
@@ -263,14 +260,15 @@ def check_free(url: str, storage_options: StorageOptions = None, *, overwrite: b
     if folder is not None and behind_links(folder).is_symlink():
         raise StoreError(f"{url} is a symbolic link that leads in a circle; remove it")
     objects = Objects(place_of(url, storage_options))
+    foreign = f"{url} holds something that is not a dskrobust store; choose another path"
     try:
         found = newest(objects)
+    except ForeignError as error:
+        raise StoreError(foreign) from error
     except FileNotFoundError:
         is_file = folder is not None and behind_links(folder).is_file()
         if is_file or set(objects.names("")) - {claims.CLAIMS}:
-            raise StoreError(
-                f"{url} holds something that is not a dskrobust store; choose another path"
-            ) from None
+            raise StoreError(foreign) from None
         return
     if found is not None and not overwrite:
         raise _taken(url)
@@ -313,12 +311,23 @@ def new_store(
     objects = Objects(place_of(url, storage_options))
     if _newest_or_none(objects) is None:
         begin(objects)
-    with (
-        claims.at_work(objects.address, "a store is written", writes=True),
-        _segment(objects, layout, 0, links) as writer,
-    ):
-        yield writer
+    try:
+        with (
+            claims.at_work(objects.address, "a store is written", writes=True),
+            _segment(objects, layout, 0, links) as writer,
+        ):
+            yield writer
+    except BaseException:
+        _drop_unborn(objects)
+        raise
     clear_up(objects)
+
+
+def _drop_unborn(objects: Objects) -> None:
+    """Remove a store that has nothing, and that nobody else is making."""
+    left = [name for name in objects.names(SEGMENTS) if "." not in name]
+    if not left and _newest_or_none(objects) is None and not claims.others(objects.address):
+        objects.drop("")
 
 
 @contextmanager

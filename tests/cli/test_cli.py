@@ -183,7 +183,7 @@ def test_ingest_own_arrays(here):
 
 
 def test_link_leaves_arrays_where_they_are(here, small):
-    parts = [f"{small}/{name}" for name in ("features", "labels", "split")]
+    parts = [str(array_folder(small, name)) for name in ("features", "labels", "split")]
     relative = [os.path.relpath(part) for part in parts]
     text = call("link", "l.zarr", "--x", relative[0], "--y", relative[1],
                 "--split", relative[2], "--scale", "0.5", "--name", "Linked")  # fmt: skip
@@ -252,8 +252,9 @@ def test_compute_tells_what_it_does_and_only_does_it_once(small):
     assert after.result is not None
     for name in ("robustness", "witness", "lipschitz_by_group"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
-    again = call("compute", small, "--scheduler", "tcp://127.0.0.1:1")  # nobody is asked
-    assert "has these results already" in again
+    assert "has these results already" in call("compute", small)  # no cluster is started
+    wrong = call("compute", small, "--scheduler", "tcp://127.0.0.1:1", code=1)
+    assert "no scheduler can be reached" in wrong
     asked = call("show", small, "--metric", "cityblock", code=1)
     assert "has results for other parameters (euclidean)" in asked
 

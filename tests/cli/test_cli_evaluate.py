@@ -110,8 +110,8 @@ def test_what_is_finished_is_not_done_again(here, call):
              "--test", "test"]  # fmt: skip
     first = call(*asked)
     assert "plan        2 steps\n" in first
-    again = CliRunner().invoke(cli.main, [*asked, "--scheduler", "tcp://127.0.0.1:1"])
-    assert again.exit_code == 0  # nobody is asked
+    again = CliRunner().invoke(cli.main, asked)
+    assert again.exit_code == 0
     assert "plan        2 steps, 2 of them finished earlier" in again.stdout
     end = first[first.index("forest") :]
     assert again.stdout.endswith(end)

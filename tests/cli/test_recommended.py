@@ -11,7 +11,6 @@ from click.testing import CliRunner
 import dskrobust as dr
 from dskrobust import cli
 from dskrobust.store import open_store
-from dskrobust.store.arrays import create_array
 
 ON_A_CLUSTER = ("compute", "evaluate", "issues")
 
@@ -58,8 +57,7 @@ def linked(url):
     paths = []
     for name, values in (("x", X), ("y", y)):
         paths.append(f"{url}.{name}")
-        group = zarr.open_group(paths[-1], mode="w", zarr_format=3)
-        create_array(group, "a", values.shape, values.shape, values.dtype)[:] = values
+        zarr.save_array(f"{paths[-1]}/a", values, zarr_format=3)
     asked = ["link", url, "--x", f"{paths[0]}/a", "--y", f"{paths[1]}/a"]
     assert CliRunner().invoke(cli.main, asked).exit_code == 0
 

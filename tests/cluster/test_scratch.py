@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import dskrobust as dr
-from dskrobust.cluster import checks
+from dskrobust.cluster import checks, workers
 from dskrobust.engine import scratch
 from dskrobust.errors import InvalidOptionError
+from dskrobust.store import SegmentWriter
 
 X = np.random.default_rng(0).standard_normal((60, 4))
 Y = np.arange(60) % 3
@@ -21,7 +22,7 @@ class TwoHosts:
     def __init__(self, blind=(), read_only=False):
         self.blind, self.read_only = blind, read_only
 
-    def run(self, function, *arguments, workers, on_error):
+    def run(self, function, *arguments, workers=None, on_error=None):
         def answer(worker):
             if self.read_only and function is checks._leave:
                 return PermissionError("read-only")
@@ -34,7 +35,8 @@ class TwoHosts:
 
 @pytest.fixture(autouse=True)
 def two_workers(monkeypatch):
-    monkeypatch.setattr(checks, "workers_of", lambda client: {"tcp://a": {}, "tcp://b": {}})
+    for module in (checks, workers):
+        monkeypatch.setattr(module, "workers_of", lambda client: {"tcp://a": {}, "tcp://b": {}})
 
 
 def test_a_folder_that_all_share(tmp_path):
@@ -60,7 +62,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 class _Raising(TwoHosts):
-    def run(self, function, *arguments, workers, on_error):
+    def run(self, function, *arguments, workers=None, on_error=None):
         try:
             return super().run(function, *arguments, workers=workers, on_error=on_error)
         except OSError as error:
@@ -79,7 +81,8 @@ def test_workers_elsewhere_share_not_even_among_one(monkeypatch, tmp_path):
 def test_a_worker_that_comes_later_is_told(tmp_path):
     split = np.zeros(60, np.int16)
     with pytest.raises(InvalidOptionError, match=r"is not the scratch folder.*scratch=FOLDER"):
-        scratch._write_scratch(str(tmp_path / "none.zarr"), 0, X, Y, split)
+        writer = SegmentWriter(str(tmp_path / "none.zarr"), "{}", "rows", 0, 60, ("features",))
+        scratch._write_scratch(writer, 0, X, Y, split)
 
 
 CALLS = {

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from helpers import array_folder
 
 from dskrobust import create_store, link_store, sample_robustness
 from dskrobust.datasets import append, ingest, online_news, restore_features
@@ -132,7 +133,8 @@ def test_scale_shape_and_width_have_to_agree(tmp_path):
 def test_a_store_of_links_cannot_grow(tmp_path):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 4
     copied = create_store(str(tmp_path / "s.zarr"), X, y)
-    arrays = [open_array(str(tmp_path / "s.zarr" / name)) for name in ("features", "labels")]
+    names = ("features", "labels")
+    arrays = [open_array(str(array_folder(copied.url, name))) for name in names]
     linked = link_store(str(tmp_path / "l.zarr"), *arrays)
     np.savez(tmp_path / "more.npz", X=X, y=y)
     with pytest.raises(StoreError, match="cannot grow"):
@@ -187,7 +189,7 @@ def test_new_articles_are_scaled_with_the_recorded_bounds(news_file, tmp_path):
         append(grown, empty, group="test")
 
 
-def test_a_store_that_grew_meanwhile_is_not_written_over(tmp_path):
+def test_rows_of_a_store_that_grew_meanwhile_come_behind(tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.random((75, 4)), np.arange(75) % 3
     path = str(tmp_path / "grown.zarr")
@@ -198,9 +200,7 @@ def test_a_store_that_grew_meanwhile_is_not_written_over(tmp_path):
         return Block(X[rows], y[rows], np.zeros(len(X[rows]), np.int16))
 
     append_rows(open_store(path), [block(slice(60, 65))])
-    with pytest.raises(StoreError, match="65 rows, but 60 when it was opened"):
-        append_rows(stale, [block(slice(65, 75))])
-    grown = append_rows(open_store(path), [block(slice(65, 75))])
+    grown = append_rows(stale, [block(slice(65, 75))])
     np.testing.assert_array_equal(grown.features[:], X)
 
 

@@ -890,7 +890,7 @@ def test_mnist_of_openml(monkeypatch):
 # -- all of them -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["imagenet", "own.txt", "", "mnist2"])
+@pytest.mark.parametrize("what", ["imagenet", "own.txt", "mnist2"])
 def test_an_unknown_name_lists_what_there_is(what):
     with pytest.raises(InvalidOptionError) as caught:
         open_reader(what)

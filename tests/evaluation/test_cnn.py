@@ -20,6 +20,7 @@ from dskrobust import cli
 from dskrobust.cli.evaluate import _swept
 from dskrobust.errors import (
     ClusterError,
+    DamagedRecordWarning,
     EvaluationError,
     InvalidDataError,
     InvalidOptionError,
@@ -32,7 +33,7 @@ from dskrobust.evaluation.models.networks import run as cnn_run
 from dskrobust.evaluation.models.networks import sessions
 from dskrobust.evaluation.models.networks.model import Network
 from dskrobust.evaluation.protocol import Choice, performance_matrix, trimmed_mean
-from dskrobust.store import arrays
+from dskrobust.store.blobs import Blobs
 
 torch = pytest.importorskip("torch")
 
@@ -761,11 +762,11 @@ def test_checkpoints_count_once_they_are_whole(url):
     shutil.copytree(tmp, folder / old)  # a kill before it went
     assert kept.names() == [old, new]
     assert kept.load()[0] == {"epoch": 2}
-    chunk = next((folder / new / "0" / "c").rglob("*"))
-    data = chunk.read_bytes()
-    chunk.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+    part = folder / new / "0-0.blob"
+    data = part.read_bytes()
+    part.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
     assert kept.load()[0] == {"epoch": 1}
-    (folder / old / "1" / "c" / "0").unlink()
+    (folder / old / "1-0.blob").unlink()
     assert kept.load() is None
     kept.clear()
     assert kept.names() == []
@@ -774,15 +775,15 @@ def test_checkpoints_count_once_they_are_whole(url):
 def test_two_that_write_a_checkpoint_at_once_do_not_mix(url, monkeypatch):
     """A worker that was given up may still be writing while another has the step."""
     one, other = (make(url).records.checkpoints("step") for _ in range(2))
-    create, begun = arrays.create_array, []
+    write, begun = Blobs.write, []
 
-    def slow(*given, **how):
+    def slow(*given):
         if not begun:
             begun.append(1)
             other.save({"epoch": 10}, {"w": np.full(3, 10)})
-        return create(*given, **how)
+        return write(*given)
 
-    monkeypatch.setattr(arrays, "create_array", slow)
+    monkeypatch.setattr(Blobs, "write", slow)
     one.save({"epoch": 5}, {"w": np.full(3, 5)})
     facts, found = one.load()
     assert (found["w"] == facts["epoch"]).all()
@@ -796,9 +797,11 @@ def test_a_damaged_array_is_made_again(done, here):
     found = make(done, **x)
     before = found.true_class_probability("x")
     name = found.jobs[0].name
-    (chunk,) = Path(done).glob(f"evaluations/*/arrays/{name}/true_class_test/c/*")
-    chunk.write_bytes(chunk.read_bytes()[:-3])
-    pd.testing.assert_frame_equal(make(done, **x).true_class_probability("x"), before)
+    (blob,) = Path(done).glob(f"evaluations/*/arrays/{name}/true_class_test.blob")
+    blob.write_bytes(blob.read_bytes()[:-3])
+    with pytest.warns(DamagedRecordWarning, match="true_class_test"):
+        again = make(done, **x).compute()
+    pd.testing.assert_frame_equal(again.true_class_probability("x"), before)
 
 
 def test_checkpoints_of_finished_steps_are_dropped(done):
