@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import DamagedStoreError, Hint
+from ..errors import DamagedStoreError
 from .claims import CLAIMS
 from .dataset import Store
 from .evaluations import EVALUATIONS, EvaluationRecords
 from .objects import Objects
 from .prefixes import PREFIXES, check_prefixes
 from .results import RESULTS, ResultTables, find_results
-from .seals import DATA, damaged_object, encoded, kind_of, unseal
+from .seals import DATA, EVALUATION, damaged_object, encoded, kind_of, unseal
 from .state import root_node
 
 NODE = "zarr.json"
@@ -105,7 +105,7 @@ def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
 def _part_of(key: str) -> str:
     """Return what goes where an object is damaged, "" where it cannot be made again."""
     parts = key.split("/")
-    if parts[0] in DATA:
+    if parts[0] in DATA or key.endswith(EVALUATION):
         return ""
     if parts[0] in (RESULTS, PREFIXES):
         return "/".join(parts[:2])
@@ -124,11 +124,8 @@ def _nameless(store: Store) -> Iterator[Damage]:
             continue
         with suppress(DamagedStoreError):  # which is told of already
             if not records.facts():
-                error = DamagedStoreError(
-                    f"{records.path} of {store.url} does not say what its steps are of",
-                    Hint(*["run the same evaluation again, which writes it anew"] * 2),
-                )
-                yield Damage(records.path, error, None)
+                key = f"{records.path}/record{EVALUATION}"
+                yield Damage(key, damaged_object(store.url, key, "is missing"), None)
 
 
 # -- Zarr metadata -------------------------------------------------------------------------------

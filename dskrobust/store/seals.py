@@ -82,6 +82,8 @@ def remedy_of(url: str, key: str) -> Hint:
     """Return what to do about damage: what was computed can be made again, data cannot."""
     if key.partition("/")[0] in DATA:
         return Hint(*["write the store again from its source"] * 2)
+    if key.endswith(EVALUATION):
+        return Hint(*["run the same evaluation again, which writes it anew"] * 2)
     again = "removes it; then make it again"
     return Hint(
         f"verify_store({url!r}, repair=True) {again}",
