@@ -29,6 +29,7 @@ DATA = (
     "checksums",
     "center",
 )
+EVALUATION = ".evaluation"  # what the steps of an evaluation are of
 FORMAT = 2
 MOST_HEADER = 200
 
