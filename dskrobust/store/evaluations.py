@@ -22,7 +22,7 @@ from .blobs import Blobs
 from .checkpoints import Checkpoints
 from .dataset import SourceAddress, Store
 from .objects import Objects
-from .seals import damaged_object, read_record, write_record
+from .seals import MARK, damaged_object, read_record, write_record
 
 EVALUATIONS, CHECKPOINTS = "evaluations", "checkpoints"
 STEP, FACTS = "step", "evaluation"  # kinds of records
@@ -145,7 +145,8 @@ class EvaluationRecords:
         """Return the names of all steps that have a record, damaged or not."""
         path = f"{self.path}/steps"
         found = self._objects.names(path)
-        new = [name.removesuffix(f".{STEP}") for name in found if name.endswith(f".{STEP}")]
+        named = {name.removesuffix(MARK) for name in found}  # one that was lost has its mark
+        new = [name.removesuffix(f".{STEP}") for name in named if name.endswith(f".{STEP}")]
         return sorted({*new, *format1.blob_names(self.address, path, found)})
 
     def finished(self, steps: Iterable[str]) -> set[str]:

@@ -22,7 +22,7 @@ from .seals import damaged_object
 KEY = "dskrobust"
 FORMAT = 1
 NODE = "zarr.json"
-SEALED = (NODE, ".blob", ".step", ".evaluation", ".checkpoint")  # what lies beside, of today
+SEALED = (NODE, ".blob", ".step", ".evaluation", ".checkpoint", ".made")  # of today, beside
 
 
 class ForeignError(StoreError):

@@ -20,7 +20,16 @@ from .evaluations import EVALUATIONS, EvaluationRecords
 from .objects import Objects
 from .prefixes import PREFIXES, check_prefixes
 from .results import RESULTS, ResultTables, find_results
-from .seals import DATA, EVALUATION, damaged_object, encoded, kind_of, unseal
+from .seals import (
+    DATA,
+    EVALUATION,
+    MARK,
+    damaged_object,
+    drop_record,
+    encoded,
+    kind_of,
+    unseal,
+)
 from .state import root_node
 
 NODE = "zarr.json"
@@ -89,17 +98,28 @@ def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
     for key in list(objects.all_keys()):
         name = key.rpartition("/")[2]
         chunk = "/c/" in key or "." not in name
-        if chunk or name == NODE or key.startswith(CLAIMS) or name.endswith((".made", ".partial")):
-            continue
-        data = objects.read(key)
-        if data is None:  # it went meanwhile
+        if chunk or name == NODE or key.startswith(CLAIMS) or name.endswith(".partial"):
             continue
         try:
-            unseal(kind_of(data), key, data, objects.address.url)
+            if not _is_whole(objects, key):
+                continue
         except DamagedStoreError as error:
-            part = _part_of(key)
-            yield Damage(part or key, error, partial(objects.drop, part) if part else None)
-        tell(key)
+            part = _part_of(key.removesuffix(MARK))
+            yield Damage(part or key, error, partial(drop_record, objects, part) if part else None)
+        if not key.endswith(MARK):
+            tell(key)
+
+
+def _is_whole(objects: Objects, key: str) -> bool:
+    """Check a sealed object, or that a mark has its record; False where it went meanwhile."""
+    url, record = objects.address.url, key.removesuffix(MARK)
+    data = objects.read(record)
+    if data is None and record != key and objects.read(key) is not None:
+        raise damaged_object(url, record, "is missing")
+    if data is None:
+        return False
+    unseal(kind_of(data), record, data, url)
+    return True
 
 
 def _part_of(key: str) -> str:

@@ -19,7 +19,7 @@ from ..errors import DamagedStoreError, Hint, StaleResultsError
 from ..paths import absolute
 from . import arrays, format1
 from .objects import Address, Objects, Place
-from .seals import decoded, encoded, read_record, seal
+from .seals import decoded, encoded, read_record, write_record
 from .state import Digest, Record, Rows, newest
 
 RESULTS = "results"
@@ -371,8 +371,7 @@ class ResultWriter:
             arrays={name: arrays.metadata_of(self._array(name)) for name in checksums[0]},
             checksums={name: tuple(part[name] for part in checksums) for name in checksums[0]},
         )
-        key = f"{self._path}/{RECORD}"
-        objects.create(key, seal(KIND, key, encoded(record)))
+        write_record(objects, KIND, f"{self._path}/{RECORD}", record)
         return _tables_of(self.address, self.name, record)
 
     def drop(self) -> None:

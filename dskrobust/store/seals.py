@@ -29,6 +29,7 @@ DATA = (
     "checksums",
     "center",
 )
+MARK = ".made"  # beside a record: it was there
 EVALUATION = ".evaluation"  # what the steps of an evaluation are of
 FORMAT = 2
 MOST_HEADER = 200
@@ -104,22 +105,30 @@ def _checksum(kind: str, form: int, key: str, content: bytes) -> int:
 
 
 def write_record(objects: Objects, kind: str, key: str, record: Any) -> None:
-    """Write a typed record (or plain values) as a sealed object."""
+    """Write a typed record (or plain values) as a sealed object, and a mark that it was written."""
     objects.write(key, seal(kind, key, encoded(record)))
+    objects.write(f"{key}{MARK}", b"")
+
+
+def drop_record(objects: Objects, key: str) -> None:
+    """Remove a record with its mark."""
+    objects.drop(f"{key}{MARK}")
+    objects.drop(key)
 
 
 def read_record(objects: Objects, kind: str, key: str, of: type[T]) -> T | None:
-    """Return a typed record, None where there is none.
+    """Return a typed record, None where there never was one.
 
     Raises
     ------
     DamagedStoreError
-        Naming the object, and the field where a value is impossible.
+        Naming the object, and the field where a value is impossible; also where it was lost.
     """
-    data = objects.read(key)
+    data, url = objects.read(key), objects.address.url
     if data is None:
+        if objects.read(f"{key}{MARK}") is not None:
+            raise damaged_object(url, key, "is missing")
         return None
-    url = objects.address.url
     return decoded(unseal(kind, key, data, url), of, key, url)
 
 

@@ -18,12 +18,12 @@ from msgspec import Meta
 from ..errors import StoreError
 from . import format1
 from .objects import Objects
-from .seals import FORMAT, damaged_object, decoded, encoded, read_record, seal
+from .seals import FORMAT, MARK, damaged_object, decoded, encoded, read_record, seal
 from .spec import GroupSummary, StoreSpec, Summary
 
 STATES = "states"
 KIND = "state"
-RECORD, MARK = ".state", ".made"
+RECORD = ".state"
 DIGITS = 8
 ATTEMPTS = 100  # to make the next state while others make theirs
 
@@ -155,7 +155,7 @@ def _numbers(objects: Objects) -> set[int]:
 
 
 def _key(number: int, end: str = RECORD) -> str:
-    return f"{STATES}/{number:0{DIGITS}d}{end}"
+    return f"{STATES}/{number:0{DIGITS}d}{end}"  # a mark may be of a record that was lost
 
 
 def _checked(state: State, objects: Objects, key: str = "zarr.json") -> State:
@@ -189,7 +189,7 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
         state = to(None if before is None else before.state)
         key = _key(number)
         if objects.create(key, seal(KIND, key, encoded(state))):
-            objects.write(_key(number, MARK), b"")
+            objects.write(f"{key}{MARK}", b"")
             return Numbered(number, state)
     raise StoreError(f"{objects.address.url} is changed by others all the time; try again later")
 

@@ -506,7 +506,8 @@ def test_a_second_run_does_only_what_is_missing(url):
     assert seen == [True] * 12
     assert records(url) == before
     gone = sorted(before)[3]
-    next(Path(url).glob(f"evaluations/*/steps/{gone}.step")).unlink()
+    for file in Path(url).glob(f"evaluations/*/steps/{gone}.step*"):  # as if never made
+        file.unlink()
     assert make(url).finished() == 11
     assert make(url).table.equals(first.table)
     after = records(url)
@@ -521,15 +522,14 @@ def test_a_damaged_record_is_said_and_made_again(url, damage):
     good = step.read_bytes()
     if damage == "flipped":
         step.write_bytes(good[:-9] + bytes([good[-9] ^ 4]) + good[-8:])
-    elif damage == "missing":  # then it was never made, as far as anybody knows
+    elif damage == "missing":
         step.unlink()
     else:
         step.write_bytes(good[: len(good) // 2] if damage == "truncated" else other.read_bytes())
-    if damage != "missing":
-        with pytest.raises(DamagedStoreError, match=step.name):
-            stored_evaluations(dr.open_store(url))
-        with pytest.warns(DamagedRecordWarning, match=rf"{step.name}.*the step runs again"):
-            make(url).compute()
+    with pytest.raises(DamagedStoreError, match=step.name):
+        stored_evaluations(dr.open_store(url))
+    with pytest.warns(DamagedRecordWarning, match=rf"{step.name}.*the step runs again"):
+        make(url).compute()
     assert make(url).table.equals(first)
     after = records(url)
     assert {name for name in after if after[name] != before.get(name)} == {step.stem}
@@ -542,11 +542,10 @@ def test_what_records_are_of_is_written_again(url, damage):
     good = file.read_bytes()
     if damage == "missing":
         file.unlink()
-        assert find_evaluations(dr.open_store(url)) == []
     else:
         file.write_bytes(good[:-9] + bytes([good[-9] ^ 4]) + good[-8:])
-        with pytest.raises(DamagedStoreError, match=file.name):
-            find_evaluations(dr.open_store(url))
+    with pytest.raises(DamagedStoreError, match=file.name):
+        find_evaluations(dr.open_store(url))
     make(url).compute()
     (kept,) = find_evaluations(dr.open_store(url))
     assert kept.facts()["experiment"]["train"] == TRAIN

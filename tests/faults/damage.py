@@ -116,7 +116,8 @@ def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Rando
     checked = judge(before)
     if checked[0] == ERROR and not named(before, where):
         checked = WRONG, f"names nothing: {checked[1]}"
-    if checked[0] == RIGHT and (matters(where) or any(f.outcome != RIGHT for f in found)):
+    must = matters(where) and not fault.endswith("deleted")  # what can be made again may be gone
+    if checked[0] == RIGHT and (must or any(f.outcome != RIGHT for f in found)):
         checked = WRONG, "verify says that all is good"
     found.append(Found("", "verify", *checked))
     return [f._replace(fault=fault, note=f"{where}: {f.note}") for f in found]
@@ -143,7 +144,7 @@ def _checked(site: Site, base: str, command: Command, where: str) -> Found:
 def matters(where: str) -> bool:
     """Whether any change of a file must be found: JSON has blanks, other files no idle bit."""
     file = where.partition(" ")[0]
-    return not file.endswith(".json") and kind_of(file) not in UNREAD
+    return not file.endswith((".json", ".made")) and kind_of(file) not in UNREAD
 
 
 def named(ran: Ran, where: str) -> bool:

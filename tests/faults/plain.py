@@ -17,6 +17,9 @@ class PlainFileSystem(LocalFileSystem):
 
     protocol = SCHEME
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(auto_mkdir=True, **options)  # it has no folders that one makes
+
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
