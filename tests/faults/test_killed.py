@@ -96,7 +96,7 @@ def test_a_worker_that_hangs_while_it_starts_is_replaced(monkeypatch):
         monkeypatch.setattr(nanny, "START", 180.0)  # for the next one
         return True
 
-    monkeypatch.setattr(nanny, "START", 1.0)
+    monkeypatch.setattr(nanny, "START", 10.0)  # longer than a busy machine takes to start one
     options = replace(LOCAL, workers=1)
     with _Killer(stops, 1, signal.SIGSTOP) as stopper:
         with connect(options) as client:
