@@ -157,6 +157,7 @@ def test_every_file_is_looked_at(tmp_path):
         with pytest.raises(DamagedStoreError):
             dr.verify_store(dr.open_store(store.url), sample=1)
         rows = key.parts[0] in ("segments", "states") and file.name != "zarr.json"
+        rows &= file.suffix != ".fate"
         if rows or file.suffix == ".evaluation":  # which only who knows it can write again
             with pytest.raises(DamagedStoreError):
                 dr.verify_store(dr.open_store(store.url), sample=1, repair=True)

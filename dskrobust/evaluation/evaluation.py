@@ -208,7 +208,7 @@ class Evaluation:
         self.failures = []
         if missing := self._missing(self.jobs, report):
             name, what = f"evaluation-{self.records.name}", "an evaluation is computed"
-            with exclusive(self.store, name, what):
+            with exclusive(self.store.address, name, what):
                 missing = self._missing(missing, report)  # others may have done them meanwhile
                 if missing:
                     self._run(missing, client or self.client, report, watch)

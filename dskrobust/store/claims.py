@@ -24,8 +24,15 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from ..errors import BusyStoreError, BusyStoreWarning, DskrobustError
-from .objects import Address, Objects
+from ..errors import (
+    BusyStoreError,
+    BusyStoreWarning,
+    DamagedStoreError,
+    DskrobustError,
+    StoreError,
+)
+from ..paths import absolute
+from .objects import Address, Objects, Place
 from .seals import encoded, read_record, seal
 
 CLAIMS = "claims"
@@ -54,7 +61,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         Name of the machine, and what tells its processes from those of others.
     process : int
     started : float
-        When the process began, seconds since 1970.
+        When the process began, in ticks since the machine did: no clock that is set changes it.
     since, beaten : str
         When the claim was made and last renewed, UTC.
     beats : int
@@ -80,11 +87,17 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if self.process == os.getpid():  # its thread may have gone without a word
             return self.owner not in _beating
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's
+            return False
         with suppress(psutil.Error):
-            process = psutil.Process(self.process)
-            gone = process.status() == psutil.STATUS_ZOMBIE  # its parent does not look
-            return gone or abs(process.create_time() - self.started) > 1
-        return True
+            if psutil.Process(self.process).status() == psutil.STATUS_ZOMBIE:
+                return True  # its parent does not look
+        began = _began(self.process)
+        return began is not None and began != self.started
 
     @property
     def is_forgotten(self) -> bool:
@@ -109,15 +122,22 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _began(process: int) -> float | None:
+    """Return when a process of this machine began; None where nobody says."""
+    try:
+        return float(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _new(what: str) -> Claim:
-    process = psutil.Process()
     return Claim(
         what=what,
         owner=uuid.uuid4().hex,
         host=platform.node(),
         machine=_machine(),
-        process=process.pid,
-        started=process.create_time(),
+        process=os.getpid(),
+        started=_began(os.getpid()) or 0.0,
         since=_now(),
         beaten=_now(),
     )
@@ -132,7 +152,6 @@ class _Held:
     def __init__(self, objects: Objects, key: str, claim: Claim) -> None:
         self._objects, self._key, self._claim = objects, key, claim
         self._over = threading.Event()
-        _beating.add(claim.owner)
         self._heart = threading.Thread(target=self._beat, name="dskrobust-claim", daemon=True)
         self._heart.start()
 
@@ -145,6 +164,9 @@ class _Held:
             beats = self._claim.beats + 1
             self._claim = msgspec.structs.replace(self._claim, beats=beats, beaten=_now())
             with suppress(OSError, DskrobustError):  # the next beat may get through
+                there = _read(self._objects, self._key)
+                if there is not None and there.owner != self.owner:  # it was taken over: stay seen
+                    self._key = f"{CLAIMS}/{self.owner}{END}"
                 self._objects.write(self._key, _sealed(self._key, self._claim))
 
     def release(self) -> None:
@@ -158,13 +180,24 @@ class _Held:
                 self._objects.drop(self._key)
 
 
+def _objects(address: Address) -> Objects:
+    """Return the objects of a store, also after this process has gone to another folder."""
+    return Objects(Place(absolute(address.url), address.storage_options))
+
+
 def _sealed(key: str, claim: Claim) -> bytes:
     return seal(KIND, key, encoded(claim))
 
 
 def _read(objects: Objects, key: str) -> Claim | None:
-    """Return a claim; None where there is none or one that cannot be read."""
-    with suppress(DskrobustError):
+    """Return a claim; None where there is none or a damaged one.
+
+    Raises
+    ------
+    StoreError
+        Where it cannot be read now, or a later version wrote it: somebody is there.
+    """
+    with suppress(DamagedStoreError):
         return read_record(objects, KIND, key, Claim)
     return None
 
@@ -175,13 +208,15 @@ def at_work(address: Address, what: str, *, writes: bool = False) -> Iterator[No
 
     Who only reads a store that is read-only says nothing; who writes has to be able to.
     """
-    objects, claim = Objects(address), _new(what)
+    objects, claim = _objects(address), _new(what)
     key = f"{CLAIMS}/{claim.owner}{END}"
     held = None
+    _beating.add(claim.owner)  # before it can be seen
     try:
         objects.create(key, _sealed(key, claim))
         held = _Held(objects, key, claim)
     except (OSError, DskrobustError):
+        _beating.discard(claim.owner)
         if writes:
             raise
     token = _ours.set(_ours.get() | {claim.owner})
@@ -224,8 +259,13 @@ def exclusive(
     if (address.url, name) in _held.get():  # by a caller of ours
         yield True
         return
-    objects, key = Objects(address), f"{CLAIMS}/{name}{END}"
-    held = _acquire(objects, key, _new(what), wait, over)
+    objects, key, claim = _objects(address), f"{CLAIMS}/{name}{END}", _new(what)
+    _beating.add(claim.owner)  # before it can be seen
+    try:
+        held = _acquire(objects, key, claim, wait, over)
+    except BaseException:
+        _beating.discard(claim.owner)
+        raise
     if held is None:
         yield False
         return
@@ -249,7 +289,7 @@ def _acquire(
     while not objects.create(key, _sealed(key, claim)):
         other = _read(objects, key)
         if other is not None and not other.is_over:
-            if not wait:
+            if not wait and not other.is_forgotten:
                 raise BusyStoreError(f"another is at work on {objects.address.url}: {other}")
             if seen is None or other.owner != seen.owner:
                 _tell(objects, other)
@@ -276,11 +316,16 @@ def _tell(objects: Objects, other: Claim) -> None:
 
 def others(address: Address) -> list[Claim]:
     """Return the claims of others that are at work, threads too; those of who is gone go."""
-    objects, alive = Objects(address), []
+    objects, alive = _objects(address), []
     for name in objects.names(CLAIMS):
         if not name.endswith(END):
             continue
-        claim = _read(objects, key := f"{CLAIMS}/{name}")
+        key = f"{CLAIMS}/{name}"
+        try:
+            claim = _read(objects, key)
+        except StoreError:
+            alive.append(_new("what this version cannot read is done"))
+            continue
         if claim is not None and not claim.is_forgotten:
             alive += [] if claim.owner in _ours.get() else [claim]
         else:

@@ -13,8 +13,9 @@ from contextlib import suppress
 from ..errors import DskrobustError
 from . import claims
 from .objects import Objects
-from .results import superseded
-from .state import State, newest
+from .results import RECORD, RESULTS, superseded
+from .seals import drop_record
+from .state import State, may_go, newest
 
 SEGMENTS, PREFIXES, TILES, DIAGNOSIS = "segments", "prefixes", "tiles", "diagnosis"
 DIGEST = 12  # characters of a digest in the names of tiles
@@ -25,8 +26,19 @@ def clear_up(objects: Objects) -> None:
     with suppress(OSError, DskrobustError):
         before = set(_unneeded(objects))
         if before and not claims.others(objects.address):
-            for key in before & set(_unneeded(objects)):
-                objects.drop(key)
+            for key in _unneeded(objects):
+                if key in before:
+                    _drop(objects, key)
+
+
+def _drop(objects: Objects, key: str) -> None:
+    """Remove what nobody needs; of a result first what makes it one, of rows what commits them."""
+    kind = key.partition("/")[0]
+    if kind == SEGMENTS and not may_go(objects, key):
+        return
+    if kind == RESULTS:
+        drop_record(objects, f"{key}/{RECORD}")
+    objects.drop(key)
 
 
 def _unneeded(objects: Objects) -> Iterator[str]:
@@ -49,7 +61,11 @@ def _unneeded_by(state: State, objects: Objects) -> Iterator[str]:
         for basis in _folders(objects, f"{PREFIXES}/{kind}"):
             folder = f"{PREFIXES}/{kind}/{basis}"
             names = [n for n in _folders(objects, folder) if n not in digests]
-            yield from (f"{folder}/{name}{end}" for name in names for end in ("", ".prefixes"))
+            yield from (
+                f"{folder}/{name}{end}"
+                for name in names
+                for end in (".prefixes.made", ".prefixes", "")
+            )
     short = {digest[:DIGEST] for digest in digests}
     for run in _folders(objects, TILES):
         for tile in objects.names(f"{TILES}/{run}"):

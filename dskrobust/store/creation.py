@@ -19,8 +19,9 @@ from ..credentials import without_credentials
 from ..errors import InvalidDataError, StoreError
 from ..ids import as_kept, plain_ids
 from ..labels import decoded, infer_label_kind
-from ..paths import expand
+from ..paths import behind_links, expand, local_path
 from . import writing
+from .claims import at_work
 from .dataset import Store, encode, open_store
 from .diagnosis import diagnose
 from .diagnosis.equal_rows import PART_ROWS, RECORD
@@ -120,10 +121,11 @@ def append_rows(
         old = getattr(store.spec, name)
         if old is not None and (ours is None or ours[: len(old)] != old):
             raise InvalidDataError(f"{name} may only get new names behind the old ones {old}")
-    with writing.more_rows(store.url, layout, store.rows, store.storage_options) as writer:
+    place = store.address.url
+    with writing.more_rows(place, layout, store.rows, store.storage_options) as writer:
         written = _stream(writer, layout, blocks, len(names.groups), progress)
         writing.commit_more(writer, store.state, names, written)
-    return _looked_at(store.url, store.storage_options)
+    return _looked_at(place, store.storage_options)
 
 
 def write_arrays(
@@ -165,6 +167,8 @@ def link_arrays(
     if isinstance(arrays.ids, zarr.Array):
         linked["ids"] = arrays.ids
     links = {name: Link(url=_url_of(a, name)) for name, a in linked.items()}
+    for name, link in links.items():
+        _refuse_own(url, name, link.url)
     if arrays.groups is not None:
         values = tuple(_plain(g) for g in arrays.groups)
         links["split"] = Link(url=links["split"].url, values=values)
@@ -186,7 +190,8 @@ def link_arrays(
 def _looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = False) -> Store:
     """Open a store that was written just now, by whom it was written, with notes on its data."""
     store = open_store(url, storage_options)
-    diagnose(store, scheduler=None if by_workers else "synchronous")  # memory of one
+    with at_work(store.address, "a store's data is looked at"):
+        diagnose(store, scheduler=None if by_workers else "synchronous")  # memory of one
     return store
 
 
@@ -453,6 +458,15 @@ def _url_of(array: Any, name: str) -> str:
             "(link=False)"
         )
     return url
+
+
+def _refuse_own(url: str, name: str, link: str) -> None:
+    """Refuse a link to what the store itself holds, which goes when it is replaced."""
+    store, array = local_path(url), local_path(link)
+    if store is not None and array is not None:
+        own = behind_links(store)
+        if own in (behind_links(array), *behind_links(array).parents):
+            raise StoreError(f"{name} lies in {url} itself; copy it (link=False)")
 
 
 def _address_of(array: Any, name: str) -> str:

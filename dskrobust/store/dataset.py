@@ -213,6 +213,7 @@ class Store:
         rows: int | None = None,
     ) -> None:
         self.url, self.state = url, state
+        self._place = absolute(url)  # also after this process has gone to another folder
         self.storage_options = dict(storage_options or {})
         self._opened: dict[tuple[str, str], arrays.Array] = {}
         self._sums: dict[_Part, NDArray[np.uint32]] = {}
@@ -236,7 +237,7 @@ class Store:
         """What a task needs to read this store."""
         storage = json.dumps(self.storage_options, sort_keys=True)
         last = self._parts[-1].segment
-        return SourceAddress(absolute(self.url), self.rows, storage, last.digest, last.path)
+        return SourceAddress(self._place, self.rows, storage, last.digest, last.path)
 
     @property
     def objects(self) -> Objects:

@@ -30,7 +30,7 @@ from .seals import (
     kind_of,
     unseal,
 )
-from .state import root_node
+from .state import FATE, FATES, root_node
 
 NODE = "zarr.json"
 ROWS = 65_536  # of a table, read at once
@@ -118,6 +118,10 @@ def _is_whole(objects: Objects, key: str) -> bool:
         raise damaged_object(url, record, "is missing")
     if data is None:
         return False
+    if key.endswith(FATE):
+        if data not in FATES:
+            raise damaged_object(url, key, "is not what was written")
+        return True
     unseal(kind_of(data), record, data, url)
     return True
 
@@ -125,6 +129,8 @@ def _is_whole(objects: Objects, key: str) -> bool:
 def _part_of(key: str) -> str:
     """Return what goes where an object is damaged, "" where it cannot be made again."""
     parts = key.split("/")
+    if key.endswith(FATE):
+        return key
     if parts[0] in DATA or key.endswith(EVALUATION):
         return ""
     if parts[0] in (RESULTS, PREFIXES):

@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,6 +28,11 @@ from ..paths import behind_links, expand, is_remote, local_path
 from ..processes import in_children
 
 PARTIAL = ".partial"
+ATTEMPTS = 3  # where others remove or replace at the same moment
+TAKEN = (
+    "PreconditionFailed",
+    "ConditionalRequestConflict",
+)  # what S3 calls an object that is there
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -72,7 +77,7 @@ class Objects:
         path = self._path(key)
         try:
             if path is not None:
-                return path.read_bytes()
+                return _read_file(path)
             files, root = self._files()
             with reached(self.address.url):
                 return bytes(files.cat_file(f"{root}/{key}"))
@@ -85,11 +90,21 @@ class Objects:
         if path is None:
             self._send(key, data)
             return
-        with _beside(path, data) as part:
-            part.replace(path)
+        for attempt in range(ATTEMPTS):
+            try:
+                with _beside(path, data) as part:
+                    part.replace(path)
+                return
+            except FileNotFoundError:  # others removed the folder just now
+                if attempt == ATTEMPTS - 1:
+                    raise
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object that is not there; False where it is there. Of several one succeeds."""
+        """Write an object that is not there; False where it is there. Of several one succeeds.
+
+        An answer may get lost on the way, and who asks again finds its own object: that is success
+        too. So what several create must not be the same bytes, unless they mean the same.
+        """
         path = self._path(key)
         if path is None:
             return self._create_elsewhere(key, data)
@@ -97,8 +112,7 @@ class Objects:
             try:
                 os.link(part, path)
             except FileExistsError:
-                # a network file system may have linked and lost the answer
-                return part.stat().st_nlink > 1
+                return self.read(key) == data
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
@@ -130,7 +144,7 @@ class Objects:
         try:
             self._send(key, data, **({"mode": "create"} if exclusive else {}))
         except FileExistsError:
-            return False
+            return self.read(key) == data
         return True
 
     def names(self, folder: str) -> list[str]:
@@ -171,6 +185,21 @@ class Objects:
             _remove(path)
         else:
             path.unlink(missing_ok=True)
+
+    def drop_empty(self, nodes: Sequence[str]) -> None:
+        """Remove a folder of this machine that holds nothing but empty folders and some nodes.
+
+        Only what is empty goes: another process may be about to fill it.
+        """
+        root = self._path("")
+        with suppress(OSError):
+            for node in nodes if root is not None else ():
+                path = self._path(node)
+                assert path is not None
+                path.unlink(missing_ok=True)
+                if path.parent.exists():
+                    for folder in (*(f for f in path.parent.iterdir() if f.is_dir()), path.parent):
+                        folder.rmdir()
 
     def zarr(self, *, read_only: bool) -> Any:
         """Return Zarr's own view of the store."""
@@ -221,7 +250,7 @@ def reached(url: str) -> Iterator[None]:
         hint = " (pip install 'dskrobust[s3]')" if url.startswith("s3://") else ""
         raise StoreError(f"{url} cannot be opened: {error}{hint}") from error
     except Exception as error:
-        if "PreconditionFailed" in f"{error!r} {error.__cause__!r}":
+        if any(word in f"{error!r} {error.__cause__!r}" for word in TAKEN):
             raise FileExistsError(url) from error
         raise StoreError(
             f"{url} cannot be reached: {error}; check the address, the credentials and the storage "
@@ -263,11 +292,27 @@ def _beside(path: Path, data: bytes, *, durable: bool = False) -> Iterator[Path]
 def _create_in_place(path: Path, data: bytes) -> bool:
     """Create a file where there are no hard links: exclusively, but not as a whole."""
     try:
-        with path.open("xb") as file:
-            file.write(data)
+        file = path.open("xb")
     except FileExistsError:
-        return False
+        return path.read_bytes() == data
+    try:
+        with file:
+            file.write(data)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return True
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file that others may be replacing, which network file systems may call stale."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
 
 
 def _remove(path: Path) -> None:

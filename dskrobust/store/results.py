@@ -58,7 +58,7 @@ class Segmented(RowsAddress, Protocol):
     """What results are of: a store, as far as they need to know it."""
 
     @property
-    def storage_options(self) -> dict[str, Any]: ...
+    def address(self) -> Address: ...
 
     @property
     def segments(self) -> tuple[tuple[int, str], ...]: ...
@@ -185,7 +185,7 @@ def find_results(store: Segmented, *, everything: bool = False) -> list[ResultTa
 
     everything: also searches that are no scores, and scores against further reference sets.
     """
-    return [r for r in _finished(store) if everything or r.is_scores]
+    return [r for r in _finished(store.address) if everything or r.is_scores]
 
 
 def _finished(address: Address) -> list[ResultTables]:

@@ -18,17 +18,8 @@ from ..errors import DamagedStoreError, Hint, StoreError
 from .objects import Objects
 
 NAME = b"dskrobust"
-DATA = (
-    "states",
-    "segments",
-    "zarr.json",
-    "features",
-    "labels",
-    "split",
-    "ids",
-    "checksums",
-    "center",
-)
+OLD_DATA = ("zarr.json", "features", "labels", "split", "ids", "checksums", "center")
+DATA = ("states", "segments", *OLD_DATA)
 MARK = ".made"  # beside a record: it was there
 EVALUATION = ".evaluation"  # what the steps of an evaluation are of
 FORMAT = 2
@@ -135,7 +126,7 @@ def read_record(objects: Objects, kind: str, key: str, of: type[T]) -> T | None:
 def encoded(record: Any) -> bytes:
     """Return a record as JSON."""
     plain = msgspec.to_builtins(record, enc_hook=_plain)
-    return json.dumps(plain, indent=1, ensure_ascii=False).encode()
+    return json.dumps(plain, ensure_ascii=False).encode()
 
 
 def decoded(content: bytes, of: type[T], key: str, url: str) -> T:

@@ -8,23 +8,28 @@ falling back to an older state where the newest record is lost.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from ..errors import StoreError
+from ..errors import DskrobustError, StoreError
 from . import format1
 from .objects import Objects
-from .seals import FORMAT, MARK, damaged_object, decoded, encoded, read_record, seal
+from .seals import FORMAT, MARK, OLD_DATA, damaged_object, decoded, encoded, read_record, seal
 from .spec import GroupSummary, StoreSpec, Summary
 
 STATES = "states"
 KIND = "state"
 RECORD = ".state"
 DIGITS = 8
+FATE = ".fate"  # beside a segment
+FATES = KEPT, COMMITTED, GONE = b"kept", b"committed", b"gone"
 ATTEMPTS = 100  # to make the next state while others make theirs
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -183,21 +188,26 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
     StoreError
         Where others change the store all the time.
     """
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         before = newest(objects)
         number = 0 if before is None else before.number + 1
         state = to(None if before is None else before.state)
+        if before is not None and state is before.state:
+            return before
         key = _key(number)
         if objects.create(key, seal(KIND, key, encoded(state))):
-            objects.write(f"{key}{MARK}", b"")
+            with suppress(OSError, DskrobustError):  # the state is there, whatever comes after
+                objects.write(f"{key}{MARK}", b"")
             return Numbered(number, state)
+        time.sleep(random.uniform(0, min(1.0, 0.01 * attempt)))
     raise StoreError(f"{objects.address.url} is changed by others all the time; try again later")
 
 
 def begin(objects: Objects) -> None:
     """Make the folder of a store, which has no state yet."""
     if format1.is_unfinished(objects):  # killed while an earlier version wrote it
-        objects.drop("")
+        for name in OLD_DATA:
+            objects.drop(name)
     objects.write("zarr.json", encoded(root_node()))
 
 
@@ -206,6 +216,39 @@ def root_node() -> dict[str, Any]:
     return {
         "zarr_format": 3, "node_type": "group", "attributes": {format1.KEY: {"format": FORMAT}}
     }  # fmt: skip
+
+
+# -- the fate of a segment -------------------------------------------------------------------------
+#
+# Between the look for a segment and the state that names it others may take its writer for dead. So
+# whoever commits it, and whoever clears it up, first says so, which only one of them can.
+
+
+def keep(objects: Objects, path: str) -> None:
+    """Say that a segment is about to be named by a state.
+
+    Raises
+    ------
+    StoreError
+        Where others have cleared it up.
+    """
+    if not objects.create(f"{path}{FATE}", KEPT):
+        raise StoreError(
+            f"{objects.address.url}: the rows that were written were removed, as their writer "
+            "seemed to be gone; nothing was added, write them again"
+        )
+
+
+def committed(objects: Objects, path: str) -> None:
+    """Say that a state names a segment: it may go once none does any more."""
+    with suppress(OSError, DskrobustError):  # else it stays for ever
+        objects.write(f"{path}{FATE}", COMMITTED)
+
+
+def may_go(objects: Objects, path: str) -> bool:
+    """Whether a segment that no state names can be removed, which is then said."""
+    key = f"{path}{FATE}"
+    return objects.create(key, GONE) or objects.read(key) == COMMITTED
 
 
 class Names(NamedTuple):
@@ -235,6 +278,8 @@ def added(state: State, base: State, segment: Segment, more: Summary, names: Nam
     StoreError
         Where the store was replaced since, or others have added other names.
     """
+    if segment in state.segments:  # it is in: only the answer got lost
+        return state
     if state.segments[: len(base.segments)] != base.segments:
         raise StoreError(f"the store was replaced by another one meanwhile; {AGAIN}")
     both = {

@@ -39,6 +39,6 @@ def made_once(
         return any(result.covers(store) for result in matching(store, parameters))
 
     what = f"results ({parameters.get('metric')}) are computed"
-    with exclusive(store, name, what, wait=wait, over=over):
+    with exclusive(store.address, name, what, wait=wait, over=over):
         yield
-    clear_up(Objects(store))
+    clear_up(Objects(store.address))

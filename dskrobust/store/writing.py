@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import Hint, InvalidDataError, StoreError
+from ..errors import DskrobustError, Hint, InvalidDataError, StoreError
 from ..ids import NUMBERS, TEXT, id_dtype
-from ..paths import behind_links, local_path
+from ..paths import absolute, behind_links, expand, local_path
 from . import arrays, claims
 from .blobs import Blobs
 from .clearing import clear_up
@@ -28,7 +28,20 @@ from .format1 import ForeignError
 from .objects import Objects, Place
 from .seals import damaged_object
 from .spec import Block, StoreSpec, Summary, feature_dtype, lossless, summarise
-from .state import Link, Names, Numbered, Segment, State, added, begin, change, known_of, newest
+from .state import (
+    Link,
+    Names,
+    Numbered,
+    Segment,
+    State,
+    added,
+    begin,
+    change,
+    committed,
+    keep,
+    known_of,
+    newest,
+)
 
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
 ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
@@ -111,8 +124,8 @@ class Written:
 
 
 def place_of(url: str, storage_options: StorageOptions = None) -> Place:
-    """Return where a store is."""
-    return Place(url, dict(storage_options or {}))
+    """Return where a store is, also after this process has gone to another folder."""
+    return Place(absolute(expand(url)), dict(storage_options or {}))
 
 
 @dataclass(frozen=True)
@@ -214,19 +227,6 @@ class SegmentWriter:
         }
         return Finished(segment, summary, held)
 
-    def check_there(self) -> None:
-        """Refuse to commit what others have cleared up, as of one who was gone for long.
-
-        Raises
-        ------
-        StoreError
-        """
-        if CHECKSUMS not in {name.partition(".")[0] for name in self.objects.names(self.path)}:
-            raise StoreError(
-                f"{self.url}: the rows that were written were removed as this process seemed to "
-                "be gone; nothing was added, write them again"
-            )
-
     def drop(self) -> None:
         """Remove the segment."""
         self.objects.drop(self.path)
@@ -324,10 +324,10 @@ def new_store(
 
 
 def _drop_unborn(objects: Objects) -> None:
-    """Remove a store that has nothing, and that nobody else is making."""
-    left = [name for name in objects.names(SEGMENTS) if "." not in name]
-    if not left and _newest_or_none(objects) is None and not claims.others(objects.address):
-        objects.drop("")
+    """Remove a store of this machine that has nothing, unless somebody else is making it."""
+    with suppress(OSError, DskrobustError):
+        if _newest_or_none(objects) is None and not claims.others(objects.address):
+            objects.drop_empty((f"{SEGMENTS}/zarr.json", "zarr.json"))
 
 
 @contextmanager
@@ -360,8 +360,30 @@ def _segment(
         writer.create(layout)
         yield writer
     except BaseException:
-        writer.drop()
+        if path not in _pending:  # a state may name it by now
+            with suppress(OSError, DskrobustError):
+                writer.drop()
         raise
+    finally:
+        _pending.discard(path)
+
+
+_pending: set[str] = set()  # segments whose states are being made
+
+
+def _commit(writer: SegmentWriter, to: Callable[[State | None], State]) -> None:
+    """Make the state that names a segment; until it is known not to be there, its rows stay."""
+
+    def at_once(before: State | None) -> State:
+        _pending.discard(writer.path)
+        state = to(before)
+        keep(writer.objects, writer.path)
+        _pending.add(writer.path)
+        return state
+
+    change(writer.objects, at_once)
+    _pending.discard(writer.path)
+    committed(writer.objects, writer.path)
 
 
 def begin_scratch(url: str, layout: Layout, rows: int) -> SegmentWriter:
@@ -397,12 +419,13 @@ def commit_new(
     )
 
     def to(before: State | None) -> State:
-        writer.check_there()
+        if before is not None and done.segment in before.segments:  # only the answer got lost
+            return before
         if before is not None and not overwrite:  # others were quicker
             raise _taken(writer.url)
         return state
 
-    change(writer.objects, to)
+    _commit(writer, to)
 
 
 def commit_more(
@@ -422,12 +445,11 @@ def commit_more(
     done = writer.finish(written)
 
     def to(before: State | None) -> State:
-        writer.check_there()
         if before is None:
             raise damaged_object(writer.url, "", "has no rows any more")
         return added(before, base, done.segment, done.summary, names)
 
-    change(writer.objects, to)
+    _commit(writer, to)
 
 
 def _as_stored(values: NDArray[Any], array: Any, name: str) -> NDArray[Any]:

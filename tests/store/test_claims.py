@@ -18,8 +18,14 @@ import numpy as np
 import pytest
 
 import dskrobust as dr
-from dskrobust.errors import BusyStoreError, BusyStoreWarning, StaleResultsError, StoreError
-from dskrobust.store import Block, claims, exclusive, find_results
+from dskrobust.errors import (
+    BusyStoreError,
+    BusyStoreWarning,
+    InvalidDataError,
+    StaleResultsError,
+    StoreError,
+)
+from dskrobust.store import Block, claims, exclusive, find_results, state, writing
 from dskrobust.store.objects import Objects, Place
 
 HOLD = """
@@ -213,6 +219,96 @@ def test_a_store_that_is_replaced_while_it_is_computed(store):
     np.testing.assert_array_equal(new.features[:], other[0])
     dr.sample_robustness(new).write()
     assert len([f for f in Path(store.url, "segments").iterdir() if f.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("lost", ["mark", "answer"])
+def test_an_append_whose_answer_is_lost_is_in_once(store, monkeypatch, lost):
+    """The state is there, but whoever made it does not hear of it, or cannot mark it."""
+    X, y = rows_of(9, seed=3)
+    create, write, failed = Objects.create, Objects.write, []
+
+    def created(self, key, data):
+        made = create(self, key, data)
+        if lost == "answer" and key.startswith("states/") and not failed:
+            failed.append(key)
+            return False
+        return made
+
+    def written(self, key, data):
+        if lost == "mark" and key.startswith("states/"):
+            failed.append(key)
+            raise OSError(28, "no space left on device")
+        write(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "create", created)
+        patch.setattr(Objects, "write", written)
+        dr.append_rows(store, [Block(X, y, np.zeros(9, np.int16))])
+    assert failed
+    grown = dr.open_store(store.url)
+    np.testing.assert_array_equal(grown.features[120:], X)
+    dr.verify_store(grown)
+
+
+def test_rows_that_were_cleared_up_are_not_committed(store, monkeypatch):
+    """Of a writer that stood still so long that it was taken for dead."""
+    X, y = rows_of(9, seed=3)
+
+    def cleared(objects, path):
+        assert state.may_go(objects, path)
+        objects.drop(path)
+        return keep(objects, path)
+
+    keep = state.keep
+    monkeypatch.setattr(writing, "keep", cleared)
+    with pytest.raises(StoreError, match="nothing was added"):
+        dr.append_rows(store, [Block(X, y, np.zeros(9, np.int16))])
+    assert dr.open_store(store.url).rows == 120
+
+
+def test_what_is_about_to_be_committed_is_not_cleared_up(store):
+    path = "segments/of-another"
+    objects = Objects(store.address)
+    state.keep(objects, path)
+    assert not state.may_go(objects, path)
+    state.committed(objects, path)
+    assert state.may_go(objects, path)
+
+
+def test_a_failed_creation_leaves_another_its_store(tmp_path, monkeypatch):
+    """One fails while another, which began later, has just finished."""
+    url, (X, y) = str(tmp_path / "own.zarr"), rows_of(30)
+    drop = writing._drop_unborn
+
+    def late(objects):
+        monkeypatch.setattr(writing, "_drop_unborn", drop)
+        dr.create_store(url, X, y)
+        drop(objects)
+
+    monkeypatch.setattr(writing, "_drop_unborn", late)
+    with pytest.raises(InvalidDataError):
+        dr.create_store(url, X * np.nan, y)
+    np.testing.assert_array_equal(dr.open_store(url).features[:], X)
+
+
+def test_a_store_is_not_linked_to_itself(store):
+    import zarr
+
+    folder = Path(store.url, store.state.segments[0].path)
+    X, y = (zarr.open_array(str(folder / name), mode="r") for name in ("features", "labels"))
+    with pytest.raises(StoreError, match="lies in"):
+        dr.link_store(store.url, X, y, overwrite=True)
+    assert dr.open_store(store.url).rows == 120
+
+
+def test_a_relative_address_after_a_change_of_folder(store, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    relative, (X, y) = dr.open_store("own.zarr"), rows_of(9, seed=3)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    grown = dr.append_rows(relative, [Block(X, y, np.zeros(9, np.int16))])
+    assert grown.rows == dr.open_store(store.url).rows == 129
+    assert os.listdir() == []
 
 
 def test_readers_of_what_was_replaced_are_told(store):
