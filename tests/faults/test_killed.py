@@ -47,18 +47,19 @@ def patient(cluster, seconds):
 
 
 class _Killer(threading.Thread):
-    """Sends a signal to workers of this process as soon as they have come so far."""
+    """Sends a signal to workers that this process starts as soon as they have come so far."""
 
     def __init__(self, ready, most, number=signal.SIGKILL):
         super().__init__(daemon=True)
         self.ready, self.most, self.number, self.killed = ready, most, number, set()
         self.over = threading.Event()
+        self.before = set(worker_processes(os.getpid()))  # of the tests' own cluster
 
     def run(self):
         while not self.over.wait(0.002) and len(self.killed) < self.most:
             for process in worker_processes(os.getpid()):
                 try:
-                    if process not in self.killed and self.ready(process):
+                    if process not in self.killed | self.before and self.ready(process):
                         process.send_signal(self.number)
                         self.killed.add(process)
                         break
