@@ -28,7 +28,7 @@ def flip(path):
     path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "header", "moved"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "empty", "header", "moved", "case"])
 def test_what_is_damaged_is_named_and_written_anew(store, harm):
     blobs = Blobs(store.address, "some/folder")
     assert blobs.read("a") is None
@@ -39,6 +39,9 @@ def test_what_is_damaged_is_named_and_written_anew(store, harm):
         file = file_of(store, "some/folder/a.blob")
         if harm == "flip":
             flip(file)
+        elif harm == "case":  # the same number, in another bit
+            line, rest = file.read_bytes().split(b"\n", 1)
+            file.write_bytes(line.replace(b"dskrobust blob ", b"dskrobust blob +") + b"\n" + rest)
         elif harm == "moved":
             blobs.write("b", X)
             file.write_bytes(file.with_name("b.blob").read_bytes())
