@@ -40,6 +40,8 @@ def plain_ids(values: Any, first_row: int = 0) -> NDArray[Any]:
         values = _joined(values)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         values = np.array(values.tolist(), TEXT)  # None where one is masked
+    if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
+        values = np.array(values, TEXT)  # NumPy's own texts lose a NUL at their end
     values = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if values.ndim != 1:
         raise InvalidDataError(f"ids must have the shape (samples,), not {values.shape}")
