@@ -178,11 +178,15 @@ wait_option = click.option(
 
 
 def opened_store(address: str) -> Store:
-    """Open a command's store and say in it, as long as the command runs, that it is in use."""
-    from ..store import at_work, open_store
+    """Open a command's store and say in it, as long as the command runs, that it is in use.
+
+    Who leaves last clears up what was replaced meanwhile.
+    """
+    from ..store import at_work, clear_up, open_store
 
     store = open_store(address)  # of what is no store nothing is said
     command = click.get_current_context()
+    command.call_on_close(lambda: clear_up(store.objects))
     command.with_resource(at_work(store.address, f"`{command.info_name}` runs"))
     return open_store(address)
 

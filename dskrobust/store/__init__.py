@@ -1,6 +1,7 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
 from .claims import at_work, exclusive
+from .clearing import clear_up
 from .creation import (
     Arrays,
     append_rows,
@@ -82,6 +83,7 @@ __all__ = [
     "at_work",
     "begin_scratch",
     "check_free",
+    "clear_up",
     "commit_new",
     "current_results",
     "default_spec",

@@ -245,7 +245,8 @@ class Cluster:
     @property
     def where(self) -> tuple[str, ...]:
         """The options that name it."""
-        return ("--scheduler-file", str(self._file), "--wait-for", "2")
+        patience = ("--no-workers-timeout", "20")
+        return ("--scheduler-file", str(self._file), "--wait-for", "2", *patience)
 
     def ready(self, limit: float) -> bool:
         """Wait until the scheduler has written its address."""
