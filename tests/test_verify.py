@@ -171,6 +171,15 @@ def test_every_file_is_looked_at(tmp_path):
     assert dr.verify_store(dr.open_store(store.url)).mended == ()
 
 
+def test_files_of_others_are_left_alone(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    for name in ("README.md", ".DS_Store", "results/notes.txt"):
+        Path(store.url, name).write_text("mine")
+    assert dr.verify_store(store, repair=True).mended == ()
+    assert Path(store.url, "README.md").read_text() == "mine"
+
+
 def _is_known(key):
     """Whether Zarr metadata are of an array, or of the store itself: others say nothing."""
     return key.parts[0] == "zarr.json" or len(key.parts) == 4
