@@ -15,9 +15,9 @@ from . import claims
 from .objects import Objects
 from .results import RECORD, RESULTS, superseded
 from .seals import drop_record
-from .state import State, may_go, newest
+from .state import SEGMENTS, State, may_go, newest
 
-SEGMENTS, PREFIXES, TILES, DIAGNOSIS = "segments", "prefixes", "tiles", "diagnosis"
+PREFIXES, TILES, DIAGNOSIS = "prefixes", "tiles", "diagnosis"
 DIGEST = 12  # characters of a digest in the names of tiles
 
 

@@ -162,16 +162,16 @@ class Objects:
             return []
         return sorted(name for name in found if name and not name.endswith(PARTIAL))
 
-    def all_keys(self, folder: str = "") -> Iterator[str]:
-        """Yield the keys of all objects below a folder."""
-        path, base = self._path(folder), self._path("")
-        if path is not None and base is not None:
-            for place, _, names in os.walk(path):
+    def all_keys(self) -> Iterator[str]:
+        """Yield the keys of all objects."""
+        base = self._path("")
+        if base is not None:
+            for place, _, names in os.walk(base):
                 yield from (Path(place, n).relative_to(base).as_posix() for n in sorted(names))
             return
         files, root = self._files()
         with reached(self.address.url):
-            for name in files.find(f"{root}/{folder}".rstrip("/")):
+            for name in files.find(root):
                 yield str(name).split(root.lstrip("/"), 1)[1].lstrip("/")
 
     def drop(self, key: str) -> None:
@@ -317,7 +317,7 @@ def _read_file(path: Path) -> bytes:
 
 def _remove(path: Path) -> None:
     """Remove a folder; others may be removing it too, or still be writing into it."""
-    for _ in range(3):
+    for _ in range(ATTEMPTS):
         with suppress(FileNotFoundError):
             try:
                 shutil.rmtree(path)
@@ -339,8 +339,9 @@ def _is_exclusive(files: Any, root: str) -> bool:
     except TypeError:  # it does not even know of it
         return False
     try:
-        files.pipe_file(probe, b"", mode="create")
-    except Exception:
+        with reached(root):
+            files.pipe_file(probe, b"", mode="create")
+    except FileExistsError:
         return True
     finally:
         files.rm(probe)

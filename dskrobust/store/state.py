@@ -24,7 +24,7 @@ from .objects import Objects
 from .seals import FORMAT, MARK, OLD_DATA, damaged_object, decoded, encoded, read_record, seal
 from .spec import GroupSummary, StoreSpec, Summary
 
-STATES = "states"
+STATES, SEGMENTS = "states", "segments"
 KIND = "state"
 RECORD = ".state"
 DIGITS = 8

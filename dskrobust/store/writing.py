@@ -29,6 +29,7 @@ from .objects import Objects, Place
 from .seals import damaged_object
 from .spec import Block, StoreSpec, Summary, feature_dtype, lossless, summarise
 from .state import (
+    SEGMENTS,
     Link,
     Names,
     Numbered,
@@ -46,7 +47,6 @@ from .state import (
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
 ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
 ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
-SEGMENTS = "segments"
 CHECKSUMS, SUMS = "checksums", "sums"
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
