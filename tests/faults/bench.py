@@ -18,7 +18,8 @@ from . import writes
 from .children import HERE, Pool, Ran
 from .commands import ALL, COMMANDS, TWO, Command, Process, Start, judge, wait_until
 
-ROWS, COLUMNS = 2_000, 128
+ROWS, COLUMNS = 4_000, 128  # the least for which a run keeps prefixes
+SIDE, IMAGES = 16, 120  # of images, for networks
 SCHEDULER = ("--scheduler", HERE)
 State = dict[str, Any]
 
@@ -36,7 +37,20 @@ def arrays(rows: int, columns: int, seed: int) -> dict[str, Any]:
     X = (centres[label] + rng.standard_normal((rows, 10))) @ turn
     X = (X + 0.1 * rng.standard_normal((rows, columns))).astype(np.float32)
     y = np.array([f"c{k}" for k in range(10)])[label]
-    return {"X": X, "y": y, "split": np.where(np.arange(rows) % 4 > 0, "train", "test")}
+    return {"X": X, "y": y, "split": _groups(rows)}
+
+
+def images(count: int, side: int) -> dict[str, Any]:
+    """Noise around two pictures: enough for a network to train on."""
+    rng = np.random.default_rng(6)
+    label = rng.integers(0, 2, count)
+    X = rng.integers(0, 100, (count, side, side)) + 100 * np.eye(side, dtype=int)
+    X[label == 1] = X[label == 1, ::-1]
+    return {"X": X.astype(np.uint8), "y": label, "split": _groups(count)}
+
+
+def _groups(rows: int) -> Any:
+    return np.where(np.arange(rows) % 4 > 0, "train", "test")
 
 
 class Answer(NamedTuple):
@@ -127,40 +141,47 @@ class Bench:
             return path
 
     def _make(self, name: str, path: Path) -> None:
-        if name == "fresh":
-            for file, rows, seed in (("own", ROWS, 2), ("other", ROWS // 2, 3), ("more", 150, 4),
-                                     ("others", 100, 5)):  # fmt: skip
-                np.savez(self.folder / f"{file}.npz", **arrays(rows, COLUMNS, seed))
-            path.parent.mkdir(exist_ok=True)
-            source = str(self.folder / "own.npz")
-            self._need(["ingest", source, "--split", "split", "--out", str(path)])
+        path.parent.mkdir(exist_ok=True)
+        if name in ("fresh", "pictures"):
+            self._ingest(name, path)
             return
-        before, steps = {
+        before, steps, *killed = {
             "scored": ("fresh", ("compute",)),
             "done": ("scored", ("neighbours", "issues", "evaluate knn", "evaluate forest")),
-            "half": ("fresh", ()),
+            "half": ("fresh", (), "compute", "tiles/*/*.blob"),
+            "scored pictures": ("pictures", ("compute",)),
+            "trained": ("scored pictures", (), "evaluate cnn", "**/record.checkpoint"),
         }[name]
         part = path.with_name(f"{name}.partial")
         copytree(self.base(before), part)
-        if name == "half":
-            self._interrupt(part)
+        if killed:
+            self._interrupt(part, ALL[killed[0]], killed[1])
         for step in steps:
             out = self.folder / "bases" / "out"
             self._need(COMMANDS[step].argv(str(part), self.folder, out, SCHEDULER))
         part.rename(path)
+
+    def _ingest(self, name: str, path: Path) -> None:
+        """Make a store of one of the files that are ingested, and these."""
+        if name == "fresh":
+            for file, rows, seed in (("own", ROWS, 2), ("other", ROWS // 2, 3), ("more", 150, 4),
+                                     ("others", 100, 5)):  # fmt: skip
+                np.savez(self.folder / f"{file}.npz", **arrays(rows, COLUMNS, seed))
+        else:
+            np.savez(self.folder / "pictures.npz", **images(IMAGES, SIDE))
+        source = self.folder / {"fresh": "own.npz"}.get(name, f"{name}.npz")
+        self._need(["ingest", str(source), "--split", "split", "--out", str(path)])
 
     def _need(self, argv: Sequence[str]) -> None:
         ran = self.pool.run(argv, 600)  # kernels may have to be compiled
         if judge(ran) != ("right", ""):
             raise BenchError(f"dskrobust {' '.join(argv)}: {ran.err[-600:]}")
 
-    def _interrupt(self, path: Path) -> None:
-        """Leave a store as a run leaves it that is killed after about two thirds of its writes."""
-        at = 2 * self.undisturbed(COMMANDS["compute"]).writes // 3
-        plan = writes.Plan("count", 0, path.name, str(path.with_suffix(".tally")))
-        argv = COMMANDS["compute"].argv(str(path), self.folder, self.folder / "out", TWO)
-        process = Process(argv, Start(self.folder / "half", plan.variable()))
-        wait_until(lambda: writes.tally_of(plan) >= at, process, self.limit)
+    def _interrupt(self, path: Path, command: Command, left: str) -> None:
+        """Leave a store as a run leaves it that is killed when there are two of some files."""
+        argv = command.argv(str(path), self.folder, self.folder / "out", TWO)
+        process = Process(argv, Start(self.folder / path.stem))
+        wait_until(lambda: len(list(path.glob(left))) >= 2, process, self.limit)
         process.kill()
         process.wait(self.limit)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import resource
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
 from .children import Ran
+from .forks import forked, kill_group, pid_of
 
 TESTS = Path(__file__).parents[1]
 LOCAL = ("--workers", "1", "--threads", "1", "--no-dashboard")
@@ -68,6 +65,10 @@ def _command(name: str, base: str, line: str, ends: str = "", cluster: bool = Tr
 KNN = "evaluate {store} --model knn --grid neighbors=1:5 --out {out}.csv"
 FOREST = "evaluate {store} --model forest --grid trees=1:3 --trials 2 --out {out}.csv"
 KNN, FOREST = KNN.replace("{out}.csv", "{out}"), FOREST.replace("{out}.csv", "{out}")
+CNN = (
+    "evaluate {store} --model cnn --grid epochs=2:9 --trials 1 --option device=cpu "
+    "--option checkpoint_every=1 --out {out}"
+)
 
 WRITERS = (
     _command("compute", "fresh", "compute {store}"),
@@ -101,6 +102,8 @@ FURTHER = {
         _command("kept forest", "done", FOREST, ".csv"),
         _command("more of knn", "done", KNN.replace("1:5", "1:7"), ".csv"),
         _command("interrupted compute", "half", "compute {store}"),
+        _command("evaluate cnn", "scored pictures", CNN, ".csv"),
+        _command("interrupted cnn", "trained", CNN, ".csv"),
         _command("show", "done", "show {store}", cluster=False),
         _command("verify anything", "done", "verify {store} --sample 5", cluster=False),
     )
@@ -144,29 +147,18 @@ class Process:
     """A command that runs in a process group of its own."""
 
     def __init__(self, argv: Sequence[str], start: Start) -> None:
-        variables = start.variables()
-        self._said = [start.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
-        limit = start.largest_file
-
-        def full() -> None:
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        with self._said[0].open("wb") as out, self._said[1].open("wb") as err:
-            self._running = subprocess.Popen(
-                [sys.executable, "-m", "dskrobust", *argv],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=variables,
-                start_new_session=True, preexec_fn=None if limit is None else full,
-            )  # fmt: skip
+        said = [start.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
+        self._out, self._err = said
+        self._running = forked("dskrobust", argv, start, (self._out, self._err))
 
     @property
     def pid(self) -> int:
         """Of the command itself."""
-        return self._running.pid
+        return pid_of(self._running)
 
     def running(self) -> bool:
         """Whether it has not ended."""
-        return self._running.poll() is None
+        return self._running.is_alive()
 
     def workers(self) -> list[int]:
         """The worker processes of its local cluster."""
@@ -174,18 +166,20 @@ class Process:
 
     def kill(self) -> None:
         """Kill the whole process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self._running)
 
     def wait(self, limit: float) -> Ran:
         """Wait for the end, and end what it leaves behind."""
-        code: int | None = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._running.wait(limit)
+        self._running.join(limit)
+        code = self._running.exitcode
         self.kill()
-        self._running.wait()
-        out, err = (path.read_text(errors="replace") for path in self._said)
-        return Ran(code, out, err)
+        self._running.join()
+        return Ran(code, *(_text(path) for path in (self._out, self._err)))
+
+
+def _text(path: Path) -> str:
+    """What was said; nothing where the process ended before it could."""
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def workers_below(pid: int) -> list[int]:
@@ -234,13 +228,9 @@ class Cluster:
             for _ in range(2)
         ]  # fmt: skip
 
-    def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self._folder / "cluster-said").open("ab") as said:
-            return subprocess.Popen(
-                [sys.executable, "-m", "dask", *words],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
-                env=Start(self._folder).variables(), start_new_session=True,
-            )  # fmt: skip
+    def _start(self, *words: str) -> BaseProcess:
+        said = self._folder / "cluster-said"
+        return forked("dask", words, Start(self._folder), (said, said))
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -259,14 +249,13 @@ class Cluster:
 
     def workers(self) -> list[int]:
         """The processes of the workers, below their nannies."""
-        return [pid for nanny in self.nannies for pid in workers_below(nanny.pid)]
+        return [pid for nanny in self.nannies for pid in workers_below(pid_of(nanny))]
 
     def close(self) -> None:
         """End all of it."""
         for process in (*self.nannies, self.scheduler):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill_group(process)
+            process.join()
 
 
 # -- how an end is judged ----------------------------------------------------------------------

@@ -19,6 +19,7 @@ METADATA = (".json", ".record", ".blob")
 TABLES = ("subsets", "export", "kept issues", "kept neighbours")
 RECORDS = ("report", "kept knn", "kept forest")
 READING = {"results": TABLES, "evaluations": RECORDS}  # of other files: any of both
+GOING_ON = {"half": "interrupted compute", "trained": "interrupted cnn"}  # what was killed
 COMPUTING = ("compute cityblock", "neighbours of 4", "more of knn")
 UNREAD = ("claims",)  # what nobody takes anything from but that somebody is there
 CUTS = ("emptied", "halved", "deleted", "swapped")
@@ -27,7 +28,7 @@ CUTS = ("emptied", "halved", "deleted", "swapped")
 def kind_of(file: str) -> str:
     """What a file of a store is for, told by its path."""
     path = PurePosixPath(file)
-    group = next((GROUPS[part] for part in path.parts if part in GROUPS), "data")
+    group = next((GROUPS[part] for part in reversed(path.parts) if part in GROUPS), "data")
     return f"{group}, metadata" if path.suffix in METADATA else group
 
 
@@ -44,13 +45,13 @@ def pieces(bench: Bench) -> list[tuple[str, str, str]]:
 
     def make() -> list[tuple[str, str, str]]:
         listed = []
-        for base in ("done", "half"):
+        for base in ("done", *GOING_ON):
             root = bench.base(base)
             files = [f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file()]
-            only = ("memo", "prefixes", "claims", "checkpoints")
+            only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",)}
             for file in sorted(files):
                 kind = kind_of(file)
-                if base == "done" or kind.startswith(only):
+                if base == "done" or kind.startswith(only[base]):
                     listed.append((base, kind, file))
         return listed
 
@@ -107,7 +108,7 @@ def every_cut(bench: Bench) -> int:
 def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Random) -> list[Found]:
     """Verify, read, compute: each gives the right bytes, or one line that names what is damaged."""
     fault, where = what
-    names = ["interrupted compute"]
+    names = [GOING_ON.get(base, "")]
     if base == "done":
         kind = kind_of(where).partition(",")[0]
         names = [rng.choice(READING.get(kind, TABLES + RECORDS)), rng.choice(COMPUTING)]

@@ -25,6 +25,7 @@ from .commands import (
     judge,
     wait_until,
 )
+from .forks import pid_of
 from .found import Found
 
 ANY = ("process group",)
@@ -98,9 +99,9 @@ def _kill(victim: str, process: Process, cluster: Cluster | None, rng: random.Ra
         "worker": process.workers,
     }
     if cluster is not None:
-        nannies = [nanny.pid for nanny in cluster.nannies]
+        nannies = [pid_of(nanny) for nanny in cluster.nannies]
         targets |= {
-            "scheduler": lambda: [cluster.scheduler.pid],
+            "scheduler": lambda: [pid_of(cluster.scheduler)],
             "worker of one's own scheduler": cluster.workers,
             "nanny": lambda: [rng.choice(nannies)],
             "all nannies": lambda: [*nannies, *cluster.workers()],
@@ -126,8 +127,7 @@ def _once_more(site: Site, command: Command, ran: Ran, ended: tuple[str, str]) -
             WRONG, f"exit 0, but {difference(left, states[1])}"
         )  # fmt: skip
     done = int(left == states[1] != states[2])  # it was finished: then it is done twice
-    again = site.start(command, TWO).wait(site.bench.limit)
-    kind, note = judge(again)
+    kind, note = judge(site.run(command).ran)
     if kind != RIGHT:
         return (HANG if kind == HANG else WRONG), f"once more: {note}"
     kind, note = compared(site, command, site.state(), done)
