@@ -67,7 +67,7 @@ FOREST = "evaluate {store} --model forest --grid trees=1:3 --trials 2 --out {out
 KNN, FOREST = KNN.replace("{out}.csv", "{out}"), FOREST.replace("{out}.csv", "{out}")
 CNN = (
     "evaluate {store} --model cnn --grid epochs=2:9 --trials 1 --option device=cpu "
-    "--option checkpoint_every=1 --out {out}"
+    "--option checkpoint_every=1 --option torch_threads=1 --out {out}"
 )
 
 WRITERS = (
