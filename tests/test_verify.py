@@ -171,6 +171,19 @@ def test_every_file_is_looked_at(tmp_path):
     assert dr.verify_store(dr.open_store(store.url)).mended == ()
 
 
+@pytest.mark.parametrize("key", ["zarr.json", "results/zarr.json"])
+def test_metadata_that_is_no_text_is_named_and_written_again(tmp_path, key):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    file = Path(store.url, key)
+    good = file.read_bytes()
+    file.write_bytes(good.replace(b"zarr", b"z\xfbrr", 1))  # Zarr itself raises UnicodeDecodeError
+    with pytest.raises(DamagedStoreError, match=f"object '{key}' of .* writes it again"):
+        dr.nearest_neighbours(store, 3).write()
+    assert dr.verify_store(store, sample=1, repair=True).mended == (key,)
+    assert dr.nearest_neighbours(store, 3).write().store is not None
+
+
 def test_files_of_others_are_left_alone(tmp_path):
     store = create(tmp_path)
     dr.sample_robustness(store).write()

@@ -56,13 +56,15 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
 def _without_reports() -> Iterator[None]:
     """Keep Dask from logging tracebacks of what is told in a line: a lost scheduler, Ctrl-C."""
     logging.getLogger("asyncio").addFilter(_was_wanted)  # stays: futures are dropped later on
-    client = logging.getLogger("distributed.client")
-    level = client.level
-    client.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("batched", "client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        client.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _was_wanted(record: logging.LogRecord) -> bool:

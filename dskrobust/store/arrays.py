@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 import google_crc32c
@@ -25,7 +26,7 @@ from zarr.storage import StorePath
 
 from ..errors import DamagedStoreError, StoreError
 from .objects import Objects
-from .seals import remedy_of
+from .seals import damaged_node, remedy_of
 
 Array = zarr.Array[Any]
 
@@ -64,6 +65,20 @@ def create_array(
         )
     except ContainsArrayError:
         return open_writable(objects, path)
+    except UnicodeDecodeError as error:  # of a group above, which Zarr looks at; else it takes all
+        raise damaged_node(objects.address.url, _no_text(objects, path)) from error
+
+
+def _no_text(objects: Objects, path: str) -> str:
+    """Return the key of the first Zarr metadata on the way to an array that is no UTF-8."""
+    folders = ["", *accumulate(path.split("/"), lambda above, name: f"{above}/{name}")]
+    keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
+    for key in keys:
+        try:
+            (objects.read(key) or b"").decode()
+        except UnicodeDecodeError:
+            return key
+    return keys[0]
 
 
 def open_writable(objects: Objects, path: str) -> Array:

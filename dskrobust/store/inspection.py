@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import DamagedStoreError
@@ -23,6 +24,7 @@ from .seals import (
     DATA,
     EVALUATION,
     MARK,
+    damaged_node,
     damaged_object,
     drop_record,
     encoded,
@@ -32,6 +34,7 @@ from .seals import (
 from .state import FATE, FATES, root_node
 
 NODE = "zarr.json"
+GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
 ENDS = (
     ".state", FATE, ".blob", ".result", ".step", EVALUATION, ".checkpoint", ".prefixes", ".basis",
     ".record",
@@ -171,9 +174,15 @@ def _nodes(store: Store) -> Iterator[Damage]:
     for path, node in known.items():
         key = f"{path}/{NODE}".lstrip("/")
         if _parsed(store.objects.read(key)) != node:
-            error = damaged_object(store.url, key, "is missing or was changed")
             write = partial(store.objects.write, key, encoded(node))
-            yield Damage(key, error, write)
+            yield Damage(key, damaged_node(store.url, key), write)
+    folders = {above.as_posix() for path in known for above in PurePosixPath(path).parents}
+    for folder in folders - {"."}:
+        key = f"{folder}/{NODE}"  # which Zarr wrote, and reads where an array is made below
+        data = store.objects.read(key)
+        if data is not None and _parsed(data) != GROUP:
+            write = partial(store.objects.write, key, encoded(GROUP))
+            yield Damage(key, damaged_node(store.url, key), write)
 
 
 def _with_rows(node: Mapping[str, Any], rows: int) -> dict[str, Any]:

@@ -76,6 +76,17 @@ def damaged_object(url: str, key: str, what: str) -> DamagedStoreError:
     return DamagedStoreError(f"object '{key}' of {url} {what}", remedy_of(url, key))
 
 
+def damaged_node(url: str, key: str) -> DamagedStoreError:
+    """Build the error that names damaged Zarr metadata, which the store's records know."""
+    return DamagedStoreError(
+        f"object '{key}' of {url} is missing or was changed",
+        Hint(
+            f"verify_store({url!r}, repair=True) writes it again",
+            f"`dskrobust verify {quote(url)} --repair` writes it again",
+        ),
+    )
+
+
 def remedy_of(url: str, key: str) -> Hint:
     """Return what to do about damage: what was computed can be made again, data cannot."""
     if key.partition("/")[0] in DATA:

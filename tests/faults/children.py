@@ -88,6 +88,8 @@ def _state(url: str) -> dict[str, Any]:
     names = [store.groups[k] for k in block.split]
     results = {}
     for result in find_results(store, everything=True):
+        if not result.is_prefix_of(store):  # of what was replaced: who leaves last clears it up
+            continue
         tables = {}
         for name in sorted(result.tables()):
             values = result.read(name, 0, result.rows)

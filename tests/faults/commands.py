@@ -236,7 +236,7 @@ class Cluster:
     def where(self) -> tuple[str, ...]:
         """The options that name it."""
         patience = ("--no-workers-timeout", "20")
-        return ("--scheduler-file", str(self._file), "--wait-for", "2", *patience)
+        return ("--scheduler-file", str(self._file), *patience)
 
     def ready(self, limit: float) -> bool:
         """Wait until the scheduler has written its address."""
