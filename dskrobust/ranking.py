@@ -9,21 +9,24 @@ beforehand, is taken from the parts beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.base import tokenize
+from dask.base import compute, tokenize
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from .cluster.workers import current_client
 from .errors import InvalidOptionError
 
 KEY = np.dtype([("value", np.float64), ("row", np.int64)])
 RUN_ROWS = 2**20  # at least: 16 MiB of keys, a second's work
 RUNS = 128  # at most: every chunk of the result takes a piece of every run
 SAMPLES = 8 * RUNS  # of a run: a cut is then an eighth of a chunk from its rank at most
+AT_ONCE = 4  # chunks that one process makes together
 
 Keys = NDArray[np.void]  # of dtype KEY
 
@@ -112,6 +115,40 @@ def _add_parts(
         for piece, run, place in zip(pieces, keys, places, strict=True):
             layer[piece] = (piece_of, run, place, j)
         layer[f"part-{name}", j] = (merged, pieces)
+
+
+# -- chunk after chunk ------------------------------------------------------------------------
+
+
+def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
+    """Yield an array in pieces, of which few are in this process at once.
+
+    With a client it is computed on its workers, which keep it meanwhile; else here. Then runs are
+    made again for every few chunks, as nobody keeps them all.
+    """
+    if not isinstance(values, da.Array):
+        yield from (values[lo : lo + RUN_ROWS] for lo in range(0, len(values), RUN_ROWS))
+        return
+    if current_client() is not None:
+        values = values.persist()
+        yield from (values.blocks[k].compute() for k in range(values.npartitions))
+        return
+    values = _located(values)
+    for lo in range(0, values.npartitions, AT_ONCE):
+        several = range(lo, min(lo + AT_ONCE, values.npartitions))
+        yield from compute(*(values.blocks[k] for k in several))
+
+
+def _located(values: da.Array) -> da.Array:
+    """Return the same with cuts and begins of parts computed, for which runs would wait else."""
+    layers = dict(values.dask.layers)
+    for name in [name for name in layers if name.startswith("ranked-")]:
+        for key in ((f"cuts-{name}",), (f"begins-{name}",)):
+            if key in layers[name]:
+                graph = HighLevelGraph(layers, values.dask.dependencies)
+                layers[name] = {**layers[name], key: Delayed(key, graph, layer=name).compute()}
+    graph = HighLevelGraph(layers, values.dask.dependencies)
+    return da.Array(graph, values.name, values.chunks, dtype=values.dtype)
 
 
 # -- what tasks do ----------------------------------------------------------------------------

@@ -90,6 +90,11 @@ def parse_selection(text: str, groups: Sequence[str], *, within: bool = False) -
     raise _no_selection(text, furthest, groups, within)
 
 
+def is_relative(text: str, groups: Sequence[str]) -> bool:
+    """Whether a selection begins with a step, not with a group."""
+    return _STEPS.match(text) is not None and text.split(":")[0] not in groups
+
+
 def _terms_at(
     text: str, place: int, names: Sequence[str], bare: bool
 ) -> Iterator[tuple[int, str | None, tuple[Step, ...]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.base import compute
 from numpy.typing import NDArray
 
 from .collection import ArraysMixin
@@ -33,8 +34,18 @@ from .selection import (
 from .show.overview import subset_card
 from .store import Store
 
-__all__ = ["ALL", "LabelTable", "Subset", "class_counts", "class_name", "least_robust",
-           "most_robust", "parse_selection", "select_subset", "whole"]  # fmt: skip
+__all__ = [
+    "ALL",
+    "LabelTable",
+    "Subset",
+    "class_counts",
+    "class_name",
+    "least_robust",
+    "most_robust",
+    "robustness_spans",
+    "select_subset",
+    "whole",
+]
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 MOST_IDS = 10_000_000  # about a gigabyte of Python objects
@@ -264,6 +275,14 @@ def _is_one_group(scores: Scores, subset: Subset) -> bool:
 def _subset(scores: Scores, name: str, intervals: Intervals) -> Subset:
     size = sum(count_of(ranks) for _, ranks in intervals)
     return Subset(name, rows_in(keys_of(scores, intervals)), size, scores, intervals)
+
+
+def robustness_spans(scores: Scores, subsets: Sequence[Subset]) -> list[tuple[float, float]]:
+    """Return the least and the largest R of subsets that have samples."""
+    ends = compute([subset.indices[[0, -1]] for subset in subsets])[0]
+    rows, places = np.unique(np.stack(ends), return_inverse=True)
+    values = np.asarray(scores.robustness[rows])[places].reshape(-1, 2)
+    return [(float(low), float(high)) for low, high in values]
 
 
 @dataclass(frozen=True)
