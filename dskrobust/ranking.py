@@ -9,13 +9,15 @@ beforehand, is taken from the parts beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from dask.base import compute, tokenize
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
@@ -123,32 +125,46 @@ def _add_parts(
 def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
     """Yield an array in pieces, of which few are in this process at once.
 
-    With a client it is computed on its workers, which keep it meanwhile; else here. Then runs are
-    made again for every few chunks, as nobody keeps them all.
+    With a client it is computed on its workers, which keep it meanwhile; else here, and runs lie
+    in temporary files.
     """
     if not isinstance(values, da.Array):
         yield from (values[lo : lo + RUN_ROWS] for lo in range(0, len(values), RUN_ROWS))
-        return
-    if current_client() is not None:
+    elif current_client() is not None:
         values = values.persist()
         yield from (values.blocks[k].compute() for k in range(values.npartitions))
-        return
-    values = _located(values)
-    for lo in range(0, values.npartitions, AT_ONCE):
-        several = range(lo, min(lo + AT_ONCE, values.npartitions))
-        yield from compute(*(values.blocks[k] for k in several))
+    else:
+        with tempfile.TemporaryDirectory(prefix="dskrobust-runs-") as folder:
+            values = _with_runs_in_files(values, Path(folder))
+            for lo in range(0, values.npartitions, AT_ONCE):
+                several = range(lo, min(lo + AT_ONCE, values.npartitions))
+                yield from compute(*(values.blocks[k] for k in several))
 
 
-def _located(values: da.Array) -> da.Array:
-    """Return the same with cuts and begins of parts computed, for which runs would wait else."""
-    layers = dict(values.dask.layers)
-    for name in [name for name in layers if name.startswith("ranked-")]:
-        for key in ((f"cuts-{name}",), (f"begins-{name}",)):
-            if key in layers[name]:
-                graph = HighLevelGraph(layers, values.dask.dependencies)
-                layers[name] = {**layers[name], key: Delayed(key, graph, layer=name).compute()}
-    graph = HighLevelGraph(layers, values.dask.dependencies)
+def _with_runs_in_files(values: da.Array, folder: Path) -> da.Array:
+    """Return the same with the runs that it is ranked from computed and written down."""
+    layers, needs = dict(values.dask.layers), dict(values.dask.dependencies)
+    ranked = [name for name in layers if name.startswith("ranked-")]
+    for name in sorted(ranked, key=lambda name: len(_ancestors(name, needs))):
+        (runs,) = needs[name]
+        graph, files = HighLevelGraph(layers, needs), {}
+        for key in {key for key in layers[runs] if key[0] == runs}:
+            files[key] = str(folder / f"{runs}-{key[1]}.npy")
+        compute(*(delayed(np.save)(file, Delayed(key, graph, layer=runs)) for key, file in files.items()))
+        layers[runs] = {key: (np.load, file, "r") for key, file in files.items()}
+        needs[runs] = set()
+    graph = HighLevelGraph(layers, needs)
     return da.Array(graph, values.name, values.chunks, dtype=values.dtype)
+
+
+def _ancestors(name: str, needs: Mapping[str, Set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = needs[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
 
 
 # -- what tasks do ----------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def subsets(
           dskrobust subsets mnist.zarr --within test --least 5000 --out test.npz
         Nested, the 500 least robust of the 5,000 least robust:
           dskrobust subsets mnist.zarr --within test:L5000 --least 500
-    Joined, what is left without the samples between the 3,000 least and the 45,000 most robust:
+    Joined, the 3,000 least and the 45,000 most robust:
           dskrobust subsets mnist.zarr --within train --select L3000+M45000
     """
     from ..export import write_subsets
