@@ -10,6 +10,7 @@ beforehand, is taken from the parts beside it.
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,18 @@ def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
 def _with_runs_in_files(values: da.Array, folder: Path) -> da.Array:
     """Return the same with the runs that it is ranked from computed and written down."""
     layers, needs = dict(values.dask.layers), dict(values.dask.dependencies)
-    ranked = [name for name in layers if name.startswith("ranked-")]
+    ranked = [name for name in layers if str(name).startswith("ranked-")]
     for name in sorted(ranked, key=lambda name: len(_ancestors(name, needs))):
         (runs,) = needs[name]
         graph, files = HighLevelGraph(layers, needs), {}
         for key in {key for key in layers[runs] if key[0] == runs}:
             files[key] = str(folder / f"{runs}-{key[1]}.npy")
-        compute(*(delayed(np.save)(file, Delayed(key, graph, layer=runs)) for key, file in files.items()))
+        compute(
+            *(
+                delayed(np.save)(file, Delayed(key, graph, layer=runs))
+                for key, file in files.items()
+            )
+        )
         layers[runs] = {key: (np.load, file, "r") for key, file in files.items()}
         needs[runs] = set()
     graph = HighLevelGraph(layers, needs)
@@ -197,8 +203,9 @@ def cut_keys(samples: Sequence[tuple[Keys, NDArray[np.int64]]], ranks: Sequence[
 
 
 def places_of(run: Keys, cuts: Keys) -> NDArray[np.int64]:
-    """Return where a run is cut, its two ends included."""
-    return np.concatenate([[0], np.searchsorted(run, cuts), [len(run)]]).astype(np.int64)
+    """Return where a run is cut, its two ends included; of one in a file little is read."""
+    inside = [bisect_left(run, cut, key=np.void.item) for cut in cuts.tolist()]
+    return np.array([0, *inside, len(run)], np.int64)
 
 
 def begins_of(places: Sequence[NDArray[np.int64]], size: int) -> NDArray[np.int64]:
@@ -210,7 +217,7 @@ def begins_of(places: Sequence[NDArray[np.int64]], size: int) -> NDArray[np.int6
 
 def piece_of(run: Keys, places: NDArray[np.int64], part: int) -> Keys:
     """Return the keys of a run that lie in a part."""
-    return run[places[part] : places[part + 1]]
+    return np.array(run[places[part] : places[part + 1]])  # a view would keep the whole run
 
 
 def merged(pieces: Sequence[Keys]) -> Keys:

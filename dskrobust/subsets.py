@@ -164,11 +164,13 @@ def whole(scores: Scores, within: str | None = None) -> Subset:
 
 
 def select_subset(scores: Scores, text: str, within: Subset | None = None) -> Subset:
-    """Return what a selection such as GROUP[:L500[:M20]] means (see `dskrobust.selection`).
+    """Return what a selection in words means.
 
     ``train:L500:M20`` are the 20 most robust of the group's 500 least robust samples,
     ``train:L3000+M45000`` the 3,000 least and the 45,000 most robust, ``train:L500-L100`` the 500
     least robust without the 100 least robust, ``train:L500+test:L500`` those of two groups.
+    Terms are joined from left to right, and one without a group is of the group before it. A name
+    in double quotes is always a group's: ``"a+b":L5``.
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
 """Ranking in chunks: the order of one sort, whatever the chunks; nobody holds all rows."""
 
+import tracemalloc
 from dataclasses import fields, replace
 from unittest import mock
 
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from dask.base import is_dask_collection
 from distributed import get_task_stream
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dskrobust as dr
-from dskrobust import ranking
+from dskrobust import members, ranking
 from dskrobust.errors import InvalidOptionError
+from dskrobust.export import write_subsets
 from dskrobust.subsets import select_subset, whole
 
 GROUPS = ("train", "test")
@@ -49,7 +52,7 @@ def in_one_order(robustness, *parts):
     return rows[np.argsort(robustness[rows], kind="stable")].tolist()
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), n=st.integers(40, 120), few=st.integers(1, 40),
        chunk=st.integers(1, 60), rows=st.integers(1, 60))  # fmt: skip
 def test_the_order_is_that_of_one_sort(seed, n, few, chunk, rows):
@@ -79,7 +82,7 @@ def test_the_order_is_that_of_one_sort(seed, n, few, chunk, rows):
         assert subset.indices.tolist() == rows
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), few=st.integers(1, 4000), sort=st.booleans())
 def test_sampled_cuts_are_near_enough(seed, few, sort):
     """A run of more rows than are sampled: cuts are inexact, the order is not."""
@@ -177,6 +180,56 @@ def test_ranking_runs_on_workers(client):
     values = np.asarray(scores.robustness)
     assert found.name == subset.name
     assert found.indices.tolist() == np.argsort(values, kind="stable")[:4000].tolist()
+
+
+@pytest.mark.parametrize("text", ["all", "train:L30000+test:M20000"])
+def test_writing_rows_holds_few_chunks(text):
+    """Without a client: the process that writes holds no more of eight times the rows."""
+    peaks = []
+    for n in (2**17, 2**19):
+        split = (da.arange(n, chunks=2**15) % 2).astype(np.int16)
+        scores = scores_of(da.random.default_rng(0).random(n, chunks=2**15), split)
+        sizes = {0: n // 2, 1: n // 2, None: n}
+        with (
+            small_chunks(2**15),
+            mock.patch.object(members, "group_size", lambda _, code, s=sizes: s[code]),
+            dask.config.set(scheduler="sync"),
+        ):
+            subset = select_subset(scores, text)
+            tracemalloc.start()
+            written = sum(map(len, ranking.blocks_of(subset.indices)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert written == len(subset)
+    assert peaks[1] < peaks[0] + 2**21  # of 6 MiB of keys more
+
+
+@pytest.mark.parametrize("end", [".npz", ".parquet"])
+def test_rows_are_written_as_they_are_ranked(tmp_path, end):
+    rng = np.random.default_rng(0)
+    values, split = rng.integers(0, 9, 100) / 9, (np.arange(100) % 2).astype(np.int16)
+    ids = np.array([f"r{k}" for k in range(100)], object)
+    eager, lazy = (scores_of(v, split) for v in (values, da.from_array(values, chunks=30)))
+    with small_chunks():
+        for path, scores, known in (("a", eager, None), ("b", lazy, None), ("c", lazy, ids)):
+            subsets = [select_subset(scores, text) for text in ("train:L20+test:M9", "train")]
+            rows = {subset.name: subset.indices for subset in subsets}
+            write_subsets(tmp_path / f"{path}{end}", rows, known)
+    wanted = {name: np.asarray(indices) for name, indices in rows.items()}
+    for path in "abc":
+        if end == ".npz":
+            with np.load(tmp_path / f"{path}{end}", allow_pickle=False) as file:
+                found = dict(file)
+            named = {f"{name}_ids": ids[there] for name, there in wanted.items()}
+            expected = wanted | (named if path == "c" else {})
+        else:
+            table = pd.read_parquet(tmp_path / f"{path}{end}")
+            assert ("id" in table) == (path == "c")
+            found = {name: part["row"].to_numpy() for name, part in table.groupby("subset")}
+            expected = wanted
+        assert {k: v.tolist() for k, v in found.items()} == {
+            k: v.tolist() for k, v in expected.items()
+        }
 
 
 # -- Dask collections -------------------------------------------------------------------------
