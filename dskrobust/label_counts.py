@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .definitions import norms_of
 from .members import in_rows, times_of
-from .ranking import chunk_rows, sorted_keys
+from .ranking import check_size, chunk_rows, sorted_keys
 from .scores import Scores
 from .selection import Intervals
 from .store import SourceAddress, Store
@@ -40,7 +40,13 @@ Counts = tuple[NDArray[Any], NDArray[np.int64]]  # labels (k,), and their number
 
 
 def count_labels(store: Store, subsets: Sequence[Chosen]) -> Counts:
-    """Return the labels of a store, (k,), and how often each is in every subset, (k, subsets)."""
+    """Return the labels of a store, (k,), and how often each is in every subset, (k, subsets).
+
+    Raises
+    ------
+    InvalidOptionError
+        For rows that do not exist.
+    """
     chunks = _chunks(store)
     starts = np.cumsum([0, *chunks]).tolist()
     blocks = [_times(store, subset, chunks).to_delayed() for subset in subsets]
@@ -51,8 +57,10 @@ def count_labels(store: Store, subsets: Sequence[Chosen]) -> Counts:
     while len(parts) > 1:
         joins = (parts[k : k + AT_ONCE] for k in range(0, len(parts), AT_ONCE))
         parts = [delayed(_joined, pure=True)(several) for several in joins]
-    counts: Counts = compute(*parts)[0]
-    return counts
+    labels, counts = compute(*parts)[0]
+    for subset, total in zip(subsets, counts.sum(axis=0).tolist(), strict=True):
+        check_size(total, subset.size)
+    return labels, counts
 
 
 def label_quantiles(

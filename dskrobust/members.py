@@ -13,7 +13,7 @@ from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from .ranking import KEY, Keys, in_chunks, row_numbers, sorted_keys, sorted_run
+from .ranking import KEY, RUN_ROWS, Keys, in_chunks, row_numbers, sorted_keys, sorted_run
 from .scores import Scores
 from .selection import Intervals, count_of
 
@@ -21,20 +21,23 @@ BELOW, ABOVE = (-np.inf, -1), (np.inf, np.iinfo(np.int64).max)  # keys beyond al
 
 
 def group_size(scores: Scores, code: int | None) -> int:
+    """Return how many samples a group has; all together for None."""
     if code is None:
         return scores.rows
     if scores.store is not None:
         known = scores.store.summary.groups.get(code)
         return known.rows if known else 0
-    return int((np.asarray(scores.split) == code).sum())
+    return int((scores.split == code).sum())
 
 
 def whole_group(scores: Scores, code: int | None) -> Intervals:
+    """Return all ranks of a group; no interval where it is empty."""
     count = group_size(scores, code)
     return ((code, ((0, count),)),) if count else ()
 
 
 def rows_in(keys: Any) -> Any:
+    """Return the row numbers of keys."""
     rows = keys["row"]
     return rows if isinstance(rows, da.Array) else np.ascontiguousarray(rows)
 
@@ -168,7 +171,8 @@ def in_rows(rows: Any, chunks: tuple[int, ...]) -> da.Array:
     chunks : tuple of int
         Rows of the chunks of the result.
     """
-    listed = rows if isinstance(rows, da.Array) else da.from_array(rows, chunks=2**20)
+    lazy = isinstance(rows, da.Array)
+    listed = rows if lazy else da.from_array(np.asarray(rows, np.int64), chunks=RUN_ROWS)
     name = f"members-{tokenize(listed.name, chunks)}"
     starts = np.cumsum([0, *chunks]).tolist()
     layer: dict[Any, Any] = {}
@@ -177,7 +181,7 @@ def in_rows(rows: Any, chunks: tuple[int, ...]) -> da.Array:
         for i, piece in enumerate(pieces):
             layer[piece] = (_rows_between, (listed.name, i), lo, hi)
         layer[name, k] = (_times, pieces, lo, hi)
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[listed])  # type: ignore[list-item]
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[listed])
     return da.Array(graph, name, (chunks,), dtype=np.int64)
 
 

@@ -1,7 +1,7 @@
 """Numbers and their row numbers in order, sorted in chunks: no task holds all of them.
 
 A key is a number and its row; no two keys are equal, so there is one order. *Runs* are chunks of
-keys, each in order. Every SAMPLES-th part of a run is sampled; the samples' order gives *cuts*,
+keys, each in order. A run's keys at even steps are sampled; the order of all samples gives *cuts*,
 keys near the ranks at which chunks of the result begin. Pieces of all runs between two cuts are
 merged into a *part*. Where parts begin is counted, so a chunk of the result, whose ranks are known
 beforehand, is taken from the parts beside it.
@@ -151,12 +151,8 @@ def _with_runs_in_files(values: da.Array, folder: Path) -> da.Array:
         graph, files = HighLevelGraph(layers, needs), {}
         for key in {key for key in layers[runs] if key[0] == runs}:
             files[key] = str(folder / f"{runs}-{key[1]}.npy")
-        compute(
-            *(
-                delayed(np.save)(file, Delayed(key, graph, layer=runs))
-                for key, file in files.items()
-            )
-        )
+        written = [(file, Delayed(key, graph, layer=runs)) for key, file in files.items()]
+        compute(*(delayed(np.save)(file, run) for file, run in written))
         layers[runs] = {key: (np.load, file, "r") for key, file in files.items()}
         needs[runs] = set()
     graph = HighLevelGraph(layers, needs)
@@ -211,7 +207,7 @@ def places_of(run: Keys, cuts: Keys) -> NDArray[np.int64]:
 def begins_of(places: Sequence[NDArray[np.int64]], size: int) -> NDArray[np.int64]:
     """Return the rank at which every part begins, and the number of all keys."""
     begins = np.sum(places, axis=0)
-    _check_size(int(begins[-1]), size)
+    check_size(int(begins[-1]), size)
     return begins
 
 
@@ -241,11 +237,17 @@ def ranks_of(
 
 def checked_size(keys: Keys, size: int) -> Keys:
     """Return keys of which there are `size`."""
-    _check_size(len(keys), size)
+    check_size(len(keys), size)
     return keys
 
 
-def _check_size(count: int, size: int) -> None:
+def check_size(count: int, size: int) -> None:
+    """Refuse a subset whose rows are not as many as it says.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
     if count != size:
         raise InvalidOptionError(
             f"a subset of {size:,} samples has {count:,} rows in the data; give it the right size "

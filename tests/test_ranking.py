@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dskrobust as dr
-from dskrobust import members, ranking
+from dskrobust import ranking
 from dskrobust.errors import InvalidOptionError
 from dskrobust.export import write_subsets
 from dskrobust.subsets import select_subset, whole
@@ -189,12 +189,7 @@ def test_writing_rows_holds_few_chunks(text):
     for n in (2**17, 2**19):
         split = (da.arange(n, chunks=2**15) % 2).astype(np.int16)
         scores = scores_of(da.random.default_rng(0).random(n, chunks=2**15), split)
-        sizes = {0: n // 2, 1: n // 2, None: n}
-        with (
-            small_chunks(2**15),
-            mock.patch.object(members, "group_size", lambda _, code, s=sizes: s[code]),
-            dask.config.set(scheduler="sync"),
-        ):
+        with small_chunks(2**15), dask.config.set(scheduler="sync"):
             subset = select_subset(scores, text)
             tracemalloc.start()
             written = sum(map(len, ranking.blocks_of(subset.indices)))
