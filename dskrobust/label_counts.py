@@ -49,7 +49,7 @@ def count_labels(store: Store, subsets: Sequence[Chosen]) -> Counts:
     """
     chunks = _chunks(store)
     starts = np.cumsum([0, *chunks]).tolist()
-    blocks = [_times(store, subset, chunks).to_delayed() for subset in subsets]
+    blocks = [_times(store, subset, chunks).to_delayed(optimize_graph=False) for subset in subsets]
     parts: list[Any] = [
         delayed(_counted, pure=True)(store.address, (lo, hi), [times[k] for times in blocks])
         for k, (lo, hi) in enumerate(pairwise(starts))

@@ -13,7 +13,7 @@ from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from .ranking import KEY, RUN_ROWS, Keys, in_chunks, row_numbers, sorted_keys, sorted_run
+from .ranking import ENDS, KEY, RUN_ROWS, Keys, in_chunks, row_numbers, sorted_keys, sorted_run
 from .scores import Scores
 from .selection import Intervals, count_of
 
@@ -124,12 +124,13 @@ def in_intervals(
             ends.append(BELOW if start == 0 else _key_at(keys, start))
             ends.append(ABOVE if stop == len(keys) else _key_at(keys, stop - 1))
             codes.append(code)
+    name = f"{ENDS}{tokenize(ends)}"
     return da.map_blocks(
         _between,
         values,
         row_numbers(values),
         split,
-        ends=delayed(_ends, pure=True)(ends),
+        ends=delayed(_ends)(ends, dask_key_name=name),
         codes=tuple(codes),
         dtype=bool,
         meta=np.empty(0, bool),
@@ -137,7 +138,7 @@ def in_intervals(
 
 
 def _key_at(keys: da.Array, rank: int) -> Any:
-    return keys[rank : rank + 1].to_delayed()[0]
+    return keys[rank : rank + 1].to_delayed(optimize_graph=False)[0]
 
 
 def _ends(ends: Sequence[Any]) -> Keys:

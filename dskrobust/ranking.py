@@ -29,6 +29,7 @@ KEY = np.dtype([("value", np.float64), ("row", np.int64)])
 RUN_ROWS = 2**20  # at least: 16 MiB of keys, a second's work
 RUNS = 128  # at most: every chunk of the result takes a piece of every run
 SAMPLES = 8 * RUNS  # of a run: a cut is then an eighth of a chunk from its rank at most
+ENDS = "ends-"  # what the keys at the ends of intervals are called in a graph
 AT_ONCE = 4  # chunks that one process makes together
 
 Keys = NDArray[np.void]  # of dtype KEY
@@ -143,12 +144,18 @@ def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
 
 
 def _with_runs_in_files(values: da.Array, folder: Path) -> da.Array:
-    """Return the same with the runs that it is ranked from computed and written down."""
+    """Return the same with the runs that it is ranked from computed and written down.
+
+    The ends of intervals are computed before, as all rows would wait for them.
+    """
     layers, needs = dict(values.dask.layers), dict(values.dask.dependencies)
-    ranked = [name for name in layers if str(name).startswith("ranked-")]
-    for name in sorted(ranked, key=lambda name: len(_ancestors(name, needs))):
-        (runs,) = needs[name]
+    known = [name for name in layers if str(name).startswith(("ranked-", ENDS))]
+    for name in sorted(known, key=lambda name: len(_ancestors(name, needs))):
         graph, files = HighLevelGraph(layers, needs), {}
+        if name.startswith(ENDS):
+            layers[name], needs[name] = {name: Delayed(name, graph).compute()}, set()
+            continue
+        (runs,) = needs[name]
         for key in {key for key in layers[runs] if key[0] == runs}:
             files[key] = str(folder / f"{runs}-{key[1]}.npy")
         written = [(file, Delayed(key, graph, layer=runs)) for key, file in files.items()]

@@ -73,18 +73,18 @@ def subsets(
 ) -> None:
     """Select the least and most robust samples and count their classes, as in the paper's Table 1.
 
-        Without sizes: the two halves. A size that is larger than a group leaves that group out.
-        Percentages are shares of the class in the whole group. For real labels the table has their
-        quantiles.
+    Without sizes: the two halves. A size that is larger than a group leaves that group out.
+    Percentages are shares of the class in the whole group. For real labels the table has their
+    quantiles.
 
-        \b
-        Examples:
-          dskrobust subsets mnist.zarr --least 48000 --most 48000
-          dskrobust subsets mnist.zarr --within test --least 5000 --out test.npz
-        Nested, the 500 least robust of the 5,000 least robust:
-          dskrobust subsets mnist.zarr --within test:L5000 --least 500
+    \b
+    Examples:
+      dskrobust subsets mnist.zarr --least 48000 --most 48000
+      dskrobust subsets mnist.zarr --within test --least 5000 --out test.npz
+    Nested, the 500 least robust of the 5,000 least robust:
+      dskrobust subsets mnist.zarr --within test:L5000 --least 500
     Joined, the 3,000 least and the 45,000 most robust:
-          dskrobust subsets mnist.zarr --within train --select L3000+M45000
+      dskrobust subsets mnist.zarr --within train --select L3000+M45000
     """
     from ..export import write_subsets
     from ..outputs import check_output
