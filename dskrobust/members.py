@@ -9,7 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
-from dask.delayed import delayed
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
@@ -121,30 +121,32 @@ def in_intervals(
     for code, ranks in intervals:
         keys = ranked(code)
         for start, stop in ranks:
-            ends.append(BELOW if start == 0 else _key_at(keys, start))
-            ends.append(ABOVE if stop == len(keys) else _key_at(keys, stop - 1))
+            ends.append(BELOW if start == 0 else keys[start : start + 1])
+            ends.append(ABOVE if stop == len(keys) else keys[stop - 1 : stop])
             codes.append(code)
-    name = f"{ENDS}{tokenize(ends)}"
     return da.map_blocks(
         _between,
         values,
         row_numbers(values),
         split,
-        ends=delayed(_ends)(ends, dask_key_name=name),
+        ends=_joined_ends(ends),
         codes=tuple(codes),
         dtype=bool,
         meta=np.empty(0, bool),
     )
 
 
-def _key_at(keys: da.Array, rank: int) -> Any:
-    return keys[rank : rank + 1].to_delayed(optimize_graph=False)[0]
+def _joined_ends(ends: Sequence[Any]) -> Delayed:
+    """Return the first and last keys of intervals, (k, 2), in a layer of their own."""
+    lazy: list[Any] = [end for end in ends if isinstance(end, da.Array)]
+    name = f"{ENDS}{tokenize([end.name if isinstance(end, da.Array) else end for end in ends])}"
+    parts = [(end.name, 0) if isinstance(end, da.Array) else np.array([end], KEY) for end in ends]
+    layer: dict[Any, Any] = {name: (_pairs, parts)}
+    return Delayed(name, HighLevelGraph.from_collections(name, layer, dependencies=lazy))
 
 
-def _ends(ends: Sequence[Any]) -> Keys:
-    """Return the first and last keys of intervals, (k, 2)."""
-    found = [np.array(end, KEY) if isinstance(end, tuple) else end[0] for end in ends]
-    return np.array(found, KEY).reshape(-1, 2)
+def _pairs(ends: Sequence[Keys]) -> Keys:
+    return np.concatenate(ends).reshape(-1, 2)
 
 
 def _between(
