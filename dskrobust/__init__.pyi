@@ -52,6 +52,7 @@ from .subsets import Subset as Subset
 from .subsets import class_counts as class_counts
 from .subsets import least_robust as least_robust
 from .subsets import most_robust as most_robust
+from .subsets import select_subset as select_subset
 from .verify import verify_store as verify_store
 
 __version__: str

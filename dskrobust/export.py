@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from .datasets import restore_labels
 from .ids import held_ids, ids_of
 from .labels import label_names
 from .outputs import check_output, whole_file
+from .ranking import blocks_of
 from .spreadsheets import harmless_frame, harmless_table
 
 if TYPE_CHECKING:
@@ -181,20 +183,44 @@ def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
         harmless_frame(frame).to_csv(part, index=False, compression=packed)
 
 
-def write_subsets(path: str | Path, rows: Mapping[str, NDArray[np.int64]], ids: Any = None) -> None:
-    """Write row numbers, an array a subset, into an ``.npz`` file; with ids also NAME_ids.
+def write_subsets(path: str | Path, rows: Mapping[str, Any], ids: Any = None) -> None:
+    """Write the row numbers of subsets, chunk by chunk.
 
-    Ids are read and written piece by piece; texts become fixed-width ones, as NumPy has them. What
-    separates folders is written as in URLs (%2F), so that nothing is unpacked elsewhere.
+    Parameters
+    ----------
+    path : str or Path
+        To a Parquet file go the columns subset and row, with ids also id; to any other an
+        ``.npz`` file with an array a subset, with ids also NAME_ids. Texts become fixed-width
+        ones, as NumPy has them. What separates folders is written as in URLs (%2F), so that
+        nothing is unpacked elsewhere.
+    rows : mapping of str to array (k,) of int64
+        Dask arrays are computed chunk by chunk.
+    ids : array (n,), optional
     """
+    if str(path).lower().endswith(PARQUET):
+        write_frames(_subset_frames(rows, ids), path)
+        return
     with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, numbers in rows.items():
             member = _member(name)
-            with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
-                npy.write_array(file, numbers, allow_pickle=False)
-            if ids is not None:
-                with archive.open(f"{member}_ids.npy", "w", force_zip64=True) as file:
-                    _write_ids(file, numbers, ids)
+            with tempfile.TemporaryFile() as kept:
+                with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
+                    _write_header(file, numbers.dtype, numbers.shape)
+                    for block in blocks_of(numbers):
+                        file.write(block.tobytes())
+                        if ids is not None:
+                            kept.write(block.tobytes())
+                if ids is not None:
+                    with archive.open(f"{member}_ids.npy", "w", force_zip64=True) as file:
+                        _write_ids(file, kept, numbers.shape, ids)
+
+
+def _subset_frames(rows: Mapping[str, Any], ids: Any) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    for name, numbers in rows.items():
+        for block in blocks_of(numbers):
+            yield from blocks_with_ids(pd.DataFrame({"subset": name, "row": block}), ids)
 
 
 def _member(name: str) -> str:
@@ -202,16 +228,26 @@ def _member(name: str) -> str:
     return _NO_FILE.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
-def _write_ids(file: IO[bytes], rows: NDArray[np.int64], ids: Any) -> None:
-    dtype = ids.dtype
-    pieces = [rows[a : a + NAMED_ROWS] for a in range(0, len(rows), NAMED_ROWS)]
-    if dtype.kind == "O":  # all are as wide as the longest one
-        longest = max((len(text) for piece in pieces for text in ids[piece]), default=0)
-        dtype = np.dtype(f"U{max(1, longest)}")
-    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": rows.shape}
+def _write_header(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(file, header)
-    for piece in pieces:
-        file.write(ids[piece].astype(dtype).tobytes())
+
+
+def _write_ids(file: IO[bytes], rows: IO[bytes], shape: tuple[int, ...], ids: Any) -> None:
+    """Write the ids of row numbers that lie in a file, piece by piece."""
+
+    def pieces() -> Iterator[NDArray[Any]]:
+        rows.seek(0)
+        while some := rows.read(8 * NAMED_ROWS):
+            yield ids[np.frombuffer(some, np.int64)]
+
+    dtype = ids.dtype
+    if dtype.kind == "O":  # all are as wide as the longest one
+        longest = max((len(text) for piece in pieces() for text in piece), default=0)
+        dtype = np.dtype(f"U{max(1, longest)}")
+    _write_header(file, dtype, shape)
+    for piece in pieces():
+        file.write(piece.astype(dtype).tobytes())
 
 
 @contextmanager

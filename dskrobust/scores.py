@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
 from .definitions import robustness_of
 from .engine import lazy
@@ -37,8 +38,11 @@ RESULT_ROWS = 65_536  # rows of a chunk of results
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(ArraysMixin):
     """Robustness of every sample, lazy: Dask arrays until `compute` is called.
+
+    Until then they are a Dask collection: `dask.compute` (which warns of nothing), `dask.persist`,
+    `dask.visualize` and `client.compute` take them.
 
     Attributes
     ----------
@@ -174,13 +178,13 @@ class Scores:
         """
         if self.spec is not None and self.result is None:
             self.spec.warm_up()
-        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), da.Array)]
+        arrays = self.lazy_arrays
         try:
-            values = compute(*(getattr(self, name) for name in names), **kwargs)
+            values = compute(*arrays.values(), **kwargs)
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        done = replace(self, **dict(zip(names, values, strict=True)), run=None)
+        done = replace(self, **dict(zip(arrays, values, strict=True)), run=None)
         warn_contradictions(done)
         return done
 

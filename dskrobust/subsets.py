@@ -2,59 +2,108 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.delayed import delayed
+from dask.base import compute
 from numpy.typing import NDArray
 
-from .definitions import norms_of
+from .collection import ArraysMixin
 from .display import card, table
-from .errors import InvalidOptionError
+from .errors import Hint, InvalidOptionError
 from .ids import held_ids, ids_of
+from .label_counts import count_labels, label_quantiles
 from .labels import label_name
+from .members import group_size, keys_of, keys_of_rows, rows_in, whole_group
 from .scores import Scores
+from .selection import (
+    ALL,
+    Intervals,
+    Ranks,
+    Term,
+    count_of,
+    joined,
+    least,
+    most,
+    named,
+    parse_selection,
+)
 from .show.overview import subset_card
 from .store import Store
 
-ALL = "all"  # every sample, whatever its group
-_STEP = re.compile(r"([LMlm])_?(\d+)")
+__all__ = [
+    "ALL",
+    "LabelTable",
+    "Subset",
+    "class_counts",
+    "class_name",
+    "least_robust",
+    "most_robust",
+    "robustness_spans",
+    "select_subset",
+    "whole",
+]
+
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+MOST_IDS = 10_000_000  # about a gigabyte of Python objects
 
 
 @dataclass(frozen=True)
-class Subset:
-    """Samples chosen by their robustness.
+class Subset(ArraysMixin):
+    """Samples chosen by their robustness; a Dask collection until it is computed.
 
     Attributes
     ----------
     name : str
         Group, L (least) or M (most robust) and size, as in the paper: ``train_L48000``.
     indices : array (k,) int64
-        Global row numbers, from the least to the most robust; a Dask array until computed.
+        Global row numbers, from the least to the most robust; until computed a Dask array in
+        chunks of known sizes.
     size : int
     scores : Scores, optional
         What they were chosen by.
+    intervals : tuple, optional
+        Which ranks of which groups they are; None where they are known by their rows alone.
     """
 
     name: str
     indices: Any
     size: int
     scores: Scores | None = field(default=None, repr=False, compare=False)
+    intervals: Intervals | None = field(default=None, repr=False, compare=False)
 
     @property
     def ids(self) -> NDArray[Any] | None:
-        """Ids of the samples in the order of their row numbers, (k,); None where they have none."""
+        """Ids of the samples in the order of their row numbers, (k,); None where they have none.
+
+        Raises
+        ------
+        InvalidOptionError
+            For more samples than ids fit in one process.
+        """
         ids = None if self.scores is None else held_ids(self.scores.ids)
+        if ids is not None and self.size > MOST_IDS:
+            raise InvalidOptionError(
+                f"{self.name} has {self.size:,} samples, more than the {MOST_IDS:,} ids that are "
+                "held in one process",
+                Hint("read them by parts: scores.ids[rows]", "write them: --out FILE.npz"),
+            )
         return None if ids is None else ids_of(ids, self)
 
-    def compute(self) -> Subset:
+    def compute(self, **kwargs: Any) -> Subset:
         """Return the subset with its row numbers as a NumPy array."""
-        return replace(self, indices=np.asarray(self.indices))
+        lazy = isinstance(self.indices, da.Array)
+        rows = self.indices.compute(**kwargs) if lazy else np.asarray(self.indices)
+        return replace(self, indices=rows)
+
+    def persist(self, **kwargs: Any) -> Subset:
+        """Return the subset with its row numbers kept on the workers, in chunks."""
+        indices = self.indices
+        lazy = isinstance(indices, da.Array)
+        return replace(self, indices=indices.persist(**kwargs)) if lazy else self
 
     def _repr_html_(self) -> str:
         return subset_card(self)
@@ -110,105 +159,132 @@ def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -
 
 def whole(scores: Scores, within: str | None = None) -> Subset:
     """Return all samples of a group (or all samples), from the least to the most robust."""
-    count = _count(scores, within)
-    return Subset(within or ALL, _ranked(scores, within, 0, count), count, scores)
+    place = _place(scores, within)
+    return _subset(scores, place.name, place.intervals or ())
 
 
-def select_subset(scores: Scores, text: str) -> Subset:
-    """Return what GROUP[:L500[:M20]] means: the 20 most robust of the group's 500 least robust.
+def select_subset(scores: Scores, text: str, within: Subset | None = None) -> Subset:
+    """Return what a selection in words means.
 
-    Raises
-    ------
-    InvalidOptionError
-        For an unknown group, a step that is no selection, or more samples than there are.
-    """
-    group, steps = parse_selection(text, scores.groups)
-    subset = whole(scores, group if group in scores.groups else None)
-    for letter, size in steps:
-        subset = (least_robust if letter == "L" else most_robust)(scores, size, subset)
-    return subset
+    ``train:L500:M20`` are the 20 most robust of the group's 500 least robust samples,
+    ``train:L3000+M45000`` the 3,000 least and the 45,000 most robust, ``train:L500-L100`` the 500
+    least robust without the 100 least robust, ``train:L500+test:L500`` those of two groups.
+    Terms are joined from left to right, and one without a group is of the group before it. A name
+    in double quotes is always a group's: ``"a+b":L5``.
 
-
-def parse_selection(text: str, groups: Sequence[str]) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """Return the group (or "all") and the steps, (L or M, size), of a selection in words.
+    Parameters
+    ----------
+    scores : Scores
+    text : str
+    within : Subset, optional
+        Select from this subset; the text then names no group.
 
     Raises
     ------
     InvalidOptionError
-        For an unknown group, or a step that is no selection.
+        For an unknown group, a step that is no selection, more samples than there are, a text
+        with two meanings, or one that leaves no samples.
     """
-    group, *steps = [text] if text in groups else text.split(":")
-    if group not in groups and group != ALL:
-        hint = f" (write {groups[0]}:{text})" if _STEP.fullmatch(group) else ""
-        known = ", ".join(groups)
-        raise InvalidOptionError(f"there is no group {group!r}; the groups are {known}{hint}")
-    found = []
-    for step in steps:
-        match = _STEP.fullmatch(step)
-        if match is None:
-            raise InvalidOptionError(
-                f"{text!r}: {step!r} is no selection; write GROUP:L500 for the 500 least or "
-                "GROUP:M500 for the 500 most robust samples of the group"
-            )
-        found.append((match[1].upper(), int(match[2])))
-    return group, tuple(found)
+    terms = parse_selection(text, scores.groups, within=within is not None)
+    if within is not None and not _is_one_group(scores, within):
+        return _select_rows(scores, text, terms, within)
+    intervals: Intervals = ()
+    for term in terms:
+        intervals = joined(intervals, _term_intervals(scores, term, within), term.operator)
+    codes = [code for code, _ in intervals]
+    if None in codes and len(codes) > 1:
+        raise InvalidOptionError(
+            f"{text!r} joins {ALL}, which has the samples of every group, with a group; name the "
+            f"groups instead, such as {'+'.join(scores.groups[:2])}"
+        )
+    if not intervals and len(terms) > 1:
+        raise InvalidOptionError(f"{text!r} leaves no samples; take fewer of them away")
+    return _subset(scores, named(terms, within.name if within else None), intervals)
 
 
-def _select(scores: Scores, size: int, within: str | Subset | None, letter: str) -> Subset:
-    name = within.name if isinstance(within, Subset) else within or ALL
-    count = within.size if isinstance(within, Subset) else _count(scores, within)
+def _select_rows(scores: Scores, text: str, terms: Sequence[Term], within: Subset) -> Subset:
+    """Select from a subset of which only the rows are known, or of several groups."""
+    if len(terms) > 1:
+        raise InvalidOptionError(
+            f"{text!r}: only subsets of one group can be joined, and {within.name} is none; "
+            "select from it step by step"
+        )
+    for letter, size in terms[0].steps:
+        within = _select(scores, size, within, letter)
+    return within
+
+
+def _term_intervals(scores: Scores, term: Term, within: Subset | None) -> Intervals:
+    if within is not None:
+        ((code, ranks),) = within.intervals or ()
+    else:
+        assert term.group is not None
+        code = scores.group_code(term.group) if term.group in scores.groups else None
+        ranks = dict(whole_group(scores, code)).get(code, ())
+    for k, (letter, size) in enumerate(term.steps):
+        place = named([term._replace(steps=term.steps[:k])], within.name if within else None)
+        ranks = _step(ranks, size, letter, place)
+    return ((code, ranks),) if ranks else ()
+
+
+def _step(ranks: Ranks, size: int, letter: str, name: str) -> Ranks:
+    _check_size(size, count_of(ranks), name)
+    return (least if letter == "L" else most)(ranks, size)
+
+
+def _check_size(size: Any, count: int, name: str) -> None:
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 0 < size <= count:
         raise InvalidOptionError(
             f"cannot choose {size!r} of the {count:,} samples in {name}; give a number from 1 to "
             f"{count:,}"
         )
+
+
+def _select(scores: Scores, size: int, within: str | Subset | None, letter: str) -> Subset:
+    place = within if isinstance(within, Subset) else _place(scores, within)
+    _check_size(size, place.size, place.name)
     size = int(size)
-    lo, hi = (0, size) if letter == "L" else (count - size, count)
-    return Subset(f"{name}_{letter}{size}", _ranked(scores, within, lo, hi), size, scores)
+    name = named((Term("+", None, ((letter, size),)),), place.name)  # type: ignore[arg-type]
+    if _is_one_group(scores, place):
+        ((code, ranks),) = place.intervals or ()
+        return _subset(scores, name, ((code, _step(ranks, size, letter, place.name)),))
+    keys = keys_of_rows(scores, place.indices, place.size)
+    picked = keys[:size] if letter == "L" else keys[place.size - size :]
+    return Subset(name, rows_in(picked), size, scores)
 
 
-def _count(scores: Scores, within: str | None) -> int:
-    if within is None:
-        return scores.rows
-    code = scores.group_code(within)
-    if scores.store is not None:
-        known = scores.store.summary.groups.get(code)
-        return known.rows if known else 0
-    return int((np.asarray(scores.split) == code).sum())
+def _place(scores: Scores, within: str | None) -> Subset:
+    """Return a group to select from; its rows are not asked for."""
+    code = None if within is None else scores.group_code(within)
+    intervals = whole_group(scores, code)
+    return Subset(within or ALL, None, group_size(scores, code), scores, intervals)
 
 
-def _ranked(scores: Scores, within: str | Subset | None, lo: int, hi: int) -> Any:
-    """Ranks lo to hi of the samples within, as one lazy array."""
-    robustness = _whole(scores.robustness)
-    if isinstance(within, Subset):
-        ranks = delayed(_rank, pure=True)(robustness, _whole(within.indices), lo, hi)
-    else:
-        code = None if within is None else scores.group_code(within)
-        rows = delayed(_rows_of, pure=True)(_whole(scores.split), code)
-        ranks = delayed(_rank, pure=True)(robustness, rows, lo, hi)
-    lazy = da.from_delayed(ranks, shape=(hi - lo,), dtype=np.int64)
-    inputs = (scores.robustness, within.indices if isinstance(within, Subset) else None)
-    if any(isinstance(value, da.Array) for value in inputs):
-        return lazy
-    return lazy.compute(scheduler="sync")
+def _is_one_group(scores: Scores, subset: Subset) -> bool:
+    """Whether a subset is of ranks of one group that these scores rank too."""
+    own = subset.scores
+    if subset.intervals is None or len(subset.intervals) != 1 or own is None:
+        return False
+    stored = own.result is not None and scores.result is not None
+    same = stored and own.store is not None and scores.store is not None
+    return own.robustness is scores.robustness or (
+        same
+        and own.result.name == scores.result.name  # type: ignore[union-attr]
+        and own.store.address == scores.store.address  # type: ignore[union-attr]
+    )
 
 
-def _whole(values: Any) -> Any:
-    """One piece of a lazy array (n numbers fit a worker), or the array itself."""
-    return values.rechunk(-1).to_delayed().ravel()[0] if isinstance(values, da.Array) else values
+def _subset(scores: Scores, name: str, intervals: Intervals) -> Subset:
+    size = sum(count_of(ranks) for _, ranks in intervals)
+    return Subset(name, rows_in(keys_of(scores, intervals)), size, scores, intervals)
 
 
-def _rows_of(split: NDArray[np.int16], code: int | None) -> NDArray[np.int64]:
-    return np.arange(len(split)) if code is None else np.flatnonzero(split == code)
-
-
-def _rank(
-    robustness: NDArray[np.float64], rows: NDArray[np.int64], lo: int, hi: int
-) -> NDArray[np.int64]:
-    """Rows from the least to the most robust, ties by row number; ranks lo to hi."""
-    rows = np.sort(rows)
-    order = np.argsort(robustness[rows], kind="stable")
-    return rows[order[lo:hi]].astype(np.int64)
+def robustness_spans(scores: Scores, subsets: Sequence[Subset]) -> list[tuple[float, float]]:
+    """Return the least and the largest R of subsets that have samples."""
+    ends = compute([subset.indices[[0, -1]] for subset in subsets])[0]
+    rows, places = np.unique(np.stack(ends), return_inverse=True)
+    values = np.asarray(scores.robustness[rows])[places].reshape(-1, 2)
+    return [(float(low), float(high)) for low, high in values]
 
 
 @dataclass(frozen=True)
@@ -254,27 +330,20 @@ def class_counts(
     wholes : sequence of Subset, optional
         For every subset what its shares refer to.
     """
-    labels = np.asarray(store.labels[:])
     names = tuple(s.name for s in subsets)
+    columns = list({id(s): s for s in (*subsets, *(wholes or ()))}.values())
     if store.spec.label_kind != "categorical":
-        sizes = labels if labels.ndim == 1 else norms_of(labels, store.spec.label_norm)
-        columns = [np.quantile(sizes[np.asarray(s)], QUANTILES) for s in subsets]
-        rows = tuple(f"{q:.0%}" for q in QUANTILES)
-        return LabelTable(names, rows, np.stack(columns, axis=1), None)
-    values = np.unique(labels)
-    counts = np.stack([_counts(labels[np.asarray(s)], values) for s in subsets], axis=1)
+        values = np.stack(label_quantiles(store, subsets, QUANTILES), axis=1)
+        return LabelTable(names, tuple(f"{q:.0%}" for q in QUANTILES), values, None)
+    labels, counted = count_labels(store, columns)
+    place = {id(s): k for k, s in enumerate(columns)}
+    counts = counted[:, [place[id(s)] for s in subsets]]
     shares = None
     if wholes is not None:
-        of = np.stack([_counts(labels[np.asarray(s)], values) for s in wholes], axis=1)
-        shares = counts / np.maximum(of, 1)
-    return LabelTable(names, tuple(class_name(store, v) for v in values), counts, shares)
+        shares = counts / np.maximum(counted[:, [place[id(s)] for s in wholes]], 1)
+    return LabelTable(names, tuple(class_name(store, v) for v in labels), counts, shares)
 
 
 def class_name(store: Store, label: Any) -> str:
     """Return how a label is called."""
     return label_name(label, store.spec.classes)
-
-
-def _counts(labels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
-    places = np.searchsorted(values, labels)
-    return np.bincount(places, minlength=len(values)).astype(np.int64)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
+from dskrobust import ranking
 from dskrobust.errors import InvalidOptionError
-from dskrobust.subsets import QUANTILES, class_name, whole
+from dskrobust.subsets import QUANTILES, class_name, select_subset, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 
@@ -188,3 +189,38 @@ def test_quantiles_of_real_labels(tmp_path, labels):
     np.testing.assert_allclose(table.values[:, 0], np.quantile(sizes[subset.indices], QUANTILES))
     assert table.labels == ("0%", "5%", "25%", "50%", "75%", "95%", "100%")
     assert table.shares is None
+
+
+def counted(labels, rows):
+    return [int((labels[rows] == label).sum()) for label in np.unique(labels)]
+
+
+def test_counts_in_chunks_are_those_of_all_rows(tmp_path, monkeypatch):
+    """Of joined selections, of rows alone (some twice, some lazy), and of whole groups."""
+    monkeypatch.setattr(ranking, "RUN_ROWS", 30)
+    X, _, split = arrays_of()
+    labels = np.random.default_rng(1).integers(0, 5, 90)
+    store = dr.create_store(str(tmp_path / "own.zarr"), X, labels, split)
+    dr.sample_robustness(store).write()
+    scores = dr.sample_robustness(store)
+    rows = np.array([3, 3, 89, 0])
+    texts = ("train:L20-L5", "train:M9+test:L4", "test", "all", "train+test")
+    subsets = [select_subset(scores, text) for text in texts]
+    subsets += [dr.Subset("rows", rows, 4), dr.Subset("lazy", da.from_array(rows, chunks=3), 4)]
+    subsets += [dr.least_robust(scores, 9, subsets[1]), dr.most_robust(scores.compute(), 9, "test")]
+    table = dr.class_counts(store, subsets)
+    for k, subset in enumerate(subsets):
+        assert table.values[:, k].tolist() == counted(labels, np.asarray(subset))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_quantiles_in_chunks_are_those_of_numpy(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(ranking, "RUN_ROWS", 30)
+    X, _, split = arrays_of()
+    y = np.random.default_rng(1).normal(size=90).astype(dtype)
+    store = dr.create_store(str(tmp_path / "own.zarr"), X, y, split)
+    scores = dr.sample_robustness(store)
+    subsets = [select_subset(scores, text) for text in ("train", "test:L1", "train:L20+M3")]
+    table = dr.class_counts(store, subsets)
+    for k, subset in enumerate(subsets):
+        assert table.values[:, k].tolist() == np.quantile(y[np.asarray(subset)], QUANTILES).tolist()

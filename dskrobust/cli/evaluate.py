@@ -52,7 +52,8 @@ balanced_option = click.option(
     "--train",
     multiple=True,
     metavar="NAME=SELECTION",
-    help="A training subset: GROUP[:L500[:M20]]; train and its halves by default.",
+    help="A training subset: GROUP[:L500[:M20]], or several as in GROUP:L500+M500; train and its "
+    "halves by default.",
 )
 @click.option(
     "--test",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from .options import File, asked_result, json_option, metric_options, opened_store, store_argument
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..scores import Scores
     from ..store import Store
     from ..subsets import LabelTable, Subset
@@ -22,31 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Columns:
-    """Computed subsets side by side, every whole group before the subsets of it.
+    """Subsets side by side, every whole group before the subsets of it.
 
     Attributes
     ----------
     subsets, bases : lists of Subset
         And the whole group of each.
     labels : LabelTable
-    robustness : ndarray (n,)
-        R of every row of the store.
+    spans : list of (float, float)
+        Least and largest R of every subset.
     """
 
     subsets: list[Subset]
     bases: list[Subset]
     labels: LabelTable
-    robustness: NDArray[np.float64]
+    spans: list[tuple[float, float]]
 
     @property
     def chosen(self) -> list[Subset]:
         """The subsets without the whole groups."""
         return [s for s, base in zip(self.subsets, self.bases, strict=True) if s is not base]
-
-    def spans(self) -> list[tuple[float, float]]:
-        """Least and largest R of every subset."""
-        ends = [self.robustness[s.indices[[0, -1]]] for s in self.subsets]
-        return [(float(low), float(high)) for low, high in ends]
 
 
 @click.command()
@@ -55,17 +47,23 @@ class Columns:
               help="The N least robust samples; may be given several times.")  # fmt: skip
 @click.option("--most", "-M", multiple=True, type=click.IntRange(1), metavar="N",
               help="The N most robust samples; may be given several times.")  # fmt: skip
+@click.option("--select", "-s", "selections", multiple=True, metavar="SELECTION",
+              help="In words: L3000+M45000 joins the 3,000 least and the 45,000 most robust, "
+                   "L500-L100 takes the 100 away, L500:M20 nests; of the groups of --within, or "
+                   "with one's name first, train:L500. May be given several times.")  # fmt: skip
 @click.option("--within", "-w", multiple=True, metavar="GROUP[:L500]",
               help="A group, or a selection in one; every group by default.")  # fmt: skip
 @metric_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
               help="Write the row numbers, least robust first, one array per subset; and the ids "
-                   "of rows that have some, as SUBSET_ids.")  # fmt: skip
+                   "of rows that have some, as SUBSET_ids. In a .parquet file: columns subset, "
+                   "row and id.")  # fmt: skip
 @json_option
 def subsets(
     store: str,
     least: tuple[int, ...],
     most: tuple[int, ...],
+    selections: tuple[str, ...],
     within: tuple[str, ...],
     metric: str | None,
     labels: str | None,
@@ -85,6 +83,8 @@ def subsets(
       dskrobust subsets mnist.zarr --within test --least 5000 --out test.npz
     Nested, the 500 least robust of the 5,000 least robust:
       dskrobust subsets mnist.zarr --within test:L5000 --least 500
+    Joined, the 3,000 least and the 45,000 most robust:
+      dskrobust subsets mnist.zarr --within train --select L3000+M45000
     """
     from ..export import write_subsets
     from ..outputs import check_output
@@ -95,7 +95,7 @@ def subsets(
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)
-    columns = side_by_side(opened, scores, select(scores, within, least, most))
+    columns = side_by_side(opened, scores, select(scores, within, Wanted(least, most, selections)))
     if out:
         write_subsets(out, {s.name: s.indices for s in columns.chosen}, scores.ids)
     if as_json:
@@ -112,58 +112,82 @@ def subsets(
 
 
 def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]) -> Columns:
-    """Compute subsets and the whole groups they are of, and count their labels."""
-    from ..subsets import class_counts, whole
+    """Put subsets after the whole groups they are of, and count their labels."""
+    from ..subsets import class_counts, robustness_spans, whole
 
     subsets: list[Subset] = []
     bases: list[Subset] = []
     for root in dict.fromkeys(root for root, _ in chosen):
-        base = whole(scores, _group(scores, root)).compute()
-        picked = [subset.compute() for name, subset in chosen if name == root]
+        base = whole(scores, root if root in scores.groups else None)
+        picked = [subset for name, subset in chosen if name == root]
         subsets += [base, *picked]
         bases += [base] * (1 + len(picked))
-    labels = class_counts(store, subsets, bases)
-    return Columns(subsets, bases, labels, scores.robustness.compute(scheduler="threads"))
+    spans = robustness_spans(scores, subsets)
+    return Columns(subsets, bases, class_counts(store, subsets, bases), spans)
 
 
-def select(
-    scores: Scores, within: Sequence[str], least: Sequence[int], most: Sequence[int]
-) -> list[tuple[str, Subset]]:
-    """Return (group, subset) for every size in every place where it fits.
+class Wanted(NamedTuple):
+    """Sizes and selections that are asked for of every place."""
+
+    least: Sequence[int]
+    most: Sequence[int]
+    selections: Sequence[str]
+
+
+def select(scores: Scores, within: Sequence[str], wanted: Wanted) -> list[tuple[str, Subset]]:
+    """Return (group, subset) for every size in every place where it fits, and every selection.
 
     Raises
     ------
     InvalidOptionError
-        For an unknown group, or a size that fits nowhere.
+        For an unknown group, a size that fits nowhere, or a selection that is none.
     """
-    from ..errors import InvalidOptionError
-    from ..subsets import least_robust, most_robust, parse_selection, select_subset
+    from ..selection import is_relative
+    from ..subsets import select_subset
 
-    places = [
-        (parse_selection(text, scores.groups)[0], select_subset(scores, text))
-        for text in within or scores.groups
-    ]
-    largest = max((len(place) for _, place in places), default=0)
-    for asked in (*least, *most):
-        if asked > largest:
-            where = ", ".join(f"{place.name} {len(place):,}" for _, place in places)
-            raise InvalidOptionError(f"cannot choose {asked:,} samples; there are {where}")
+    places = [(text, select_subset(scores, text)) for text in within or scores.groups]
+    _check_sizes(places, (*wanted.least, *wanted.most))
     chosen = []
-    for root, place in places:
-        count = len(place)
-        if not count:
+    for text, place in places:
+        if place:
+            chosen += [(_root(scores, text), s) for s in _sized(scores, place, wanted)]
+    for text in wanted.selections:
+        if not is_relative(text, scores.groups):
+            chosen.append((_root(scores, text), select_subset(scores, text)))
             continue
-        halves = not least and not most and count > 1
-        for choose, wanted in ((least_robust, least), (most_robust, most)):
-            half = count // 2 if choose is least_robust else count - count // 2
-            fitting = [n for n in ((half,) if halves else wanted) if n <= count]
-            chosen += [(root, choose(scores, n, place)) for n in fitting]
+        chosen += [(_root(scores, where), select_subset(scores, text, place))
+                   for where, place in places]  # fmt: skip
     return chosen
 
 
-def _group(scores: Scores, name: str) -> str | None:
-    """Return a group's name, None for all samples."""
-    return name if name in scores.groups else None
+def _sized(scores: Scores, place: Subset, wanted: Wanted) -> Iterator[Subset]:
+    """Yield the subsets of a place of the sizes that fit; its halves where nothing is asked."""
+    from ..subsets import least_robust, most_robust
+
+    count = len(place)
+    if not any(wanted) and count > 1:
+        yield least_robust(scores, count // 2, place)
+        yield most_robust(scores, count - count // 2, place)
+    for choose, sizes in ((least_robust, wanted.least), (most_robust, wanted.most)):
+        yield from (choose(scores, size, place) for size in sizes if size <= count)
+
+
+def _check_sizes(places: Sequence[tuple[str, Subset]], sizes: Sequence[int]) -> None:
+    from ..errors import InvalidOptionError
+
+    largest = max((len(place) for _, place in places), default=0)
+    for asked in sizes:
+        if asked > largest:
+            where = ", ".join(f"{place.name} {len(place):,}" for _, place in places)
+            raise InvalidOptionError(f"cannot choose {asked:,} samples; there are {where}")
+
+
+def _root(scores: Scores, text: str) -> str:
+    """Return the only group that a selection names; all where it names several."""
+    from ..selection import ALL, parse_selection
+
+    groups = {str(term.group) for term in parse_selection(text, scores.groups)}
+    return groups.pop() if len(groups) == 1 else ALL
 
 
 def subset_facts(store: Store, columns: Columns) -> list[dict[str, Any]]:
@@ -174,7 +198,7 @@ def subset_facts(store: Store, columns: Columns) -> list[dict[str, Any]]:
 def _subset_facts(store: Store, columns: Columns, k: int) -> dict[str, Any]:
     from ..datasets import restore_labels
 
-    table, (low, high) = columns.labels, columns.spans()[k]
+    table, (low, high) = columns.labels, columns.spans[k]
     facts: dict[str, Any] = {
         "name": columns.subsets[k].name,
         "of": columns.bases[k].name,
@@ -212,7 +236,7 @@ def _print(store: Store, columns: Columns) -> None:
     shown.add_section()
     sizes = (f"{len(subset):,}" for subset in columns.subsets)
     terminal.add_row(shown, "samples", *sizes, style=terminal.STRONG)
-    spans = (f"{low:.3f}–{high:.3f}" for low, high in columns.spans())
+    spans = (f"{low:.3f}–{high:.3f}" for low, high in columns.spans)
     terminal.add_row(shown, "R", *spans, style=terminal.QUIET)
     terminal.show(shown)
     terminal.say(

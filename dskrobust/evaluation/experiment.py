@@ -125,8 +125,8 @@ class Experiment:
     Attributes
     ----------
     train, test : mapping of str to selection
-        Name → GROUP[:L500[:M20]], a `Subset`, or an array of row numbers. Rows are always taken
-        in the store's order.
+        Name → a selection such as GROUP:L500 (see `select_subset`), a `Subset`, or an array of
+        row numbers. Rows are always taken in the store's order.
     models : sequence of ModelSpec
     trials : int
         How often a model that is not deterministic is trained.

@@ -22,8 +22,9 @@ from ..errors import (
 )
 from ..metrics import resolve_metric
 from ..scores import Scores, read_scores
+from ..selection import parse_selection
 from ..store import SHARED_ROWS, ResultTables, Store, current_results, find_results
-from ..subsets import ALL, Subset, parse_selection, select_subset
+from ..subsets import Subset, select_subset
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,16 @@ class Selector:
         return chosen
 
     def _of_text(self, name: str, text: str) -> SubsetRows:
-        group, steps = parse_selection(text, self.store.groups)
-        if steps:
+        terms = parse_selection(text, self.store.groups)
+        group, steps = terms[0].group, terms[0].steps
+        if steps or len(terms) > 1:
             subset = select_subset(self.scores, text)
             result = self.scores.result
             assert result is not None
-            key = _digest(["selection", group, steps, result.name])
+            what = [group, steps] if len(terms) == 1 else [subset.intervals]
+            key = _digest(["selection", *what, result.name])
             return SubsetRows(name, subset.size, key, partial(_rows_of_subset, subset))
-        code = (
-            None
-            if group == ALL and ALL not in self.store.groups
-            else (self.store.groups.index(group))
-        )
+        code = self.store.groups.index(group) if group in self.store.groups else None
         known = self.store.summary.groups
         size = self.store.rows if code is None else known[code].rows if code in known else 0
         key = _digest(["group", code])
@@ -252,10 +251,7 @@ def _rows_of_group(store: Store, code: int | None) -> NDArray[np.int64]:
 
 
 def _rows_of_subset(subset: Subset) -> NDArray[np.int64]:
-    indices = subset.indices
-    if hasattr(indices, "compute"):  # n numbers fit, and no worker is needed to read them
-        indices = indices.compute(scheduler="sync")
-    return np.asarray(indices, np.int64)
+    return np.asarray(subset.compute(), np.int64)
 
 
 def _key_of(rows: NDArray[np.int64]) -> str:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from helpers import array_folder
@@ -417,6 +418,21 @@ def test_nested_subsets_and_halves(digits):
     message = call("subsets", digits, "--least", 1439, code=1)
     assert "cannot choose 1,439 samples; there are train 1,438, test 359" in message
     assert "from 1 to 359" in call("subsets", digits, "--within", "test:L400", code=1)
+
+
+def test_selections_in_words(digits, tmp_path):
+    asked = ["subsets", digits, "--select", "L100+M38:L5", "--within", "test", "--least", 7]
+    names = [s["name"] for s in data(*asked)["subsets"]]
+    assert names == ["test", "test_L7", "test_L100+M38_L5"]
+    every = data("subsets", digits, "--select", "L9-L2", "--select", "train:L3+test:M4")["subsets"]
+    sizes = {"train": 1438, "train_L9-L2": 7, "test": 359, "test_L9-L2": 7, "all": 1797}
+    assert {s["name"]: s["size"] for s in every} == {**sizes, "train_L3+test_M4": 7}
+    rows = tmp_path / "rows.parquet"
+    call(*asked, "--out", rows)
+    assert pd.read_parquet(rows)["subset"].value_counts().to_dict() == {
+        "test_L7": 7, "test_L100+M38_L5": 105
+    }  # fmt: skip
+    assert "leaves no samples" in call("subsets", digits, "--select", "train:L2-L9", code=1)
 
 
 def test_real_labels_have_quantiles(tmp_path):

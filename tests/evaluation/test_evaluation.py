@@ -26,7 +26,7 @@ from dskrobust.errors import (
     OverlapWarning,
     StaleResultsError,
 )
-from dskrobust.evaluation import measures, rows
+from dskrobust.evaluation import measures, rows, selections
 from dskrobust.evaluation.models import boosting, estimators, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
 from dskrobust.report.trials import stored_evaluations
@@ -173,6 +173,19 @@ def test_texts_subsets_and_rows_are_the_same(url):
     assert make(url, train=given).table.equals(texts)
     shuffled = {**given, "x": np.random.default_rng(0).permutation(given["x"])}
     assert make(url, train=shuffled).table.equals(texts)
+
+
+def test_joined_selections(url):
+    """By their rows; those of one term are known by the key that they always had."""
+    store = dr.open_store(url)
+    selector = selections.Selector(store, None)
+    both, other = (selector.choose("training", "x", f"train:{s}") for s in ("L30+M20", "M20+L30"))
+    ranked = np.asarray(dr.select_subset(selector.scores, "train"))
+    assert both.rows().tolist() == sorted([*ranked[:30], *ranked[-20:]])
+    assert both.key == other.key
+    assert both.size == 50
+    known = ["selection", "train", [["L", 80]], selector.scores.result.name]
+    assert selector.choose("training", "x", "train:L80").key == selections._digest(known)
 
 
 def test_whole_groups_need_no_results(digits):
