@@ -13,25 +13,27 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_ROWS = 65_536  # of a block that a sample is drawn from: fixed, so that samples are
+BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 
 
-def as_records(columns: Mapping[str, Any], chunks: Any = BLOCK_ROWS) -> da.Array:
+def as_records(columns: Mapping[str, Any], chunks: Any = None) -> da.Array:
     """Return columns as records with their row numbers, lazy.
 
     Parameters
     ----------
     columns : mapping
         Name → array (n,).
-    chunks : int or tuple
-        Rows of a block.
+    chunks : int or tuple, optional
+        Rows of a block; BLOCK_ROWS by default.
 
     Returns
     -------
     dask array (n,)
         Records of ``row`` and the columns.
     """
-    arrays = {name: da.asarray(values).rechunk(chunks) for name, values in columns.items()}
+    arrays = {
+        name: da.asarray(values).rechunk(chunks or BLOCK_ROWS) for name, values in columns.items()
+    }
     first = next(iter(arrays.values()))
     numbers = da.arange(len(first), chunks=first.chunks, dtype=np.int64)
     arrays = {"row": numbers, **arrays}

@@ -143,6 +143,11 @@ def test_more_than_fits_is_refused_with_the_numbers(url, monkeypatch):
     with pytest.raises(MemoryPlanError, match=r"61 rows .* 24 KiB .* 20 KiB; .* top=1_000"):
         dr.find_label_issues(url)
     assert len(dr.find_label_issues(url, top=61)) == 61
+    stored = dr.sample_robustness(dr.open_store(url))
+    monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 4_000))
+    for ask in (stored.to_frame, stored.compute):
+        with pytest.raises(MemoryPlanError, match=r"61 rows .* 4 KiB; .* export_scores"):
+            ask()
 
 
 @pytest.mark.parametrize(
