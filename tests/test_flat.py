@@ -33,6 +33,8 @@ def large(tmp_path_factory):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(ROWS, 4)), rng.integers(0, 5, ROWS)
     X[700], X[5] = X[800], X[6]
+    X[[300, 301]] = X[[302, 303]] + 1e-3  # near
+    y[[300, 301]] = (y[[302, 303]] + 1) % 5
     y[[700, 800, 5, 6]] = 0, 1, 2, 3
     split = np.where(rng.random(ROWS) < 0.7, "train", "test")
     split[[700, 800, 5, 6]] = "train"
