@@ -14,7 +14,7 @@ from strategies import data_sets
 
 import dskrobust as dr
 from dskrobust import cli, label_issues, memory, scores, witnesses
-from dskrobust.cli import issues
+from dskrobust.cli import compute as runs
 from dskrobust.cluster import local
 from dskrobust.errors import InvalidOptionError, MemoryPlanError
 from dskrobust.label_issues import Findings
@@ -234,7 +234,7 @@ def test_of_many_samples_the_file_has_the_order_of_the_rows(call, url, tmp_path,
 
 def test_what_is_missing_is_computed_first(tmp_path, made, monkeypatch):
     """On the workers, as is what is made of it where there are many rows."""
-    monkeypatch.setattr(issues, "MOST_HERE", 60)
+    monkeypatch.setattr(runs, "MOST_HERE", 60)
     fresh = dr.create_store(str(tmp_path / "f.zarr"), *made)
     asked = ["issues", fresh.url, "--json", "--workers", "1", "--no-dashboard", "--top", "1"]
     here = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..label_issues import IssueSummary
     from ..store import Store
-
-MOST_HERE = 1_000_000  # rows of which this process makes the list itself
 
 
 @click.command()
@@ -67,6 +63,7 @@ def issues(
     from ..label_fit import label_quality
     from ..label_issues import THRESHOLD, Findings
     from ..outputs import check_output
+    from .compute import workers_for
 
     path = check_output(out, FORMATS) if out else None
     options = cluster_options(**where)
@@ -74,7 +71,7 @@ def issues(
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    with _workers(opened, options):
+    with workers_for(opened, options):
         quality = label_quality(opened, metric=chosen)
         findings = Findings.of(quality, THRESHOLD if max_score is None else max_score)
         if path:
@@ -92,20 +89,6 @@ def issues(
         from ..show import terminal
 
         terminal.fact("saved", str(path))
-
-
-@contextmanager
-def _workers(store: Store, options: ClusterOptions) -> Iterator[None]:
-    """Have what is made of many rows run on the workers, of few in this process."""
-    from ..cluster import connect
-    from ..cluster.checks import check_source
-
-    if not options.is_remote and store.rows <= MOST_HERE:
-        yield
-        return
-    with connect(options) as client:
-        check_source(client, store.address)
-        yield
 
 
 def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
