@@ -22,6 +22,7 @@ from .runs import pair_spec
 from .store import Block, Look, ResultTables, Store, find_results, inspect
 
 SLICE_BYTES = 32 * 2**20  # of features that are read at once
+SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
 PIECE_ROWS = 65_536  # that are compared with a row at once
 
 
@@ -129,6 +130,7 @@ def _inspected(store: Store, look: Look, *, repair: bool) -> tuple[int, tuple[st
 def slices(store: Store) -> Iterator[tuple[int, int]]:
     """Yield (first row, last row + 1) of whole chunks after another, about SLICE_BYTES each."""
     most = SLICE_BYTES // (store.columns * store.row_shape("features")[1].itemsize)
+    most = min(most, SLICE_ROWS)
     first = 0
     for lo, hi in store.chunks("features"):
         if hi - first > most and lo > first:

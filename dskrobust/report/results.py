@@ -102,7 +102,7 @@ class StoredResults:
 
     def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the labels of rows as stored, (k,) or (k, m)."""
-        whole = len(rows) == self.store.rows  # then they are all of them, in their order
+        whole = np.array_equal(rows, np.arange(self.store.rows))
         labels = np.asarray(self.store.labels[:] if whole else self.store.labels[rows])
         return labels.reshape(len(rows)) if self.categorical else labels
 
@@ -169,11 +169,6 @@ class StoredResults:
         if not names:
             return known[:MOST_CLASSES]
         return [label for label in known if class_name(self.store, label) in names]
-
-    @property
-    def together(self) -> NDArray[np.float64]:
-        """R of every one of `samples` in the union of all groups (paper, 3.5)."""
-        return np.ascontiguousarray(self.overview.drawn["together"])
 
     @cached_property
     def evaluations(self) -> list[StoredEvaluation]:

@@ -70,15 +70,9 @@ class Overview:
             lowest(records, "row", FIRST, "contradictory"), twin.sum(), own, union,
             scheduler="threads",
         )  # fmt: skip
-        ranges = {
-            name: (int(number), float(low), float(high))
-            for name, (number, low, high) in zip(
-                (*scores.groups, TOGETHER), [*own, *union], strict=True
-            )
-            if number
-        }
-        if len(ranges) < 3:  # one group, and itself again
-            del ranges[TOGETHER]
+        ranges = _ranges(scores.groups, own)
+        if len(ranges) > 1:
+            ranges |= _ranges((TOGETHER,), union)
         return cls(drawn, ranges, least, twins, int(count), scores.rows, scores.groups)
 
     @property
@@ -153,6 +147,14 @@ def score_records(scores: Any) -> da.Array:
     columns = {name: getattr(scores, name) for name in names}
     twin = da.asarray(scores.reach) == 0
     return as_records({**columns, "together": scores.robustness_within(), "contradictory": twin})
+
+
+def _ranges(
+    names: Sequence[str], found: NDArray[np.float64]
+) -> dict[str, tuple[int, float, float]]:
+    """Return number, least and largest value by name, of those that have any."""
+    named = zip(names, found.tolist(), strict=True)
+    return {name: (int(number), low, high) for name, (number, low, high) in named if number}
 
 
 def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
