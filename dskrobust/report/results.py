@@ -102,7 +102,7 @@ class StoredResults:
 
     def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the labels of rows as stored, (k,) or (k, m)."""
-        whole = np.array_equal(rows, np.arange(self.store.rows))
+        whole = len(rows) == self.store.rows and (np.diff(rows) == 1).all()
         labels = np.asarray(self.store.labels[:] if whole else self.store.labels[rows])
         return labels.reshape(len(rows)) if self.categorical else labels
 
