@@ -174,15 +174,15 @@ class Scores:
     def compute(self, **kwargs: Any) -> Scores:
         """Compute everything in one go; the same scores with NumPy arrays.
 
-        Warns
-        -----
-        ContradictionWarning
-            Where samples at distance 0 have different labels.
-
         Raises
         ------
         MemoryPlanError
             Where they do not fit into this process.
+
+        Warns
+        -----
+        ContradictionWarning
+            Where samples at distance 0 have different labels.
         """
         check_memory("a NumPy copy of all scores", self.rows, self._row_bytes, _INSTEAD)
         if self.spec is not None and self.result is None:
