@@ -78,7 +78,7 @@ class SourceFileError(DskrobustError, ValueError):
 
 
 class MemoryPlanError(DskrobustError, MemoryError):
-    """No block size fits the memory limit; the message gives the numbers."""
+    """What is asked for does not fit into the memory there is; the message gives the numbers."""
 
 
 class ClusterError(DskrobustError):

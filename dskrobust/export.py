@@ -21,12 +21,12 @@ from .ids import held_ids, ids_of
 from .labels import label_names
 from .outputs import check_output, whole_file
 from .ranking import blocks_of
+from .records import BLOCK_ROWS
 from .spreadsheets import harmless_frame, harmless_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
 ID = "id"
 PARQUET = ".parquet"

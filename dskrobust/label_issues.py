@@ -1,219 +1,36 @@
-"""How each label fits its surroundings, and the samples whose labels are probably wrong.
+"""The samples whose labels are probably wrong, as tables: all of them, or the worst few.
 
-No model is trained: the nearest samples of another and of the same label tell.
+Tables are made of blocks of records, one a sample; of the worst few nobody holds more than a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.base import compute
-from dask.delayed import delayed
+from dask.base import compute, persist
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InvalidOptionError
-from .export import with_ids
+from .errors import Hint, InvalidOptionError
+from .export import NAMED_ROWS, blocks_with_ids, with_ids
 from .ids import held_ids
+from .label_fit import LabelQuality, label_quality
 from .labels import label_names
+from .memory import check_memory
 from .metrics import Metric
-from .rarity import expected_misfit
-from .robustness import sample_robustness, score
-from .runs import PairData, RunOptions
-from .scores import Scores
-from .store import SourceAddress, Store, open_store
+from .records import as_records, in_order, lowest
+from .runs import RunOptions
+from .witnesses import at_witness
 
 if TYPE_CHECKING:
     import pandas as pd
 
 THRESHOLD = 0.4  # a sample that suspicion puts half again above the balance of 1
-
-# How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
-# the labels changed, 60,000 rows: 0.955 without, 0.977 with 0.1, 0.974 with 0.2 and 0.968 with 0.3;
-# in few columns more is better (two moons: 0.85, 0.88, 0.90, 0.92).
-WITNESS_POWER = 0.2
-
-
-@dataclass(frozen=True)
-class LabelQuality:
-    """How each sample's label fits its surroundings, lazy: Dask arrays until `compute` is called.
-
-    Attributes
-    ----------
-    same_distance : array (n,) float64
-        Distance to the nearest other sample of the same label in the own group; infinite where
-        there is none.
-    same : array (n,) int64
-        Its row number, the lowest one where several do; -1 where there is none.
-    ratio : array (n,) float64
-        `same_distance` over the reach. Above 1 the nearest neighbour has another label; 1 where
-        both are zero or both infinite.
-    witness_of : array (n,) int64
-        Of how many samples this one is the witness, in all groups together.
-    score : array (n,) float64
-        How well the label fits, from 0 (not at all) to 1: 1 / (1 + ratio · (1 + witness_of)^0.2).
-        In a class less than half as large as the others of its group are on average, the product
-        is divided by what the rarity of the class alone explains of it (`dskrobust.rarity`). NaN
-        for the only sample of its label in its group, which nothing can be compared with.
-    scores : Scores
-        Robustness of the same data.
-    same_scores : Scores
-        The search that `same` comes from.
-    """
-
-    same_distance: Any
-    same: Any
-    ratio: Any
-    witness_of: Any
-    score: Any
-    scores: Scores
-    same_scores: Scores
-
-    def compute(self, **kwargs: Any) -> LabelQuality:
-        """Compute everything in one go; the same with NumPy arrays."""
-        for spec in (self.scores.spec, self.same_scores.spec):
-            if spec is not None:
-                spec.warm_up()
-        names = [f.name for f in fields(self)][:5]
-        values = compute(*(getattr(self, name) for name in names), **kwargs)
-        return replace(self, **dict(zip(names, values, strict=True)))
-
-    def write(self) -> LabelQuality:
-        """Compute and write both searches into the store; return this as read from there.
-
-        Raises
-        ------
-        InvalidOptionError
-            Where the data is not in a store.
-        """
-        return _quality(self.scores.write(), self.same_scores.write())
-
-
-def label_quality(
-    data: Any,
-    y: Any = None,
-    split: ArrayLike | None = None,
-    *,
-    metric: str | Metric | Callable[..., float] = "euclidean",
-    scale: float = 1.0,
-    options: RunOptions | None = None,
-) -> LabelQuality:
-    """Compare every sample's nearest neighbours of the same and of another label.
-
-    Nothing is computed yet; labels are categories.
-
-    Parameters
-    ----------
-    data : Scores, Store, str or array_like of shape (n, d)
-        What `sample_robustness` takes, or its scores: then only the nearest samples of the same
-        label are left to find.
-    y : array_like, shape (n,), or str, optional
-        Labels, or the name of their column; not with scores or a store.
-    split : array_like, shape (n,), or str, optional
-        Reference group of every row, or the name of its column; not with scores or a store.
-    metric : str, Metric or callable
-        As for `sample_robustness`; scores have their own.
-    scale : float
-        Features are multiplied by it; only with arrays.
-    options : RunOptions, optional
-        How to run; results do not depend on it.
-
-    Returns
-    -------
-    LabelQuality
-        Dask arrays of shape (n,).
-
-    Raises
-    ------
-    InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
-    """
-    options = options or RunOptions()
-    if isinstance(data, Scores):
-        if y is not None or split is not None:
-            raise InvalidOptionError("scores have their own labels and split; give them alone")
-        return _of_scores(data, options)
-    if isinstance(data, (Store, str, Path)) and y is None:
-        data = open_store(data)
-        if data.spec.label_kind != "categorical":
-            raise _no_categories(data.url, data.spec.label_kind)
-    return _of_scores(
-        sample_robustness(
-            data, y, split, metric=metric, labels="categorical", scale=scale, options=options
-        ),
-        options,
-    )
-
-
-def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
-    """Add the nearest samples of the same label to scores."""
-    if scores.spec is None:
-        raise InvalidOptionError(
-            "these scores do not say what they were computed with; use those of "
-            "dr.sample_robustness(store)"
-        )
-    spec = scores.spec
-    if spec.labels.kind != "categorical":
-        raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
-    data = PairData(scores.store, scores.arrays, spec.scale)
-    return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
-
-
-def _no_categories(what: str, kind: str) -> InvalidOptionError:
-    return InvalidOptionError(
-        f"{what} has {kind} labels; which of them are wrong can be told for categories only"
-    )
-
-
-def _quality(scores: Scores, same: Scores) -> LabelQuality:
-    chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
-    whole = delayed(_count, pure=True)(scores.witness, scores.rows)
-    often = da.from_delayed(whole, (scores.rows,), np.int64)
-    different = da.asarray(scores.reach).rechunk(chunks)
-    ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
-    misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
-    split = da.asarray(scores.split).rechunk(chunks)
-    expected = expected_misfit(misfit, _label_blocks(scores, chunks[0]), split, WITNESS_POWER)
-    score = 1.0 / (1.0 + misfit / expected)
-    return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
-
-
-def _count(witness: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    return np.bincount(witness[witness >= 0], minlength=rows).astype(np.int64)
-
-
-def _ratio(same: NDArray[np.float64], different: NDArray[np.float64]) -> NDArray[np.float64]:
-    alike = (same == different) & ((same == 0) | np.isinf(same))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(alike, 1.0, same / different)
-
-
-def _misfit(
-    same: NDArray[np.float64], ratio: NDArray[np.float64], witness_of: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return np.where(np.isinf(same), np.nan, ratio * (1.0 + witness_of) ** WITNESS_POWER)
-
-
-def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
-    """Return the labels (n,), lazy, in chunks of some sizes."""
-    if scores.store is None:
-        assert scores.arrays is not None
-        return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
-    address, kind = scores.store.address, scores.store.row_shape("labels")[1]
-    ends = np.cumsum(sizes).tolist()
-    read = delayed(_stored_labels, pure=True)
-    blocks = [
-        da.from_delayed(read(address, end - size, end), (size,), kind)
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-    return da.concatenate(blocks)
-
-
-def _stored_labels(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
-    return address.open().read("labels", lo, hi).reshape(hi - lo)
+SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones have the rows' order
+ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
 
 def find_label_issues(
@@ -224,12 +41,13 @@ def find_label_issues(
     metric: str | Metric | Callable[..., float] = "euclidean",
     scale: float = 1.0,
     threshold: float = THRESHOLD,
+    top: int | None = None,
     options: RunOptions | None = None,
 ) -> pd.DataFrame:
     """Return the samples by how badly their labels fit their surroundings, the worst first.
 
     Computes what the store does not hold already; `label_quality(store).write()` keeps it there.
-    Needs memory for a few numbers a sample.
+    All samples need memory for a few numbers each; with `top` only so many come into this process.
 
     Parameters
     ----------
@@ -246,6 +64,8 @@ def find_label_issues(
     threshold : float
         Largest score of an issue, from 0 to 1. On MNIST with 3 % of the labels changed, 0.4 finds
         94 % of them, and 87 % of what it finds are changed ones.
+    top : int, optional
+        Only so many samples, the worst ones; all of them without it.
     options : RunOptions, optional
         How to run; results do not depend on it.
 
@@ -274,67 +94,183 @@ def find_label_issues(
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    return with_ids(issue_table(quality, threshold), held_ids(quality.scores.ids))
+    return with_ids(issue_table(quality, threshold, top), held_ids(quality.scores.ids))
 
 
-def issue_table(quality: LabelQuality, threshold: float = THRESHOLD) -> pd.DataFrame:
+def issue_table(
+    quality: LabelQuality, threshold: float = THRESHOLD, top: int | None = None
+) -> pd.DataFrame:
     """Return what `find_label_issues` returns, by row numbers only: no ids are read.
 
     Raises
     ------
     InvalidOptionError
-        For a threshold that is no score.
+        For a threshold that is no score, or a `top` that is no number of samples.
+    MemoryPlanError
+        Where a table of all samples does not fit into this process.
     """
-    if not 0 <= threshold <= 1:
-        raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
-    import pandas as pd
+    if top is None:
+        check_memory("a table of all labels", quality.rows, ROW_BYTES, _INSTEAD)
+    elif isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
+    findings = Findings.of(quality, threshold)
+    quality.warm_up()
+    return findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())
 
-    for searched in (quality.scores.spec, quality.same_scores.spec):
-        if searched is not None:
-            searched.warm_up()
-    labels, classes = _labels(quality)
-    lazy = {
-        "witness": quality.scores.nearest,
-        "witness_distance": quality.scores.reach,
-        "nearest_same": quality.same,
-        "same_distance": quality.same_distance,
-        "ratio": quality.ratio,
-        "witness_of": quality.witness_of,
-        "score": quality.score,
-        "split": quality.scores.split,
-        "labels": labels,
-    }
-    values = {name: np.asarray(value) for name, value in compute(lazy)[0].items()}
-    score, witness, alone = values["score"], values["witness"], values["nearest_same"] < 0
-    rows = np.argsort(score, kind="stable")  # NaN comes last
-    names = label_names(values["labels"].reshape(len(rows)), classes)  # a store's may be (n, 1)
-    of = witness[rows]
-    return pd.DataFrame(
-        {
-            "row": rows,
-            "split": np.array(quality.scores.groups, dtype=object)[values["split"][rows]],
-            "is_issue": (score[rows] <= threshold) & (score[rows] <= score[of]) & (of >= 0),
-            "score": score[rows],
-            "given_label": names[rows],
-            "suggested_label": np.where(of < 0, None, names[of]),
-            "witness": _row_numbers(of),
-            "witness_distance": np.where(of < 0, np.nan, values["witness_distance"][rows]),
-            "nearest_same": _row_numbers(values["nearest_same"][rows]),
-            "same_distance": np.where(alone[rows], np.nan, values["same_distance"][rows]),
-            "ratio": np.where(alone[rows], np.nan, values["ratio"][rows]),
-            "witness_of": values["witness_of"][rows],
+
+_INSTEAD = Hint(
+    "ask for the worst ones, find_label_issues(…, top=1_000), or let `dskrobust issues --out FILE` "
+    "write all of them block by block",
+    "let `dskrobust issues --out FILE` write it block by block",
+)
+
+
+class IssueSummary(NamedTuple):
+    """The worst samples as a table, how many issues there are, and of how many samples."""
+
+    worst: pd.DataFrame
+    issues: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is found of every label, lazy.
+
+    Attributes
+    ----------
+    quality : LabelQuality
+    threshold : float
+        Largest score of an issue.
+    witness_score : dask array (n,) float64
+        The score of every sample's witness.
+    """
+
+    quality: LabelQuality
+    threshold: float
+    witness_score: da.Array
+
+    @classmethod
+    def of(cls, quality: LabelQuality, threshold: float = THRESHOLD) -> Findings:
+        """Return what is found of labels; nothing is computed.
+
+        Raises
+        ------
+        InvalidOptionError
+            For a threshold that is no score.
+        """
+        if not 0 <= threshold <= 1:
+            raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
+        return cls(quality, threshold, at_witness(quality.score, quality.scores.nearest))
+
+    def persist(self) -> Findings:
+        """Return the same with what all samples together tell computed: three numbers a sample.
+
+        They stay on the workers; without a cluster in this process.
+        """
+        of = self.quality
+        often, score, witness_score = persist(of.witness_of, of.score, self.witness_score)
+        return replace(
+            self, quality=replace(of, witness_of=often, score=score), witness_score=witness_score
+        )
+
+    @property
+    def is_issue(self) -> da.Array:
+        """Which samples are issues, (n,) bool."""
+        score, witness = self._column(self.quality.score), self._column(self.quality.scores.nearest)
+        unfit = (score <= self.threshold) & (score <= self._column(self.witness_score))
+        return unfit & (witness >= 0)
+
+    @property
+    def records(self) -> da.Array:
+        """One record a sample, (n,), in the order of the rows and the chunks of the search."""
+        of, labels = self.quality, self.quality.labels
+        columns = {
+            "split": of.scores.split,
+            "is_issue": self.is_issue,
+            "score": of.score,
+            "label": labels,
+            "witness": of.scores.nearest,
+            "witness_distance": of.scores.reach,
+            "nearest_same": of.same,
+            "same_distance": of.same_distance,
+            "ratio": of.ratio,
+            "witness_of": of.witness_of,
         }
-    )
+        return as_records(columns, labels.chunks)
 
+    def _column(self, values: Any) -> da.Array:
+        return da.asarray(values).rechunk(self.quality.same_scores.reach.chunks)
 
-def _labels(quality: LabelQuality) -> tuple[Any, tuple[str, ...] | None]:
-    """Return all labels, shape (n,), and the names of the classes they may be codes of."""
-    store, arrays = quality.scores.store, quality.scores.arrays
-    if store is not None:
-        return store.labels[:], store.spec.classes
-    assert arrays is not None
-    y = arrays.y if isinstance(arrays.y, da.Array) else np.asarray(arrays.y)
-    return y, arrays.classes
+    def worst(self, count: int, *, issues: bool = False) -> da.Array:
+        """Return the records of the worst samples by score, (count,) at most; ties by row number.
+
+        issues: only of samples that are issues.
+        """
+        return lowest(self.records, "score", count, "is_issue" if issues else None)
+
+    def summary(self, top: int) -> IssueSummary:
+        """Compute the worst samples, and how many issues there are."""
+        worst, issues = compute(self.worst(top), self.is_issue.sum())
+        return IssueSummary(self.frame(worst), int(issues), self.quality.rows)
+
+    def table(self) -> pd.DataFrame:
+        """Return a table of all samples, the worst first."""
+        return self.frame(in_order(self.records.compute(), "score"))
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Yield the table of all samples in pieces, with ids where rows have some.
+
+        The worst come first; beyond SORTED_ROWS samples come in the order of their rows, and only
+        one piece is in memory.
+        """
+        ids, rows = self.quality.scores.ids, self.quality.rows
+        if rows <= SORTED_ROWS:
+            yield from blocks_with_ids(self.table(), ids)
+            return
+        records = self.records
+        for lo in range(0, rows, NAMED_ROWS):
+            yield with_ids(self.frame(records[lo : lo + NAMED_ROWS].compute()), ids)
+
+    def frame(self, records: NDArray[np.void]) -> pd.DataFrame:
+        """Return records (k,) as a table of what `find_label_issues` says."""
+        import pandas as pd
+
+        scores = self.quality.scores
+        store, arrays = scores.store, scores.arrays
+        described = arrays if store is None else store.spec
+        classes = None if described is None else described.classes
+        witness, alone = records["witness"], records["nearest_same"] < 0
+        there = witness >= 0
+        suggested = np.full(len(records), None, dtype=object)
+        suggested[there] = label_names(self._labels_of(witness[there]), classes)
+        return pd.DataFrame(
+            {
+                "row": records["row"],
+                "split": np.array(scores.groups, dtype=object)[records["split"]],
+                "is_issue": records["is_issue"],
+                "score": records["score"],
+                "given_label": label_names(records["label"], classes),
+                "suggested_label": suggested,
+                "witness": _row_numbers(witness),
+                "witness_distance": np.where(there, records["witness_distance"], np.nan),
+                "nearest_same": _row_numbers(records["nearest_same"]),
+                "same_distance": np.where(alone, np.nan, records["same_distance"]),
+                "ratio": np.where(alone, np.nan, records["ratio"]),
+                "witness_of": records["witness_of"],
+            }
+        )
+
+    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
+        store, arrays = self.quality.scores.store, self.quality.scores.arrays
+        known, place = np.unique(rows, return_inverse=True)
+        if store is not None:
+            labels = store.labels[known]
+        else:
+            assert arrays is not None
+            labels = np.asarray(arrays.y[known])
+        return labels.reshape(len(known))[place]
 
 
 def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:

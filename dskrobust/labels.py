@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,8 @@ class LabelMap:
                 f"{self.kind} labels must have the shape (n,), not {labels.shape}; "
                 "use vector labels for several columns"
             )
-        return np.ascontiguousarray(labels.reshape(len(labels), -1), dtype=np.float64)
+        columns = labels.reshape(len(labels), math.prod(labels.shape[1:]))  # also of no rows
+        return np.ascontiguousarray(columns, dtype=np.float64)
 
     def norm_bound(self, bounds: Mapping[str, float]) -> float:
         """Return ‖y‖∞: the given bound, 1 for categories, else the largest norm in the data.

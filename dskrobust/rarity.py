@@ -11,11 +11,11 @@ others' average size.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 RARE = 2.0  # times smaller than the other classes of its group on average
@@ -72,7 +72,10 @@ def expected_misfit(misfit: da.Array, labels: da.Array, split: da.Array, power: 
     """
     ones = (tuple(1 for _ in misfit.chunks[0]),)
     fits = da.map_blocks(_fits, misfit, labels, split, chunks=ones, dtype=object, meta=_NOTHING)
-    table = da.from_delayed(delayed(_table, pure=True)(fits, power), (1,), object, meta=_NOTHING)
+    table = da.reduction(
+        fits, _as_they_are, partial(_table, power=power), combine=_together, axis=0, keepdims=True,
+        dtype=object, meta=_NOTHING,
+    )  # fmt: skip
     return da.map_blocks(_looked_up, labels, split, table, chunks=misfit.chunks, dtype=np.float64,
                          meta=np.empty(0))  # fmt: skip
 
@@ -109,9 +112,18 @@ def _alone(value: Any) -> NDArray[Any]:
     return made
 
 
-def _table(blocks: NDArray[Any], power: float) -> NDArray[Any]:
+def _as_they_are(blocks: NDArray[Any], axis: Any, keepdims: bool) -> NDArray[Any]:
+    return blocks
+
+
+def _together(blocks: NDArray[Any], axis: Any, keepdims: bool) -> NDArray[Any]:
+    """Return the `Fits` of several blocks as one."""
+    return _alone(_joined(Fits(*map(np.concatenate, zip(*blocks, strict=True)))))
+
+
+def _table(blocks: NDArray[Any], axis: Any, keepdims: bool, power: float) -> NDArray[Any]:
     """Return the `Expected` of all blocks' classes."""
-    fits = _joined(Fits(*map(np.concatenate, zip(*blocks, strict=True))))
+    (fits,) = _together(blocks, axis, keepdims)
     first = fits.classes()
     if not len(first):
         return _alone(Expected(fits.group, fits.label, np.empty(0)))

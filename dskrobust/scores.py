@@ -26,8 +26,9 @@ from .engine import lazy
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.spec import PairSpec
-from .errors import ContradictionWarning, InvalidOptionError
+from .errors import ContradictionWarning, Hint, InvalidOptionError
 from .export import score_frames
+from .memory import check_memory
 from .show.overview import scores_card
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, made_once, matching
 
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
+TABLE_BYTES = 200  # of a sample in a table, at most while it is made; ids come on top
+_INSTEAD = Hint(
+    "write them block by block with export_scores(scores, 'scores.parquet'), or take what you need "
+    "of their Dask arrays, such as scores.robustness",
+    "write them block by block with `dskrobust export STORE --out scores.parquet`",
+)
 
 
 @dataclass(frozen=True)
@@ -171,11 +178,17 @@ class Scores(ArraysMixin):
     def compute(self, **kwargs: Any) -> Scores:
         """Compute everything in one go; the same scores with NumPy arrays.
 
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into this process.
+
         Warns
         -----
         ContradictionWarning
             Where samples at distance 0 have different labels.
         """
+        check_memory("a NumPy copy of all scores", self.rows, self._row_bytes, _INSTEAD)
         if self.spec is not None and self.result is None:
             self.spec.warm_up()
         arrays = self.lazy_arrays
@@ -204,7 +217,14 @@ class Scores(ArraysMixin):
         where there is none), also against every group with `by_group`. Where rows have ids they
         are the index, so that ``frame.join(scores.to_frame())`` puts the scores beside the data,
         and every witness has its id in a column too (witness_id). For files see `export_scores`.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into this process.
         """
+        columns = TABLE_BYTES + (2 * self._row_bytes if by_group else 0)
+        check_memory("a table of all scores", self.rows, columns, _INSTEAD)
         return next(score_frames(self, by_group, rows=self.rows))
 
     def write(
@@ -284,6 +304,12 @@ class Scores(ArraysMixin):
         )
         run_memo(store, spec).clear()
         return read_scores(store, result, spec)
+
+    @property
+    def _row_bytes(self) -> int:
+        """Bytes of all that is known of a sample."""
+        arrays = (getattr(self, f.name) for f in fields(self))
+        return sum(a.nbytes // max(1, self.rows) for a in arrays if hasattr(a, "nbytes"))
 
     def _tables(self) -> dict[str, da.Array]:
         names = {*lazy.OWN, *lazy.BY_GROUP} - {"witness_by_group" if self.categorical else ""}

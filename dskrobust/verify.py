@@ -5,9 +5,10 @@ What was computed and is damaged can be removed, so that it is made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,13 @@ from .definitions import lipschitz_of, robustness_of
 from .engine.spec import RULES, Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
-from .metrics import Mahalanobis, resolve_metric
+from .metrics import Mahalanobis, Metric, resolve_metric
 from .runs import pair_spec
-from .store import ResultTables, Store, find_results, inspect
+from .store import Block, Look, ResultTables, Store, find_results, inspect
 
-SLICE_BYTES = 32 * 2**20
+SLICE_BYTES = 32 * 2**20  # of features that are read at once
+SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
+PIECE_ROWS = 65_536  # that are compared with a row at once
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,16 @@ def verify_store(
     VerificationError
         For a stored value that the brute force contradicts; row, group and both values are named.
     """
-    objects, mended = _inspected(store, repair=repair)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
-    step = slice_rows(store)
+    proven = Sample.of(store, rows)
+    objects, mended = _inspected(store, proven.look, repair=repair)
     read = 0
     results = [r for r in find_results(store, everything=True) if r.covers(store)]
-    skipped = tuple(r.name for r in results if not _can_prove(store, r, metric))
-    checks = [_Check(store, r, rows, metric) for r in results if r.name not in skipped]
-    for lo in range(0, store.rows, step):
-        hi = min(lo + step, store.rows)
+    metrics = _Metrics(store, metric)
+    checks = [_Check(proven, r, found) for r in results if (found := metrics.of(r)) is not None]
+    skipped = tuple(r.name for r in results if metrics.of(r) is None)
+    for lo, hi in slices(store):
         block = store.read_block(lo, hi)
         read += sum(part.nbytes for part in block[:3])
         if store.has_ids:
@@ -112,11 +115,11 @@ def verify_store(
     return VerifyReport(store.rows, read, names, rows, skipped, objects, mended)
 
 
-def _inspected(store: Store, *, repair: bool) -> tuple[int, tuple[str, ...]]:
+def _inspected(store: Store, look: Look, *, repair: bool) -> tuple[int, tuple[str, ...]]:
     """Check all that lies beside the rows; return how many records, and what was mended."""
     seen: list[str] = []
     mended = []
-    for damage in inspect(store, seen.append):
+    for damage in inspect(store, seen.append, look):
         if damage.mend is None or not repair:
             raise damage.error
         damage.mend()
@@ -124,55 +127,102 @@ def _inspected(store: Store, *, repair: bool) -> tuple[int, tuple[str, ...]]:
     return len(seen), tuple(dict.fromkeys(mended))
 
 
-def slice_rows(store: Store) -> int:
-    """Rows that make about SLICE_BYTES."""
-    row = store.columns * store.row_shape("features")[1].itemsize
-    units = max(1, SLICE_BYTES // (row * store.unit_rows))
-    return units * store.unit_rows
+def slices(store: Store) -> Iterator[tuple[int, int]]:
+    """Yield (first row, last row + 1) of whole chunks after another, about SLICE_BYTES each."""
+    most = SLICE_BYTES // (store.columns * store.row_shape("features")[1].itemsize)
+    most = min(most, SLICE_ROWS)
+    first = 0
+    for lo, hi in store.chunks("features"):
+        if hi - first > most and lo > first:
+            yield first, lo
+            first = lo
+    yield first, store.rows
 
 
-def _can_prove(store: Store, result: ResultTables, metric: Any) -> bool:
-    """Whether these are scores whose metric is at hand: by name, as given, or from the data."""
-    if "k" in result.parameters:
-        return False
-    name = str(result.parameters["metric"])
-    if metric is not None and str(resolve_metric(metric)) == name:
-        return True
-    if name.startswith("mahalanobis"):
-        return str(Mahalanobis.fit(store.features, store.spec.scale)) == name
-    return not name.startswith("function")
+class Sample(NamedTuple):
+    """The rows (k,) that are proven again, ascending, and what the store says of them.
+
+    Attributes
+    ----------
+    store : Store
+    rows : ndarray (k,) int64
+    features, labels, split : ndarray (k, ...)
+    tables : dict
+        (Result, table) → its values (k, ...), taken while the table is read as a whole.
+    """
+
+    store: Store
+    rows: NDArray[np.int64]
+    features: NDArray[Any]
+    labels: NDArray[Any]
+    split: NDArray[np.int16]
+    tables: dict[tuple[str, str], NDArray[Any]]
+
+    @classmethod
+    def of(cls, store: Store, rows: NDArray[np.int64]) -> Sample:
+        """Read the data of some rows."""
+        return cls(
+            store, rows, store.features[rows], store.labels[rows], store.split_codes[rows], {}
+        )
+
+    def look(self, result: ResultTables, table: str, lo: int, values: NDArray[Any]) -> None:
+        """Take what a piece of a table, from row `lo` on, has of the rows."""
+        shape = len(self.rows), *values.shape[1:]
+        taken = self.tables.setdefault((result.name, table), np.zeros(shape, values.dtype))
+        a, b = np.searchsorted(self.rows, (lo, lo + len(values)))
+        taken[a:b] = values[self.rows[a:b] - lo]
+
+
+class _Metrics:
+    """The metrics that results can be proven with: by name, as given, or fitted to the data."""
+
+    def __init__(self, store: Store, given: Any) -> None:
+        self.store = store
+        self.given = None if given is None else resolve_metric(given)
+
+    @cached_property
+    def fitted(self) -> Mahalanobis:
+        """Mahalanobis' metric of the data, which all of it is read for."""
+        return Mahalanobis.fit(self.store.features, self.store.spec.scale)
+
+    def of(self, result: ResultTables) -> Metric | None:
+        """Return the metric of scores, None for lists of neighbours or where it is not at hand."""
+        name = str(result.parameters["metric"])
+        if "k" in result.parameters:
+            return None
+        if self.given is not None and str(self.given) == name:
+            return self.given
+        if name.startswith("mahalanobis"):
+            return self.fitted if str(self.fitted) == name else None
+        return None if name.startswith("function") else resolve_metric(name)
 
 
 class _Check:
-    """Brute force of some rows against all, for one result."""
+    """Brute force of the sampled rows against all, for one result."""
 
-    def __init__(
-        self, store: Store, result: ResultTables, rows: NDArray[np.int64], metric: Any
-    ) -> None:
+    def __init__(self, sample: Sample, result: ResultTables, metric: Metric) -> None:
         parameters = result.parameters
         kind, rule = parameters["labels"], "different"
         if kind in RULES:
             kind, rule = "categorical", kind
         labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
-        name = str(parameters["metric"])
-        if metric is None or str(resolve_metric(metric)) != name:
-            metric = "mahalanobis" if name.startswith("mahalanobis") else name
-        self.store, self.result, self.rows = store, result, rows
-        self.spec = pair_spec(store, metric, labels, rule)
-        summary = store.summary
+        self.sample, self.result = sample, result
+        self.spec = pair_spec(sample.store, metric, labels, rule)
+        summary = sample.store.summary
         self.job = Context(summary.center, summary.largest_feature, 1.0).job(self.spec)
-        self.state = self.spec.reduction.empty(len(rows), self.spec.parts)
-        self.features = store.features[rows]
-        self.labels = self.spec.labels.encode(store.labels[rows])
+        self.state = self.spec.reduction.empty(len(sample.rows), self.spec.parts)
+        self.labels = self.spec.labels.encode(sample.labels)
 
-    def add(self, lo: int, block: Any) -> None:
-        labels = self.spec.labels.encode(block.labels)
-        reduce_rows(
-            (self.rows, self.features, self.labels),
-            (lo, block.features, labels, block.split),
-            self.job,
-            self.state,
-        )
+    def add(self, lo: int, block: Block) -> None:
+        own = self.sample.rows, self.sample.features, self.labels
+        for a in range(0, len(block.split), PIECE_ROWS):
+            features, labels, split = (part[a : a + PIECE_ROWS] for part in block[:3])
+            others = lo + a, features, self.spec.labels.encode(labels), split
+            reduce_rows(own, others, self.job, self.state)
+
+    def _stored(self, table: str) -> NDArray[Any]:
+        """What a table of the result says of the rows, (k, ...)."""
+        return self.sample.tables[self.result.name, table]
 
     def compare(self) -> None:
         """Compare with what is stored, to the last bit."""
@@ -181,17 +231,16 @@ class _Check:
             tables["lipschitz_by_group"] = self.state.quotient
             tables["witness_by_group"] = self.state.witness
         for name, proven in tables.items():
-            stored = np.concatenate([self.result.read(name, r, r + 1) for r in self.rows])
-            stored = stored[:, : proven.shape[1]]  # groups come before further reference sets
+            stored = self._stored(name)[:, : proven.shape[1]]  # groups come before further sets
             if proven.dtype.kind == "i":
                 proven = np.where(proven == NOBODY, -1, proven)
             wrong = np.argwhere(stored != proven)
             if len(wrong):
                 k, group = wrong[0]
                 raise VerificationError(
-                    f"result {self.result.name}, table {name}: row {self.rows[k]}, group "
-                    f"{self.store.groups[group]} is stored as {stored[k, group]} but brute force "
-                    f"gives {proven[k, group]}; remove the result and compute it again"
+                    f"result {self.result.name}, table {name}: row {self.sample.rows[k]}, group "
+                    f"{self.sample.store.groups[group]} is stored as {stored[k, group]} but brute "
+                    f"force gives {proven[k, group]}; remove the result and compute it again"
                 )
         self._compare_own()
 
@@ -203,19 +252,15 @@ class _Check:
     def _compare_own(self) -> None:
         """The derived arrays must follow from the tables by the definitions."""
         norm = float(self.result.facts["label_norm"])
-        split = self.store.split_codes[self.rows]
-        for row, code in zip(self.rows, split, strict=True):
-            at = row, row + 1
-            by_group = {
-                name: self.result.read(f"{name}_by_group", *at)[0, code] for name in self._tables()
-            }
+        for k, (row, code) in enumerate(zip(self.sample.rows, self.sample.split, strict=True)):
+            by_group = {name: self._stored(f"{name}_by_group")[k, code] for name in self._tables()}
             if not self.spec.quotients:
                 by_group["witness"] = by_group.pop("nearest")
             reach, q = by_group["reach"], by_group["lipschitz"]
             if not self.spec.quotients and q != lipschitz_of(reach):
                 raise self._contradiction(row, f"Q is {q} for a reach of {reach}")
             for name, value in (*by_group.items(), ("robustness", robustness_of(q, norm))):
-                stored = self.result.read(name, *at)[0]
+                stored = self._stored(name)[k]
                 if stored != value:
                     what = f"{name} is stored as {stored} but follows as {value} from the tables"
                     raise self._contradiction(row, what)

@@ -6,14 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from dask.callbacks import Callback
 from hypothesis import given, settings
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 from strategies import data_sets
 
 import dskrobust as dr
-from dskrobust import cli
-from dskrobust.errors import InvalidOptionError
+from dskrobust import cli, label_issues, memory, scores, witnesses
+from dskrobust.cli import compute as runs
+from dskrobust.cluster import local
+from dskrobust.errors import InvalidOptionError, MemoryPlanError
+from dskrobust.label_issues import Findings
 
 COLUMNS = ["row", "split", "is_issue", "score", "given_label", "suggested_label", "witness"]
 COLUMNS += ["witness_distance", "nearest_same", "same_distance", "ratio", "witness_of"]
@@ -107,9 +111,49 @@ def test_scores_of_anything_will_do(made, url, raise_if_dask_computes):
         dr.label_quality(lazy)
 
 
+@pytest.mark.parametrize("top", [1, 7, 61, 100])
+def test_the_worst_few_are_those_of_the_whole_table(url, made, top):
+    for data in ((url,), made):
+        worst = dr.find_label_issues(*data, top=top)
+        pd.testing.assert_frame_equal(worst, dr.find_label_issues(*data).head(top))
+
+
+def test_no_task_holds_all_rows(tmp_path, made, monkeypatch):
+    """Not of results, nor of the joins of rows with their witnesses, and the client few."""
+    monkeypatch.setattr(scores, "RESULT_ROWS", 10)
+    monkeypatch.setattr(witnesses, "ROWS", 20)
+    store = dr.create_store(str(tmp_path / "s.zarr"), *made)
+    quality = dr.label_quality(store).write()
+    sizes = []
+
+    def look(key, result, dask, state, worker):
+        sizes.extend(np.size(part) for part in (result if isinstance(result, tuple) else [result]))
+
+    with Callback(posttask=look):
+        found = Findings.of(quality).summary(top=3)
+    assert len(sizes) > 100
+    assert max(sizes) <= 20
+    pd.testing.assert_frame_equal(found.worst, dr.find_label_issues(*made).head(3))
+    assert (found.issues, found.rows) == (1, 61)
+
+
+def test_more_than_fits_is_refused_with_the_numbers(url, monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 20_000))
+    with pytest.raises(MemoryPlanError, match=r"61 rows .* 24 KiB .* 20 KiB; .* top=1_000"):
+        dr.find_label_issues(url)
+    assert len(dr.find_label_issues(url, top=61)) == 61
+    stored = dr.sample_robustness(dr.open_store(url))
+    monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 4_000))
+    for ask in (stored.to_frame, stored.compute):
+        with pytest.raises(MemoryPlanError, match=r"61 rows .* 4 KiB; .* export_scores"):
+            ask()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"top": 0}, "top must be a number of samples from 1 on, but is 0"),
         ({"threshold": 1.5}, "threshold must lie between 0 and 1, but is 1.5"),
         ({"threshold": float("nan")}, "threshold must lie"),
     ],
@@ -177,9 +221,25 @@ def test_real_labels_are_refused(tmp_path):
     assert line.endswith("has real labels; which of them are wrong can be told for categories only")
 
 
-def test_what_is_missing_is_computed_first(tmp_path, made):
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet"])
+def test_of_many_samples_the_file_has_the_order_of_the_rows(call, url, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(label_issues, "SORTED_ROWS", 60)
+    monkeypatch.setattr(label_issues, "NAMED_ROWS", 7)
+    out = tmp_path / name
+    call("--out", out)
+    table = pd.read_parquet(out) if name.endswith("t") else pd.read_csv(out)
+    expected = dr.find_label_issues(url).sort_values("row", ignore_index=True)
+    pd.testing.assert_frame_equal(table.astype(expected.dtypes), expected)
+
+
+def test_what_is_missing_is_computed_first(tmp_path, made, monkeypatch):
+    """On the workers, as is what is made of it where there are many rows."""
+    monkeypatch.setattr(runs, "MOST_HERE", 60)
     fresh = dr.create_store(str(tmp_path / "f.zarr"), *made)
     asked = ["issues", fresh.url, "--json", "--workers", "1", "--no-dashboard", "--top", "1"]
-    result = CliRunner().invoke(cli.main, asked)
+    here = []
+    with Callback(pretask=lambda key, dask, state: here.append(key)):
+        result = CliRunner().invoke(cli.main, asked)
+    assert here == []
     assert result.exit_code == 0, result.output
     assert [issue["row"] for issue in json.loads(result.stdout)] == [7]

@@ -1,6 +1,7 @@
 """`verify` notices a chunk that changed, and a stored value that brute force contradicts."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import google_crc32c
@@ -12,9 +13,10 @@ import zarr
 from helpers import array_folder
 
 import dskrobust as dr
+from dskrobust import scores
 from dskrobust.errors import DamagedStoreError, DskrobustError, VerificationError
 from dskrobust.evaluation.experiment import ModelSpec
-from dskrobust.store import Block, find_results, results
+from dskrobust.store import Block, arrays, find_results, results
 from dskrobust.store.results import KIND, RECORD
 from dskrobust.store.seals import write_record
 
@@ -62,6 +64,30 @@ def test_contradictions_and_ties_pass(tmp_path, labels):
     store = create(tmp_path, labels, kind="ties")
     dr.sample_robustness(store).write()
     assert len(dr.verify_store(store, sample=10_000).sampled) == 80
+
+
+@pytest.mark.parametrize("sample", [0, 60])
+def test_every_chunk_is_read_once(tmp_path, monkeypatch, sample):
+    """However many rows are proven: on an object store every read is a request."""
+    monkeypatch.setattr(scores, "RESULT_ROWS", 20)
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    dr.sample_robustness(store, metric="mahalanobis").write()
+    reads = Counter()
+    real = arrays._read
+
+    def read(array, first, last, out=None):
+        chunks = range(first // array.chunks[0], -(-last // array.chunks[0]))
+        reads.update((array.path, chunk) for chunk in chunks)
+        return real(array, first, last, out)
+
+    monkeypatch.setattr(arrays, "_read", read)
+    dr.verify_store(dr.open_store(store.url), sample=sample)
+    results = {key: count for key, count in reads.items() if key[0].startswith("results/")}
+    assert len(results) == 2 * 9 * 4
+    assert set(results.values()) == {1}
+    # all rows, the sample's, and what Mahalanobis' covariance takes: two passes
+    assert max(reads.values()) <= 4
 
 
 def test_results_with_a_label_bound_pass(tmp_path):
@@ -243,8 +269,8 @@ def one_bit(values):
 )
 def test_a_tampered_value(tmp_path, labels, table):
     store = create(tmp_path, labels)
-    scores = dr.sample_robustness(store).write()
-    if table not in scores.result.tables():
+    wrote = dr.sample_robustness(store).write()
+    if table not in wrote.result.tables():
         pytest.skip("categories keep no second copy of this table")
     tamper(store, table, one_bit)
     with pytest.raises(VerificationError, match="row 40"):
@@ -255,8 +281,7 @@ def test_a_tampered_value(tmp_path, labels, table):
 def test_values_tampered_with_alike(tmp_path, labels):
     """Q and R that fit each other, but not the data."""
     store = create(tmp_path, labels)
-    scores = dr.sample_robustness(store).write()
-    norm = float(np.asarray(scores.compute().label_norm))
+    norm = float(np.asarray(dr.sample_robustness(store).write().compute().label_norm))
     q = 123.0
 
     def set_to(value):

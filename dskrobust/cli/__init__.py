@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import compute as runs
-from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets
+from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
@@ -30,7 +30,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Models": (evaluate.evaluate, evaluate.run_experiment),
     "Label issues, reports, tables": (issues.issues, report.report, export.export),
-    "Checks and first steps": (data.verify, runs.demo),
+    "Checks and first steps": (verify.verify, runs.demo),
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ..engine.spec import PairSpec
     from ..scores import Scores
     from ..store import Store
+
+MOST_HERE = 1_000_000  # rows of which this process makes tables itself
 
 
 @click.command()
@@ -189,6 +191,20 @@ def check_scheduler(options: ClusterOptions) -> None:
     if options.is_remote:
         with connect(options):
             pass
+
+
+@contextmanager
+def workers_for(store: Store, options: ClusterOptions) -> Iterator[None]:
+    """Have what is made of many rows run on a cluster's workers, of few rows in this process."""
+    from ..cluster import connect
+    from ..cluster.checks import check_source
+
+    if not options.is_remote and store.rows <= MOST_HERE:
+        yield
+        return
+    with connect(options) as client:
+        check_source(client, store.address)
+        yield
 
 
 def run(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..cluster import ClusterOptions
+    from ..label_issues import IssueSummary
     from ..store import Store
 
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 @metric_option
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
-              help="Write the list of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
+              help="Write the list of all samples: .parquet, .csv or .csv.gz; beyond a million "
+              "samples in the order of the rows.")  # fmt: skip
 @json_option
 def issues(
     store: str,
@@ -57,9 +59,11 @@ def issues(
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
     """
-    from ..export import FORMATS, blocks_with_ids, with_ids, write_frames
-    from ..label_issues import THRESHOLD, issue_table, label_quality
+    from ..export import FORMATS, with_ids, write_frames
+    from ..label_fit import label_quality
+    from ..label_issues import THRESHOLD, Findings
     from ..outputs import check_output
+    from .compute import workers_for
 
     path = check_output(out, FORMATS) if out else None
     options = cluster_options(**where)
@@ -67,17 +71,19 @@ def issues(
     chosen = metric or "euclidean"
     label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
     _search(opened, chosen, options, quiet=as_json)
-    quality = label_quality(opened, metric=chosen)
-    table = issue_table(quality, THRESHOLD if max_score is None else max_score)
-    ids = quality.scores.ids
-    if path:
-        write_frames(blocks_with_ids(table, ids), path)
-    worst = with_ids(table.head(top), ids)
-    worst = worst if ids is None else worst.reset_index()
+    with workers_for(opened, options):
+        quality = label_quality(opened, metric=chosen)
+        findings = Findings.of(quality, THRESHOLD if max_score is None else max_score)
+        if path:
+            findings = findings.persist()
+            write_frames(findings.frames(), path)
+        found = findings.summary(top)
+    worst = with_ids(found.worst, quality.scores.ids)
+    plain = _plain(worst if quality.scores.ids is None else worst.reset_index())
     if as_json:
-        click.echo(json.dumps(_plain(worst), indent=2))
+        click.echo(json.dumps(plain, indent=2))
         return
-    _print(table, _plain(worst))
+    _print(found, plain)
     _say_why_weak(opened)
     if path:
         from ..show import terminal
@@ -89,17 +95,12 @@ def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) 
     """Run what the store does not hold yet: nearest samples of another and of the same label."""
     from ..runs import pair_spec
     from ..store import matching
-    from .compute import check_scheduler, run
+    from .compute import run
 
-    missing = []
     for rule in ("different", "same"):
         spec = pair_spec(store, metric, "categorical", rule)
         if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            missing.append(spec)
-    if not missing:
-        check_scheduler(options)
-    for spec in missing:
-        run(store, spec, options, quiet=quiet)
+            run(store, spec, options, quiet=quiet)
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -110,12 +111,11 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     return list(cells.where(cells.notna(), None).to_dict("records"))
 
 
-def _print(table: pd.DataFrame, worst: list[dict[str, Any]]) -> None:
+def _print(found: IssueSummary, worst: list[dict[str, Any]]) -> None:
     from ..show import terminal
 
-    count = int(table["is_issue"].sum())
     terminal.say(
-        f"{count:,} of {terminal.counted(len(table), 'label')} probably wrong",
+        f"{found.issues:,} of {terminal.counted(found.rows, 'label')} probably wrong",
         style=terminal.STRONG,
     )
     named = bool(worst) and "id" in worst[0]

@@ -74,8 +74,10 @@ def report(
       dskrobust report mnist.zarr --figure 12 --out figure12.svg
       dskrobust report --list
     """
+    from ..cluster import ClusterOptions
     from ..report import ReportOptions, StoredResults, Wishes, write_report
     from ..show import terminal
+    from .compute import workers_for
 
     _refuse_idle(figure, listing)
     if listing:
@@ -85,12 +87,13 @@ def report(
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
-    if figure is not None:
-        wishes = Wishes(classes, mark, _own(opened, images))
-        written = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
-    else:
-        options = ReportOptions(samples, pairs, subsets=subsets, anonymous=anonymous)
-        written = write_report(opened, out or "report.html", result, options)
+    with workers_for(opened, ClusterOptions(dashboard=False)):
+        if figure is not None:
+            wishes = Wishes(classes, mark, _own(opened, images))
+            written = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
+        else:
+            options = ReportOptions(samples, pairs, subsets=subsets, anonymous=anonymous)
+            written = write_report(opened, out or "report.html", result, options)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
 

@@ -130,8 +130,9 @@ def store_facts(
     if overview is not None and scores is not None and scores.result is not None:
         facts["shown"] = scores.result.name
         facts["robustness"] = _distribution(overview)
+        facts["sampled"] = len(overview.drawn) if overview.is_sample else None
         facts["least_robust"] = least_facts(scores, overview)
-        facts["contradictions"] = len(overview.contradictions)
+        facts["contradictions"] = overview.contradictions
     return facts
 
 
@@ -143,12 +144,11 @@ def _plain(note: Note) -> dict[str, Any]:
 def _distribution(overview: Overview) -> dict[str, Any]:
     import numpy as np
 
-    from ..show.overview import robustness_by_group
     from ..show.terminal import bin_edges
 
     distributions = overview.with_union
     edges = bin_edges(list(distributions.values()))
-    table = robustness_by_group(distributions)
+    table = overview.table()
     return {
         group: {
             **{name: table[group][name] for name in ("samples", "least", "median", "largest")},
@@ -234,6 +234,8 @@ def _print_store(
     terminal.show(group_table(overview))
     terminal.heading("How robust the samples are")
     terminal.show(terminal.histogram(overview.by_group))
+    if overview.is_sample:
+        terminal.say(f"{overview.sample_line()}.", style=terminal.QUIET)
     terminal.heading("The least robust samples and their witnesses")
     head, rows, text = least_table(least_facts(scores, overview))
     shown = terminal.table(*head, text=text)

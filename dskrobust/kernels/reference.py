@@ -34,10 +34,10 @@ def reduce_rows(
     first, others, their_labels, split = block
     rows = kernel_rows(features, numbers, job)
     columns = kernel_rows(others, range(first, first + len(others)), job)
-    dy = np.empty((len(rows), len(columns)))
-    label_differences(labels, their_labels, job.label_code, dy)
+    dy = np.empty((1, len(columns)))
     function = job.form.function
     for k in range(len(rows)):
+        label_differences(labels[k : k + 1], their_labels, job.label_code, dy)
         distance = np.empty(len(columns))
         if function is None:
             all_distances(rows[k], columns, job.measure, distance)
@@ -46,10 +46,10 @@ def reduce_rows(
                 pair, of = (rows[k], columns[j]), (int(numbers[k]), first + j)
                 distance[j] = distance_of(function, pair, of)
         with np.errstate(divide="ignore", invalid="ignore"):
-            quotient = dy[k] / distance
+            quotient = dy[0] / distance
         for group in np.unique(split):
             others = np.arange(first, first + len(columns)) != numbers[k]
-            at = np.flatnonzero((split == group) & (dy[k] > 0) & others)
+            at = np.flatnonzero((split == group) & (dy[0] > 0) & others)
             if not len(at):
                 continue
             _keep_best(state.reach, state.nearest, distance, at, first, (k, int(group)), 1)

@@ -23,7 +23,7 @@ from ..evaluation.commands import evaluate_command
 from . import figures
 from .catalogue import paper_figures
 from .own import score_own
-from .results import StoredResults
+from .results import MOST_CLASSES, StoredResults
 from .tables import extremes, subset_labels
 from .trials import ModelTrials
 
@@ -147,20 +147,23 @@ def _columns(results: StoredResults, wishes: Wishes) -> Figure:
 
 
 def _extremes(results: StoredResults, wishes: Wishes, count: int) -> pd.DataFrame:
-    there = results.samples[results.samples["witness"] >= 0]  # who has none is not robust for it
-    table = extremes(there, results.main_group, count)
-    for name in wishes.classes:
-        if name not in set(table["label"]):
-            known = ", ".join(table["label"].unique())
-            raise InvalidOptionError(f"there is no class {name!r}; there are {known}")
+    labels, main = results.labels_called(wishes.classes), results.main_group
+    samples = results.extreme_samples(count, labels, known=True)  # none is robust for having none
     if wishes.classes:
-        table = table[table["label"].isin(list(wishes.classes))]
-    return with_pictures(results, table)
+        there = samples[samples["group"] == main]
+        known = [main] if "label" not in there or not results.categorical else there["label"]
+        for name in wishes.classes:
+            if name not in set(known):
+                shown = ", ".join(pd.unique(pd.Series(known, dtype=object))[:MOST_CLASSES])
+                raise InvalidOptionError(f"there is no class {name!r}; there are {shown}")
+        if results.categorical:
+            samples = samples[samples["label"].isin(list(wishes.classes))]
+    return with_pictures(results, extremes(samples, main, count, MOST_CLASSES))
 
 
 @figure("label_histograms")
 def _labels(results: StoredResults, wishes: Wishes) -> Figure:
-    if "label" not in results.samples or results.categorical:
+    if not results.has_real_labels:
         raise InvalidOptionError(
             f"Figure 3 shows real labels; those of {results.store.url} are "
             f"{results.store.spec.label_kind} (`dskrobust subsets` counts classes)"

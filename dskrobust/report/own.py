@@ -15,7 +15,7 @@ from ..kernels import NOBODY, QuotientState
 from ..kernels.reference import reduce_rows
 from ..runs import pair_spec
 from ..subsets import class_name
-from ..verify import slice_rows
+from ..verify import slices
 from .pictures import as_picture
 from .results import StoredResults
 
@@ -124,7 +124,7 @@ def _labels(
                 f"{results.scores.label_norm:g} of the store (in its units)"
             )
         return [", ".join(f"{v:g}" for v in row) for row in codes], codes
-    values = np.unique(results.labels).tolist()
+    values = results.label_counts["value"].tolist()
     known: dict[Any, float] = {class_name(results.store, v): float(v) for v in values}
     known |= {v: float(v) for v in values if v not in known}
     for label in y.tolist():  # new labels get numbers behind the known ones
@@ -144,9 +144,8 @@ def _brute_force(
     job = Context(summary.center, largest, 1.0).job(spec)
     state: QuotientState = spec.reduction.empty(len(features), spec.parts)
     numbers = store.rows + np.arange(len(features))  # rows that come after all others
-    step = slice_rows(store)
-    for lo in range(0, store.rows, step):
-        block = store.read_block(lo, min(lo + step, store.rows))
+    for lo, hi in slices(store):
+        block = store.read_block(lo, hi)
         encoded = spec.labels.encode(block.labels)
         there = lo, block.features.astype(dtype, copy=False), encoded, block.split
         reduce_rows((numbers, features.astype(dtype, copy=False), labels), there, job, state)

@@ -29,7 +29,6 @@ from . import figures, style
 from .drawing import with_pictures
 from .pictures import to_png
 from .provenance import (
-    MOST_CLASSES,
     data_facts,
     data_notes,
     duration,
@@ -37,12 +36,11 @@ from .provenance import (
     moment,
     score_costs,
 )
-from .results import StoredResults
+from .results import MOST_CLASSES, StoredResults
 from .tables import (
     CONTRADICTORY,
     NEARLY,
     class_table,
-    close_kinds,
     closest_pairs,
     extremes,
     group_table,
@@ -168,7 +166,6 @@ def render(results: StoredResults, options: ReportOptions) -> str:
 
 def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
     """Everything that the page shows, by the template's names."""
-    kinds = close_kinds(results.samples)
     return {
         "store": results.store,
         "results": results,
@@ -178,10 +175,12 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "notes": data_notes(results),
         "groups": group_table(results),
         "distribution": _distribution(results),
+        "sampled": results.overview.sample_line() if results.overview.is_sample else None,
         "classes": class_table(results.samples) if results.categorical else None,
         "most_classes": MOST_CLASSES,
+        "more_classes": len(results.label_counts) - MOST_CLASSES if results.categorical else 0,
         "gallery": _gallery(results, options.samples),
-        "close": {kind: int((kinds == kind).sum()) for kind in (CONTRADICTORY, NEARLY)},
+        "close": {CONTRADICTORY: results.contradictions, NEARLY: results.near},
         "pairs": _pairs(results, options.pairs),
         "issues": _issues(results, options.issues),
         "find_issues": _issues_command(results),
@@ -264,9 +263,10 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
 def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
     """The least and most robust samples of every class, as pictures or as rows of tables."""
     ranks = count if results.categorical else max(count, TABULAR_RANKS)
-    table = extremes(results.samples, results.main_group, ranks)
-    names = list(table["label"].unique())[:MOST_CLASSES]
-    table = table[table["label"].isin(names) & (table["witness"] >= 0)]
+    samples = results.extreme_samples(ranks, results.labels_called(()), known=False)
+    table = extremes(samples, results.main_group, ranks, MOST_CLASSES)
+    names = list(table["label"].unique())
+    table = table[table["witness"] >= 0]
     if results.store.spec.image_shape is None:
         table = table.assign(differs=_differences(results, table))
     rows = _sample_rows(results, table)
@@ -284,7 +284,8 @@ def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
 
 def _pairs(results: StoredResults, count: int) -> list[dict[str, Any]]:
     """The closest pairs of different labels."""
-    return _sample_rows(results, closest_pairs(results.samples, count))
+    samples, medians = results.lowest_pairs(count), results.median_lipschitz
+    return _sample_rows(results, closest_pairs(samples, count, medians))
 
 
 def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
@@ -351,7 +352,7 @@ def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]
 
 
 def _label_figure(results: StoredResults) -> Image | None:
-    if results.categorical or "label" not in results.samples:
+    if not results.has_real_labels:
         return None
     subsets = [subset for several in results.subsets.values() for subset in several]
     drawn = figures.label_histograms(subset_labels(results, subsets))

@@ -9,10 +9,9 @@ from typing import Any
 from ..credentials import anonymous, without_credentials
 from ..evaluation.matrices import value_text
 from ..store import ResultTables
-from .results import StoredResults
+from .results import MOST_CLASSES, StoredResults
 from .trials import ModelTrials
 
-MOST_CLASSES = 40  # that are named, or shown
 MOST_PARTS = 10  # files, or parts that were written at once
 
 
@@ -26,7 +25,7 @@ def data_facts(results: StoredResults, *, nameless: bool = False) -> list[tuple[
     origin = anonymous(spec.provenance) if nameless else spec.provenance
     scale = f", times {spec.scale:.6g}" if spec.scale != 1 else ""
     size = size_text(store.rows * store.columns * dtype.itemsize)
-    counts = results.samples["group"].value_counts(sort=False)
+    counts = results.group_counts
     norm = f" ({parameters['norm']} norm)" if "norm" in parameters else ""
     bound = float(results.scores.label_norm)
     facts = [

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
-from dask.base import compute
 from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
 from ..export import with_ids
-from ..label_issues import issue_table, label_quality
+from ..label_fit import label_quality, stored_labels
+from ..label_issues import Findings
+from ..records import BLOCK_ROWS, as_records, ends, lowest, value_counts
 from ..scores import read_scores
-from ..show.overview import id_facts, label_text
+from ..show.overview import SAMPLE_ROWS, Overview, id_facts, label_text, score_records
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
 from .pictures import as_picture
@@ -25,6 +27,8 @@ from .trials import StoredEvaluation, stored_evaluations
 if TYPE_CHECKING:
     from ..scores import Scores
 
+NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
+MOST_CLASSES = 40  # that are named, or shown
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
 
@@ -49,44 +53,122 @@ class StoredResults:
         """Whether labels are classes."""
         return self.store.spec.label_kind == "categorical"
 
+    @property
+    def has_real_labels(self) -> bool:
+        """Whether labels are numbers, one a sample."""
+        return not self.categorical and not self.store.row_shape("labels")[0]
+
     @cached_property
     def scores(self) -> Scores:
         """The scores, lazy."""
         return read_scores(self.store, self.result)
 
     @cached_property
-    def labels(self) -> NDArray[Any]:
-        """All labels as stored, (n,) or (n, m)."""
-        return np.asarray(self.store.labels[:])
+    def overview(self) -> Overview:
+        """What the scores of all samples come to."""
+        return Overview.of(self.scores)
+
+    @cached_property
+    def label_counts(self) -> NDArray[np.void]:
+        """Every label that occurs, ascending, and how many rows have it: value, rows."""
+        counts: NDArray[np.void] = value_counts(stored_labels(self.store)).compute()
+        return counts
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row a sample, the index is its row number: group, label and scores in its group.
 
-        Groups and classes are categories in the store's order. A real label is in its own units;
-        for vector labels there is no label.
+        All samples, or those of `overview.drawn`. Groups and classes are categories in the store's
+        order. A real label is in its own units; for vector labels there is no label.
         """
-        parts = [getattr(self.scores, name) for name in SHOWN]
-        *values, split = compute(*parts, self.scores.split, scheduler="threads")
-        named: dict[str, Any] = {"group": pd.Categorical.from_codes(split, self.scores.groups)}
+        frame = self.frame(self.overview.drawn)
+        every = pd.RangeIndex(self.store.rows, name="row")
+        return frame if self.overview.is_sample else frame.set_axis(every)
+
+    def frame(self, records: NDArray[np.void]) -> pd.DataFrame:
+        """Return records of scores as the table that `samples` says."""
+        named: dict[str, Any] = {
+            "group": pd.Categorical.from_codes(records["split"], self.scores.groups)
+        }
         if self.categorical:
-            known, codes = np.unique(self.labels, return_inverse=True)
+            known = self.label_counts["value"]
+            codes = np.searchsorted(known, self._labels_of(records["row"]))
             names = [class_name(self.store, label) for label in known]
             named["label"] = pd.Categorical.from_codes(codes, names)
-        elif self.labels.ndim == 1:
-            named["label"] = restore_labels(self.store.spec, self.labels)
-        named |= dict(zip(SHOWN, values, strict=True))
-        return pd.DataFrame(named, index=pd.RangeIndex(len(split), name="row"), copy=False)
+        elif self.has_real_labels:
+            named["label"] = restore_labels(self.store.spec, self._labels_of(records["row"]))
+        named |= {name: np.ascontiguousarray(records[name]) for name in SHOWN}
+        return pd.DataFrame(named, index=pd.Index(records["row"], name="row"), copy=False)
+
+    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels of rows as stored, (k,) or (k, m)."""
+        whole = len(rows) == self.store.rows and (np.diff(rows) == 1).all()
+        labels = np.asarray(self.store.labels[:] if whole else self.store.labels[rows])
+        return labels.reshape(len(rows)) if self.categorical else labels
+
+    def extreme_samples(self, count: int, labels: Sequence[Any], *, known: bool) -> pd.DataFrame:
+        """Return the part of `samples` that the extremes of some classes of the main group lie in.
+
+        count: of either end; labels: the classes as stored, all samples together without any;
+        known: only samples with a witness.
+        """
+        if not self.overview.is_sample:
+            return self.samples[self.samples["witness"] >= 0] if known else self.samples
+        records = score_records(self.scores)
+        own = records["split"] == self.scores.groups.index(self.main_group)
+        own = own & (records["witness"] >= 0) if known else own
+        label = stored_labels(self.store) if labels else da.zeros_like(records["split"])
+        own = own & da.isin(label, list(labels)) if labels else own
+        columns = {name: records[name] for name in records.dtype.names[1:]}
+        asked = as_records({**columns, "label": label, "own": own})
+        return self.frame(ends(asked, "robustness", "label", count, "own").compute())
+
+    def lowest_pairs(self, count: int) -> pd.DataFrame:
+        """Return the part of `samples` that the closest pairs lie in."""
+        if not self.overview.is_sample:
+            return self.samples
+        records = score_records(self.scores)
+        there = (records["witness"] >= 0) | records["contradictory"]
+        columns = {name: records[name] for name in records.dtype.names[1:]}
+        asked = as_records({**columns, "there": there})
+        return self.frame(lowest(asked, "robustness", 2 * count, "there").compute())
+
+    @cached_property
+    def median_lipschitz(self) -> pd.Series[float]:
+        """Median Q of every group, of `samples`."""
+        return median_lipschitz(self.samples)
+
+    @cached_property
+    def near(self) -> int:
+        """Number of all samples that are "near", as `close_kinds` has it, but not contradictory."""
+        limit = NEAR * self.median_lipschitz.to_numpy()
+        limit = np.where(limit > 0, limit, np.inf)
+        q, split, reach = (
+            da.asarray(values).rechunk(BLOCK_ROWS)
+            for values in (self.scores.lipschitz, self.scores.split, self.scores.reach)
+        )
+        is_near = da.map_blocks(_reaches, q, split, limit=limit, dtype=bool) & (reach != 0)
+        return int(is_near.sum().compute(scheduler="threads"))
 
     @cached_property
     def main_group(self) -> str:
         """The group with the most samples, as a rule the training set."""
-        return str(self.samples["group"].value_counts(sort=False).idxmax())
+        return max(self.group_counts, key=self.group_counts.__getitem__)
 
-    @cached_property
-    def together(self) -> NDArray[np.float64]:
-        """R of every sample in the union of all groups (paper, 3.5), shape (n,)."""
-        return np.asarray(self.scores.robustness_within().compute(scheduler="threads"))
+    @property
+    def group_counts(self) -> dict[str, int]:
+        """Number of samples of every group."""
+        ranges = self.overview.ranges
+        return {group: ranges[group][0] if group in ranges else 0 for group in self.scores.groups}
+
+    def labels_called(self, names: Sequence[str]) -> list[Any]:
+        """Return the labels of some classes as stored; without names of the first MOST_CLASSES."""
+        if not self.categorical:
+            return []
+        known = self.label_counts["value"].tolist()
+        if not names:
+            return known[:MOST_CLASSES]
+        return [label for label in known if class_name(self.store, label) in names]
 
     @cached_property
     def evaluations(self) -> list[StoredEvaluation]:
@@ -106,6 +188,11 @@ class StoredResults:
         name = str(self.result.parameters["metric"])
         return "mahalanobis" if name.startswith("mahalanobis") else name
 
+    @property
+    def contradictions(self) -> int:
+        """Number of all samples with a differently labelled twin at distance 0."""
+        return self.overview.contradictions
+
     def label_issues(self, count: int) -> pd.DataFrame | None:
         """Return the worst rows of `find_label_issues`, None where the store does not know them."""
         if not self.categorical:
@@ -116,8 +203,8 @@ class StoredResults:
             return None
         if quality.scores.result is None or quality.same_scores.result is None:
             return None
-        table = issue_table(quality)
-        shown = table[table["is_issue"] & table["nearest_same"].notna()].head(count)
+        findings = Findings.of(quality)
+        shown = findings.frame(findings.worst(count, issues=True).compute())
         return with_ids(shown, quality.scores.ids)
 
     def ids(self, rows: ArrayLike) -> list[Any] | None:
@@ -126,7 +213,8 @@ class StoredResults:
 
     def label_texts(self, rows: ArrayLike) -> list[str]:
         """Return what the labels of rows are called, real ones in their own units."""
-        return [label_text(self.store, label) for label in self.labels[np.asarray(rows, np.int64)]]
+        labels = self._labels_of(np.asarray(rows, np.int64))
+        return [label_text(self.store, label) for label in labels]
 
     def pictures(self, rows: ArrayLike) -> dict[int, NDArray[np.uint8]]:
         """Return rows as pictures, (height, width) or (height, width, 3); only these are read.
@@ -159,7 +247,7 @@ class StoredResults:
 
     def _chosen(self) -> list[Subset]:
         if self.asked:
-            return [select_subset(self.scores, text).compute() for text in self.asked]
+            return [self._ready(select_subset(self.scores, text)) for text in self.asked]
         by_key: dict[str, Subset] = {}
         for evaluation in self.evaluations:
             for name, key in evaluation.subset_keys().items():
@@ -168,21 +256,47 @@ class StoredResults:
                     by_key[key] = Subset(name, rows, len(rows))
         return list(by_key.values()) or self._halves()
 
+    def _ready(self, subset: Subset) -> Subset:
+        """Return a subset with its row numbers where they are few."""
+        return subset if self.overview.is_sample else subset.compute()
+
     def _halves(self) -> list[Subset]:
         halves = []
-        for group, count in self.samples["group"].value_counts(sort=False).items():
+        for group, count in self.group_counts.items():
             if count > 1:
-                halves.append(least_robust(self.scores, count // 2, group).compute())
-                halves.append(most_robust(self.scores, count - count // 2, group).compute())
+                halves.append(self._ready(least_robust(self.scores, count // 2, group)))
+                halves.append(self._ready(most_robust(self.scores, count - count // 2, group)))
         return halves
 
     def _group_of(self, subset: Subset) -> str:
-        groups = self.samples["group"].iloc[subset.indices].unique()
-        return str(groups[0]) if len(groups) == 1 else ALL
+        codes = np.unique(self.store.split_codes[shown_rows(subset)])
+        return self.scores.groups[codes[0]] if len(codes) == 1 else ALL
 
     def _with_whole(self, group: str, subsets: list[Subset]) -> list[Subset]:
         named = group in self.scores.groups
-        count = int((self.samples["group"] == group).sum()) if named else self.store.rows
+        count = self.group_counts[group] if named else self.store.rows
         wholes = [s for s in subsets if len(s) == count]
-        first = wholes[0] if wholes else whole(self.scores, group if named else None).compute()
+        every = None if wholes else whole(self.scores, group if named else None)
+        first = self._ready(every) if every is not None else wholes[0]
         return [first, *(s for s in subsets if len(s) < count)]
+
+
+def median_lipschitz(samples: pd.DataFrame) -> pd.Series[float]:
+    """Return the median Q of every group of a table like `StoredResults.samples`."""
+    return samples.groupby("group", observed=False)["lipschitz"].median()
+
+
+def shown_rows(subset: Subset) -> NDArray[np.int64]:
+    """Return the row numbers of a subset, at most SAMPLE_ROWS: of a large one every k-th.
+
+    As they rise with robustness, these are distributed as all of them are.
+    """
+    step = -(-len(subset) // SAMPLE_ROWS)
+    return np.asarray(subset.indices[::step], dtype=np.int64)
+
+
+def _reaches(
+    values: NDArray[np.float64], codes: NDArray[np.int16], limit: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    reached: NDArray[np.bool_] = values >= limit[codes]
+    return reached

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..datasets import restore_labels
-from ..show import overview
 from ..subsets import LabelTable, Subset, class_counts
+from .results import NEAR, StoredResults, median_lipschitz, shown_rows
 
-if TYPE_CHECKING:
-    from .results import StoredResults
-
-NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 LEAST, MOST = "least", "most"
 CONTRADICTORY, NEARLY = "contradictory", "near"
 
 
 def group_table(results: StoredResults) -> pd.DataFrame:
     """Return samples and quantiles of R, one row per group and one for the union of several."""
-    robustness = {
-        str(group): part.to_numpy()
-        for group, part in results.samples.groupby("group", observed=True)["robustness"]
-    }
-    if len(robustness) > 1:
-        robustness[overview.TOGETHER] = results.together
-    return pd.DataFrame.from_dict(overview.robustness_by_group(robustness), orient="index")
+    return pd.DataFrame.from_dict(results.overview.table(), orient="index")
 
 
 def class_table(samples: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +33,9 @@ def class_table(samples: pd.DataFrame) -> pd.DataFrame:
     return wide[[(g, m) for g in groups for m in ("samples", "median R")]]
 
 
-def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
+def extremes(
+    samples: pd.DataFrame, group: str, count: int, most: int | None = None
+) -> pd.DataFrame:
     """Return the least and most robust samples of every class of a group (Figures 2, 5, 12).
 
     Without classes: of the whole group, under the name of the group.
@@ -55,6 +47,8 @@ def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
     group : str
     count : int
         How many of either end, at most half of a class.
+    most : int, optional
+        Only so many classes, the first ones.
 
     Returns
     -------
@@ -65,6 +59,9 @@ def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
     own = samples[samples["group"] == group]
     classes: list[tuple[Any, pd.DataFrame]] = [(group, own)]
     if isinstance(samples.get("label", pd.Series(dtype=float)).dtype, pd.CategoricalDtype):
+        there = own["label"].cat.codes.unique()
+        shown = np.sort(there)[:most]
+        own = own[own["label"].cat.codes.isin(shown)]
         classes = list(own.groupby("label", observed=True))
     parts = []
     for name, part in classes:
@@ -79,7 +76,9 @@ def extremes(samples: pd.DataFrame, group: str, count: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
+def closest_pairs(
+    samples: pd.DataFrame, count: int, medians: pd.Series[float] | None = None
+) -> pd.DataFrame:
     """Return the pairs of a sample and its witness with the lowest R, every pair once.
 
     Returns
@@ -87,6 +86,8 @@ def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
     DataFrame
         row, witness, group, robustness, lipschitz, reach, kind (as of `close_kinds`).
     """
+    if medians is None:
+        medians = median_lipschitz(samples)
     # a pair is at most in both of its samples' rows: twice as many are enough
     there = samples[(samples["witness"] >= 0) | (samples["reach"] == 0)]
     first = there.nsmallest(2 * count, "robustness", keep="first")
@@ -94,20 +95,20 @@ def closest_pairs(samples: pd.DataFrame, count: int) -> pd.DataFrame:
     rows = first.index.to_numpy()
     pair = pd.DataFrame({"a": np.minimum(rows, other), "b": np.maximum(rows, other)})
     once = ~pair.duplicated().to_numpy()
-    table = first.assign(witness=other, kind=close_kinds(samples)[first.index]).reset_index()
+    table = first.assign(witness=other, kind=close_kinds(first, medians)).reset_index()
     names = ["row", "witness", "group", "robustness", "lipschitz", "reach", "kind"]
     return table.loc[once, names].head(count).reset_index(drop=True)
 
 
-def close_kinds(samples: pd.DataFrame) -> pd.Series[Any]:
+def close_kinds(samples: pd.DataFrame, medians: pd.Series[float]) -> pd.Series[Any]:
     """Return which samples are "contradictory" and which "near", as a Series by row number.
 
     Contradictory are those with a twin at distance 0 that has another label. Near are those whose
     Q is ten times the median of their group or more: for classes those whose reach is a tenth of
     the median or less. The others have "".
     """
-    medians = samples.groupby("group", observed=False)["lipschitz"].transform("median")
-    near = (samples["lipschitz"] >= NEAR * medians) & (medians > 0)
+    middle = samples["group"].map(medians).astype(np.float64)
+    near = (samples["lipschitz"] >= NEAR * middle) & (middle > 0)
     kinds = np.where(samples["reach"] == 0, CONTRADICTORY, np.where(near, NEARLY, ""))
     return pd.Series(kinds, samples.index)
 
@@ -117,7 +118,7 @@ def label_tables(results: StoredResults) -> dict[str, LabelTable]:
     tables = {}
     for group, subsets in results.subsets.items():
         made = class_counts(results.store, subsets, [subsets[0]] * len(subsets))
-        if "label" in results.samples and made.shares is None:  # quantiles, in their own units
+        if made.shares is None and results.has_real_labels:  # quantiles, in their own units
             values = restore_labels(results.store.spec, made.values)
             made = LabelTable(made.subsets, made.labels, values, None)
         tables[group] = made
@@ -126,8 +127,9 @@ def label_tables(results: StoredResults) -> dict[str, LabelTable]:
 
 def subset_labels(results: StoredResults, subsets: Sequence[Subset]) -> pd.DataFrame:
     """Return the real labels of subsets as a long table: subset, label (Figure 3)."""
-    labels = results.samples["label"].to_numpy()
+    rows = [shown_rows(subset) for subset in subsets]
     names = pd.Categorical.from_codes(
-        np.repeat(np.arange(len(subsets)), [len(s) for s in subsets]), [s.name for s in subsets]
+        np.repeat(np.arange(len(subsets)), [len(r) for r in rows]), [s.name for s in subsets]
     )
-    return pd.DataFrame({"subset": names, "label": np.concatenate([labels[s] for s in subsets])})
+    labels = [restore_labels(results.store.spec, results.store.labels[r]) for r in rows]
+    return pd.DataFrame({"subset": names, "label": np.concatenate(labels)})

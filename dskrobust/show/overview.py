@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 from dask.base import compute
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from ..cluster.workers import current_client
 from ..datasets import restore_labels
 from ..ids import ids_of
 from ..labels import label_name
+from ..records import as_records, group_ranges, lowest, sample
 
 if TYPE_CHECKING:
     from ..store import Store, StoreSpec
@@ -24,54 +26,68 @@ FIRST = 10  # least robust rows, and contradictions, that are shown
 TOGETHER = "all together"  # R in the union of the groups
 HEAD = ("R in", "samples", "least", "median", "largest")
 MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
-
-
-def robustness_by_group(
-    robustness: Mapping[str, NDArray[np.float64]],
-) -> dict[str, dict[str, float]]:
-    """Return the table of R by group: samples, least, 5 %, median, 95 % and largest value."""
-    return {
-        group: {
-            "samples": len(values),
-            "least": float(values.min()),
-            "5 %": float(np.quantile(values, 0.05)),
-            "median": float(np.median(values)),
-            "95 %": float(np.quantile(values, 0.95)),
-            "largest": float(values.max()),
-        }
-        for group, values in robustness.items()
-    }
+SAMPLE_ROWS = 1_000_000  # of which medians and histograms are made
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The scores of every sample as NumPy arrays (n,), and R in the union of the groups."""
+    """What the scores of all samples come to, from one pass over their blocks.
 
-    robustness: NDArray[np.float64]
-    lipschitz: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    witness: NDArray[np.int64]
-    nearest: NDArray[np.int64]
-    split: NDArray[np.int16]
+    Attributes
+    ----------
+    drawn : ndarray (k,) of records
+        Of all samples; of more than SAMPLE_ROWS those of a random sample: see `score_records`.
+    ranges : dict
+        Group, or TOGETHER where there are several → number, least and largest R of all its samples.
+    lowest : ndarray (FIRST,) of records
+        Of the least robust samples, ties by row number.
+    twins : ndarray (FIRST,) of records
+        Of the first samples with a differently labelled twin at distance 0.
+    contradictions : int
+        How many there are.
+    rows : int
+        Number of samples.
+    groups : tuple of str
+    """
+
+    drawn: NDArray[np.void]
+    ranges: dict[str, tuple[int, float, float]]
+    lowest: NDArray[np.void]
+    twins: NDArray[np.void]
+    contradictions: int
+    rows: int
     groups: tuple[str, ...]
-    together: NDArray[np.float64]
 
     @classmethod
     def of(cls, scores: Any) -> Overview:
         """Read the scores that a store holds, or those that are computed."""
-        names = [f.name for f in fields(cls) if f.name not in ("groups", "together")]
-        wanted = *(getattr(scores, name) for name in names), scores.robustness_within()
-        *values, together = map(np.asarray, compute(*wanted, scheduler="threads"))
-        named = dict(zip(names, values, strict=True))
-        return cls(**named, groups=scores.groups, together=together)
+        records = score_records(scores)
+        own = group_ranges(records["split"], records["robustness"], len(scores.groups))
+        union = group_ranges(da.zeros_like(records["split"]), records["together"], 1)
+        twin = records["contradictory"]
+        drawn, least, twins, count, own, union = compute(
+            sample(records, SAMPLE_ROWS), lowest(records, "robustness", FIRST),
+            lowest(records, "row", FIRST, "contradictory"), twin.sum(), own, union,
+            scheduler="threads",
+        )  # fmt: skip
+        ranges = _ranges(scores.groups, own)
+        if len(ranges) > 1:
+            ranges |= _ranges((TOGETHER,), union)
+        return cls(drawn, ranges, least, twins, int(count), scores.rows, scores.groups)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether not all samples were drawn."""
+        return len(self.drawn) < self.rows
 
     def of_group(self, group: str) -> NDArray[np.float64]:
-        """R of the samples of a group."""
-        return self.robustness[self.split == self.groups.index(group)]
+        """R of the samples drawn of a group."""
+        own = self.drawn["split"] == self.groups.index(group)
+        return np.ascontiguousarray(self.drawn["robustness"][own])
 
     @property
     def by_group(self) -> dict[str, NDArray[np.float64]]:
-        """R of every group that has samples."""
+        """R of what was drawn of every group."""
         groups = {group: self.of_group(group) for group in self.groups}
         return {group: values for group, values in groups.items() if len(values)}
 
@@ -79,55 +95,95 @@ class Overview:
     def with_union(self) -> dict[str, NDArray[np.float64]]:
         """R of every group, and of all samples in the union of several groups (paper, 3.5)."""
         own = self.by_group
-        return own | {TOGETHER: self.together} if len(own) > 1 else own
+        together = np.ascontiguousarray(self.drawn["together"])
+        return own | {TOGETHER: together} if TOGETHER in self.ranges else own
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """Return R by group: samples, least, 5 %, median, 95 % and largest value.
+
+        Number, least and largest value are those of all samples, the quantiles of what was drawn.
+        """
+        drawn = self.with_union
+        return {
+            group: {
+                "samples": number,
+                "least": low,
+                **_quantiles(drawn.get(group, np.empty(0))),
+                "largest": high,
+            }
+            for group, (number, low, high) in self.ranges.items()
+        }
 
     def group_rows(self) -> Iterator[tuple[str, ...]]:
         """Name, samples, and R's least, median and largest value of every group and the union."""
-        for group, facts in robustness_by_group(self.with_union).items():
+        for group, facts in self.table().items():
             cells = (f"{facts[name]:.4f}" for name in HEAD[2:])
             yield (display.shown_name(group), f"{facts['samples']:,}", *cells)
 
-    def least(self, count: int) -> NDArray[np.int64]:
-        """Row numbers of the least robust samples, ties by row number."""
-        return np.argsort(self.robustness, kind="stable")[:count]
-
-    @property
-    def contradictions(self) -> NDArray[np.int64]:
-        """Rows with a differently labelled twin at distance 0."""
-        return np.flatnonzero(self.reach == 0)
+    def sample_line(self) -> str:
+        """Return a line on what is of a sample only, where `is_sample`."""
+        return (
+            f"Medians and histograms are of a random sample of {len(self.drawn):,} samples; "
+            "numbers, least and largest values are of all"
+        )
 
     def contradiction_line(self) -> str | None:
         """Return a line on contradictory samples, where there are any."""
-        rows = self.contradictions
-        if not len(rows):
+        if not self.contradictions:
             return None
-        pairs = ", ".join(f"{row} and {self.nearest[row]}" for row in rows[:5])
+        pairs = ", ".join(f"{twin['row']} and {twin['nearest']}" for twin in self.twins[:5])
         return (
-            f"{len(rows):,} samples have a twin at distance 0 with another label: Q is infinite "
-            f"and R is 0 (rows {pairs}{', …' if len(rows) > 5 else ''})"
+            f"{self.contradictions:,} samples have a twin at distance 0 with another label: Q is "
+            f"infinite and R is 0 (rows {pairs}{', …' if self.contradictions > 5 else ''})"
         )
+
+
+def score_records(scores: Any) -> da.Array:
+    """Return the scores in the own group as records (n,), lazy, with R in the union of groups.
+
+    Fields are row, split, robustness, lipschitz, reach, witness, nearest, together, contradictory.
+    """
+    names = ("split", "robustness", "lipschitz", "reach", "witness", "nearest")
+    columns = {name: getattr(scores, name) for name in names}
+    twin = da.asarray(scores.reach) == 0
+    return as_records({**columns, "together": scores.robustness_within(), "contradictory": twin})
+
+
+def _ranges(
+    names: Sequence[str], found: NDArray[np.float64]
+) -> dict[str, tuple[int, float, float]]:
+    """Return number, least and largest value by name, of those that have any."""
+    named = zip(names, found.tolist(), strict=True)
+    return {name: (int(number), low, high) for name, (number, low, high) in named if number}
+
+
+def _quantiles(values: NDArray[np.float64]) -> dict[str, float]:
+    if not len(values):  # none of a small group was drawn
+        return dict.fromkeys(("5 %", "median", "95 %"), math.nan)
+    low, high = (float(np.quantile(values, share)) for share in (0.05, 0.95))
+    return {"5 %": low, "median": float(np.median(values)), "95 %": high}
 
 
 def least_facts(scores: Any, overview: Overview, count: int = FIRST) -> list[dict[str, Any]]:
     """Return the least robust samples with their witnesses as plain values."""
-    rows = overview.least(count)
-    witnesses = overview.witness[rows]
+    least = overview.lowest[:count]
+    rows, witnesses = least["row"], least["witness"]
     labels, others = (label_texts(scores, at) for at in (rows, witnesses))
     ids, other_ids = (id_facts(scores.ids, at) for at in (rows, witnesses))
     return [
         {
-            "row": int(row),
+            "row": int(found["row"]),
             **({} if ids is None else {"id": ids[k]}),
-            "group": overview.groups[overview.split[row]],
+            "group": overview.groups[found["split"]],
             "label": labels[k],
-            "robustness": float(overview.robustness[row]),
-            "lipschitz": finite(overview.lipschitz[row]),
-            "reach": finite(overview.reach[row]),
-            "witness": int(overview.witness[row]),
+            "robustness": float(found["robustness"]),
+            "lipschitz": finite(found["lipschitz"]),
+            "reach": finite(found["reach"]),
+            "witness": int(found["witness"]),
             **({} if other_ids is None else {"witness_id": other_ids[k]}),
             "witness_label": others[k],
         }
-        for k, row in enumerate(rows)
+        for k, found in enumerate(least)
     ]
 
 
@@ -216,11 +272,14 @@ def _found(scores: Any) -> Iterator[display.Html | str]:
         yield f"{scores.rows:,} rows are too many to read for a glance; least_robust(scores, k)"
         return
     overview = Overview.of(scores)
-    low, high = float(overview.robustness.min()), float(overview.robustness.max())
+    low = min(least for _, least, _ in overview.ranges.values())
+    high = max(largest for _, _, largest in overview.ranges.values())
     edges = display.round_edges(low, high, display.BINS)
     counts = {f"R in {name}": np.histogram(r, edges)[0] for name, r in overview.by_group.items()}
     yield display.histograms(counts, edges)
     yield display.table(HEAD, overview.group_rows())
+    if overview.is_sample:
+        yield display.caption(overview.sample_line())
     line = overview.contradiction_line()
     if line:
         yield display.warning(line)
@@ -235,7 +294,7 @@ def _found(scores: Any) -> Iterator[display.Html | str]:
 def subset_card(subset: Any) -> str:
     """Return what a subset shows in a notebook: how its R lies in that of all samples."""
     scores, size = subset.scores, display.counted(subset.size, "sample")
-    if scores is None or scores.run or scores.rows > MOST_ROWS:
+    if scores is None or scores.run or scores.rows > min(MOST_ROWS, SAMPLE_ROWS):
         lazy = "" if isinstance(subset.indices, np.ndarray) else ", row numbers not computed yet"
         return display.card(subset.name, size + lazy)
     rows, robustness, split = map(

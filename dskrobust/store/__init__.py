@@ -12,10 +12,10 @@ from .creation import (
     write_store,
     writing_memory,
 )
-from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
+from .dataset import SourceAddress, Store, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
-from .inspection import inspect
+from .inspection import Look, inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
 from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
@@ -38,6 +38,7 @@ from .spec import (
     lossless,
     summarise,
 )
+from .stored_array import StoredArray
 from .turns import made_once
 from .writing import (
     ARRAYS,
@@ -92,6 +93,7 @@ __all__ = [
     "exclusive",
     "find_evaluations",
     "find_results",
+    "Look",
     "inspect",
     "is_id_name",
     "is_zarr",

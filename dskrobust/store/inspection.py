@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ..errors import DamagedStoreError
 from .dataset import Store
 from .evaluations import EVALUATIONS, EvaluationRecords
@@ -41,6 +43,8 @@ ENDS = (
 )  # fmt: skip
 ROWS = 65_536  # of a table, read at once
 
+Look = Callable[[ResultTables, str, int, NDArray[Any]], None]
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -61,7 +65,9 @@ class Damage:
     mend: Callable[[], None] | None
 
 
-def inspect(store: Store, tell: Callable[[str], None] | None = None) -> Iterator[Damage]:
+def inspect(
+    store: Store, tell: Callable[[str], None] | None = None, look: Look | None = None
+) -> Iterator[Damage]:
     """Look at everything beside the rows; yield what is damaged.
 
     Parameters
@@ -69,13 +75,16 @@ def inspect(store: Store, tell: Callable[[str], None] | None = None) -> Iterator
     store : Store
     tell : callable, optional
         Called with the key of every sealed object that was looked at.
+    look : callable, optional
+        Called with every piece of a result that was read: the result, the table's name, the first
+        row, the values.
     """
     yield from _sealed(store.objects, tell or (lambda key: None))
     yield from _nodes(store)
     yield from _nameless(store)
     for result in find_results(store, everything=True):
         yield from _checked(
-            store.objects, f"{RESULTS}/{result.name}", partial(_read_tables, result)
+            store.objects, f"{RESULTS}/{result.name}", partial(_read_tables, result, look)
         )
     for kind in store.objects.names(PREFIXES):
         if "." not in kind:
@@ -90,10 +99,12 @@ def _checked(objects: Objects, key: str, check: Callable[[], None]) -> Iterator[
         yield Damage(key, error, partial(objects.drop, key))
 
 
-def _read_tables(result: ResultTables) -> None:
+def _read_tables(result: ResultTables, look: Look | None) -> None:
     for table in result.tables():
         for lo in range(0, result.rows, ROWS):
-            result.read(table, lo, min(lo + ROWS, result.rows))
+            values = result.read(table, lo, min(lo + ROWS, result.rows))
+            if look is not None:
+                look(result, table, lo, values)
 
 
 # -- sealed objects ------------------------------------------------------------------------------

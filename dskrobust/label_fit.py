@@ -1,0 +1,225 @@
+"""How each label fits its surroundings.
+
+No model is trained: the nearest samples of another and of the same label tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import compute
+from dask.delayed import delayed
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InvalidOptionError
+from .metrics import Metric
+from .rarity import expected_misfit
+from .records import BLOCK_ROWS
+from .robustness import sample_robustness, score
+from .runs import PairData, RunOptions
+from .scores import Scores
+from .store import SourceAddress, Store, open_store
+from .witnesses import witness_counts
+
+# How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
+# the labels changed, 60,000 rows: 0.955 without, 0.977 with 0.1, 0.974 with 0.2 and 0.968 with 0.3;
+# in few columns more is better (two moons: 0.85, 0.88, 0.90, 0.92).
+WITNESS_POWER = 0.2
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """How each sample's label fits its surroundings, lazy: Dask arrays until `compute` is called.
+
+    Attributes
+    ----------
+    same_distance : array (n,) float64
+        Distance to the nearest other sample of the same label in the own group; infinite where
+        there is none.
+    same : array (n,) int64
+        Its row number, the lowest one where several do; -1 where there is none.
+    ratio : array (n,) float64
+        `same_distance` over the reach. Above 1 the nearest neighbour has another label; 1 where
+        both are zero or both infinite.
+    witness_of : array (n,) int64
+        Of how many samples this one is the witness, in all groups together.
+    score : array (n,) float64
+        How well the label fits, from 0 (not at all) to 1: 1 / (1 + ratio · (1 + witness_of)^0.2).
+        In a class less than half as large as the others of its group are on average, the product
+        is divided by what the rarity of the class alone explains of it (`dskrobust.rarity`). NaN
+        for the only sample of its label in its group, which nothing can be compared with.
+    scores : Scores
+        Robustness of the same data.
+    same_scores : Scores
+        The search that `same` comes from.
+    """
+
+    same_distance: Any
+    same: Any
+    ratio: Any
+    witness_of: Any
+    score: Any
+    scores: Scores
+    same_scores: Scores
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return self.scores.rows
+
+    @property
+    def labels(self) -> da.Array:
+        """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
+        return _label_blocks(self.scores, self.same_scores.reach.chunks[0])
+
+    def warm_up(self) -> None:
+        """Compile what the searches run, before anything does."""
+        for spec in (self.scores.spec, self.same_scores.spec):
+            if spec is not None:
+                spec.warm_up()
+
+    def compute(self, **kwargs: Any) -> LabelQuality:
+        """Compute everything in one go; the same with NumPy arrays."""
+        self.warm_up()
+        names = [f.name for f in fields(self)][:5]
+        values = compute(*(getattr(self, name) for name in names), **kwargs)
+        return replace(self, **dict(zip(names, values, strict=True)))
+
+    def write(self) -> LabelQuality:
+        """Compute and write both searches into the store; return this as read from there.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where the data is not in a store.
+        """
+        return _quality(self.scores.write(), self.same_scores.write())
+
+
+def label_quality(
+    data: Any,
+    y: Any = None,
+    split: ArrayLike | None = None,
+    *,
+    metric: str | Metric | Callable[..., float] = "euclidean",
+    scale: float = 1.0,
+    options: RunOptions | None = None,
+) -> LabelQuality:
+    """Compare every sample's nearest neighbours of the same and of another label.
+
+    Nothing is computed yet; labels are categories.
+
+    Parameters
+    ----------
+    data : Scores, Store, str or array_like of shape (n, d)
+        What `sample_robustness` takes, or its scores: then only the nearest samples of the same
+        label are left to find.
+    y : array_like, shape (n,), or str, optional
+        Labels, or the name of their column; not with scores or a store.
+    split : array_like, shape (n,), or str, optional
+        Reference group of every row, or the name of its column; not with scores or a store.
+    metric : str, Metric or callable
+        As for `sample_robustness`; scores have their own.
+    scale : float
+        Features are multiplied by it; only with arrays.
+    options : RunOptions, optional
+        How to run; results do not depend on it.
+
+    Returns
+    -------
+    LabelQuality
+        Dask arrays of shape (n,).
+
+    Raises
+    ------
+    InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
+    """
+    options = options or RunOptions()
+    if isinstance(data, Scores):
+        if y is not None or split is not None:
+            raise InvalidOptionError("scores have their own labels and split; give them alone")
+        return _of_scores(data, options)
+    if isinstance(data, (Store, str, Path)) and y is None:
+        data = open_store(data)
+        if data.spec.label_kind != "categorical":
+            raise _no_categories(data.url, data.spec.label_kind)
+    return _of_scores(
+        sample_robustness(
+            data, y, split, metric=metric, labels="categorical", scale=scale, options=options
+        ),
+        options,
+    )
+
+
+def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
+    """Add the nearest samples of the same label to scores."""
+    if scores.spec is None:
+        raise InvalidOptionError(
+            "these scores do not say what they were computed with; use those of "
+            "dr.sample_robustness(store)"
+        )
+    spec = scores.spec
+    if spec.labels.kind != "categorical":
+        raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
+    data = PairData(scores.store, scores.arrays, spec.scale)
+    return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
+
+
+def _no_categories(what: str, kind: str) -> InvalidOptionError:
+    return InvalidOptionError(
+        f"{what} has {kind} labels; which of them are wrong can be told for categories only"
+    )
+
+
+def _quality(scores: Scores, same: Scores) -> LabelQuality:
+    chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
+    often = witness_counts(scores.witness)
+    different = da.asarray(scores.reach).rechunk(chunks)
+    ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
+    misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
+    split = da.asarray(scores.split).rechunk(chunks)
+    expected = expected_misfit(misfit, _label_blocks(scores, chunks[0]), split, WITNESS_POWER)
+    score = 1.0 / (1.0 + misfit / expected)
+    return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
+
+
+def _ratio(same: NDArray[np.float64], different: NDArray[np.float64]) -> NDArray[np.float64]:
+    alike = (same == different) & ((same == 0) | np.isinf(same))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(alike, 1.0, same / different)
+
+
+def _misfit(
+    same: NDArray[np.float64], ratio: NDArray[np.float64], witness_of: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return np.where(np.isinf(same), np.nan, ratio * (1.0 + witness_of) ** WITNESS_POWER)
+
+
+def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
+    """Return the labels (n,), lazy, in chunks of some sizes."""
+    if scores.store is not None:
+        return stored_labels(scores.store, sizes)
+    assert scores.arrays is not None
+    return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
+
+
+def stored_labels(store: Store, sizes: tuple[int, ...] = ()) -> da.Array:
+    """Return a store's labels (n,), lazy, in chunks of some sizes; blocks are read when needed."""
+    address, kind = store.address, store.row_shape("labels")[1]
+    sizes = sizes or da.core.normalize_chunks(BLOCK_ROWS, (store.rows,))[0]
+    ends = np.cumsum(sizes).tolist()
+    read = delayed(_stored_labels, pure=True)
+    blocks = [
+        da.from_delayed(read(address, end - size, end), (size,), kind)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return da.concatenate(blocks)
+
+
+def _stored_labels(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
+    return address.open().read("labels", lo, hi).reshape(hi - lo)
