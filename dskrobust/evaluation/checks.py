@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import psutil
 from distributed import Client
 
 from ..cluster.workers import ask, gpu_here, tasks_of, workers_of
@@ -53,7 +52,6 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
-    check_own_memory(models, problem)
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
     own = base_bytes() + LIBRARY_BYTES
     for model in models:
@@ -66,40 +64,17 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
         limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
         held = min(threads, 2, len(problem.train) * len(models))
         data, each = model.task_bytes(rows, problem)
-        if not model.distributed:
-            most, needed = limit, own + held * data + threads * each
-            where = f"a worker of {threads} threads, whose limit is"
-        elif data and len(limits) == len(workers):
+        most, needed = limit, own + (0 if model.distributed else held * data) + threads * each
+        where = f"a worker of {threads} threads, whose limit is"
+        together = sum(limit for limit, _ in limits) * USABLE, len(limits) * own + data
+        if model.distributed and len(limits) == len(workers) and together[1] > together[0]:
             most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
             where = f"{len(limits)} workers together, whose limits add up to"
-        else:
-            continue
         if needed > most * USABLE:
             raise MemoryPlanError(
                 f"model {model.spec.name}: {name} has {rows:,} rows and needs about "
                 f"{needed / MIB:,.0f} MiB in {where} {most / MIB:,.0f} MiB, of which Dask leaves "
                 f"{USABLE:.0%} usable; raise the limit{model.instead}"
-            )
-
-
-def check_own_memory(models: Sequence[Model], problem: Problem) -> None:
-    """Check that this process can hold what models bring together in it.
-
-    Raises
-    ------
-    MemoryPlanError
-        Naming the model, and classes and test rows where it is their product that is too large.
-    """
-    free = psutil.virtual_memory().available
-    for model in models:
-        needed = model.own_bytes(problem)
-        if needed > free:
-            rows = sum(problem.test.values())
-            raise MemoryPlanError(
-                f"model {model.spec.name}: predictions of {rows:,} test rows for "
-                f"{max(1, problem.classes):,} classes need about {needed / MIB:,.0f} MiB in this "
-                f"process, and {free / MIB:,.0f} MiB are free; give smaller test subsets",
-                Hint("such as test={'t': 'test:L5000'}", "such as --test t=test:L5000"),
             )
 
 

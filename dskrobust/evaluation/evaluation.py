@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +24,27 @@ from ..errors import (
     IncompleteEvaluationWarning,
     InvalidOptionError,
 )
-from ..store import EvaluationRecords, Store, evaluation_records, exclusive, open_store
+from ..store import (
+    EvaluationRecords,
+    RowRange,
+    Store,
+    evaluation_records,
+    exclusive,
+    open_store,
+)
 from . import findings
+from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
+from .membership import save_rows
 from .models import model_class
 from .models.base import Job, Model, Problem
 from .protocol import Choice, performance_matrix
+from .rows import test_blocks
 from .scheduling import Failure, run_jobs, watch_epochs
-from .selections import Selector, overlap_warnings
+from .selections import Selector
 from .table import ModelRecords, grid_of, settings_of, trials_table
 from .targets import Targets, check_threshold, targets_of
 
@@ -205,13 +216,15 @@ class Evaluation:
             Where by the store's notes it has samples that equal one of a training subset.
         """
         report: Progress = tell or (lambda job, record, resumed: None)
-        self.failures = []
-        if missing := self._missing(self.jobs, report):
+        self.failures, client = [], client or self.client
+        with nullcontext() if client is None else client.as_current():
+            jobs = self.jobs  # computes what only its rows can name
+        if missing := self._missing(jobs, report):
             name, what = f"evaluation-{self.records.name}", "an evaluation is computed"
             with exclusive(self.store.address, name, what):
                 missing = self._missing(missing, report)  # others may have done them meanwhile
                 if missing:
-                    self._run(missing, client or self.client, report, watch)
+                    self._run(missing, client, report, watch)
         self.records.tidy(self._records)
         self._keep_facts()
         self._ready = True
@@ -264,27 +277,30 @@ class Evaluation:
                 self._records[job.name] = record
             report(job, record, False)
 
-        with some_client(client, local_gpu(self.models)) as running:
+        with some_client(client, local_gpu(self.models)) as running, running.as_current():
             check_source(running, self.records.address)
             classes, threshold = self._targets
             problem = replace(self.problem, classes=len(classes))
             check_workers(running, self.models, problem)
             check_memory(running, self.models, problem)
-            self._warn_of_overlap()
-            for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
-                self.records.save_rows(key, subset.rows())
+            blocks = self._keep_rows()
             self.records.begin(self.facts())
             threads = threads_of_a_task(running)
             ready = [
-                replace(job, classes=classes, threshold=threshold, threads=threads)
+                replace(job, classes=classes, threshold=threshold, threads=threads, blocks=blocks)
                 for job in missing
             ]
             with watch_epochs(running, ready, watch):
                 self.failures = run_jobs(running, ready, tell)
 
-    def _warn_of_overlap(self) -> None:
-        for warning in overlap_warnings(self.store, self._train, self._test):
-            warnings.warn(warning, stacklevel=4)
+    def _keep_rows(self) -> tuple[RowRange, ...]:
+        """Have the workers write the subsets' rows; say what is in several; cut the test rows."""
+        for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
+            save_rows(self.records, key, subset.load())
+        census = take_census(self.store, self.records, self._train, self._test)
+        for warning in overlap_warnings(self.store, census, self._train, self._test):
+            warnings.warn(warning, stacklevel=5)
+        return test_blocks(census.tested)
 
     @cached_property
     def _targets(self) -> Targets:

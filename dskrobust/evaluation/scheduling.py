@@ -134,8 +134,7 @@ def _at_once(client: Client, needs: Mapping[str, int]) -> int:
 def _run_alone(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
     for job in jobs:
         try:
-            with client.as_current():  # xgboost asks for the current one too
-                outcome: Any = run_job(job, client)
+            outcome: Any = run_job(job, client)  # the current one: xgboost asks for that too
         except Exception as error:
             lost = isinstance(error, LOST) or client.status == "closed"
             if lost and not _has_workers(client):

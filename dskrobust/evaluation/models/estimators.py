@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from ...own_code import imported, no_exit
 from ...processes import ProcessLock, in_children
 from ..experiment import Setting
-from ..rows import feature_blocks, test_side, training_data
-from .base import Job, Model, Prediction, Problem
+from ..rows import training_data
+from ..scoring import Answer
+from .base import Job, Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -128,33 +130,44 @@ class AnyEstimator(Model, paths=""):
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
         """Features as float64, probabilities; what fitting needs is the estimator's own affair."""
         likely = hasattr(self.make(self.spec.settings[0]), "predict_proba")
-        return rows * problem.columns * 8, rows * 16 + likely * problem.probability_bytes
+        answers = problem if likely else replace(problem, classes=0)
+        return rows * problem.columns * 8, rows * 16 + answers.answer_bytes()
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
-        (setting,), ((train, _),) = job.settings, job.train
+    def fit(self, job: Job, client: Client | None) -> Iterator[FittedEstimator]:
+        (setting,) = job.settings
         estimator = self.make(setting)
         estimator.set_params(**self._seeds(estimator, setting, job.seed))
         X, y = training_data(job, np.float64)
         with _QUIET, no_exit():  # of convergence and the like: not the experiment's
             estimator.fit(X, y)
-            values, p = _predict(estimator, job, y.dtype)
-        yield Prediction(train, setting, values, p)
+        yield FittedEstimator(job.settings, estimator, job.classes)
 
 
-def _predict(
-    estimator: Any, job: Job, dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return predictions (n,) of the test rows and, where there are any, probabilities (n, c)."""
-    rows, store = test_side(job).rows, job.records.address.open()
-    values = np.empty(len(rows), dtype if job.classes else np.float64)
-    p = None
-    if job.classes and hasattr(estimator, "predict_proba"):
-        p = np.zeros((len(rows), len(job.classes)))
-    for part, X in feature_blocks(store, rows, np.float64):
-        values[part] = estimator.predict(X)
-        if p is not None:
-            p[part] = spread_columns(estimator.predict_proba(X), estimator.classes_, job.classes)
-    return values, p
+@dataclass(frozen=True, eq=False)
+class FittedEstimator:
+    """A trained estimator.
+
+    Attributes
+    ----------
+    settings : tuple of Setting
+    estimator : estimator
+    classes : tuple
+        All of them; it may have seen some only.
+    """
+
+    settings: tuple[Setting, ...]
+    estimator: Any
+    classes: tuple[Any, ...]
+    dtype: Any = np.float64
+
+    def answers(self, X: NDArray[Any]) -> Sequence[Answer]:
+        """Return labels and, where the estimator has them, probabilities."""
+        own = self.estimator
+        with _QUIET, no_exit():
+            values, p = own.predict(X), None
+            if self.classes and hasattr(own, "predict_proba"):
+                p = spread_columns(own.predict_proba(X), own.classes_, self.classes)
+        return [Answer(values, p)]
 
 
 def spread_columns(p: NDArray[Any], known: NDArray[Any], classes: tuple[Any, ...]) -> NDArray[Any]:

@@ -285,7 +285,7 @@ class Network(Model, kind="cnn", paths=TORCH):
 
     # -- doing it ------------------------------------------------------------------------------
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Outcome]:
+    def fit(self, job: Job, client: Client | None) -> Iterator[Outcome]:
         run = Run(self, job)
         try:
             with torch_threads(run.bench.facts["threads"]), memory_in_a_line():
