@@ -66,16 +66,24 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
         data, each = model.task_bytes(rows, problem)
         most, needed = limit, own + (0 if model.distributed else held * data) + threads * each
         where = f"a worker of {threads} threads, whose limit is"
-        together = sum(limit for limit, _ in limits) * USABLE, len(limits) * own + data
-        if model.distributed and len(limits) == len(workers) and together[1] > together[0]:
-            most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
-            where = f"{len(limits)} workers together, whose limits add up to"
+        if model.distributed and not fit_together(client, data):
+            streamed = model.streamed_bytes(rows, problem)
+            if streamed is None or own + streamed > limit * USABLE:
+                most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
+                where = f"{len(limits)} workers together, whose limits add up to"
         if needed > most * USABLE:
             raise MemoryPlanError(
                 f"model {model.spec.name}: {name} has {rows:,} rows and needs about "
                 f"{needed / MIB:,.0f} MiB in {where} {most / MIB:,.0f} MiB, of which Dask leaves "
                 f"{USABLE:.0%} usable; raise the limit{model.instead}"
             )
+
+
+def fit_together(client: Client, data: int) -> bool:
+    """Whether all workers together can hold some bytes of training data; true without limits."""
+    limits = [worker["memory_limit"] for worker in workers_of(client).values()]
+    needed = len(limits) * (base_bytes() + LIBRARY_BYTES) + data
+    return not all(limits) or needed <= sum(limits) * USABLE
 
 
 def local_gpu(models: Sequence[Model]) -> Mapping[str, int]:

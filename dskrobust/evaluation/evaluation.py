@@ -295,8 +295,7 @@ class Evaluation:
 
     def _keep_rows(self) -> tuple[RowRange, ...]:
         """Have the workers write the subsets' rows; say what is in several; cut the test rows."""
-        for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
-            save_rows(self.records, key, subset.load())
+        save_rows(self.records, {str(s.key): s.load() for s in (*self._train, *self._test)})
         census = take_census(self.store, self.records, self._train, self._test)
         for warning in overlap_warnings(self.store, census, self._train, self._test):
             warnings.warn(warning, stacklevel=5)

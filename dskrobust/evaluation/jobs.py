@@ -117,6 +117,7 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
                 continue
             scores = made if isinstance(made, Scores) else score(job, made)
             rows += scores.rows(tests)
+            facts |= scores.facts
     trials = {"seeds": list(job.seeds)} if job.seeds else {"trial": job.trial, "seed": job.seed}
     record = {
         "rows": rows,

@@ -8,7 +8,7 @@ an array, which are here anyway.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,8 +30,11 @@ Run = tuple[int, int]  # spans, the last one not included
 class RowSource(Protocol):
     """What knows the rows of a subset."""
 
-    def save(self, records: EvaluationRecords, key: str) -> NDArray[np.int64]:
-        """Write the rows of every span under a key; return how many there are, (spans,)."""
+    def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
+        """Return tasks that write the rows of a run of spans under a key, and count them.
+
+        Or what such a task returns, (spans,) int64, where the rows are written already.
+        """
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,9 @@ class GroupRows:
     address: SourceAddress
     code: int | None
 
-    def save(self, records: EvaluationRecords, key: str) -> NDArray[np.int64]:
-        """Write the rows, read by the workers."""
-        tasks = [delayed(_save_group)(records, key, self.code, run) for run in runs_of(records)]
-        return np.concatenate(compute(*tasks))
+    def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
+        """Return tasks that read who is in the group."""
+        return [delayed(_save_group)(records, key, self.code, run) for run in runs_of(records)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +68,10 @@ class ListedRows:
 
     rows: Rows
 
-    def save(self, records: EvaluationRecords, key: str) -> NDArray[np.int64]:
+    def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
         """Write the rows from this process, which has them."""
-        return np.concatenate(
-            [_save_run(records, key, run, _within(self.rows, run)) for run in runs_of(records)]
-        )
+        runs = runs_of(records)
+        return [_save_run(records, key, run, _within(self.rows, run)) for run in runs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +88,10 @@ class LazyRows:
     rows: da.Array
     limit: int
 
-    def save(self, records: EvaluationRecords, key: str) -> NDArray[np.int64]:
-        """Write the rows from the workers, which compute them."""
-        runs = runs_of(records)
-        tasks = [
-            delayed(_save_run)(records, key, run, rows)
-            for run, rows in zip(runs, self._by_run(), strict=True)
-        ]
-        return np.concatenate(compute(*tasks))
+    def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
+        """Return tasks that compute the rows."""
+        runs = zip(runs_of(records), self._by_run(), strict=True)
+        return [delayed(_save_run)(records, key, run, rows) for run, rows in runs]
 
     def _by_run(self) -> list[Any]:
         """Delayed rows of every run of spans, rising."""
@@ -111,13 +108,15 @@ class LazyRows:
         return found.hexdigest()[:16]
 
 
-def save_rows(records: EvaluationRecords, key: str, source: RowSource) -> None:
-    """Keep the rows of a subset under a key that says which they are, unless they are there."""
-    if records.counts(key) is not None:
-        checks = [delayed(_is_whole)(records, key, run) for run in runs_of(records)]
-        if all(compute(*checks)):
-            return
-    records.save_counts(key, source.save(records, key))
+def save_rows(records: EvaluationRecords, sources: Mapping[str, RowSource]) -> None:
+    """Keep the rows of subsets under keys that say which they are, unless they are there."""
+    listed = [key for key in sources if records.counts(key) is not None]
+    checks = [[delayed(_is_whole)(records, key, run) for run in runs_of(records)] for key in listed]
+    whole = [key for key, found in zip(listed, compute(*checks), strict=True) if all(found)]
+    missing = {key: source for key, source in sources.items() if key not in whole}
+    counts = compute(*(source.saving(records, key) for key, source in missing.items()))
+    for key, found in zip(missing, counts, strict=True):
+        records.save_counts(key, np.concatenate(found))
 
 
 def runs_of(records: EvaluationRecords) -> list[Run]:

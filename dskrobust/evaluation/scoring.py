@@ -6,8 +6,8 @@ one task a block, predictions of one block are all that is held, and sums are al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -73,11 +73,14 @@ class Scores:
     settings : tuple of Setting
     table : tuple of tuples of Sums
         Settings × test subsets.
+    facts : mapping
+        Plain values that the record keeps beside its rows.
     """
 
     train: str
     settings: tuple[Setting, ...]
     table: Table
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, tests: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield rows as a record has them, with LOSS and ACC (paper, 4.1 and C.2)."""

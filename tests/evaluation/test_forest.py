@@ -234,5 +234,6 @@ def test_xgboost_has_the_memory_of_all_workers():
     problem = Problem(False, 1000, {"x": 300_000}, {"t": 10})  # 2.2 GiB with xgboost's copy
     check_memory(Workers(*[2 * 2**30] * 3), [model], problem)
     check_memory(Workers(2**30, 2**30, None), [model], problem)
+    check_memory(Workers(2**30, 2**30), [model], problem)  # from external memory
     with pytest.raises(MemoryPlanError, match="in 2 workers together, whose limits add"):
-        check_memory(Workers(2**30, 2**30), [model], problem)
+        check_memory(Workers(2**29, 2**29), [model], problem)

@@ -255,6 +255,13 @@ class Model(ABC):
         """
         return 0, 0
 
+    def streamed_bytes(self, rows: int, problem: Problem) -> int | None:
+        """Return bytes of a worker that trains from the store part by part; None for who cannot.
+
+        Asked where a model uses the whole cluster, which cannot hold its training data.
+        """
+        return None
+
     @abstractmethod
     def fit(self, job: Job, client: Client | None) -> Iterator[Fitted | Scores | Outcome]:
         """Yield what was trained on a job's subsets, for all of its settings, in any order.

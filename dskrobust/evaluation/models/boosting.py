@@ -6,6 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.array as da
@@ -18,16 +19,19 @@ from numpy.typing import NDArray
 from ...cluster.options import HOST
 from ...cluster.workers import workers_of
 from ...store import EvaluationRecords, RowRange, row_ranges
+from ..checks import fit_together
 from ..experiment import Setting
 from ..rows import read_features, read_labels
 from ..scoring import Answer, Scores, merge_tables, score_block
 from ..trees import merged
 from .base import Job, Model, Problem
+from .external import train_from_batches
 
 if TYPE_CHECKING:
     from distributed import Client
 
 PART_BYTES = 64 * 2**20  # of features in one piece
+EXTERNAL = "external_memory"
 OURS = (  # of scikit-learn's wrapper, or set here
     "callbacks",
     "device",
@@ -51,13 +55,23 @@ OBJECTIVES = {"squared_error": "reg:squarederror", "absolute_error": "reg:absolu
 
 
 class _Boosted(Model):
-    """What both kinds of xgboost's models share: data as Dask arrays, one training a job."""
+    """What both kinds of xgboost's models share: data as Dask arrays, one training a job.
+
+    With the option ``external_memory``, or where the training data does not fit the workers
+    together, one worker trains from external memory: it reads the store part by part.
+    """
 
     distributed = True
+    known_options = (EXTERNAL,)
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     def check(self, problem: Problem) -> None:
         self.check_options()
+        external = self.spec.options.get(EXTERNAL, False)
+        if not isinstance(external, bool):
+            raise self.refuse(f"option {EXTERNAL} must be true or false")
+        if external and {*self._values("tree_method")} - {"hist", "auto"}:
+            raise self.refuse("external memory needs tree_method 'hist'")
         known = _parameters(self)
         self.check_names(name for name in known if name not in OURS)
         self.check_whole(self.sweep)
@@ -87,6 +101,21 @@ class _Boosted(Model):
         """Features and labels as float32, and xgboost's own copy of them; a block's answers."""
         return 2 * rows * (problem.columns + 1) * 4, problem.answer_bytes(len(self.spec.settings))
 
+    def streamed_bytes(self, rows: int, problem: Problem) -> int:
+        """Some parts of the features, and gradients: what training from external memory holds."""
+        return 6 * PART_BYTES + rows * (16 * max(1, problem.classes) + 8)
+
+    def _is_external(self, job: Job, client: Client) -> bool:
+        """Whether one worker trains from external memory: if asked, or where nothing else can."""
+        asked = self.spec.options.get(EXTERNAL)
+        if asked is not None:
+            return bool(asked)
+        ((_, subset),), store = job.train, job.records.address.open()
+        counts = job.records.counts(subset)
+        assert counts is not None
+        data, _ = self.task_bytes(int(counts.sum()), Problem(False, store.columns, {}, {}))
+        return not fit_together(client, data)
+
     def _values(self, name: str) -> tuple[Any, ...]:
         fixed = self.spec.parameters
         return (fixed[name],) if name in fixed else tuple(self.spec.grid.get(name, ()))
@@ -113,6 +142,12 @@ class _Boosted(Model):
         xgboost = _import(self)
         parameters, rounds = self._asked(setting, job.classes)
         parameters["seed"] = job.seed % 2**31
+        if self._is_external(job, client):
+            ((_, subset),) = job.train
+            read = partial(_read_part, job.records, subset, job.classes)
+            return client.submit(
+                train_from_batches, read, _parts(job), parameters, rounds, pure=False
+            ).result()
         X, y = _as_arrays(job)
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
@@ -133,7 +168,8 @@ class _Boosted(Model):
         shared = delayed(job, traverse=False)
         parts = [delayed(score_block)(shared, block, model) for block in job.blocks]
         (table,) = compute(merged(parts, merge_tables))
-        return Scores(train, fitted.settings, table)
+        facts = {EXTERNAL: True} if self._is_external(job, client) else {}
+        return Scores(train, fitted.settings, table, facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,20 +298,26 @@ def _as_arrays(job: Job) -> tuple[da.Array, da.Array]:
     The workers read them, in parts of about PART_BYTES of features. Classes become their positions
     among the job's classes.
     """
-    ((_, subset),) = job.train
-    columns, counts = job.records.address.open().columns, job.records.counts(subset)
-    assert counts is not None
+    ((_, subset),), columns = job.train, job.records.address.open().columns
     X, y = [], []
-    for rows in row_ranges(counts, max(1, PART_BYTES // (4 * columns))):
+    for rows in _parts(job):
         size = rows.stop - rows.start
-        part = delayed(_read_part, nout=2, pure=True)(job.records, subset, rows, job.classes)
+        part = delayed(_read_part, nout=2, pure=True)(job.records, subset, job.classes, rows)
         X.append(da.from_delayed(part[0], (size, columns), np.float32))
         y.append(da.from_delayed(part[1], (size,), np.float32))
     return da.concatenate(X), da.concatenate(y)
 
 
+def _parts(job: Job) -> list[RowRange]:
+    """Return the runs of rows to train on that are read at once."""
+    ((_, subset),), columns = job.train, job.records.address.open().columns
+    counts = job.records.counts(subset)
+    assert counts is not None
+    return row_ranges(counts, max(1, PART_BYTES // (4 * columns)))
+
+
 def _read_part(
-    records: EvaluationRecords, subset: str, part: RowRange, classes: tuple[Any, ...]
+    records: EvaluationRecords, subset: str, classes: tuple[Any, ...], part: RowRange
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     store, rows = records.address.open(), records.range_rows(subset, part)
     labels = read_labels(store, rows)

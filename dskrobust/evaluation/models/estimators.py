@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SEED = "random_state"
-PROTOCOL = ("fit", "predict", "get_params", "set_params")
 
 
 class _Quiet:
@@ -67,6 +66,14 @@ class AnyEstimator(Model, paths=""):
     LOSS.
     """
 
+    instead = ", or take an estimator with partial_fit, as incremental:PATH"
+    protocol: ClassVar[tuple[str, ...]] = ("fit", "predict", "get_params", "set_params")
+
+    @property
+    def path(self) -> str:
+        """Where the estimator is imported from."""
+        return self.spec.kind
+
     def make(self, setting: Setting) -> Any:
         """Return a new estimator with a setting.
 
@@ -75,7 +82,7 @@ class AnyEstimator(Model, paths=""):
         InvalidOptionError
             Where the path leads to nothing, or to no estimator.
         """
-        module, _, name = self.spec.kind.rpartition(".")
+        module, _, name = self.path.rpartition(".")
         try:
             factory = imported(module, name)
         except Exception as error:  # whatever a module does when it is imported
@@ -89,10 +96,13 @@ class AnyEstimator(Model, paths=""):
             raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
         self._check_protocol(estimator)
         self.check_names(estimator.get_params())
-        return estimator.set_params(**self.spec.parameters, **setting)
+        given = {**self.spec.parameters, **setting}
+        return estimator.set_params(
+            **{key: value for key, value in given.items() if key not in self.own_parameters}
+        )
 
     def _check_protocol(self, value: Any) -> None:
-        for needed in PROTOCOL:
+        for needed in self.protocol:
             if not hasattr(value, needed):
                 raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
 
@@ -137,10 +147,12 @@ class AnyEstimator(Model, paths=""):
         (setting,) = job.settings
         estimator = self.make(setting)
         estimator.set_params(**self._seeds(estimator, setting, job.seed))
-        X, y = training_data(job, np.float64)
         with _QUIET, no_exit():  # of convergence and the like: not the experiment's
-            estimator.fit(X, y)
+            self._train(estimator, job)
         yield FittedEstimator(job.settings, estimator, job.classes)
+
+    def _train(self, estimator: Any, job: Job) -> None:
+        estimator.fit(*training_data(job, np.float64))
 
 
 @dataclass(frozen=True, eq=False)
