@@ -298,7 +298,7 @@ class Evaluation:
         save_rows(self.records, {str(s.key): s.load() for s in (*self._train, *self._test)})
         census = take_census(self.store, self.records, self._train, self._test)
         for warning in overlap_warnings(self.store, census, self._train, self._test):
-            warnings.warn(warning, stacklevel=5)
+            warnings.warn(warning, stacklevel=4)
         return test_blocks(census.tested)
 
     @cached_property

@@ -782,7 +782,7 @@ def test_nothing_is_predicted_or_scored_in_the_client(url, client, monkeypatch, 
 def test_the_client_holds_no_more_of_more_rows(tmp_path, client):
     peaks = []
     for count in (100_000, 800_000):
-        X = np.random.default_rng(0).standard_normal((count, 1)).astype(np.float32)
+        X = np.random.default_rng(0).standard_normal((count, 2))
         split = np.where(np.arange(count) % 2, "train", "test")
         spec = dr.StoreSpec("long", "real")
         store = dr.create_store(str(tmp_path / f"{count}.zarr"), X, X[:, 0], split, spec=spec)
