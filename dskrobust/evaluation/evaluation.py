@@ -6,12 +6,16 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from dask import threaded
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
@@ -35,6 +39,7 @@ from ..store import (
 from . import findings
 from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
+from .collection import Prepared, finished_table, form_of, graph_of
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
@@ -45,7 +50,7 @@ from .protocol import Choice, performance_matrix
 from .rows import test_blocks
 from .scheduling import Failure, run_jobs, watch_epochs
 from .selections import Selector
-from .table import ModelRecords, grid_of, settings_of, trials_table
+from .table import settings_of
 from .targets import Targets, check_threshold, targets_of
 
 if TYPE_CHECKING:
@@ -278,27 +283,34 @@ class Evaluation:
             report(job, record, False)
 
         with some_client(client, local_gpu(self.models)) as running, running.as_current():
-            check_source(running, self.records.address)
-            classes, threshold = self._targets
-            problem = replace(self.problem, classes=len(classes))
-            check_workers(running, self.models, problem)
-            check_memory(running, self.models, problem)
-            blocks = self._keep_rows()
-            self.records.begin(self.facts())
-            threads = threads_of_a_task(running)
-            ready = [
-                replace(job, classes=classes, threshold=threshold, threads=threads, blocks=blocks)
-                for job in missing
-            ]
+            prepared = self.prepare(running)
+            ready = [prepared.ready(job) for job in missing]
             with watch_epochs(running, ready, watch):
                 self.failures = run_jobs(running, ready, tell)
+
+    def prepare(self, client: Client) -> Prepared:
+        """Check data and workers, and have the subsets' rows written; `compute` begins with it.
+
+        Parameters
+        ----------
+        client : distributed.Client
+            The current one too.
+        """
+        check_source(client, self.records.address)
+        classes, threshold = self._targets
+        problem = replace(self.problem, classes=len(classes))
+        check_workers(client, self.models, problem)
+        check_memory(client, self.models, problem)
+        blocks = self._keep_rows()
+        self.records.begin(self.facts())
+        return Prepared(classes, threshold, threads_of_a_task(client), blocks)
 
     def _keep_rows(self) -> tuple[RowRange, ...]:
         """Have the workers write the subsets' rows; say what is in several; cut the test rows."""
         save_rows(self.records, {str(s.key): s.load() for s in (*self._train, *self._test)})
         census = take_census(self.store, self.records, self._train, self._test)
         for warning in overlap_warnings(self.store, census, self._train, self._test):
-            warnings.warn(warning, stacklevel=4)
+            warnings.warn(warning, stacklevel=5)
         return test_blocks(census.tested)
 
     @cached_property
@@ -327,6 +339,50 @@ class Evaluation:
             "versions": versions(),
         }
 
+    # -- as a collection -------------------------------------------------------------------------
+
+    @cached_property
+    def dask(self) -> HighLevelGraph:
+        """Graph of the steps, a layer a model: what `client.compute(evaluation)` runs.
+
+        Its result is the table. A step that fails ends it; those that were finished before have
+        their records, as with `compute`.
+        """
+        return graph_of(self, tokenize(self))[0]
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self.dask
+
+    def __dask_keys__(self) -> list[tuple[str, int]]:
+        return graph_of(self, tokenize(self))[1]
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        return tuple(name for name in self.dask.layers if not name.startswith("prepare-"))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, self.records, [job.name for job in self.jobs]
+
+    __dask_optimize__ = None
+    __dask_scheduler__ = staticmethod(threaded.get)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., pd.DataFrame], tuple[Any, ...]]:
+        names = [model.spec.name for model in self.models]
+        owners = sorted((job.model.name for job in self.jobs), key=names.index)
+        return finished_table, (owners, form_of(self))
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., Evaluation], tuple[()]]:
+        return self._persisted, ()
+
+    def _persisted(self, graph: Mapping[Any, Any], **names: Any) -> Evaluation:
+        """Return the evaluation over steps that the cluster runs, and keeps."""
+        made = copy(self)
+        made.__dict__["dask"] = graph
+        return made
+
+    def persist(self, client: Client | None = None) -> Evaluation:
+        """Run the steps that the store does not have, which keeps them; the same as `compute`."""
+        return self.compute(client)
+
     # -- what came out ---------------------------------------------------------------------------
 
     def versions(self) -> dict[str, list[str]]:
@@ -353,23 +409,18 @@ class Evaluation:
         or of values on the right side of the threshold.
         """
         self._computed()
-        return trials_table(
-            [self._records_of(model) for model in self.models],
-            list(self.experiment.train),
-            list(self.experiment.test),
-            balanced=self.problem.categorical,
-        )
+        owners, records = zip(*self._done, strict=True) if self._done else ((), ())
+        return finished_table(records, owners, form_of(self))
 
     def _computed(self) -> None:
         if not self._ready:
             self.compute()
 
-    def _records_of(self, model: Model) -> ModelRecords:
-        own = [job.name for job in self.jobs if job.model.name == model.spec.name]
-        records = [self._records[name] for name in own if name in self._records]
-        searched = grid_of(records, {}) if model.own_sweep else {}
-        grid = {**model.spec.grid, **{name: searched.get(name, ()) for name in model.own_sweep}}
-        return ModelRecords(model.spec.name, grid, records)
+    @property
+    def _done(self) -> list[tuple[str, dict[str, Any]]]:
+        """Model and record of every step that is done, in the order of the jobs."""
+        found = ((job.model.name, self._records.get(job.name)) for job in self.jobs)
+        return [(name, record) for name, record in found if record is not None]
 
     def matrix(
         self,
@@ -491,7 +542,7 @@ class Evaluation:
         self._computed()
         shown: list[PerformanceMatrix | SideBySide] = []
         for model in self.models:
-            records = self._records_of(model).records
+            records = [record for name, record in self._done if name == model.spec.name]
             done = [setting for record in records for _, setting in settings_of(record)]
             others = {
                 json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed

@@ -13,6 +13,7 @@ from uuid import uuid4
 import dask.array as da
 import numpy as np
 import pytest
+from dask.base import compute, is_dask_collection, persist
 from distributed import Client, LocalCluster
 from helpers import TESTS
 from hypothesis import HealthCheck, given, settings
@@ -745,6 +746,27 @@ def test_a_threshold_beyond_the_labels_is_refused_before_anything_is_trained(url
         told = f"the threshold {threshold} is out of range: labels go from"
         assert str(caught.value).startswith(told)
         assert records(url) == {}
+
+
+# -- as a Dask collection ----------------------------------------------------------------------
+
+
+def test_an_evaluation_is_a_collection_of_its_steps(url, tmp_path, client):
+    models = FOREST, dr.Model("knn", {"neighbors": [1, 5]}), dr.Model("knn", name="near")
+    for name in ("eager.zarr", "threads.zarr"):
+        shutil.copytree(url, tmp_path / name)
+    expected = make(str(tmp_path / "eager.zarr"), *models, client=client).table
+    found = make(url, *models)
+    assert is_dask_collection(found)
+    assert len(found.dask) == len(found.jobs) + 1
+    assert records(url) == {}
+    future = client.compute(found)
+    assert future.result().equals(expected)
+    assert len(records(url)) == len(found.jobs)
+    (kept,) = persist(make(url, *models))
+    assert kept.compute().table.equals(expected)
+    (table,) = compute(make(str(tmp_path / "threads.zarr"), FOREST), scheduler="threads")
+    assert table.equals(make(str(tmp_path / "eager.zarr"), FOREST).table)
 
 
 # -- workers -----------------------------------------------------------------------------------
