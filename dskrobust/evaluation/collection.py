@@ -25,7 +25,6 @@ from .table import ModelRecords, grid_of, trials_table
 if TYPE_CHECKING:
     from distributed import Client
 
-    from .evaluation import Evaluation
     from .models.base import Job, Model
 
 
@@ -76,30 +75,28 @@ def model_records(
     return ModelRecords(name, {**grid, **{key: searched.get(key, ()) for key in own}}, records)
 
 
-def form_of(evaluation: Evaluation) -> TableForm:
-    """Return how an evaluation's table is made."""
-    models = ((m.spec.name, m.spec.grid, m.own_sweep) for m in evaluation.models)
-    subsets = evaluation.experiment
-    balanced = evaluation.problem.categorical
-    return TableForm(tuple(models), tuple(subsets.train), tuple(subsets.test), balanced)
-
-
-def graph_of(evaluation: Evaluation, token: str) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
+def graph_of(
+    models: Sequence[Model], jobs: Sequence[Job], preparing: tuple[Any, ...], token: str
+) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
     """Return the graph of an evaluation's steps, and their keys; nothing runs yet.
 
     A layer a model, whose annotations name the resources that its steps need.
+
+    Parameters
+    ----------
+    preparing : tuple
+        The task that returns what is `Prepared`.
     """
     begin = f"prepare-{token}"
-    address, experiment = evaluation.store.address, evaluation.experiment
-    layers: dict[str, Any] = {begin: MaterializedLayer({begin: (prepare, address, experiment)})}
+    layers: dict[str, Any] = {begin: MaterializedLayer({begin: preparing})}
     needs: dict[str, set[str]] = {begin: set()}
     keys: list[tuple[str, int]] = []
     before: tuple[str, int] | None = None
-    for model in evaluation.models:
+    for model in models:
         layer, name = f"{model.spec.name}-{token}", model.spec.name
         tasks: dict[tuple[str, int], tuple[Any, ...]] = {}
         needs[layer] = {begin}
-        for k, job in enumerate(job for job in evaluation.jobs if job.model.name == name):
+        for k, job in enumerate(job for job in jobs if job.model.name == name):
             if model.distributed and before:
                 needs[layer] |= {before[0]} - {layer}
             tasks[layer, k] = (run_step, job, begin, before if model.distributed else None)
@@ -116,21 +113,12 @@ def _annotations(model: Model) -> dict[str, Any] | None:
 # -- tasks -------------------------------------------------------------------------------------
 
 
-def prepare(address: Any, experiment: Any) -> Prepared:
-    """Check data and workers, and have what all steps read written."""
-    from .evaluation import Evaluation
-
-    with _client_of_task() as client:
-        evaluation = Evaluation(address.open(), experiment)
-        return evaluation.prepare(client)
-
-
 def run_step(job: Job, prepared: Prepared, before: Any) -> dict[str, Any]:
     """Run a job after another one; return its record."""
     job = prepared.ready(job)
     if not model_class(job.model.kind).distributed:
         return run_job(job)
-    with _client_of_task() as client:
+    with client_of_task() as client:
         return run_job(job, client)
 
 
@@ -145,7 +133,7 @@ def finished_table(
 
 
 @contextmanager
-def _client_of_task() -> Iterator[Client]:
+def client_of_task() -> Iterator[Client]:
     """Yield a client of the cluster that this task runs on, and make it the current one."""
     from distributed import get_worker, worker_client
 

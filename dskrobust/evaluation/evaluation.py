@@ -31,6 +31,7 @@ from ..errors import (
 from ..store import (
     EvaluationRecords,
     RowRange,
+    SourceAddress,
     Store,
     evaluation_records,
     exclusive,
@@ -39,7 +40,7 @@ from ..store import (
 from . import findings
 from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
-from .collection import Prepared, finished_table, form_of, graph_of
+from .collection import Prepared, TableForm, client_of_task, finished_table, graph_of
 from .experiment import Experiment, ModelSpec, Selection
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
@@ -348,13 +349,18 @@ class Evaluation:
         Its result is the table. A step that fails ends it; those that were finished before have
         their records, as with `compute`.
         """
-        return graph_of(self, tokenize(self))[0]
+        return self._graph[0]
+
+    @cached_property
+    def _graph(self) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
+        preparing = (_prepare, self.store.address, self.experiment)
+        return graph_of(self.models, self.jobs, preparing, tokenize(self))
 
     def __dask_graph__(self) -> HighLevelGraph:
         return self.dask
 
     def __dask_keys__(self) -> list[tuple[str, int]]:
-        return graph_of(self, tokenize(self))[1]
+        return self._graph[1]
 
     def __dask_layers__(self) -> tuple[str, ...]:
         return tuple(name for name in self.dask.layers if not name.startswith("prepare-"))
@@ -368,7 +374,7 @@ class Evaluation:
     def __dask_postcompute__(self) -> tuple[Callable[..., pd.DataFrame], tuple[Any, ...]]:
         names = [model.spec.name for model in self.models]
         owners = sorted((job.model.name for job in self.jobs), key=names.index)
-        return finished_table, (owners, form_of(self))
+        return finished_table, (owners, self._form)
 
     def __dask_postpersist__(self) -> tuple[Callable[..., Evaluation], tuple[()]]:
         return self._persisted, ()
@@ -410,7 +416,14 @@ class Evaluation:
         """
         self._computed()
         owners, records = zip(*self._done, strict=True) if self._done else ((), ())
-        return finished_table(records, owners, form_of(self))
+        return finished_table(records, owners, self._form)
+
+    @property
+    def _form(self) -> TableForm:
+        """How the table is made."""
+        models = ((m.spec.name, m.spec.grid, m.own_sweep) for m in self.models)
+        train, test = self.experiment.train, self.experiment.test
+        return TableForm(tuple(models), tuple(train), tuple(test), self.problem.categorical)
 
     def _computed(self) -> None:
         if not self._ready:
@@ -579,6 +592,12 @@ class Evaluation:
         return f"<p>{escape(self._words())}</p>" + "".join(
             shown._repr_html_() for shown in self.matrices()
         )
+
+
+def _prepare(address: SourceAddress, experiment: Experiment) -> Prepared:
+    """Prepare an evaluation from within a task of the cluster that is to run it."""
+    with client_of_task() as client:
+        return Evaluation(address.open(), experiment).prepare(client)
 
 
 def _model(spec: ModelSpec, categorical: bool) -> Model:

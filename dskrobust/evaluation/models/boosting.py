@@ -21,11 +21,11 @@ from ...cluster.workers import workers_of
 from ...store import EvaluationRecords, RowRange, row_ranges
 from ..checks import fit_together
 from ..experiment import Setting
+from ..external_memory import train_from_batches
 from ..rows import read_features, read_labels
 from ..scoring import Answer, Scores, merge_tables, score_block
 from ..trees import merged
 from .base import Job, Model, Problem
-from .external import train_from_batches
 
 if TYPE_CHECKING:
     from distributed import Client
