@@ -25,7 +25,8 @@ from .table import ModelRecords, grid_of, trials_table
 if TYPE_CHECKING:
     from distributed import Client
 
-    from .models.base import Job, Model
+    from .job import Job
+    from .models.base import Model
 
 
 class Prepared(NamedTuple):

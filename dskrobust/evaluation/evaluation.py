@@ -42,11 +42,12 @@ from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
 from .collection import Prepared, TableForm, client_of_task, finished_table, graph_of
 from .experiment import Experiment, ModelSpec, Selection
+from .job import Job
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
 from .membership import save_rows
 from .models import model_class
-from .models.base import Job, Model, Problem
+from .models.base import Model, Problem
 from .protocol import Choice, performance_matrix
 from .rows import test_blocks
 from .scheduling import Failure, run_jobs, watch_epochs
@@ -386,7 +387,13 @@ class Evaluation:
         return made
 
     def persist(self, client: Client | None = None) -> Evaluation:
-        """Run the steps that the store does not have, which keeps them; the same as `compute`."""
+        """Run the steps that the store does not have, which keeps them; the same as `compute`.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Where to run.
+        """
         return self.compute(client)
 
     # -- what came out ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import InvalidOptionError
 from ..store import EvaluationRecords, Store
-from .models.base import Job
+from .job import Job
 from .rows import all_test_rows, read_labels
 
 CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..errors import DamagedStoreError
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
+from .job import Job
 from .models import model_class
-from .models.base import Job, Model, Outcome
+from .models.base import Model, Outcome
 from .scoring import Scores, score
 
 if TYPE_CHECKING:

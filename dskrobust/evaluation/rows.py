@@ -18,7 +18,7 @@ from ..processes import ProcessLock
 from ..store import EvaluationRecords, RowRange, Store, row_ranges
 
 if TYPE_CHECKING:
-    from .models.base import Job
+    from .job import Job
 
 
 BLOCK = 2**16  # test rows that are predicted and summed up at once, at most

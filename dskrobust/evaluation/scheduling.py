@@ -19,9 +19,10 @@ from distributed.scheduler import NoWorkerError
 from ..cluster.workers import tasks_of, workers_of
 from ..display import error_line
 from ..errors import EvaluationError
+from .job import Job
 from .jobs import run_job
 from .models import model_class
-from .models.base import TOPIC, Job
+from .models.base import TOPIC
 from .rows import forget_training_data
 
 AHEAD = 2  # tasks per thread, or per GPU, that the scheduler has at a time

@@ -20,7 +20,7 @@ from .measures import Sums, class_sums, true_class_probabilities, value_sums
 from .rows import TestRows, feature_blocks, test_block
 
 if TYPE_CHECKING:
-    from .models.base import Job
+    from .job import Job
 
 PIECE = 2**22  # probabilities that are held at once, at most
 

@@ -28,14 +28,30 @@ class Targets(NamedTuple):
 
 
 def check_threshold(store: Store, threshold: float | None) -> None:
-    """Refuse a threshold that classes have no use for; nothing is read.
+    """Refuse a threshold that classes have no use for, or beyond the largest label either way.
+
+    Nothing is read but the store's summary, which does not know the smallest label.
 
     Raises
     ------
     InvalidOptionError
     """
-    if threshold is not None and store.spec.label_kind == "categorical":
+    if threshold is None:
+        return
+    if store.spec.label_kind == "categorical":
         raise InvalidOptionError("a threshold is for real labels; classes are compared directly")
+    largest = store.summary.label_bounds["linf"]
+    _check_between(store, threshold, (-largest, largest), "lie within")
+
+
+def _check_between(
+    store: Store, threshold: float, ends: tuple[float, float], how: str = "go from"
+) -> None:
+    low, high = (float(v) for v in restore_labels(store.spec, np.array(ends)))
+    if not low < threshold <= high:
+        raise InvalidOptionError(
+            f"the threshold {threshold:g} is out of range: labels {how} {low:g} to {high:g}"
+        )
 
 
 def targets_of(store: Store, threshold: float | None) -> Targets:
@@ -62,11 +78,7 @@ def targets_of(store: Store, threshold: float | None) -> Targets:
     if threshold is None:
         stored = _median(store)
     else:
-        first, last = (float(v) for v in restore_labels(spec, np.array([low, high])))
-        if not first < threshold <= last:
-            raise InvalidOptionError(
-                f"the threshold {threshold:g} is out of range: labels go from {first:g} to {last:g}"
-            )
+        _check_between(store, threshold, (low, high))
         zero, one = (float(v) for v in restore_labels(spec, [0.0, 1.0]))
         stored = (threshold - zero) / (one - zero)
     return Targets((), stored - SLACK * max(1e-300, float(abs(low)), float(abs(high))))

@@ -22,10 +22,11 @@ from ...store import EvaluationRecords, RowRange, row_ranges
 from ..checks import fit_together
 from ..experiment import Setting
 from ..external_memory import train_from_batches
+from ..job import Job
 from ..rows import read_features, read_labels
 from ..scoring import Answer, Scores, merge_tables, score_block
 from ..trees import merged
-from .base import Job, Model, Problem
+from .base import Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client

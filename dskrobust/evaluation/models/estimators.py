@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ...own_code import imported, no_exit
 from ...processes import ProcessLock, in_children
 from ..experiment import Setting
+from ..job import Job
 from ..rows import training_data
 from ..scoring import Answer
-from .base import Job, Model, Problem
+from .base import Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..experiment import Setting
+from ..job import Job
 from ..rows import training_data
 from ..scoring import Answer
-from .base import Job, Model, Problem
+from .base import Model, Problem
 from .estimators import check_values, spread_columns
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...store import row_ranges
+from ..job import Job
 from ..rows import read_features, read_labels
-from .base import Job, Problem
+from .base import Problem
 from .estimators import AnyEstimator
 
 PREFIX = "incremental:"

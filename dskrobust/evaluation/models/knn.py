@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ...metrics import resolve_metric
 from ...neighbours import Neighbours, nearest_neighbours, searching
 from ..experiment import Setting
+from ..job import Job
 from ..rows import BLOCK, read_labels, test_block, union_rows
 from ..scoring import Answer, Answers, Scores, Table, merge_tables, piece_rows
 from ..trees import merged
-from .base import Job, Model, Problem
+from .base import Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import EvaluationError
+from ...job import Job
 from ...measures import class_sums, true_class_probabilities
 from ...rows import TestRows, all_test_rows, read_features, training_data
 from ...scoring import codes_of
-from ..base import TOPIC, Job, Outcome, Problem
+from ..base import TOPIC, Outcome, Problem
 from .measuring import NetworkModel, training_module
 from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Look, TrainingLog
 
