@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -248,21 +248,28 @@ def nearest_neighbours(
 def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
     """Compute several reference sets' lists of one search in one go."""
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
-    searches = [one.search for one in waiting.values() if one.search is not None]
+    with searching(waiting.values()):
+        arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
+    done = dict(lists)
+    for (name, one), (distance, index) in zip(waiting.items(), arrays, strict=True):
+        done[name] = replace(one, distance=distance, index=index, search=None)
+    return done
+
+
+@contextlib.contextmanager
+def searching(lists: Iterable[Neighbours]) -> Iterator[None]:
+    """Compile what the lists of one search need; drop what they leave once they are computed."""
+    searches = [one.search for one in lists if one.search is not None]
     for search in searches[:1]:
         search.spec.warm_up()
     try:
-        arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
+        yield
     finally:
         for search in searches:
             if search.scratch is not None:
                 shutil.rmtree(search.scratch, ignore_errors=True)
-    done = dict(lists)
-    for (name, one), (distance, index) in zip(waiting.items(), arrays, strict=True):
-        done[name] = replace(one, distance=distance, index=index, search=None)
     for search in searches[:1]:
         _forget(search)
-    return done
 
 
 def _set_up(

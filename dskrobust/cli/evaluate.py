@@ -46,7 +46,8 @@ balanced_option = click.option(
     required=True,
     metavar="MODEL",
     help="knn, forest, xgboost, xgboost-forest, cnn, resnet56, the import path of a scikit-learn "
-    "estimator, or torch: and that of a torch module; may be given several times.",
+    "estimator, incremental: and that of one with partial_fit, or torch: and that of a torch "
+    "module; may be given several times.",
 )
 @click.option(
     "--train",

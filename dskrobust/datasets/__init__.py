@@ -8,6 +8,7 @@ from .image_folder import image_files
 from .images import images_like
 from .opening import available, ingest, open_reader, without_end
 from .preparation import Preparation, PreparationOptions
+from .quantiles import digit_counts, order_statistic
 from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
 from .room import with_room
 from .splits import SplitOptions
@@ -26,12 +27,14 @@ __all__ = [
     "append",
     "available",
     "create_store",
+    "digit_counts",
     "feature_texts",
     "image_files",
     "images_like",
     "ingest",
     "link_store",
     "open_reader",
+    "order_statistic",
     "prepare",
     "restore_features",
     "restore_labels",

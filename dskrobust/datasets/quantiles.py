@@ -15,6 +15,8 @@ from .arrow import Table, columns_of
 from .columns import counted
 from .profile import numbers_of
 
+SHIFTS = (48, 32, 16, 0)  # of the digits of 16 bits that a float64 has
+
 
 class ColumnFiles:
     """Columns of a table in a temporary file, one after the other, for exact quantiles."""
@@ -69,7 +71,13 @@ class ColumnFiles:
         place = share * (count - 1)
         low = int(place)
         ranks = (low, min(low + 1, count - 1))
-        a, b = (order_statistic(self._parts(name), rank) for rank in ranks)
+        parts = self._parts(name)
+
+        def counts(shift: int, prefix: np.uint64) -> NDArray[np.int64]:
+            zeros = np.zeros(2**16, np.int64)
+            return sum((digit_counts(part, shift, prefix) for part in parts()), zeros)
+
+        a, b = (order_statistic(counts, rank) for rank in ranks)
         part = place - low
         # the two forms that numpy takes for either half, so that the bits are the same
         return float(b - (b - a) * (1 - part)) if part >= 0.5 else float(a + (b - a) * part)
@@ -98,28 +106,37 @@ class ColumnFiles:
         return min(counts, key=lambda value: (-counts[value], value))
 
 
-def order_statistic(parts: Callable[[], Iterator[NDArray[np.float64]]], rank: int) -> float:
-    """Return the value of a rank (from 0) among streamed numbers, exactly, in bounded memory.
+def order_statistic(counts: Callable[[int, np.uint64], NDArray[np.int64]], rank: int) -> float:
+    """Return the value of a rank (from 0) among numbers, exactly, whoever counts them where.
 
     Bits of a float64 order like whole numbers once negative ones are turned around; four passes
     count 16 bits each, most significant first, of the values that share the bits found so far.
+
+    Parameters
+    ----------
+    counts : callable
+        From a shift and the bits found so far to the sum of `digit_counts` over all numbers.
+    rank : int
     """
     prefix = np.uint64(0)
-    for shift in (48, 32, 16, 0):
-        counts = np.zeros(2**16, np.int64)
-        for values in parts():
-            keys = _keys(values)
-            if shift < 48:
-                keys = keys[keys >> np.uint64(shift + 16) == prefix]
-            digits = (keys >> np.uint64(shift)) & np.uint64(2**16 - 1)
-            counts += np.bincount(digits.astype(np.int64), minlength=2**16)
-        below = np.cumsum(counts)
+    for shift in SHIFTS:
+        found = counts(shift, prefix)
+        below = np.cumsum(found)
         digit = int(np.searchsorted(below, rank, side="right"))
-        rank -= int(below[digit] - counts[digit])
+        rank -= int(below[digit] - found[digit])
         prefix = (prefix << np.uint64(16)) | np.uint64(digit)
     top = np.uint64(1) << np.uint64(63)
     bits = prefix ^ top if prefix & top else ~prefix
     return float(np.array(bits, np.uint64).view(np.float64))
+
+
+def digit_counts(values: NDArray[np.float64], shift: int, prefix: np.uint64) -> NDArray[np.int64]:
+    """Count the 16 bits from `shift` on, (65,536,), of the values that begin with the prefix."""
+    keys = _keys(values)
+    if shift < SHIFTS[0]:
+        keys = keys[keys >> np.uint64(shift + 16) == prefix]
+    digits = (keys >> np.uint64(shift)) & np.uint64(2**16 - 1)
+    return np.bincount(digits.astype(np.int64), minlength=2**16)
 
 
 def _keys(values: NDArray[np.float64]) -> NDArray[np.uint64]:

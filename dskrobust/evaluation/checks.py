@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import psutil
 from distributed import Client
 
 from ..cluster.workers import ask, gpu_here, tasks_of, workers_of
@@ -53,7 +52,6 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
-    check_own_memory(models, problem)
     name, rows = max(problem.train.items(), key=lambda pair: pair[1])
     own = base_bytes() + LIBRARY_BYTES
     for model in models:
@@ -66,14 +64,13 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
         limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
         held = min(threads, 2, len(problem.train) * len(models))
         data, each = model.task_bytes(rows, problem)
-        if not model.distributed:
-            most, needed = limit, own + held * data + threads * each
-            where = f"a worker of {threads} threads, whose limit is"
-        elif data and len(limits) == len(workers):
-            most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
-            where = f"{len(limits)} workers together, whose limits add up to"
-        else:
-            continue
+        most, needed = limit, own + (0 if model.distributed else held * data) + threads * each
+        where = f"a worker of {threads} threads, whose limit is"
+        if model.distributed and not fit_together(client, data):
+            streamed = model.streamed_bytes(rows, problem)
+            if streamed is None or own + streamed > limit * USABLE:
+                most, needed = sum(limit for limit, _ in limits), len(limits) * own + data
+                where = f"{len(limits)} workers together, whose limits add up to"
         if needed > most * USABLE:
             raise MemoryPlanError(
                 f"model {model.spec.name}: {name} has {rows:,} rows and needs about "
@@ -82,25 +79,11 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
             )
 
 
-def check_own_memory(models: Sequence[Model], problem: Problem) -> None:
-    """Check that this process can hold what models bring together in it.
-
-    Raises
-    ------
-    MemoryPlanError
-        Naming the model, and classes and test rows where it is their product that is too large.
-    """
-    free = psutil.virtual_memory().available
-    for model in models:
-        needed = model.own_bytes(problem)
-        if needed > free:
-            rows = sum(problem.test.values())
-            raise MemoryPlanError(
-                f"model {model.spec.name}: predictions of {rows:,} test rows for "
-                f"{max(1, problem.classes):,} classes need about {needed / MIB:,.0f} MiB in this "
-                f"process, and {free / MIB:,.0f} MiB are free; give smaller test subsets",
-                Hint("such as test={'t': 'test:L5000'}", "such as --test t=test:L5000"),
-            )
+def fit_together(client: Client, data: int) -> bool:
+    """Whether all workers together can hold some bytes of training data; true without limits."""
+    limits = [worker["memory_limit"] for worker in workers_of(client).values()]
+    needed = len(limits) * (base_bytes() + LIBRARY_BYTES) + data
+    return not all(limits) or needed <= sum(limits) * USABLE
 
 
 def local_gpu(models: Sequence[Model]) -> Mapping[str, int]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from dask import threaded
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
@@ -23,18 +28,31 @@ from ..errors import (
     IncompleteEvaluationWarning,
     InvalidOptionError,
 )
-from ..store import EvaluationRecords, Store, evaluation_records, exclusive, open_store
+from ..store import (
+    EvaluationRecords,
+    RowRange,
+    SourceAddress,
+    Store,
+    evaluation_records,
+    exclusive,
+    open_store,
+)
 from . import findings
+from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
+from .collection import Prepared, TableForm, client_of_task, finished_table, graph_of
 from .experiment import Experiment, ModelSpec, Selection
+from .job import Job
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
+from .membership import save_rows
 from .models import model_class
-from .models.base import Job, Model, Problem
+from .models.base import Model, Problem
 from .protocol import Choice, performance_matrix
+from .rows import test_blocks
 from .scheduling import Failure, run_jobs, watch_epochs
-from .selections import Selector, overlap_warnings
-from .table import ModelRecords, grid_of, settings_of, trials_table
+from .selections import Selector
+from .table import settings_of
 from .targets import Targets, check_threshold, targets_of
 
 if TYPE_CHECKING:
@@ -205,13 +223,15 @@ class Evaluation:
             Where by the store's notes it has samples that equal one of a training subset.
         """
         report: Progress = tell or (lambda job, record, resumed: None)
-        self.failures = []
-        if missing := self._missing(self.jobs, report):
+        self.failures, client = [], client or self.client
+        with nullcontext() if client is None else client.as_current():
+            jobs = self.jobs  # computes what only its rows can name
+        if missing := self._missing(jobs, report):
             name, what = f"evaluation-{self.records.name}", "an evaluation is computed"
             with exclusive(self.store.address, name, what):
                 missing = self._missing(missing, report)  # others may have done them meanwhile
                 if missing:
-                    self._run(missing, client or self.client, report, watch)
+                    self._run(missing, client, report, watch)
         self.records.tidy(self._records)
         self._keep_facts()
         self._ready = True
@@ -264,27 +284,36 @@ class Evaluation:
                 self._records[job.name] = record
             report(job, record, False)
 
-        with some_client(client, local_gpu(self.models)) as running:
-            check_source(running, self.records.address)
-            classes, threshold = self._targets
-            problem = replace(self.problem, classes=len(classes))
-            check_workers(running, self.models, problem)
-            check_memory(running, self.models, problem)
-            self._warn_of_overlap()
-            for key, subset in {str(s.key): s for s in (*self._train, *self._test)}.items():
-                self.records.save_rows(key, subset.rows())
-            self.records.begin(self.facts())
-            threads = threads_of_a_task(running)
-            ready = [
-                replace(job, classes=classes, threshold=threshold, threads=threads)
-                for job in missing
-            ]
+        with some_client(client, local_gpu(self.models)) as running, running.as_current():
+            prepared = self.prepare(running)
+            ready = [prepared.ready(job) for job in missing]
             with watch_epochs(running, ready, watch):
                 self.failures = run_jobs(running, ready, tell)
 
-    def _warn_of_overlap(self) -> None:
-        for warning in overlap_warnings(self.store, self._train, self._test):
-            warnings.warn(warning, stacklevel=4)
+    def prepare(self, client: Client) -> Prepared:
+        """Check data and workers, and have the subsets' rows written; `compute` begins with it.
+
+        Parameters
+        ----------
+        client : distributed.Client
+            The current one too.
+        """
+        check_source(client, self.records.address)
+        classes, threshold = self._targets
+        problem = replace(self.problem, classes=len(classes))
+        check_workers(client, self.models, problem)
+        check_memory(client, self.models, problem)
+        blocks = self._keep_rows()
+        self.records.begin(self.facts())
+        return Prepared(classes, threshold, threads_of_a_task(client), blocks)
+
+    def _keep_rows(self) -> tuple[RowRange, ...]:
+        """Have the workers write the subsets' rows; say what is in several; cut the test rows."""
+        save_rows(self.records, {str(s.key): s.load() for s in (*self._train, *self._test)})
+        census = take_census(self.store, self.records, self._train, self._test)
+        for warning in overlap_warnings(self.store, census, self._train, self._test):
+            warnings.warn(warning, stacklevel=5)
+        return test_blocks(census.tested)
 
     @cached_property
     def _targets(self) -> Targets:
@@ -312,6 +341,61 @@ class Evaluation:
             "versions": versions(),
         }
 
+    # -- as a collection -------------------------------------------------------------------------
+
+    @cached_property
+    def dask(self) -> HighLevelGraph:
+        """Graph of the steps, a layer a model: what `client.compute(evaluation)` runs.
+
+        Its result is the table. A step that fails ends it; those that were finished before have
+        their records, as with `compute`.
+        """
+        return self._graph[0]
+
+    @cached_property
+    def _graph(self) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
+        preparing = (_prepare, self.store.address, self.experiment)
+        return graph_of(self.models, self.jobs, preparing, tokenize(self))
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self.dask
+
+    def __dask_keys__(self) -> list[tuple[str, int]]:
+        return self._graph[1]
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        return tuple(name for name in self.dask.layers if not name.startswith("prepare-"))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, self.records, [job.name for job in self.jobs]
+
+    __dask_optimize__ = None
+    __dask_scheduler__ = staticmethod(threaded.get)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., pd.DataFrame], tuple[Any, ...]]:
+        names = [model.spec.name for model in self.models]
+        owners = sorted((job.model.name for job in self.jobs), key=names.index)
+        return finished_table, (owners, self._form)
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., Evaluation], tuple[()]]:
+        return self._persisted, ()
+
+    def _persisted(self, graph: Mapping[Any, Any], **names: Any) -> Evaluation:
+        """Return the evaluation over steps that the cluster runs, and keeps."""
+        made = copy(self)
+        made.__dict__["dask"] = graph
+        return made
+
+    def persist(self, client: Client | None = None) -> Evaluation:
+        """Run the steps that the store does not have, which keeps them; the same as `compute`.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Where to run.
+        """
+        return self.compute(client)
+
     # -- what came out ---------------------------------------------------------------------------
 
     def versions(self) -> dict[str, list[str]]:
@@ -338,23 +422,25 @@ class Evaluation:
         or of values on the right side of the threshold.
         """
         self._computed()
-        return trials_table(
-            [self._records_of(model) for model in self.models],
-            list(self.experiment.train),
-            list(self.experiment.test),
-            balanced=self.problem.categorical,
-        )
+        owners, records = zip(*self._done, strict=True) if self._done else ((), ())
+        return finished_table(records, owners, self._form)
+
+    @property
+    def _form(self) -> TableForm:
+        """How the table is made."""
+        models = ((m.spec.name, m.spec.grid, m.own_sweep) for m in self.models)
+        train, test = self.experiment.train, self.experiment.test
+        return TableForm(tuple(models), tuple(train), tuple(test), self.problem.categorical)
 
     def _computed(self) -> None:
         if not self._ready:
             self.compute()
 
-    def _records_of(self, model: Model) -> ModelRecords:
-        own = [job.name for job in self.jobs if job.model.name == model.spec.name]
-        records = [self._records[name] for name in own if name in self._records]
-        searched = grid_of(records, {}) if model.own_sweep else {}
-        grid = {**model.spec.grid, **{name: searched.get(name, ()) for name in model.own_sweep}}
-        return ModelRecords(model.spec.name, grid, records)
+    @property
+    def _done(self) -> list[tuple[str, dict[str, Any]]]:
+        """Model and record of every step that is done, in the order of the jobs."""
+        found = ((job.model.name, self._records.get(job.name)) for job in self.jobs)
+        return [(name, record) for name, record in found if record is not None]
 
     def matrix(
         self,
@@ -476,7 +562,7 @@ class Evaluation:
         self._computed()
         shown: list[PerformanceMatrix | SideBySide] = []
         for model in self.models:
-            records = self._records_of(model).records
+            records = [record for name, record in self._done if name == model.spec.name]
             done = [setting for record in records for _, setting in settings_of(record)]
             others = {
                 json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
@@ -513,6 +599,12 @@ class Evaluation:
         return f"<p>{escape(self._words())}</p>" + "".join(
             shown._repr_html_() for shown in self.matrices()
         )
+
+
+def _prepare(address: SourceAddress, experiment: Experiment) -> Prepared:
+    """Prepare an evaluation from within a task of the cluster that is to run it."""
+    with client_of_task() as client:
+        return Evaluation(address.open(), experiment).prepare(client)
 
 
 def _model(spec: ModelSpec, categorical: bool) -> Model:

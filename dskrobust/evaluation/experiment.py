@@ -38,7 +38,8 @@ class ModelSpec:
     ----------
     kind : str
         knn, forest, xgboost, xgboost-forest, cnn, resnet56, the import path of a scikit-learn
-        estimator, or torch: and that of a torch module.
+        estimator, incremental: and that of one with partial_fit, or torch: and that of a torch
+        module.
     grid : mapping of str to sequence
         Hyper-parameters to sweep: every combination is trained. The kind's own grid (the paper's)
         where nothing is given.

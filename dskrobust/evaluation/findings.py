@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..errors import InvalidOptionError
 from ..store import EvaluationRecords, Store
-from .models.base import Job
-from .rows import read_labels, test_side
+from .job import Job
+from .rows import all_test_rows, read_labels
 
 CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")
 SESSION = ("way", "threshold", "best_epochs", "average", "epochs", "extra", "inside")
@@ -101,5 +101,5 @@ def true_class_probability(
             f"{len(known)} models were trained on {train!r}; name one with model and fixed"
         )
     ((job, values),) = known
-    rows = test_side(job).rows if of == "test" else job.records.rows(job.train[0][1])
+    rows = all_test_rows(job).rows if of == "test" else job.records.rows(job.train[0][1])
     return pd.DataFrame({"row": rows, "label": read_labels(store, rows), "probability": values})

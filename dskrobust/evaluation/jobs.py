@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ..errors import DamagedStoreError
 from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
-from .measures import scored
+from .job import Job
 from .models import model_class
-from .models.base import Job, Model, Outcome
-from .rows import test_side
+from .models.base import Model, Outcome
+from .scoring import Scores, score
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -105,18 +105,20 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
             return stored
     started = time.perf_counter()
     model = model_class(job.model.kind)(job.model)
-    side = test_side(job)
+    tests = [name for name, _ in job.test]
     rows: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
     arrays: dict[str, NDArray[Any]] = {}
     with one_blas_thread():
-        for made in model.predict(job, client):
+        for made in model.fit(job, client):
             if isinstance(made, Outcome):
                 rows += made.rows
                 facts |= made.facts
                 arrays |= made.arrays
-            else:
-                rows += scored(job, side, made)
+                continue
+            scores = made if isinstance(made, Scores) else score(job, made)
+            rows += scores.rows(tests)
+            facts |= scores.facts
     trials = {"seeds": list(job.seeds)} if job.seeds else {"trial": job.trial, "seed": job.seed}
     record = {
         "rows": rows,

@@ -6,7 +6,7 @@ one subset before the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..processes import ProcessLock
-from ..store import EvaluationRecords, Store
+from ..store import EvaluationRecords, RowRange, Store, row_ranges
 
 if TYPE_CHECKING:
-    from .models.base import Job
+    from .job import Job
+
+
+BLOCK = 2**16  # test rows that are predicted and summed up at once, at most
 
 
 @dataclass(frozen=True)
-class TestSide:
-    """The union of an experiment's test subsets.
+class TestRows:
+    """Rows of the union of an experiment's test subsets: a block of them, or all.
 
     Attributes
     ----------
@@ -41,20 +44,48 @@ class TestSide:
     places: dict[str, NDArray[np.int64]]
 
 
-def test_side(job: Job) -> TestSide:
-    """Return the rows that a job has to predict."""
-    return _test_side(job.records, job.test)
+def test_blocks(tested: NDArray[np.int64]) -> tuple[RowRange, ...]:
+    """Cut the union of the test subsets into blocks, told from its rows in every span."""
+    return tuple(row_ranges(tested, BLOCK))
 
 
-test_side.__test__ = False  # type: ignore[attr-defined]
+test_blocks.__test__ = False  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=2)
-def _test_side(records: EvaluationRecords, tests: tuple[tuple[str, str], ...]) -> TestSide:
-    subsets = {name: records.rows(key) for name, key in tests}
-    rows = np.unique(np.concatenate(list(subsets.values())))
-    places = {name: np.searchsorted(rows, subset) for name, subset in subsets.items()}
-    return TestSide(rows, read_labels(records.address.open(), rows), places)
+def test_block(
+    records: EvaluationRecords, tests: tuple[tuple[str, str], ...], block: RowRange
+) -> TestRows:
+    """Return a block of the rows that models have to predict; tests are (name, key)."""
+    subsets = {name: records.spans_rows(key, block.first, block.last) for name, key in tests}
+    return _test_rows(records, subsets, slice(block.start, block.stop))
+
+
+test_block.__test__ = False  # type: ignore[attr-defined]
+
+
+def union_rows(
+    records: EvaluationRecords, subsets: tuple[tuple[str, str], ...]
+) -> NDArray[np.int64]:
+    """Return all rows in any of some subsets, rising, in this process; subsets are (name, key)."""
+    return np.unique(np.concatenate([records.rows(key) for _, key in subsets]))
+
+
+def all_test_rows(job: Job) -> TestRows:
+    """Return all rows that a job has to predict, in this process."""
+    subsets = {name: job.records.rows(key) for name, key in job.test}
+    return _test_rows(job.records, subsets, slice(None))
+
+
+def _test_rows(
+    records: EvaluationRecords, subsets: Mapping[str, NDArray[np.int64]], part: slice
+) -> TestRows:
+    rows = np.unique(np.concatenate(list(subsets.values())))[part]
+    places = {
+        name: np.searchsorted(rows, subset[(subset >= rows[0]) & (subset <= rows[-1])])
+        for name, subset in subsets.items()
+    }
+    return TestRows(rows, read_labels(records.address.open(), rows), places)
 
 
 class _TrainingData:

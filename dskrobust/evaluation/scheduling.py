@@ -19,9 +19,10 @@ from distributed.scheduler import NoWorkerError
 from ..cluster.workers import tasks_of, workers_of
 from ..display import error_line
 from ..errors import EvaluationError
+from .job import Job
 from .jobs import run_job
 from .models import model_class
-from .models.base import TOPIC, Job
+from .models.base import TOPIC
 from .rows import forget_training_data
 
 AHEAD = 2  # tasks per thread, or per GPU, that the scheduler has at a time
@@ -134,8 +135,7 @@ def _at_once(client: Client, needs: Mapping[str, int]) -> int:
 def _run_alone(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
     for job in jobs:
         try:
-            with client.as_current():  # xgboost asks for the current one too
-                outcome: Any = run_job(job, client)
+            outcome: Any = run_job(job, client)  # the current one: xgboost asks for that too
         except Exception as error:
             lost = isinstance(error, LOST) or client.status == "closed"
             if lost and not _has_workers(client):

@@ -14,7 +14,14 @@ from .creation import (
 )
 from .dataset import SourceAddress, Store, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
-from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
+from .evaluations import (
+    SPAN,
+    EvaluationRecords,
+    RowRange,
+    evaluation_records,
+    find_evaluations,
+    row_ranges,
+)
 from .inspection import Look, inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
@@ -61,6 +68,7 @@ __all__ = [
     "READING",
     "SCALE",
     "SHARED_ROWS",
+    "SPAN",
     "Block",
     "EvaluationRecords",
     "GroupSummary",
@@ -70,6 +78,7 @@ __all__ = [
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
+    "RowRange",
     "SegmentWriter",
     "SourceAddress",
     "StorageOptions",
@@ -106,6 +115,7 @@ __all__ = [
     "one_label",
     "open_array",
     "open_store",
+    "row_ranges",
     "save_basis",
     "summarise",
     "write_arrays",

@@ -12,11 +12,12 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DamagedStoreError
 from . import arrays, format1
 from .blobs import Blobs
 from .checkpoints import Checkpoints
@@ -27,6 +28,37 @@ from .seals import MARK, damaged_object, read_record, write_record
 EVALUATIONS, CHECKPOINTS = "evaluations", "checkpoints"
 STEP, FACTS = "step", "evaluation"  # kinds of records
 FACTS_RECORD = "record.evaluation"
+SPAN = 2**16  # rows of the store whose members of a subset are one list: 2 bytes each say which
+
+
+class RowRange(NamedTuple):
+    """A run of a subset's rows, rising, as a task finds them: spans, and places in their lists.
+
+    Attributes
+    ----------
+    first, last : int
+        Spans of the store's rows, the last one not included.
+    start, stop : int
+        Places among the subset's rows in these spans.
+    """
+
+    first: int
+    last: int
+    start: int
+    stop: int
+
+
+def row_ranges(counts: NDArray[np.int64], size: int) -> list[RowRange]:
+    """Cut a subset into runs of `size` rows, told from how many it has in every span."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    ranges = []
+    for a in range(0, total, size):
+        b = min(a + size, total)
+        first, last = int(np.searchsorted(ends, a, "right")), int(np.searchsorted(ends, b)) + 1
+        before = int(ends[first] - counts[first])
+        ranges.append(RowRange(first, last, a - before, b - before))
+    return ranges
 
 
 @dataclass(frozen=True)
@@ -71,23 +103,67 @@ class EvaluationRecords:
         facts = read_record(self._objects, FACTS, f"{self.path}/{FACTS_RECORD}", dict[str, Any])
         return dict(format1.attributes(self._objects, self.path)) if facts is None else facts
 
-    def save_rows(self, key: str, rows: NDArray[np.int64]) -> None:
-        """Write the row numbers (k,) of a subset, unless they are there; the key says which."""
-        self._blobs.write_once(f"rows/{key}", np.ascontiguousarray(rows, np.int64))
+    # -- rows of subsets -----------------------------------------------------------------------
 
-    def rows(self, key: str) -> NDArray[np.int64]:
-        """Return the row numbers (k,) of a subset.
+    def save_span(self, key: str, span: int, rows: NDArray[np.int64]) -> int:
+        """Write which rows of a span are in a subset, unless that is there; return how many."""
+        offsets = (np.asarray(rows, np.int64) - span * SPAN).astype(np.uint16)
+        self._blobs.write_once(f"rows/{key}/{span}", offsets)
+        return len(offsets)
+
+    def save_counts(self, key: str, counts: NDArray[np.int64]) -> None:
+        """Write how many rows of every span are in a subset: now its list is whole."""
+        self._blobs.write_once(f"rows/{key}/counts", np.asarray(counts, np.int64))
+
+    def counts(self, key: str) -> NDArray[np.int64] | None:
+        """Return how many rows of every span are in a subset; None where no list is whole."""
+        return self._blobs.whole(f"rows/{key}/counts")
+
+    def has_span(self, key: str, span: int) -> bool:
+        """Whether the list of a span is there and undamaged."""
+        return self._blobs.whole(f"rows/{key}/{span}") is not None
+
+    def span_rows(self, key: str, span: int) -> NDArray[np.int64]:
+        """Return which rows of a span are in a subset, rising.
 
         Raises
         ------
         DamagedStoreError
         """
-        rows = self._blobs.read(f"rows/{key}")
+        offsets = self._blobs.read(f"rows/{key}/{span}")
+        if offsets is None:
+            raise self._missing_rows(f"rows/{key}/{span}")
+        return span * SPAN + offsets.astype(np.int64)
+
+    def spans_rows(self, key: str, first: int, last: int) -> NDArray[np.int64]:
+        """Return the rows of a subset in some spans, rising."""
+        parts = [self.span_rows(key, span) for span in range(first, last)]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def range_rows(self, key: str, part: RowRange) -> NDArray[np.int64]:
+        """Return a run of a subset's rows, rising."""
+        return self.spans_rows(key, part.first, part.last)[part.start : part.stop]
+
+    def rows(self, key: str) -> NDArray[np.int64]:
+        """Return all row numbers (k,) of a subset, rising, in this process.
+
+        Raises
+        ------
+        DamagedStoreError
+        """
+        counts = self.counts(key)
+        if counts is not None:
+            return self.spans_rows(key, 0, len(counts))
+        rows = self._blobs.read(f"rows/{key}")  # stores of before have one list
         if rows is None:
-            raise damaged_object(
-                self.address.url, self._blobs.key(f"rows/{key}"), "(rows of a subset) is missing"
-            )
+            raise self._missing_rows(f"rows/{key}")
         return rows
+
+    def _missing_rows(self, name: str) -> DamagedStoreError:
+        key = self._blobs.key(name)
+        return damaged_object(self.address.url, key, "(rows of a subset) is missing")
+
+    # -- steps -----------------------------------------------------------------------------------
 
     def save(
         self,

@@ -4,16 +4,22 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import dask.array as da
 import numpy as np
 import pytest
+from dask.base import compute, is_dask_collection, persist
 from distributed import Client, LocalCluster
 from helpers import TESTS
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from zarr.storage import LocalStore
 
 import dskrobust as dr
 from dskrobust.errors import (
@@ -26,11 +32,15 @@ from dskrobust.errors import (
     OverlapWarning,
     StaleResultsError,
 )
-from dskrobust.evaluation import measures, rows, selections
-from dskrobust.evaluation.models import boosting, estimators, model_class
+from dskrobust.evaluation import census, measures, membership, rows, scoring, selections, trees
+from dskrobust.evaluation.membership import LazyRows, ListedRows, save_rows
+from dskrobust.evaluation.models import boosting, estimators, incremental, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
 from dskrobust.report.trials import stored_evaluations
-from dskrobust.store import find_evaluations
+from dskrobust.store import evaluations as stored
+from dskrobust.store import find_evaluations, row_ranges
+from dskrobust.store.blobs import Blobs
+from dskrobust.store.objects import Objects
 
 FOREST = dr.Model("forest", {"trees": [1, 3]})
 TRAIN = {"x": "train", "x_L": "train:L80", "x_M": "train:M80"}
@@ -84,8 +94,15 @@ def records(url):
 # -- laziness and the table --------------------------------------------------------------------
 
 
-def test_nothing_is_done_until_asked(url, raise_if_dask_computes):
+def test_nothing_is_done_until_asked(url, raise_if_dask_computes, monkeypatch):
     before = sorted(Path(url).rglob("*"))
+    read = []
+
+    def listing(real):
+        return lambda self, key, *more, **given: read.append(key) or real(self, key, *more, **given)
+
+    monkeypatch.setattr(Objects, "read", listing(Objects.read))
+    monkeypatch.setattr(LocalStore, "get", listing(LocalStore.get))
     with raise_if_dask_computes():
         found = make(url)
         assert "0 of 12 steps finished" in repr(found)
@@ -93,6 +110,11 @@ def test_nothing_is_done_until_asked(url, raise_if_dask_computes):
         assert "compute()" in found._repr_html_()
     assert sorted(Path(url).rglob("*")) == before
     assert not found.is_computed
+    assert read  # the summary and the like, but no row of the store, of results or of a subset
+    assert not [key for key in read if "/c/" in key or "/rows/" in key]
+    found.compute()
+    assert [key for key in read if "/labels/c/" in key]
+    assert [key for key in read if "/rows/" in key]
 
 
 def test_the_table_is_tidy(url):
@@ -244,8 +266,8 @@ def test_tests_on_rows_equal_to_training_rows_are_warned_of(tmp_path):
         ({"train": {"x": [3, 200]}}, "there is no row 200; rows go from 0 to 199"),
         ({"train": {"x": [3, -1]}}, "there is no row -1; rows go from 0 to 199"),
         ({"train": {"x": [3, 4, 3]}}, "row 3 is there twice"),
-        ({"threshold": 1400}, "the threshold 1400 is out of range: labels go from"),
-        ({"threshold": -1400}, "the threshold -1400 is out of range: labels go from"),
+        ({"threshold": 1400}, "the threshold 1400 is out of range: labels lie within -"),
+        ({"threshold": -1400}, "the threshold -1400 is out of range: labels lie within -"),
         ({"models": [dr.Model("tree")]}, "model 'tree' is unknown; choose from cnn, forest, knn"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"D": [1]})]}, "hyper-parameter 'D' is unknown;"),
         ({"models": [dr.Model("sklearn.svm.SVR", {"C": [-1.0]})]}, "The 'C' parameter of SVR mus"),
@@ -481,6 +503,65 @@ def test_xgboost_trains_on_several_workers(url, monkeypatch, client):
     np.testing.assert_allclose(parts["acc"], one["acc"], atol=0.1)
 
 
+def test_xgboost_trains_from_external_memory(url, monkeypatch, client):
+    """One part is what it would be in memory; several are asked for, or all that fits."""
+    pytest.importorskip("xgboost")
+    given = {"train": {"x": "train"}, "client": client}
+    one = make(url, dr.Model("xgboost", {"rounds": [5]}), **given).table
+    asked = dr.Model("xgboost", {"rounds": [2, 5]}, options={"external_memory": True}, name="ext")
+    found = make(url, asked, **given).table
+    wanted = found[found["rounds"] == 5]
+    assert wanted[["loss", "acc"]].values.tolist() == one[["loss", "acc"]].values.tolist()
+    monkeypatch.setattr(boosting, "PART_BYTES", 4 * 5 * 40)  # 40 rows
+    monkeypatch.setattr(boosting, "fit_together", lambda client, data: False)
+    last = make(url, dr.Model("xgboost", {"rounds": [5]}), seed=1, **given).compute()
+    np.testing.assert_allclose(last.table["loss"], one["loss"], atol=0.05)
+    assert last.records.load(last.jobs[0].name)["facts"]["external_memory"] is True
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"options": {"external_memory": "yes"}}, "option external_memory must be true or false"),
+        (
+            {"options": {"external_memory": True}, "parameters": {"tree_method": "exact"}},
+            "external memory needs tree_method 'hist'",
+        ),
+    ],
+)
+def test_what_external_memory_has_not(url, model, message):
+    pytest.importorskip("xgboost")
+    with pytest.raises(InvalidOptionError, match=message):
+        make(url, dr.Model("xgboost", {"rounds": [1]}, **model))
+
+
+# -- block by block ----------------------------------------------------------------------------
+
+
+def test_incremental_models_learn_block_by_block(digits, monkeypatch):
+    monkeypatch.setattr(incremental, "PART_ROWS", 64)
+    kind = "incremental:sklearn.linear_model.SGDClassifier"
+    model = dr.Model(kind, {"passes": [1, 3]}, {"loss": "log_loss"}, name="sgd")
+    found = make(digits.url, model, train={"x": "train"}, test={"t": "test"}, threshold=None)
+    X, y = digits.features[:] / 16, digits.labels[:]
+    for row in found.table.to_dict("records"):
+        by_hand = SGDClassifier(loss="log_loss", random_state=row["seed"])
+        for first in [0, 64, 128, 192] * row["passes"]:
+            part = slice(first, min(first + 64, 200))
+            by_hand.partial_fit(X[part], y[part], classes=np.arange(10))
+        assert row["acc"] == by_hand.score(X[200:], y[200:])
+    assert found.matrix().sweep == "passes"
+
+
+def test_incremental_models_need_partial_fit(url):
+    with pytest.raises(InvalidOptionError, match=r"is no scikit-learn estimator: no partial_fit"):
+        make(url, dr.Model("incremental:sklearn.linear_model.Ridge"))
+    sgd = "incremental:sklearn.linear_model.SGDRegressor"
+    with pytest.raises(InvalidOptionError, match="passes must be a whole number from 1 on, not 0"):
+        make(url, dr.Model(sgd, {"passes": [0]}))
+    assert make(url, dr.Model(sgd, {"alpha": [0.1, 1.0]}), trials=1).table["loss"].nunique() == 12
+
+
 def test_xgboost_is_an_extra(url, monkeypatch):
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(
@@ -605,16 +686,99 @@ def test_provenance(url):
 
 def test_rows_of_a_subset_are_written_once_and_mended(url):
     kept, rows = make(url).records, np.arange(7)
-    kept.save_rows("some", rows)
-    file = Path(url) / kept.path / "rows" / "some.blob"
+    source = {"some": ListedRows(rows)}
+    save_rows(kept, source)
+    file = Path(url) / kept.path / "rows" / "some" / "0.blob"
     before = file.stat().st_mtime_ns
-    kept.save_rows("some", rows)
+    save_rows(kept, source)
     assert file.stat().st_mtime_ns == before
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DamagedStoreError, match=r"rows/some\.blob"):
+    with pytest.raises(DamagedStoreError, match=r"rows/some/0\.blob"):
         kept.rows("some")
-    kept.save_rows("some", rows)
+    save_rows(kept, source)
     np.testing.assert_array_equal(kept.rows("some"), rows)
+
+
+@pytest.fixture
+def short_spans(monkeypatch):
+    """Cut rows into spans of 16 and runs of 48, as larger stores are cut."""
+    for module in (membership, census, stored):
+        monkeypatch.setattr(module, "SPAN", 16)
+    monkeypatch.setattr(membership, "RUN", 3)
+
+
+@given(picked=st.sets(st.integers(0, 199), min_size=1), chunk=st.integers(1, 90))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+def test_rows_are_kept_by_span_whoever_knows_them(scored, short_spans, picked, chunk):
+    rows = np.array(sorted(picked))
+    records = replace(make(scored).records, name=f"spans-{uuid4().hex}")
+    shuffled = da.from_array(np.random.default_rng(0).permutation(rows), chunks=chunk)
+    lazy = LazyRows(shuffled, 200)
+    save_rows(records, {"given": ListedRows(rows), "lazy": lazy})
+    for key in ("given", "lazy"):
+        np.testing.assert_array_equal(records.rows(key), rows)
+    assert lazy.key() == make(scored, train={"x": rows}).jobs[0].train[0][1]
+    counts = records.counts("lazy")
+    assert len(counts) == 13
+    cut = [records.range_rows("lazy", part) for part in row_ranges(counts, chunk)]
+    assert [len(part) for part in cut[:-1]] == [chunk] * (len(cut) - 1)
+    np.testing.assert_array_equal(np.concatenate(cut), rows)
+
+
+def test_lazy_rows_are_checked_when_they_are_computed(url):
+    for asked, message in (([3, 4, 3], "row 3 is there twice"), ([3, 200], "there is no row 200")):
+        with pytest.raises(InvalidOptionError, match=message):
+            make(url, train={"x": da.from_array(np.array(asked), chunks=2)}).compute()
+
+
+def test_one_list_of_rows_as_older_stores_have_it(url):
+    kept = make(url).records
+    Blobs(kept.address, kept.path).write("rows/old", np.arange(5, 9))
+    np.testing.assert_array_equal(kept.rows("old"), np.arange(5, 9))
+
+
+def test_blocks_add_up(url, tmp_path, short_spans, monkeypatch):
+    """Small blocks give the same ACC, and the same LOSS but for rounding, as one."""
+    models = (
+        FOREST,
+        dr.Model("knn", {"neighbors": [1, 5]}),
+        dr.Model("sklearn.linear_model.Ridge", name="ridge"),
+    )
+    shutil.copytree(url, tmp_path / "other.zarr")
+    one = make(url, *models).table
+    monkeypatch.setattr(rows, "BLOCK", 7)
+    monkeypatch.setattr(trees, "SPLIT_EVERY", 2)
+    many = make(str(tmp_path / "other.zarr"), *models).table
+    assert many.drop(columns="loss").equals(one.drop(columns="loss"))
+    np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-12)
+
+
+def test_a_threshold_beyond_the_labels_is_refused_before_anything_is_trained(url):
+    found = make(url, threshold=-3)  # no larger than labels are, which are positive
+    with pytest.raises(InvalidOptionError, match="the threshold -3 is out of range: labels go f"):
+        found.compute()
+    assert records(url) == {}
+
+
+# -- as a Dask collection ----------------------------------------------------------------------
+
+
+def test_an_evaluation_is_a_collection_of_its_steps(url, tmp_path, client):
+    models = FOREST, dr.Model("knn", {"neighbors": [1, 5]}), dr.Model("knn", name="near")
+    for name in ("eager.zarr", "threads.zarr"):
+        shutil.copytree(url, tmp_path / name)
+    expected = make(str(tmp_path / "eager.zarr"), *models, client=client).table
+    found = make(url, *models)
+    assert is_dask_collection(found)
+    assert len(found.dask) == len(found.jobs) + 1
+    assert records(url) == {}
+    future = client.compute(found)
+    assert future.result().equals(expected)
+    assert len(records(url)) == len(found.jobs)
+    (kept,) = persist(make(url, *models))
+    assert kept.compute().table.equals(expected)
+    (table,) = compute(make(str(tmp_path / "threads.zarr"), FOREST), scheduler="threads")
+    assert table.equals(make(str(tmp_path / "eager.zarr"), FOREST).table)
 
 
 # -- workers -----------------------------------------------------------------------------------
@@ -629,6 +793,41 @@ def test_tables_do_not_depend_on_the_workers(url, tmp_path, client):
     ) as cluster, Client(cluster, set_as_default=False) as single:  # fmt: skip
         one = make(str(tmp_path / "other.zarr"), *models, client=single).table
     assert one.equals(two)
+
+
+@pytest.mark.parametrize("kind", ["knn", "forest", "xgboost", "sklearn.linear_model.Ridge"])
+def test_nothing_is_predicted_or_scored_in_the_client(url, client, monkeypatch, kind):
+    """Workers are processes of their own, which what is refused here does not reach."""
+    pytest.importorskip("xgboost")
+
+    def refuse(*asked):
+        raise AssertionError("this runs in the client")
+
+    monkeypatch.setattr(scoring.Answers, "__init__", refuse)
+    for name in ("value_sums", "merge_tables", "merge_pair"):
+        monkeypatch.setattr(scoring, name, refuse)
+    monkeypatch.setattr(rows, "read_labels", refuse)
+    grid = {"knn": {"neighbors": [1, 5]}, "forest": {"trees": [2]}, "xgboost": {"rounds": [2]}}
+    found = make(url, dr.Model(kind, grid.get(kind, {})), client=client, trials=1).compute()
+    assert found.failures == []
+    assert len(found.table) == 6 * (2 if kind == "knn" else 1)
+
+
+def test_the_client_holds_no_more_of_more_rows(tmp_path, client):
+    peaks = []
+    for count in (100_000, 800_000):
+        X = np.random.default_rng(0).standard_normal((count, 2))
+        split = np.where(np.arange(count) % 2, "train", "test")
+        spec = dr.StoreSpec("long", "real")
+        store = dr.create_store(str(tmp_path / f"{count}.zarr"), X, X[:, 0], split, spec=spec)
+        model = dr.Model("sklearn.linear_model.Ridge")
+        tracemalloc.start()
+        found = make(store, model, train={"x": "train"}, test={"t": "test"}, threshold=None)
+        assert found.compute(client).failures == []
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < max(peaks[0], 4 * 800_000)
+    assert peaks[1] - peaks[0] < 800_000  # a byte a row
 
 
 def test_a_failure_costs_its_step_only(url):

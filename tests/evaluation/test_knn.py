@@ -39,7 +39,7 @@ def test_votes_equal_scikit_learns(made, k, weights):
     found, clear = nearest_of(X, queries, k)
     classes, y = np.array([2, 3, 7]), rng.integers(0, 3, len(X))
     theirs = KNeighborsClassifier(k, weights=weights, algorithm="brute").fit(X, classes[y])
-    votes = Votes(classes[y][found.index], found, weights)
+    votes = Votes(classes[y][found.index], found.distance, weights)
     known = np.isin(classes, theirs.classes_)
     np.testing.assert_allclose(
         votes.shares(k, classes)[clear][:, known], theirs.predict_proba(queries)[clear], rtol=1e-9
@@ -47,7 +47,7 @@ def test_votes_equal_scikit_learns(made, k, weights):
     real = rng.standard_normal(len(X))
     regressor = KNeighborsRegressor(k, weights=weights, algorithm="brute").fit(X, real)
     np.testing.assert_allclose(
-        Votes(real[found.index], found, weights).mean(k)[clear],
+        Votes(real[found.index], found.distance, weights).mean(k)[clear],
         regressor.predict(queries)[clear],
         rtol=1e-9,
         atol=1e-12,
@@ -72,7 +72,7 @@ def test_regression_equals_scikit_learns(seed, block, twins, tmp_path_factory):
     found = compute_neighbours(search, **THREADS)
     for name, rows in subsets.items():
         for weights in ("uniform", "distance"):
-            votes = Votes(y[found[name].index], found[name], weights)
+            votes = Votes(y[found[name].index], found[name].distance, weights)
             for k in (1, 2, 9):
                 theirs = KNeighborsRegressor(k, weights=weights, algorithm="brute")
                 theirs.fit(X[rows], y[rows])

@@ -31,8 +31,8 @@ def model_class(kind: str) -> type[Model]:
     if "." not in kind:
         raise InvalidOptionError(
             f"model {kind!r} is unknown; {suggestion(kind, sorted(KINDS))}; or give the import "
-            "path of a scikit-learn estimator such as sklearn.svm.SVC, or "
-            "torch:package.module.Class"
+            "path of a scikit-learn estimator such as sklearn.svm.SVC, incremental: and that of "
+            "one with partial_fit, or torch:package.module.Class"
         )
     return PATHS[max((prefix for prefix in PATHS if kind.startswith(prefix)), key=len)]
 

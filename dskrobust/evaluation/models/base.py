@@ -1,6 +1,6 @@
-"""What a model is to an experiment: from jobs to predictions.
+"""What a model is to an experiment: from jobs to what predicts the test rows.
 
-A model turns jobs into predictions. Most jobs are one Dask task each; the model of a job that uses
+A model trains what a job says. Most jobs are one Dask task each; the model of a job that uses
 the whole cluster itself says so (`Model.distributed`) and is called where the client is. A job is
 one trial, or all of them where a model trains them at once (`Model.lockstep`).
 """
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from ...display import suggestion
 from ...errors import InvalidOptionError
-from ...store import EvaluationRecords
 from ..experiment import ModelSpec, Setting
+from ..job import Job
+from ..rows import BLOCK
+from ..scoring import PIECE, Fitted, Scores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -58,76 +60,11 @@ class Problem:
     itemsize: int = 8
     trials: int = 1
 
-    @property
-    def probability_bytes(self) -> int:
-        """Bytes of a float64 a test row and class, made, kept, and picked for a test subset."""
-        return 3 * 8 * sum(self.test.values()) * self.classes
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step of an experiment: what is trained and tested at once, and kept as one record.
-
-    Attributes
-    ----------
-    records : EvaluationRecords
-        Where the store is, where the subsets' row numbers lie and the record goes.
-    name : str
-        Of the record.
-    model : ModelSpec
-    train, test : tuples of (name, key)
-        Subsets, and the keys of their row numbers among the records.
-    settings : tuple of Setting
-        Hyper-parameters that are swept, one table row each (and per subset).
-    trial : int
-        From 1 on; 0 where the job is all trials at once.
-    seed : int
-        Below 2³².
-    seeds : tuple of int
-        Of the trials 1, 2, …, where the job is all of them.
-    threads : int
-        That a library of its own threads may use.
-    classes : tuple
-        Labels in the order of the columns of probabilities; empty for real labels.
-    threshold : float, optional
-        Of the pseudo-classification (paper, 4.1), in the stored labels' units.
-    """
-
-    records: EvaluationRecords
-    name: str
-    model: ModelSpec
-    train: tuple[tuple[str, str], ...]
-    test: tuple[tuple[str, str], ...]
-    settings: tuple[Setting, ...]
-    trial: int
-    seed: int
-    classes: tuple[Any, ...]
-    threshold: float | None = None
-    seeds: tuple[int, ...] = ()
-    threads: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.model.name} {' '.join(name for name, _ in self.train)}"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model trained on one subset with one setting says of all test rows.
-
-    Attributes
-    ----------
-    train : str
-    setting : Setting
-    values : ndarray (n,)
-        Labels, for the rows of `rows.test_side` in their order.
-    probabilities : ndarray (n, classes), optional
-        Columns in the order of `Job.classes`; without them a classifier has no LOSS.
-    """
-
-    train: str
-    setting: Setting
-    values: NDArray[Any]
-    probabilities: NDArray[Any] | None = None
+    def answer_bytes(self, models: int = 1) -> int:
+        """Bytes of what some models say of a block of test rows, and of a piece of it by class."""
+        rows = min(BLOCK, sum(self.test.values()))
+        classes = max(1, self.classes)
+        return models * (rows * 16 + 3 * 8 * min(rows * classes, max(PIECE, classes)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +98,7 @@ class Model(ABC):
     ----------
     spec : ModelSpec
     distributed : bool
-        Whether `predict` uses the whole cluster itself and needs the client; otherwise it is
+        Whether `fit` uses the whole cluster itself and needs the client; otherwise it is
         called inside one Dask task, with None for the client.
     lockstep : bool
         Whether all trials are one job.
@@ -269,15 +206,19 @@ class Model(ABC):
         """
         return 0, 0
 
-    def own_bytes(self, problem: Problem) -> int:
-        """Return bytes that a model which uses the whole cluster holds in the client's process."""
-        return 0
+    def streamed_bytes(self, rows: int, problem: Problem) -> int | None:
+        """Return bytes of a worker that trains from the store part by part; None for who cannot.
+
+        Asked where a model uses the whole cluster, which cannot hold its training data.
+        """
+        return None
 
     @abstractmethod
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction | Outcome]:
-        """Yield one prediction per training subset and setting of a job, in any order.
+    def fit(self, job: Job, client: Client | None) -> Iterator[Fitted | Scores | Outcome]:
+        """Yield what was trained on a job's subsets, for all of its settings, in any order.
 
-        Or what came of them, measured (`Outcome`).
+        As models that predict test rows here (`Fitted`), as sums over test rows that workers have
+        predicted (`Scores`), or as what came of it otherwise (`Outcome`).
         """
 
     # -- for the checks of subclasses ------------------------------------------------------

@@ -5,25 +5,34 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.array as da
 import numpy as np
+from dask.base import compute
 from dask.delayed import delayed
 from distributed.comm.addressing import get_address_host
 from numpy.typing import NDArray
 
 from ...cluster.options import HOST
 from ...cluster.workers import workers_of
-from ...store import EvaluationRecords
+from ...store import EvaluationRecords, RowRange, row_ranges
+from ..checks import fit_together
 from ..experiment import Setting
-from ..rows import feature_blocks, read_labels, test_side
-from .base import Job, Model, Prediction, Problem
+from ..external_memory import train_from_batches
+from ..job import Job
+from ..rows import read_features, read_labels
+from ..scoring import Answer, Scores, merge_tables, score_block
+from ..trees import merged
+from .base import Model, Problem
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 PART_BYTES = 64 * 2**20  # of features in one piece
+EXTERNAL = "external_memory"
 OURS = (  # of scikit-learn's wrapper, or set here
     "callbacks",
     "device",
@@ -47,13 +56,23 @@ OBJECTIVES = {"squared_error": "reg:squarederror", "absolute_error": "reg:absolu
 
 
 class _Boosted(Model):
-    """What both kinds of xgboost's models share: data as Dask arrays, one training a job."""
+    """What both kinds of xgboost's models share: data as Dask arrays, one training a job.
+
+    With the option ``external_memory``, or where the training data does not fit the workers
+    together, one worker trains from external memory: it reads the store part by part.
+    """
 
     distributed = True
+    known_options = (EXTERNAL,)
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     def check(self, problem: Problem) -> None:
         self.check_options()
+        external = self.spec.options.get(EXTERNAL, False)
+        if not isinstance(external, bool):
+            raise self.refuse(f"option {EXTERNAL} must be true or false")
+        if external and {*self._values("tree_method")} - {"hist", "auto"}:
+            raise self.refuse("external memory needs tree_method 'hist'")
         known = _parameters(self)
         self.check_names(name for name in known if name not in OURS)
         self.check_whole(self.sweep)
@@ -80,12 +99,23 @@ class _Boosted(Model):
             raise self.refuse(without_stack(str(error))) from error
 
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
-        """Features and labels as float32, and xgboost's own copy of them."""
-        return 2 * rows * (problem.columns + 1) * 4, 0
+        """Features and labels as float32, and xgboost's own copy of them; a block's answers."""
+        return 2 * rows * (problem.columns + 1) * 4, problem.answer_bytes(len(self.spec.settings))
 
-    def own_bytes(self, problem: Problem) -> int:
-        """What the workers predict comes together here, in float32."""
-        return problem.probability_bytes // 2
+    def streamed_bytes(self, rows: int, problem: Problem) -> int:
+        """Some parts of the features, and gradients: what training from external memory holds."""
+        return 6 * PART_BYTES + rows * (16 * max(1, problem.classes) + 8)
+
+    def _is_external(self, job: Job, client: Client) -> bool:
+        """Whether one worker trains from external memory: if asked, or where nothing else can."""
+        asked = self.spec.options.get(EXTERNAL)
+        if asked is not None:
+            return bool(asked)
+        ((_, subset),), store = job.train, job.records.address.open()
+        counts = job.records.counts(subset)
+        assert counts is not None
+        data, _ = self.task_bytes(int(counts.sum()), Problem(False, store.columns, {}, {}))
+        return not fit_together(client, data)
 
     def _values(self, name: str) -> tuple[Any, ...]:
         fixed = self.spec.parameters
@@ -108,40 +138,69 @@ class _Boosted(Model):
             own["objective"] = OBJECTIVES[criterion]
         return {**parameters, **own}, rounds
 
-    def _train(self, job: Job, client: Client, setting: Setting) -> Future:
-        """Train on the cluster with a setting (of the most rounds); the booster, on all workers."""
+    def _train(self, job: Job, client: Client, setting: Setting) -> Any:
+        """Train on the cluster with a setting (of the most rounds); return the booster."""
         xgboost = _import(self)
         parameters, rounds = self._asked(setting, job.classes)
         parameters["seed"] = job.seed % 2**31
-        ((_, subset),) = job.train
-        X, y = _as_arrays(job, job.records.rows(subset))
+        if self._is_external(job, client):
+            ((_, subset),) = job.train
+            read = partial(_read_part, job.records, subset, job.classes)
+            return client.submit(
+                train_from_batches, read, _parts(job), parameters, rounds, pure=False
+            ).result()
+        X, y = _as_arrays(job)
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
             trained = xgboost.dask.train(
                 client, parameters, data, num_boost_round=rounds, coll_cfg=_collective(client)
             )
-        # hash=False: were it scattered again, the first copy's release would take the second
-        return client.scatter(trained["booster"], broadcast=True, hash=False)
+        return trained["booster"]
 
     @abstractmethod
     def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Take our hyper-parameters out and return rounds and what xgboost calls the rest."""
 
-    def _prediction(
-        self, job: Job, client: Client, booster: Future, setting: Setting, rounds: int
-    ) -> Prediction:
-        """Predict the test rows with the first rounds of a booster, a task for every part."""
+    def _scores(self, job: Job, client: Client, fitted: FittedBooster) -> Scores:
+        """Predict the test rows on the workers, a task for every block."""
         ((train, _),) = job.train
-        rows = test_side(job).rows
-        parts = [
-            client.submit(_predict_part, job.records, rows[a:b], booster, rounds, pure=False)
-            for a, b in _cuts(job, rows)
-        ]
-        values = np.concatenate(client.gather(parts))
-        if not job.classes:
-            return Prediction(train, setting, values.astype(np.float64))
-        p = values[:, : len(job.classes)]
-        return Prediction(train, setting, np.array(job.classes)[p.argmax(axis=1)], p)
+        # hash=False: were it scattered again, the first copy's release would take the second
+        model = client.scatter(fitted, broadcast=True, hash=False)
+        shared = delayed(job, traverse=False)
+        parts = [delayed(score_block)(shared, block, model) for block in job.blocks]
+        (table,) = compute(merged(parts, merge_tables))
+        facts = {EXTERNAL: True} if self._is_external(job, client) else {}
+        return Scores(train, fitted.settings, table, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBooster:
+    """A booster, and the models of its first rounds.
+
+    Attributes
+    ----------
+    settings : tuple of Setting
+    rounds : tuple of int
+        Of every model.
+    booster : xgboost.Booster
+    classes : tuple
+    """
+
+    settings: tuple[Setting, ...]
+    rounds: tuple[int, ...]
+    booster: Any
+    classes: tuple[Any, ...]
+    dtype: Any = np.float32
+
+    def answers(self, X: NDArray[Any]) -> Iterator[Answer]:
+        """Yield values, or classes with probabilities, of every model."""
+        for rounds in self.rounds:
+            values = self.booster.inplace_predict(X, iteration_range=(0, rounds))
+            if not self.classes:
+                yield Answer(values.astype(np.float64))
+                continue
+            p = values[:, : len(self.classes)]
+            yield Answer(np.array(self.classes)[p.argmax(axis=1)], p)
 
 
 class BoostedTrees(_Boosted, kind="xgboost"):
@@ -165,13 +224,13 @@ class BoostedTrees(_Boosted, kind="xgboost"):
     def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return parameters.pop("rounds", 100), {}
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+    def fit(self, job: Job, client: Client | None) -> Iterator[Scores]:
         assert client is not None
         fixed = self.spec.parameters.get("rounds", 100)
         by_rounds = {setting.get("rounds", fixed): setting for setting in job.settings}
         booster = self._train(job, client, by_rounds[max(by_rounds)])
-        for rounds, setting in by_rounds.items():
-            yield self._prediction(job, client, booster, setting, rounds)
+        settings, rounds = tuple(by_rounds.values()), tuple(by_rounds)
+        yield self._scores(job, client, FittedBooster(settings, rounds, booster, job.classes))
 
 
 class ParallelTrees(_Boosted, kind="xgboost-forest"):
@@ -198,11 +257,11 @@ class ParallelTrees(_Boosted, kind="xgboost-forest"):
     def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return 1, {"num_parallel_tree": parameters.pop("trees", 100)}
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+    def fit(self, job: Job, client: Client | None) -> Iterator[Scores]:
         assert client is not None
         (setting,) = job.settings
         booster = self._train(job, client, setting)
-        yield self._prediction(job, client, booster, setting, 1)
+        yield self._scores(job, client, FittedBooster(job.settings, (1,), booster, job.classes))
 
 
 def without_stack(text: str) -> str:
@@ -234,45 +293,35 @@ def _parameters(model: Model) -> list[str]:
     return list(_import(model).XGBRegressor().get_params())
 
 
-def _cuts(job: Job, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut rows into parts of about PART_BYTES of features."""
-    step = max(1, PART_BYTES // (4 * job.records.address.open().columns))
-    return [(a, min(a + step, len(rows))) for a in range(0, len(rows), step)]
+def _as_arrays(job: Job) -> tuple[da.Array, da.Array]:
+    """Return features (k, d) float32 and labels (k,) to train on, as Dask arrays.
 
-
-def _as_arrays(job: Job, rows: NDArray[np.int64]) -> tuple[da.Array, da.Array]:
-    """Return features (k, d) float32 and labels (k,) of rows as Dask arrays, read by the workers.
-
-    Classes become their positions among the job's classes.
+    The workers read them, in parts of about PART_BYTES of features. Classes become their positions
+    among the job's classes.
     """
-    columns = job.records.address.open().columns
+    ((_, subset),), columns = job.train, job.records.address.open().columns
     X, y = [], []
-    for a, b in _cuts(job, rows):
-        part = delayed(_read_part, nout=2, pure=True)(job.records, rows[a:b], job.classes)
-        X.append(da.from_delayed(part[0], (b - a, columns), np.float32))
-        y.append(da.from_delayed(part[1], (b - a,), np.float32))
+    for rows in _parts(job):
+        size = rows.stop - rows.start
+        part = delayed(_read_part, nout=2, pure=True)(job.records, subset, job.classes, rows)
+        X.append(da.from_delayed(part[0], (size, columns), np.float32))
+        y.append(da.from_delayed(part[1], (size,), np.float32))
     return da.concatenate(X), da.concatenate(y)
 
 
+def _parts(job: Job) -> list[RowRange]:
+    """Return the runs of rows to train on that are read at once."""
+    ((_, subset),), columns = job.train, job.records.address.open().columns
+    counts = job.records.counts(subset)
+    assert counts is not None
+    return row_ranges(counts, max(1, PART_BYTES // (4 * columns)))
+
+
 def _read_part(
-    records: EvaluationRecords, rows: NDArray[np.int64], classes: tuple[Any, ...]
+    records: EvaluationRecords, subset: str, classes: tuple[Any, ...], part: RowRange
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    store = records.address.open()
-    features = np.empty((len(rows), store.columns), np.float32)
-    for part, values in feature_blocks(store, rows, np.float32):
-        features[part] = values
+    store, rows = records.address.open(), records.range_rows(subset, part)
     labels = read_labels(store, rows)
     if classes:
         labels = np.searchsorted(np.array(classes), labels)
-    return features, labels.astype(np.float32)
-
-
-def _predict_part(
-    records: EvaluationRecords, rows: NDArray[np.int64], booster: Any, rounds: int
-) -> NDArray[np.float32]:
-    """Predict rows with the first rounds: values (k,), or probabilities (k, c)."""
-    parts = [
-        booster.inplace_predict(X, iteration_range=(0, rounds))
-        for _, X in feature_blocks(records.address.open(), rows, np.float32)
-    ]
-    return np.concatenate(parts)
+    return read_features(store, rows, np.float32), labels.astype(np.float32)

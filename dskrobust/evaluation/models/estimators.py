@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 from ...own_code import imported, no_exit
 from ...processes import ProcessLock, in_children
 from ..experiment import Setting
-from ..rows import feature_blocks, test_side, training_data
-from .base import Job, Model, Prediction, Problem
+from ..job import Job
+from ..rows import training_data
+from ..scoring import Answer
+from .base import Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client
 
 SEED = "random_state"
-PROTOCOL = ("fit", "predict", "get_params", "set_params")
 
 
 class _Quiet:
@@ -65,6 +67,14 @@ class AnyEstimator(Model, paths=""):
     LOSS.
     """
 
+    instead = ", or take an estimator with partial_fit, as incremental:PATH"
+    protocol: ClassVar[tuple[str, ...]] = ("fit", "predict", "get_params", "set_params")
+
+    @property
+    def path(self) -> str:
+        """Where the estimator is imported from."""
+        return self.spec.kind
+
     def make(self, setting: Setting) -> Any:
         """Return a new estimator with a setting.
 
@@ -73,7 +83,7 @@ class AnyEstimator(Model, paths=""):
         InvalidOptionError
             Where the path leads to nothing, or to no estimator.
         """
-        module, _, name = self.spec.kind.rpartition(".")
+        module, _, name = self.path.rpartition(".")
         try:
             factory = imported(module, name)
         except Exception as error:  # whatever a module does when it is imported
@@ -87,10 +97,13 @@ class AnyEstimator(Model, paths=""):
             raise self.refuse(f"{self.spec.kind} cannot be made: {error}") from error
         self._check_protocol(estimator)
         self.check_names(estimator.get_params())
-        return estimator.set_params(**self.spec.parameters, **setting)
+        given = {**self.spec.parameters, **setting}
+        return estimator.set_params(
+            **{key: value for key, value in given.items() if key not in self.own_parameters}
+        )
 
     def _check_protocol(self, value: Any) -> None:
-        for needed in PROTOCOL:
+        for needed in self.protocol:
             if not hasattr(value, needed):
                 raise self.refuse(f"{self.spec.kind} is no scikit-learn estimator: no {needed}")
 
@@ -128,33 +141,46 @@ class AnyEstimator(Model, paths=""):
     def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
         """Features as float64, probabilities; what fitting needs is the estimator's own affair."""
         likely = hasattr(self.make(self.spec.settings[0]), "predict_proba")
-        return rows * problem.columns * 8, rows * 16 + likely * problem.probability_bytes
+        answers = problem if likely else replace(problem, classes=0)
+        return rows * problem.columns * 8, rows * 16 + answers.answer_bytes()
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
-        (setting,), ((train, _),) = job.settings, job.train
+    def fit(self, job: Job, client: Client | None) -> Iterator[FittedEstimator]:
+        (setting,) = job.settings
         estimator = self.make(setting)
         estimator.set_params(**self._seeds(estimator, setting, job.seed))
-        X, y = training_data(job, np.float64)
         with _QUIET, no_exit():  # of convergence and the like: not the experiment's
-            estimator.fit(X, y)
-            values, p = _predict(estimator, job, y.dtype)
-        yield Prediction(train, setting, values, p)
+            self._train(estimator, job)
+        yield FittedEstimator(job.settings, estimator, job.classes)
+
+    def _train(self, estimator: Any, job: Job) -> None:
+        estimator.fit(*training_data(job, np.float64))
 
 
-def _predict(
-    estimator: Any, job: Job, dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return predictions (n,) of the test rows and, where there are any, probabilities (n, c)."""
-    rows, store = test_side(job).rows, job.records.address.open()
-    values = np.empty(len(rows), dtype if job.classes else np.float64)
-    p = None
-    if job.classes and hasattr(estimator, "predict_proba"):
-        p = np.zeros((len(rows), len(job.classes)))
-    for part, X in feature_blocks(store, rows, np.float64):
-        values[part] = estimator.predict(X)
-        if p is not None:
-            p[part] = spread_columns(estimator.predict_proba(X), estimator.classes_, job.classes)
-    return values, p
+@dataclass(frozen=True, eq=False)
+class FittedEstimator:
+    """A trained estimator.
+
+    Attributes
+    ----------
+    settings : tuple of Setting
+    estimator : estimator
+    classes : tuple
+        All of them; it may have seen some only.
+    """
+
+    settings: tuple[Setting, ...]
+    estimator: Any
+    classes: tuple[Any, ...]
+    dtype: Any = np.float64
+
+    def answers(self, X: NDArray[Any]) -> Sequence[Answer]:
+        """Return labels and, where the estimator has them, probabilities."""
+        own = self.estimator
+        with _QUIET, no_exit():
+            values, p = own.predict(X), None
+            if self.classes and hasattr(own, "predict_proba"):
+                p = spread_columns(own.predict_proba(X), own.classes_, self.classes)
+        return [Answer(values, p)]
 
 
 def spread_columns(p: NDArray[Any], known: NDArray[Any], classes: tuple[Any, ...]) -> NDArray[Any]:

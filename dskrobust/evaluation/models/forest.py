@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..experiment import Setting
-from ..rows import feature_blocks, test_side, training_data
-from .base import Job, Model, Prediction, Problem
+from ..job import Job
+from ..rows import training_data
+from ..scoring import Answer
+from .base import Model, Problem
 from .estimators import check_values, spread_columns
 
 if TYPE_CHECKING:
@@ -77,20 +80,19 @@ class Forest(Model, kind="forest"):
         """Features as float32 once; each task grows trees of about 1.26 nodes a row.
 
         A bootstrap sample holds 63 % of the rows, each a leaf of a tree that is fully grown; one
-        tree more, as the arrays of a growing tree double. Predictions are kept for every forest
-        that is read off, with three more of their size while they are made and measured. Blocks
-        are scaled in float64 before they become float32.
+        tree more, as the arrays of a growing tree double. What every forest that is read off says
+        of a block of test rows is kept until it is summed up. Blocks are scaled in float64 before
+        they become float32.
         """
         sizes = {self._given(s)["n_estimators"] for s in self.spec.settings} or {1}
         outputs = max(1, problem.classes)
         trees = rows * 1.26 * (NODE_BYTES + 8 * outputs) * (max(sizes) + 1)
         forests = len(sizes) if self.nested else 1
-        predicted = (forests + 3) * sum(problem.test.values()) * outputs * 8
+        predicted = problem.answer_bytes(forests)
         read = min(rows * problem.columns, BLOCK_VALUES) * (8 + 4)
         return rows * problem.columns * 4, int(rows * ROW_BYTES + trees + predicted + read)
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
-        ((train, _),) = job.train
+    def fit(self, job: Job, client: Client | None) -> Iterator[FittedForests]:
         X, y = training_data(job, np.float32)
         by_trees = {self._given(setting)["n_estimators"]: setting for setting in job.settings}
         parameters = self._given(by_trees[max(by_trees)])
@@ -98,14 +100,9 @@ class Forest(Model, kind="forest"):
             bool(job.classes), {**parameters, "random_state": job.seed, "n_jobs": 1}
         )
         forest.fit(X, y)
-        by_size = _read_off(forest, job, sorted(by_trees))
-        for trees, values in by_size.items():
-            if not job.classes:
-                yield Prediction(train, by_trees[trees], values)
-                continue
-            labels = forest.classes_[values.argmax(axis=1)]
-            p = spread_columns(values, forest.classes_, job.classes)
-            yield Prediction(train, by_trees[trees], labels, p)
+        sizes = tuple(sorted(by_trees))
+        settings = tuple(by_trees[trees] for trees in sizes)
+        yield FittedForests(settings, sizes, forest, job.classes)
 
 
 def _estimator(categorical: bool, parameters: Mapping[str, Any]) -> Any:
@@ -116,18 +113,43 @@ def _estimator(categorical: bool, parameters: Mapping[str, Any]) -> Any:
     return ensemble.RandomForestRegressor(**parameters)
 
 
-def _read_off(forest: Any, job: Job, wanted: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-    """Return mean predictions (n,), or probabilities (n, c), of the first k trees for each k.
+@dataclass(frozen=True, eq=False)
+class FittedForests:
+    """A forest, and smaller ones that are read off it.
 
-    Sums are in scikit-learn's order, so the last bit is that of its own forests.
+    Attributes
+    ----------
+    settings : tuple of Setting
+    sizes : tuple of int
+        Trees of every forest, rising.
+    forest : estimator
+        The largest.
+    classes : tuple
+        All of them; the forest may have seen some only.
     """
-    rows, store = test_side(job).rows, job.records.address.open()
-    shape = (len(rows), len(forest.classes_)) if job.classes else (len(rows),)
-    means = {k: np.empty(shape) for k in wanted}
-    for part, X in feature_blocks(store, rows, np.float32):
-        total = np.zeros((len(X), *shape[1:]))
-        for k, tree in enumerate(forest.estimators_, start=1):
-            total += tree.predict_proba(X) if job.classes else tree.predict(X)
-            if k in means:
-                means[k][part] = total / k
-    return means
+
+    settings: tuple[Setting, ...]
+    sizes: tuple[int, ...]
+    forest: Any
+    classes: tuple[Any, ...]
+    dtype: Any = np.float32
+
+    def answers(self, X: NDArray[Any]) -> Sequence[Answer]:
+        """Return mean predictions, or probabilities, of the first k trees for each k.
+
+        Sums are in scikit-learn's order, so the last bit is that of its own forests.
+        """
+        known = self.forest.classes_ if self.classes else None
+        total = np.zeros(len(X) if known is None else (len(X), len(known)))
+        answers = []
+        for k, tree in enumerate(self.forest.estimators_, start=1):
+            total += tree.predict(X) if known is None else tree.predict_proba(X)
+            if k not in self.sizes:
+                continue
+            mean = total / k
+            if known is None:
+                answers.append(Answer(mean))
+                continue
+            p = spread_columns(mean, known, self.classes)
+            answers.append(Answer(known[mean.argmax(axis=1)], p))
+        return answers

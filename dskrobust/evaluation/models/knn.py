@@ -6,13 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.base import compute
+from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ...metrics import resolve_metric
-from ...neighbours import Neighbours, compute_neighbours, nearest_neighbours
+from ...neighbours import Neighbours, nearest_neighbours, searching
 from ..experiment import Setting
-from ..rows import read_labels, test_side
-from .base import Job, Model, Prediction, Problem
+from ..job import Job
+from ..rows import BLOCK, read_labels, test_block, union_rows
+from ..scoring import Answer, Answers, Scores, Table, merge_tables, piece_rows
+from ..trees import merged
+from .base import Model, Problem
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -62,45 +67,81 @@ class NearestNeighbours(Model, kind="knn"):
         """One: every trial would be the same."""
         return 1
 
-    def own_bytes(self, problem: Problem) -> int:
-        """Lists of the nearest rows for every training subset, and shares of the votes."""
+    def task_bytes(self, rows: int, problem: Problem) -> tuple[int, int]:
+        """Lists of the nearest rows of a block of queries, and what their votes say."""
         most = max(_of(setting, self.spec.parameters)[0] for setting in self.spec.settings)
-        queries = sum(problem.test.values())
-        lists = len(problem.train) * queries * most * LIST_BYTES
-        return lists + problem.probability_bytes
+        queries = min(BLOCK, sum(problem.test.values()))
+        return 0, queries * most * LIST_BYTES + problem.answer_bytes()
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Prediction]:
+    def fit(self, job: Job, client: Client | None) -> Iterator[Scores]:
         assert client is not None
         by_metric: dict[str, list[Setting]] = {}
         for setting in job.settings:
             by_metric.setdefault(_of(setting, self.spec.parameters)[2], []).append(setting)
         for metric, settings in by_metric.items():
-            yield from self._search(job, client, metric, settings)
+            yield from self._search(job, metric, settings)
 
-    def _search(
-        self, job: Job, client: Client, metric: str, settings: Sequence[Setting]
-    ) -> Iterator[Prediction]:
-        """Search once with a metric and predict with all settings that have it."""
-        store, queries = job.records.address.open(), test_side(job).rows
-        subsets = {name: job.records.rows(key) for name, key in job.train}
-        most = max(_of(setting, self.spec.parameters)[0] for setting in settings)
-        with client.as_current():
-            search = nearest_neighbours(
-                store, most, queries=queries, references=subsets, metric=metric
-            )
-            nearest = compute_neighbours(search, scheduler=client)
-        for name, rows in subsets.items():
-            rows = np.sort(rows)
-            labels = read_labels(store, rows)[np.searchsorted(rows, nearest[name].index)]
-            for setting in settings:
-                count, weights, _ = _of(setting, self.spec.parameters)
-                votes = Votes(labels, nearest[name], weights)
-                if job.classes:
-                    classes = np.array(job.classes)
-                    values = classes[votes.most(count, classes)]
-                    yield Prediction(name, setting, values, votes.shares(count, classes))
-                else:
-                    yield Prediction(name, setting, votes.mean(count))
+    def _search(self, job: Job, metric: str, settings: Sequence[Setting]) -> Iterator[Scores]:
+        """Search once with a metric, and have the workers score all settings that have it."""
+        models = tuple(_of(setting, self.spec.parameters)[:2] for setting in settings)
+        lists = nearest_neighbours(
+            job.records.address.open(),
+            max(count for count, _ in models),
+            queries=union_rows(job.records, job.test),
+            references={name: job.records.rows(key) for name, key in job.train},
+            metric=metric,
+        )
+        shared = delayed(job, traverse=False)
+        rows = tuple(block.stop - block.start for block in job.blocks)
+        with searching(lists.values()):
+            tables = compute(*(_scored(shared, rows, one, models) for one in lists.values()))
+        for name, table in zip(lists, tables, strict=True):
+            yield Scores(name, tuple(settings), table)
+
+
+def _scored(
+    job: Any, rows: tuple[int, ...], lists: Neighbours, models: tuple[tuple[int, str], ...]
+) -> Any:
+    """Delayed sums over all queries, from the blocks' lists of the nearest in a training subset."""
+    k = lists.index.shape[1]
+    distance, index = (
+        # as it is: each for itself would be optimised into a search of its own
+        values.rechunk((rows, (k,))).to_delayed(optimize_graph=False).ravel()
+        for values in (lists.distance, lists.index)
+    )
+    blocks = range(len(rows))
+    parts = [delayed(score_lists)(job, n, models, distance[n], index[n]) for n in blocks]
+    return merged(parts, merge_tables)
+
+
+def score_lists(
+    job: Job,
+    number: int,
+    models: tuple[tuple[int, str], ...],
+    distance: NDArray[np.float64],
+    index: NDArray[np.int64],
+) -> Table:
+    """Let the nearest rows (q, k) of a block of queries vote, and sum up.
+
+    Parameters
+    ----------
+    number : int
+        Of the block.
+    models : tuple of (int, str)
+        K and weights.
+    """
+    part = test_block(job.records, job.test, job.blocks[number])
+    nearest, places = np.unique(index, return_inverse=True)
+    labels = read_labels(job.records.address.open(), nearest)[places].reshape(index.shape)
+    step, lines = piece_rows(job), []
+    for count, weights in models:
+        answers = Answers(job, part)
+        for a in range(0, len(index), step):
+            piece = slice(a, a + step)
+            votes = Votes(labels[piece], distance[piece], weights)
+            answers.add(piece, votes.answer(count, job.classes))
+        lines.append(answers.sums())
+    return tuple(lines)
 
 
 def _of(setting: Setting, fixed: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -116,12 +157,19 @@ class Votes:
     ----------
     labels : ndarray (q, k)
         Of the nearest rows, nearest first.
-    nearest : Neighbours
+    distance : ndarray (q, k) float64
     weights : {"uniform", "distance"}
     """
 
-    def __init__(self, labels: NDArray[Any], nearest: Neighbours, weights: str) -> None:
-        self._labels, self._distance, self._weights = labels, nearest.distance, weights
+    def __init__(self, labels: NDArray[Any], distance: NDArray[np.float64], weights: str) -> None:
+        self._labels, self._distance, self._weights = labels, distance, weights
+
+    def answer(self, count: int, known: tuple[Any, ...]) -> Answer:
+        """Return what the `count` nearest say: a class of those known, or a mean without any."""
+        if not known:
+            return Answer(self.mean(count))
+        classes = np.array(known)
+        return Answer(classes[self.most(count, classes)], self.shares(count, classes))
 
     def mean(self, count: int) -> NDArray[np.float64]:
         """Weighted mean label (q,) of the `count` nearest."""

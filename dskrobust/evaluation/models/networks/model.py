@@ -14,7 +14,8 @@ import numpy as np
 from ....engine.plan import MIB
 from ....errors import InvalidOptionError
 from ...experiment import Setting
-from ..base import GPU, Job, Model, Outcome, Problem
+from ...job import Job
+from ..base import GPU, Model, Outcome, Problem
 from . import sessions
 from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
@@ -285,7 +286,7 @@ class Network(Model, kind="cnn", paths=TORCH):
 
     # -- doing it ------------------------------------------------------------------------------
 
-    def predict(self, job: Job, client: Client | None) -> Iterator[Outcome]:
+    def fit(self, job: Job, client: Client | None) -> Iterator[Outcome]:
         run = Run(self, job)
         try:
             with torch_threads(run.bench.facts["threads"]), memory_in_a_line():

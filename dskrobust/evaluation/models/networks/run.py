@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import EvaluationError
-from ...measures import classified, codes_of
-from ...rows import TestSide, read_features, test_side, training_data
-from ..base import TOPIC, Job, Outcome, Problem
+from ...job import Job
+from ...measures import class_sums, true_class_probabilities
+from ...rows import TestRows, all_test_rows, read_features, training_data
+from ...scoring import codes_of
+from ..base import TOPIC, Outcome, Problem
 from .measuring import NetworkModel, training_module
 from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Look, TrainingLog
 
@@ -34,7 +36,7 @@ class Run:
 
     def __init__(self, model: NetworkModel, job: Job) -> None:
         self.model, self.job = model, job
-        self.side: TestSide = test_side(job)
+        self.side: TestRows = all_test_rows(job)
         self.codes = codes_of(job, self.side.labels)
         self._started, self._graph = time.monotonic(), False
         option = model.option
@@ -109,7 +111,8 @@ class Run:
         for k, places in enumerate(self.side.places.values()):
             codes = self.codes[places]
             for trial, own in enumerate(p[:, places]):
-                made = classified(codes, own.argmax(axis=1), codes, own)
+                chosen = true_class_probabilities(codes, own)
+                made = class_sums(codes, own.argmax(axis=1), codes, chosen).result()
                 for at, name in ((LOSS, "loss"), (BALANCED, "balanced_loss"), (ACC, "acc")):
                     measures[trial, k, at] = made[name]
         return Look(measures, {"true_class_test": _mean_of(p, self.codes)})
