@@ -6,7 +6,14 @@ from .frame_rows import FrameRows
 from .frames import create_store, link_store, prepare, take
 from .image_folder import image_files
 from .images import images_like
-from .opening import available, ingest, open_reader, without_end
+from .opening import (
+    available,
+    has_parts,
+    ingest,
+    open_reader,
+    without_end,
+    write_reader,
+)
 from .preparation import Preparation, PreparationOptions
 from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
 from .room import with_room
@@ -27,6 +34,7 @@ __all__ = [
     "available",
     "create_store",
     "feature_texts",
+    "has_parts",
     "image_files",
     "images_like",
     "ingest",
@@ -38,4 +46,5 @@ __all__ = [
     "take",
     "with_room",
     "without_end",
+    "write_reader",
 ]

@@ -3,18 +3,17 @@
 from .claims import at_work, exclusive
 from .clearing import clear_up
 from .creation import (
-    Arrays,
+    SEEN_BY_ALL,
+    PartedRows,
     append_rows,
-    default_spec,
-    link_arrays,
-    open_array,
-    write_arrays,
+    write_parts,
     write_store,
     writing_memory,
 )
 from .dataset import SourceAddress, Store, StoredArray, is_zarr, open_store
 from .diagnosis import diagnose, is_id_name
 from .evaluations import EvaluationRecords, evaluation_records, find_evaluations
+from .from_arrays import Arrays, default_spec, link_arrays, open_array, write_arrays
 from .inspection import inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
@@ -48,6 +47,7 @@ from .writing import (
     begin_scratch,
     check_free,
     commit_new,
+    fold,
     layout_of,
 )
 
@@ -56,9 +56,11 @@ __all__ = [
     "EMBEDDING",
     "Arrays",
     "PREFIX_ROWS",
+    "PartedRows",
     "RARE_CLASS",
     "READING",
     "SCALE",
+    "SEEN_BY_ALL",
     "SHARED_ROWS",
     "Block",
     "EvaluationRecords",
@@ -92,6 +94,7 @@ __all__ = [
     "exclusive",
     "find_evaluations",
     "find_results",
+    "fold",
     "inspect",
     "is_id_name",
     "is_zarr",
@@ -107,6 +110,7 @@ __all__ = [
     "save_basis",
     "summarise",
     "write_arrays",
+    "write_parts",
     "write_store",
     "writing_memory",
 ]
