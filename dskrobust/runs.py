@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .cluster.workers import current_client, found_resources, shares_process
+from .cluster.workers import found_resources
 from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, Workload, make_plan
@@ -23,6 +23,7 @@ from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
+from .processes import current_client, shares_process
 from .store import Store, open_store
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,13 +17,17 @@ from .options import (
     File,
     NewStore,
     Number,
+    asked_cluster,
     opened_store,
     say_next,
     store_argument,
+    where_options,
 )
 
 if TYPE_CHECKING:
+    from ..cluster import ClusterOptions
     from ..datasets import Reader, ReaderKeywords
+    from ..engine.plan import Resources
     from ..store import Store
 
 Command = Callable[..., Any]
@@ -231,6 +236,7 @@ def preparation_options(command: Command) -> Command:
 @preparation_options
 @click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
 @split_options
+@where_options
 @click.option(
     "--name", help="What the data set is called in titles; as the file or store by default."
 )
@@ -252,6 +258,9 @@ def ingest(
     a folder of images, with a sub-folder per class (or train and test, with such sub-folders).
     MNIST and CIFAR-10 come from OpenML where no --source is given.
 
+    This process reads. With --workers or --scheduler the workers read images, Parquet and Arrow
+    files, .npy and HDF5 files, each another run of rows; they have to see the source.
+
     \b
     Examples:
       dskrobust ingest mnist --source ~/data/mnist
@@ -266,12 +275,14 @@ def ingest(
       dskrobust ingest cells.h5ad --x obsm/X_pca --target cell_type --split batch
       dskrobust ingest photos
       dskrobust ingest photos --resize 64x48 --gray
+      dskrobust ingest photos --workers 4
     """
     from ..cluster.workers import peak_memory
-    from ..datasets import ReaderOptions, open_reader, with_room
+    from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
-    from ..store import check_free, write_store
+    from ..store import check_free
 
+    cluster = asked_cluster(options)
     out = out or _default_name(what)
     if task is not None:
         if options["labels"] not in (None, TASKS[task]):
@@ -286,14 +297,61 @@ def ingest(
         terminal.fact("memory", f"{terminal.size(projected)} at most")
         terminal.fact("written", "nothing (dry run)")
         return
-    with terminal.progress(f"Reading {what}", reader.rows) as job:
-        blocks = with_room(reader.blocks(), reader.rows, out)
-        store = write_store(out, reader.spec, blocks, overwrite=overwrite, progress=job.add)
+    store, seconds = _write(reader, (what, out), cluster, overwrite=overwrite)
     describe(store)
     measured = terminal.size(peak_memory() or 0)
     terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
-    terminal.fact("store", f"{out}  ({terminal.clock(job.elapsed)})")
+    terminal.fact("store", f"{out}  ({terminal.clock(seconds)})")
     say_next(store, out)
+
+
+def _write(
+    reader: Reader, names: tuple[str, str], cluster: ClusterOptions | None, *, overwrite: bool
+) -> tuple[Store, float]:
+    """Write a new store of a source, by the workers of a cluster where one is asked for."""
+    from ..cluster import connect
+    from ..cluster.local import local_resources
+    from ..cluster.workers import found_resources
+    from ..datasets import has_parts, write_reader
+    from ..show import terminal
+
+    what, out = names
+    with ExitStack() as stack:
+        if cluster is not None and not has_parts(reader):
+            terminal.fact("read", f"{what} here: it is one stream, which no workers share")
+        elif cluster is not None:
+            if not cluster.is_remote:  # workers that are too small would not even start
+                _check_workers(reader, local_resources(cluster))
+            stack.enter_context(connect(cluster))
+            _check_workers(reader, found_resources())
+        job = stack.enter_context(terminal.progress(f"Reading {what}", reader.rows))
+        store = write_reader(out, reader, overwrite=overwrite, progress=job.add)
+    return store, job.elapsed
+
+
+def _check_workers(reader: Reader, workers: Resources) -> None:
+    """Refuse workers whose memory does not hold what each of them reads and writes at once.
+
+    Raises
+    ------
+    MemoryPlanError
+    """
+    from ..engine.plan import BASE_BYTES
+    from ..errors import Hint, MemoryPlanError
+    from ..show import terminal
+    from ..store import writing_memory
+
+    each = writing_memory(next(iter(reader.blocks())), reader.rows)
+    needed = BASE_BYTES + workers.threads * each
+    if workers.memory_limit is not None and needed > workers.memory_limit:
+        raise MemoryPlanError(
+            f"a worker holds up to {terminal.size(needed)} while it reads and writes, but may use "
+            f"{terminal.size(workers.memory_limit)}",
+            Hint(
+                "give workers more memory or fewer threads",
+                "use --threads 1, or a larger --memory-limit",
+            ),
+        )
 
 
 def _projected_peak(reader: Reader) -> int:

@@ -311,6 +311,19 @@ def cluster_options(
         raise click.UsageError(error.on_command_line) from error
 
 
+WHERE = (
+    "scheduler", "scheduler_file", "wait_for", "no_workers_timeout", "tls_ca", "tls_cert",
+    "tls_key", "workers", "threads", "memory_limit", "no_dashboard",
+)  # fmt: skip
+
+
+def asked_cluster(options: dict[str, Any]) -> ClusterOptions | None:
+    """Take what `where_options` ask for out of a command's options; None where they ask nothing."""
+    where = {name: options.pop(name) for name in WHERE}
+    asked = any(where[name] is not None for name in WHERE if name != "no_dashboard")
+    return cluster_options(**where) if asked else None
+
+
 def local_gpu_worker(stack: ExitStack, options: ClusterOptions) -> ClusterOptions:
     """Give a local cluster this machine's GPU while the stack lasts: then it is one worker."""
     from dataclasses import replace

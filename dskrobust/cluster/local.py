@@ -21,12 +21,13 @@ from distributed.system import MEMORY_LIMIT
 from ..display import error_line
 from ..engine.plan import MIB, Resources
 from ..errors import ClusterError
+from ..processes import current_client
 from .blas import VARIABLE, faster_core
 from .checks import await_workers
 from .nanny import PatientNanny
 from .options import HOST, ClusterOptions
 from .presence import watch_workers
-from .workers import cores_here, current_client
+from .workers import cores_here
 
 DASHBOARD_PORT = 8787
 SHARE_OF_FREE = 0.8  # of the free memory, for all workers together

@@ -5,7 +5,6 @@ Dask's scheduler is only imported where somebody has made a client: tasks may ru
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,42 +14,14 @@ from typing import TYPE_CHECKING, Any
 import dask
 import psutil
 
-from .. import processes
 from ..engine.plan import Resources
 from ..errors import ClusterError
+from ..processes import current_client, shares_process
 
 if TYPE_CHECKING:
     from distributed import Client
 
 RETURN = 30.0  # seconds in which a worker that died is replaced, also on a machine that is busy
-LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
-
-
-def current_client() -> Client | None:
-    """Return the client that computations would use now, None where they run in this process."""
-    if "distributed" not in sys.modules:  # then nobody has one
-        return None
-    from distributed import default_client
-
-    try:
-        client = default_client()
-    except ValueError:
-        return None
-    if client in processes.inherited_clients:  # whatever is asked of it would wait for ever
-        raise ClusterError(
-            "this process was forked from one that has a Dask client, and cannot use its "
-            "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
-            "processes by 'spawn'"
-        )
-    return client
-
-
-def shares_process() -> bool:
-    """Tell whether tasks will run in this process (threads), as far as can be known now."""
-    scheduler = dask.config.get("scheduler", None)
-    if isinstance(scheduler, str):
-        return scheduler.lower() in LOCAL
-    return current_client() is None
 
 
 def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[str, Any]:

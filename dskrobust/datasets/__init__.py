@@ -6,7 +6,14 @@ from .frame_rows import FrameRows
 from .frames import create_store, link_store, prepare, take
 from .image_folder import image_files
 from .images import images_like
-from .opening import available, ingest, open_reader, without_end
+from .opening import (
+    available,
+    has_parts,
+    ingest,
+    open_reader,
+    without_end,
+    write_reader,
+)
 from .preparation import Preparation, PreparationOptions
 from .quantiles import digit_counts, order_statistic
 from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
@@ -29,6 +36,7 @@ __all__ = [
     "create_store",
     "digit_counts",
     "feature_texts",
+    "has_parts",
     "image_files",
     "images_like",
     "ingest",
@@ -41,4 +49,5 @@ __all__ = [
     "take",
     "with_room",
     "without_end",
+    "write_reader",
 ]

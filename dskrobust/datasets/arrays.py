@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -209,6 +210,7 @@ class Mapped:
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    parted = True  # any run of rows is read by itself
 
     @property
     def where(self) -> str:
@@ -229,11 +231,12 @@ class Mapped:
             )
         return cls(path, shape, dtype)
 
-    def slices(self, step: int) -> Generator[NDArray[Any]]:
-        """Yield runs of `step` rows, shape (step, ...); the last one is shorter."""
+    def slices(self, step: int, lo: int = 0, hi: int | None = None) -> Generator[NDArray[Any]]:
+        """Yield runs of `step` of the rows lo:hi, shape (step, ...); the last one is shorter."""
+        last = self.shape[0] if hi is None else hi
         with source_errors(self.path, "an .npy file"):
-            for a in range(0, self.shape[0], step):  # mapped anew: pages read count as memory
-                yield np.array(np.load(self.path, mmap_mode="r")[a : a + step])
+            for a in range(lo, last, step):  # mapped anew: pages read count as memory
+                yield np.array(np.load(self.path, mmap_mode="r")[a : min(a + step, last)])
 
 
 # -- arrays to blocks --------------------------------------------------------------------------
@@ -266,8 +269,8 @@ def rows_reader(
             texts = _text(values[0], together.where) if together else None
             yield RowKeys(coded(y), None if texts is None else group_keys(texts))
 
-    def stream() -> Iterator[Block]:
-        for x, y, *names in _together(read):
+    def stream(*rows: int) -> Iterator[Block]:
+        for x, y, *names in _together(read, *rows):
             x = np.moveaxis(x, -1, 1) if channels_last else x
             y = coded(y)
             if split is None:
@@ -280,14 +283,16 @@ def rows_reader(
     spec = replace(
         spec, label_kind=kind, classes=classes, groups=groups or ("all",), image_shape=image_shape
     )
-    return StreamReader(options.apply(spec), features.shape[0], stream, keys=keys)
+    parted = all(getattr(array, "parted", False) for array in read)
+    part = partial(partial, stream) if parted else None
+    return StreamReader(options.apply(spec), features.shape[0], stream, keys=keys, part=part)
 
 
-def _together(arrays: list[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield the same rows of all arrays, and close their files at the end."""
+def _together(arrays: list[Any], *rows: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the same rows of all arrays, those lo:hi alone, and close their files at the end."""
     step = block_rows(max(_row_bytes(array) for array in arrays))
     with ExitStack() as stack:
-        runs = [stack.enter_context(closing(array.slices(step))) for array in arrays]
+        runs = [stack.enter_context(closing(array.slices(step, *rows))) for array in arrays]
         yield from zip(*runs, strict=True)
 
 

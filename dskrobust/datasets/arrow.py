@@ -151,10 +151,13 @@ class FlatTable:
     shapes : mapping
         How many values the lists of a column have, all of them the same: of lists of lists, which
         become col[0][0], col[0][1] and so on, at every level.
+    first : int
+        Number of the first row, in messages.
     """
 
     table: Any
     shapes: Mapping[str, tuple[int, ...]]
+    first: int = 0
 
     @classmethod
     def of(cls, table: Table, keep: Sequence[str] = ()) -> Table:
@@ -221,7 +224,7 @@ class FlatTable:
 
     def part(self, lo: int, hi: int) -> FlatTable:
         """Return the table of rows lo:hi, where the table has such a part."""
-        return replace(self, table=self.table.part(lo, hi))
+        return replace(self, table=self.table.part(lo, hi), first=self.first + lo)
 
     def flaw(self, name: str) -> Flaw | None:
         """As the table's own."""
@@ -234,7 +237,7 @@ class FlatTable:
         for name, kind in columns.items():
             origin = self._origin.get(name, (name, 0))[0]
             wanted[origin] = self.table.types[origin] if name in self._origin else kind
-        first, step = 0, block_rows(8 * len(columns))
+        first, step = self.first, block_rows(8 * len(columns))
         for whole in self.table.batches(wanted):
             for a in range(0, whole.num_rows, step):
                 yield self._flat(whole.slice(a, step), list(columns), first + a)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from os import SEEK_END
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class ColumnarFile:
     rows : int
     index : tuple of str
         Columns that pandas says are the row index; they are left out unless `keep` names them.
+    first : int
+        Row of the file that is the first one here.
     """
 
     place: Place
@@ -46,6 +49,7 @@ class ColumnarFile:
     types: Mapping[str, Any]
     rows: int
     index: tuple[str, ...] = ()
+    first: int = 0
     sniffed = False
 
     @classmethod
@@ -87,19 +91,48 @@ class ColumnarFile:
     def flaw(self, name: str) -> None:
         """Return None: the types are what the file says."""
 
+    def part(self, lo: int, hi: int) -> ColumnarFile:
+        """Return the table of rows lo:hi."""
+        return replace(self, rows=hi - lo, first=self.first + lo)
+
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         """Yield record batches of some columns."""
         step, names = block_rows(8 * len(columns)), list(columns)
         with arrow_errors(self.where, self.form):
-            if self.form == "Parquet":
-                with _parquet(self.place) as handle:
-                    for batch in handle.iter_batches(step, columns=names, use_threads=False):
-                        yield _cast(batch.select(names), self.types)
-                return
+            for whole in self._rows(names, step):
+                for a in range(0, whole.num_rows, step):
+                    yield _cast(whole.select(names).slice(a, step), self.types)
+
+    def _rows(self, names: list[str], step: int) -> Iterator[Any]:
+        """Yield batches of some columns, cut to the rows of this part."""
+        last = self.first + self.rows
+        if self.form == "Parquet":
+            with _parquet(self.place) as handle:
+                groups, at = _row_groups(handle, self.first, last)
+                batches = handle.iter_batches(step, groups, columns=names, use_threads=False)
+                yield from _cut(batches, at, self.first, last)
+        else:
             with _arrow(self.place) as (_, batches):
-                for whole in batches:
-                    for a in range(0, whole.num_rows, step):
-                        yield _cast(whole.select(names).slice(a, step), self.types)
+                yield from _cut(batches, 0, self.first, last)
+
+
+def _row_groups(handle: Any, lo: int, hi: int) -> tuple[list[int], int]:
+    """Return the row groups of a Parquet file that hold rows lo:hi, and where the first begins."""
+    sizes = [handle.metadata.row_group(k).num_rows for k in range(handle.num_row_groups)]
+    ends = list(accumulate(sizes))
+    held = [k for k, end in enumerate(ends) if end > lo and end - sizes[k] < hi]
+    return held, ends[held[0]] - sizes[held[0]] if held else 0
+
+
+def _cut(batches: Iterator[Any], at: int, lo: int, hi: int) -> Iterator[Any]:
+    """Yield what batches have of the rows lo:hi; the first of them is row `at`."""
+    for batch in batches:  # to the end of a whole file, which may be cut there
+        if at >= hi:
+            return
+        a, b = max(lo - at, 0), min(hi - at, batch.num_rows)
+        if a < b:
+            yield batch.slice(a, b - a)
+        at += batch.num_rows
 
 
 @contextmanager
@@ -254,6 +287,16 @@ class PartedTable:
 
     def flaw(self, name: str) -> None:
         """Return None: the types are what the files say."""
+
+    def part(self, lo: int, hi: int) -> PartedTable:
+        """Return the table of rows lo:hi, of the files that hold them."""
+        ends = list(accumulate(part.rows for part in self.parts))
+        starts = [end - part.rows for end, part in zip(ends, self.parts, strict=True)]
+        held = [k for k in range(len(ends)) if ends[k] > lo and starts[k] < hi]
+        parts = tuple(
+            self.parts[k].part(max(lo - starts[k], 0), min(hi, ends[k]) - starts[k]) for k in held
+        )
+        return replace(self, parts=parts, constants=tuple(self.constants[k] for k in held))
 
     def batches(self, columns: Mapping[str, Any]) -> Iterator[Any]:
         """Yield record batches of some columns, part by part."""

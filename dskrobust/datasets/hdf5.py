@@ -49,6 +49,7 @@ class Hdf5Rows(LazyRows):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    parted = True  # any run of rows is read by itself
 
     @property
     def where(self) -> str:
@@ -102,10 +103,11 @@ class Hdf5Rows(LazyRows):
                     f"{self.where} holds bytes that are no UTF-8 text"
                 ) from error
 
-    def slices(self, step: int) -> Generator[NDArray[Any]]:
-        """Yield runs of `step` rows, shape (step, ...); the last one is shorter."""
-        for a in range(0, self.shape[0], step):
-            yield self.read(a, min(a + step, self.shape[0]))
+    def slices(self, step: int, lo: int = 0, hi: int | None = None) -> Generator[NDArray[Any]]:
+        """Yield runs of `step` of the rows lo:hi, shape (step, ...); the last one is shorter."""
+        last = self.shape[0] if hi is None else hi
+        for a in range(lo, last, step):
+            yield self.read(a, min(a + step, last))
 
 
 def _dtype(data_set: Any) -> np.dtype[Any]:

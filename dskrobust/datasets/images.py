@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,11 +133,16 @@ def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
         decisions=remarks,
         provenance=_provenance(content, form, asked),
     )
-    stream = partial(_blocks, content, form, labels, groups)
+
+    def part(lo: int, hi: int) -> Callable[[], Iterator[Block]]:
+        some = replace(content, images=content.images[lo:hi], left_out=())
+        return partial(_blocks, some, form, labels, groups)
+
     codes = {name: code for code, name in enumerate(labels)}
     numbers = np.array([codes[file.label] for file in content.images], np.int64)
     keys = partial(iter, [RowKeys(numbers)])
-    return StreamReader(options.apply(spec), len(content.images), stream, remarks, keys)
+    count = len(content.images)
+    return StreamReader(options.apply(spec), count, part(0, count), remarks, keys, part)
 
 
 def images_like(spec: StoreSpec) -> dict[str, Any]:

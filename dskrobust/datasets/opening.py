@@ -6,16 +6,26 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path
-from ..store import Block, StorageOptions, Store, write_store
+from ..processes import shares_process
+from ..store import (
+    Block,
+    Layout,
+    PartedRows,
+    StorageOptions,
+    Store,
+    write_parts,
+    write_store,
+)
 from .columnar import PART_ENDS, part_files
 from .hugging_face import is_saved
 from .places import Place, is_url
@@ -192,14 +202,23 @@ def with_drawn_split(reader: Reader, what: str, options: ReaderOptions) -> Reade
         provenance={**spec.provenance, "split": drawn.to_json(seed)},
     )
 
-    def stream() -> Iterator[Block]:
-        first = 0
-        for block in reader.blocks():
-            last = first + len(block.split)
-            yield block._replace(split=split[first:last])
-            first = last
+    stream = partial(_in_groups, reader.blocks, split)
+    if not isinstance(reader, StreamReader) or (own := reader.part) is None:
+        return StreamReader(spec, rows, stream, tuple(reader.remarks))
 
-    return StreamReader(spec, rows, stream, tuple(reader.remarks))
+    def part(lo: int, hi: int) -> Callable[[], Iterator[Block]]:
+        return partial(_in_groups, own(lo, hi), split[lo:hi])
+
+    return StreamReader(spec, rows, stream, tuple(reader.remarks), part=part)
+
+
+def _in_groups(blocks: Callable[[], Iterator[Block]], split: NDArray[np.int16]) -> Iterator[Block]:
+    """Yield blocks whose rows are in the groups of a split."""
+    first = 0
+    for block in blocks():
+        last = first + len(block.split)
+        yield block._replace(split=split[first:last])
+        first = last
 
 
 def _keys(reader: Reader) -> Iterator[RowKeys]:
@@ -221,6 +240,10 @@ def ingest(
     **keywords: Unpack[IngestKeywords],
 ) -> Store:
     """Read a data set or file block by block into a new store.
+
+    Where there is a client of Dask, its workers read images, Parquet and Arrow files, .npy and
+    HDF5 files, each another run of rows; they must see the source. CSV files, archives and official
+    files are streams, which this process reads.
 
     Parameters
     ----------
@@ -289,11 +312,35 @@ def ingest(
         Where the disk has no room for the rows.
     """
     reader = open_reader(what, source, ReaderOptions.of(options, keywords))
-    return write_store(
-        str(out),
-        reader.spec,
-        with_room(reader.blocks(), reader.rows, str(out)),
-        overwrite=overwrite,
-        storage_options=storage_options,
-        progress=progress,
+    return write_reader(
+        str(out), reader, overwrite=overwrite, storage_options=storage_options, progress=progress
     )
+
+
+def write_reader(
+    out: str,
+    reader: Reader,
+    *,
+    overwrite: bool = False,
+    storage_options: StorageOptions = None,
+    progress: Callable[[int], None] | None = None,
+) -> Store:
+    """Write what a reader reads into a new store; see `ingest`."""
+    how: Any = {
+        "overwrite": overwrite, "storage_options": storage_options, "progress": progress
+    }  # fmt: skip
+    blocks = with_room(reader.blocks(), reader.rows, out)
+    parted = has_parts(reader) and not shares_process()
+    first = next(blocks, None) if parted else None
+    if first is None:
+        return write_store(out, reader.spec, blocks, **how)
+    assert isinstance(reader, StreamReader)
+    assert reader.part is not None
+    assert reader.rows is not None
+    layout = Layout.of(first.features, first.labels, first.ids)
+    return write_parts(out, reader.spec, PartedRows(reader.rows, layout, reader.part), **how)
+
+
+def has_parts(reader: Reader) -> bool:
+    """Return whether any run of a reader's rows can be read by itself, by whatever process."""
+    return isinstance(reader, StreamReader) and None not in (reader.part, reader.rows)

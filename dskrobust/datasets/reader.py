@@ -286,6 +286,9 @@ class StreamReader:
         What nobody said but the source showed, a line each.
     keys : callable, optional
         Yields what a split is drawn by, of all rows, for less than reading them.
+    part : callable, optional
+        Takes lo and hi, and returns what yields the rows lo:hi, here or in another process; None
+        where rows are only found behind those before them.
     """
 
     spec: StoreSpec
@@ -293,6 +296,7 @@ class StreamReader:
     stream: Callable[[], Iterator[Block]]
     remarks: tuple[str, ...] = ()
     keys: Callable[[], Iterator[RowKeys]] | None = None
+    part: Callable[[int, int], Callable[[], Iterator[Block]]] | None = None
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -250,7 +250,7 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     }
     types = {name: kind for name, kind in table.types.items() if name not in taken}
     prepared, decisions = _prepared(table, types, options)
-    stream = _TableStream(table, labels, prepared, split, together)
+    stream = _TableStream(table, labels, prepared, split, _groups(table, split), together)
     changed = options.drop or together or prepared.left_out or not prepared.plain
     spec = StoreSpec(
         name=source.name,
@@ -264,7 +264,8 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
-    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks, stream.keys)
+    part = stream.part if _has_parts(table) else None
+    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks, stream.keys, part)
 
 
 def _unused(table: Table, options: ReaderOptions) -> list[str]:
@@ -290,23 +291,41 @@ def _prepared(
     return known, ()
 
 
+def _has_parts(table: Table) -> bool:
+    """Return whether any run of a table's rows can be read by itself."""
+    return isinstance(getattr(table, "table", table), ColumnarFile | PartedTable)
+
+
+def _groups(table: Table, split: str | None) -> tuple[str, ...]:
+    """Return the names of the groups in the order of their first appearance."""
+    if split is None:
+        return ("all",)
+    return _distinct_texts(table, split, type_as_written(table, split), MOST_GROUPS)
+
+
 @dataclass(frozen=True)
 class _TableStream:
-    """The blocks of a table."""
+    """The blocks of a table, or of the rows lo:hi of one that has such parts."""
 
     table: Table
     labels: Labels
     prepared: Preparation
     split: str | None
+    groups: tuple[str, ...]
     together: str | None = None  # column whose equal values a split must not part
+    rows: tuple[int, int] | None = None
 
-    @cached_property
-    def groups(self) -> tuple[str, ...]:
-        """Names of the groups in the order of their first appearance."""
-        if self.split is None:
-            return ("all",)
-        kind = type_as_written(self.table, self.split)
-        return _distinct_texts(self.table, self.split, kind, MOST_GROUPS)
+    def part(self, lo: int, hi: int) -> _TableStream:
+        """Return the blocks of the rows lo:hi."""
+        return replace(self, rows=(lo, hi))
+
+    def _batches(self, types: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
+        if self.rows is None:
+            yield from counted(self.table, types)
+            return
+        part = self.table.part(*self.rows)  # type: ignore[attr-defined]
+        for first, batch in counted(part, types):
+            yield self.rows[0] + first, batch
 
     def __call__(self) -> Iterator[Block]:
         table, prepared = self.table, self.prepared
@@ -322,7 +341,7 @@ class _TableStream:
             dtype = feature_dtype(table, names)
             whole = {**types, **whole}
         codes = {group: code for code, group in enumerate(self.groups)}
-        for first, batch in counted(table, {**types, **whole}):
+        for first, batch in self._batches({**types, **whole}):
             refuse_missing(table, whole, batch)
             if prepared.plain:
                 x = matrix(batch, names, dtype, table.where, first)

@@ -28,6 +28,7 @@ from ..store import (
     Written,
     begin_scratch,
     commit_new,
+    fold,
     layout_of,
     open_store,
 )
@@ -106,7 +107,7 @@ def _commit_scratch(
     try:
         return open_store(writer.url).address
     except StoreError:  # not committed yet
-        commit_new(writer, spec, written, overwrite=False)
+        commit_new(writer, spec, fold(written), overwrite=False)
         return open_store(writer.url).address
 
 

@@ -3,12 +3,10 @@
 from .claims import at_work, exclusive
 from .clearing import clear_up
 from .creation import (
-    Arrays,
+    SEEN_BY_ALL,
+    PartedRows,
     append_rows,
-    default_spec,
-    link_arrays,
-    open_array,
-    write_arrays,
+    write_parts,
     write_store,
     writing_memory,
 )
@@ -22,6 +20,7 @@ from .evaluations import (
     find_evaluations,
     row_ranges,
 )
+from .from_arrays import Arrays, default_spec, link_arrays, open_array, write_arrays
 from .inspection import Look, inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
@@ -56,6 +55,7 @@ from .writing import (
     begin_scratch,
     check_free,
     commit_new,
+    fold,
     layout_of,
 )
 
@@ -64,9 +64,11 @@ __all__ = [
     "EMBEDDING",
     "Arrays",
     "PREFIX_ROWS",
+    "PartedRows",
     "RARE_CLASS",
     "READING",
     "SCALE",
+    "SEEN_BY_ALL",
     "SHARED_ROWS",
     "SPAN",
     "Block",
@@ -103,6 +105,7 @@ __all__ = [
     "find_evaluations",
     "find_results",
     "Look",
+    "fold",
     "inspect",
     "is_id_name",
     "is_zarr",
@@ -119,6 +122,7 @@ __all__ = [
     "save_basis",
     "summarise",
     "write_arrays",
+    "write_parts",
     "write_store",
     "writing_memory",
 ]

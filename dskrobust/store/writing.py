@@ -48,6 +48,7 @@ UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this 
 ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
 ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
 CHECKSUMS, SUMS = "checksums", "sums"
+FOLDED = 16  # parts that become one at a time, always the same: so sums have the same last bits
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
 
@@ -121,6 +122,39 @@ class Written:
     checksums: NDArray[np.uint32]
     digests: tuple[str, ...]
     summary: Summary
+
+
+def folded(parts: Sequence[Written]) -> Written:
+    """Return what several writers tell of consecutive rows as if it were one."""
+    summary = parts[0].summary
+    for part in parts[1:]:
+        summary = summary.merge(part.summary)
+    checksums = np.concatenate([part.checksums for part in parts])
+    digests = tuple(digest for part in parts for digest in part.digests)
+    return Written(parts[0].start, checksums, digests, summary)
+
+
+def fold(parts: Iterable[Written]) -> Written:
+    """Fold what writers tell, in the order of their rows: a tree, of which few parts are held.
+
+    It has the shape of the tree of tasks that `creation` makes of as many parts.
+    """
+    levels: list[list[Written]] = []
+    for part in parts:
+        for level in levels:
+            level.append(part)
+            if len(level) < FOLDED:
+                break
+            part = folded(level)
+            level.clear()
+        else:
+            levels.append([part])
+    last: list[Written] = []
+    for level in levels:
+        last = [folded([*level, *last])] if level or last else []
+    if not last:
+        raise InvalidDataError("there are no rows to store")
+    return last[0]
 
 
 def place_of(url: str, storage_options: StorageOptions = None) -> Place:
@@ -208,18 +242,13 @@ class SegmentWriter:
         objects = self.objects
         return {n: arrays.open_writable(objects, f"{self.path}/{n}") for n in self.names}
 
-    def finish(self, written: Iterable[Written]) -> Finished:
+    def finish(self, written: Written) -> Finished:
         """Write what is known of all rows beside them; the segment is not in the store yet."""
-        parts = sorted(written, key=lambda part: part.start)
-        if not parts:
-            raise InvalidDataError("there are no rows to store")
-        summary = parts[0].summary
-        for part in parts[1:]:
-            summary = summary.merge(part.summary)
+        summary = written.summary
         blobs = Blobs(self.objects.address, self.path)
-        blobs.write(CHECKSUMS, np.concatenate([part.checksums for part in parts]))
+        blobs.write(CHECKSUMS, written.checksums)
         blobs.write(SUMS, summary.column_sum)
-        digest = arrays.digest([d.encode() for part in parts for d in part.digests])
+        digest = arrays.digest([digest.encode() for digest in written.digests])
         segment = Segment(rows=summary.rows, digest=digest, path=self.path)
         held = {
             name: {**arrays.metadata_of(array), "shape": [0, *array.shape[1:]]}
@@ -400,7 +429,7 @@ def begin_scratch(url: str, layout: Layout, rows: int) -> SegmentWriter:
 def commit_new(
     writer: SegmentWriter,
     spec: StoreSpec,
-    written: Iterable[Written],
+    written: Written,
     *,
     overwrite: bool,
     ids: bool = False,
@@ -428,9 +457,7 @@ def commit_new(
     _commit(writer, to)
 
 
-def commit_more(
-    writer: SegmentWriter, base: State, names: Names, written: Iterable[Written]
-) -> None:
+def commit_more(writer: SegmentWriter, base: State, names: Names, written: Written) -> None:
     """Make written rows part of a store, as one segment, in one atomic step.
 
     Others may have appended meanwhile: theirs come first.
