@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from pathlib import PurePosixPath
 from typing import Any
 
 import google_crc32c
@@ -53,6 +53,7 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an array whose chunks are always written and checksummed, unless it is there."""
     codecs = ([ZstdCodec(level=1)] if compress else []) + [Crc32cCodec()]
+    _check_folders(objects, path)
     try:
         return zarr.create_array(
             objects.zarr(read_only=False),
@@ -65,20 +66,21 @@ def create_array(
         )
     except ContainsArrayError:
         return open_writable(objects, path)
-    except UnicodeDecodeError as error:  # of a group above, which Zarr looks at; else it takes all
-        raise damaged_node(objects.address.url, _no_text(objects, path)) from error
 
 
-def _no_text(objects: Objects, path: str) -> str:
-    """Return the key of the first Zarr metadata on the way to an array that is no UTF-8."""
-    folders = ["", *accumulate(path.split("/"), lambda above, name: f"{above}/{name}")]
-    keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
-    for key in keys:
+def _check_folders(objects: Objects, path: str) -> None:
+    """Refuse Zarr metadata above an array that are no UTF-8: Zarr itself takes all else for none.
+
+    Raises
+    ------
+    DamagedStoreError
+    """
+    for folder in PurePosixPath(path).parents:
+        key = (folder / "zarr.json").as_posix()
         try:
             (objects.read(key) or b"").decode()
-        except UnicodeDecodeError:
-            return key
-    return keys[0]
+        except UnicodeDecodeError as error:
+            raise damaged_node(objects.address.url, key) from error
 
 
 def open_writable(objects: Objects, path: str) -> Array:
