@@ -8,7 +8,7 @@ chunking, tile size, worker count nor a retry can change a bit of the result.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def build(
     """Add tiles and merges to a graph from `start_graph`, which holds source and context."""
     pairs, graph, choices = prepared, prepared.graph, choices or Choices()
     shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix would be in every task else
-    graph[shared] = spec
+    graph[shared] = replace(spec, need=plan.footprint)
     cache = f"blocks-{pairs.token}" if plan.kept_bytes else None
     if cache:
         graph[cache] = (BlockCache, plan.kept_bytes)

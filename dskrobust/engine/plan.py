@@ -8,7 +8,7 @@ task should last, panels from the memory it may use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
@@ -130,11 +130,35 @@ class Resources:
         Tiles that a worker computes at once.
     memory_limit : int, optional
         Bytes per worker; None without a limit.
+    xarray : bool, optional
+        Whether workers have xarray installed, which makes them larger; None where they have what
+        this process has.
     """
 
     workers: int = 1
     threads: int = 1
     memory_limit: int | None = None
+    xarray: bool | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a worker takes that computes tiles.
+
+    Attributes
+    ----------
+    peak_bytes : int
+    threads : int
+        Tiles at a time, for which that is the peak.
+    """
+
+    peak_bytes: int
+    threads: int
+
+    def fits(self, memory_limit: int | None, threads: int) -> bool:
+        """Whether a worker may compute tiles; one without a limit has what it takes."""
+        enough = not memory_limit or self.peak_bytes <= memory_limit * USABLE
+        return enough and threads <= self.threads
 
 
 @dataclass(frozen=True)
@@ -181,6 +205,11 @@ class Plan:
     panel_bytes: int
     kept_bytes: int
     seconds: float
+
+    @property
+    def footprint(self) -> Footprint:
+        """What a worker must have to compute tiles."""
+        return Footprint(self.peak_bytes, self.resources.threads)
 
     @property
     def pairs(self) -> int:
@@ -253,7 +282,7 @@ def make_plan(
     done = sum(work.segments[: work.done_segments])
     tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
-    fixed = base_bytes() + resources.threads * tile_bytes(work, largest)
+    fixed = base_bytes(resources.xarray) + resources.threads * tile_bytes(work, largest)
     panels = (
         (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
     )
@@ -285,10 +314,15 @@ def make_plan(
     )
 
 
+def base_bytes(xarray: bool | None = None) -> int:
+    """Return the bytes of an idle worker; xarray: whether it has that, as this process by default."""
+    return BASE_BYTES + (XARRAY_BYTES if (has_xarray() if xarray is None else xarray) else 0)
+
+
 @cache
-def base_bytes() -> int:
-    """Return the bytes of an idle worker that has the libraries installed here."""
-    return BASE_BYTES + (XARRAY_BYTES if find_spec("xarray") else 0)
+def has_xarray() -> bool:
+    """Whether xarray is installed where this is asked."""
+    return find_spec("xarray") is not None
 
 
 def pair_seconds(work: Workload) -> float:
@@ -447,4 +481,4 @@ def smallest_peak(work: Workload, resources: Resources, block_rows: int) -> int:
     """Return the peak of a worker with the smallest panels."""
     rows = min(LEAST_PANEL, block_rows)
     tile = tile_bytes(work, block_rows) + panel_bytes(work, rows, max(1, rows // 4))
-    return base_bytes() + resources.threads * tile
+    return base_bytes(resources.xarray) + resources.threads * tile

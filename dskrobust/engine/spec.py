@@ -13,6 +13,7 @@ from ..kernels import ANY, SAME, LargestQuotient, PairJob, Reduction, Screen, wa
 from ..labels import LabelMap
 from ..metrics import KernelForm, Metric
 from ..store import SourceAddress, Summary, TileMemo
+from .plan import Footprint
 
 SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
 
@@ -217,6 +218,8 @@ class TileSpec:
         What the panels of a tile may take, in bytes.
     one_sided : bool
         Whether only the rows of a tile ask (queries), and its columns answer (references).
+    need : Footprint, optional
+        What a worker must have.
     """
 
     pairs: PairSpec
@@ -224,6 +227,7 @@ class TileSpec:
     memo: TileMemo | None = None
     budget: int | None = None
     one_sided: bool = False
+    need: Footprint | None = None
 
 
 @dataclass(frozen=True)

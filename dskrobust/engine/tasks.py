@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..kernels import NOBODY, Counters, PairJob, QuotientState, Sample, State, copy_of, reduce_tile
 from ..labels import LabelMap
 from ..store import ResultTables, SourceAddress, Summary, summarise
+from .admission import admit
 from .cache import BlockCache
 from .events import announce, bounds_of
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
@@ -125,6 +126,7 @@ def run_tile(
     started = time.perf_counter()
     shared = Shared(*shared)
     spec, source = shared.spec, open_source(shared.source)
+    admit(spec.need)
     reader = TileReader(task, spec, source, shared.prefixes, shared.cache, codes)
     result = _from_memo(task, spec)
     if result is not None:
