@@ -133,6 +133,8 @@ class Neighbours:
             delayed(writer.write)(k * chunk, {name: blocks[k] for name, blocks in parts.items()})
             for k in range(-(-self.rows // chunk))
         ]
+        if search.waves is not None:
+            search.waves.run()
         checksums = compute(*writes)
         seconds = {"seconds": time.perf_counter() - started}
         result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
@@ -252,6 +254,9 @@ def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[s
     for search in searches[:1]:
         search.spec.warm_up()
     try:
+        for search in searches[:1]:
+            if search.waves is not None:
+                search.waves.run(**kwargs)
         arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
     finally:
         for search in searches:

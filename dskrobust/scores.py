@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from .engine import lazy
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.spec import PairSpec
+from .engine.waves import Waves
 from .errors import ContradictionWarning, InvalidOptionError
 from .export import score_frames
 from .show.overview import scores_card
@@ -81,6 +82,8 @@ class Scores:
         The arrays that were scored, where they are in no store.
     run : str, optional
         What events of this computation's tiles are named by.
+    waves : Waves, optional
+        Graphs that `compute` and `write` run first, where one would not hold all tiles.
     """
 
     robustness: Any
@@ -105,6 +108,7 @@ class Scores:
     arrays: LabelledArrays | None = None
     references: tuple[str, ...] = ()
     run: str | None = None
+    waves: Waves | None = field(default=None, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -175,12 +179,14 @@ class Scores:
         if self.spec is not None and self.result is None:
             self.spec.warm_up()
         names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), da.Array)]
+        if self.waves is not None:
+            self.waves.run(**kwargs)
         try:
             values = compute(*(getattr(self, name) for name in names), **kwargs)
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        done = replace(self, **dict(zip(names, values, strict=True)), run=None)
+        done = replace(self, **dict(zip(names, values, strict=True)), run=None, waves=None)
         warn_contradictions(done)
         return done
 
@@ -266,6 +272,8 @@ class Scores:
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
+        if self.waves is not None:
+            self.waves.run()
         *checksums, label_norm = compute(*writes, self.label_norm)
         seconds = time.perf_counter() - started
         result = writer.commit(

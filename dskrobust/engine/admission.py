@@ -1,7 +1,7 @@
-"""Tiles run where there is the memory that they were planned for: workers that join may have less.
+"""Tiles run where there is the memory that they were planned for; who joins later may have less.
 
-Dask never queues tasks with restrictions, so tiles start without any. One that a smaller worker gets
-goes back to the scheduler, for those that fit, also those that come later.
+Dask never queues tasks with restrictions, so tiles start without any. One that a smaller worker
+gets goes back to the scheduler, for those that fit, also those that come later.
 """
 
 from __future__ import annotations

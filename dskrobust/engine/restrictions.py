@@ -16,7 +16,7 @@ NOBODY = "a worker that is still to come"  # an address: without any, a task may
 def restrict(dask_scheduler: Scheduler, key: Any, need: Footprint) -> None:
     """Leave a task to the workers that fit, those that join later included."""
     plugin = dask_scheduler.plugins.get(NAME)
-    if plugin is None:
+    if not isinstance(plugin, Restrictions):
         plugin = Restrictions()
         dask_scheduler.add_plugin(plugin, name=NAME)
     plugin.restrict(dask_scheduler, key, need)

@@ -231,14 +231,34 @@ class TileSpec:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A tile's place in rounds (`rounds`).
+
+    Attributes
+    ----------
+    number : int
+        Its round.
+    names : tuple of str
+        Names under which the states of its blocks are memoised; one on the diagonal.
+    """
+
+    number: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TileTask:
-    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows."""
+    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows.
+
+    turn: where tiles run in rounds, the tile's, and then the states of its blocks are memoised.
+    """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
     memo_name: str
     run: str
     total: int
+    turn: Turn | None = None
 
     @property
     def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
