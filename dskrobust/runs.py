@@ -20,7 +20,7 @@ from .engine.sources import array_source
 from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
 from .errors import InvalidOptionError
-from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes
+from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
@@ -259,7 +259,7 @@ def make_workload(
         done_segments,
         copied=widened or kernel != dtype,
         matrix=form.matrix is not None,
-        prefixed=spec.prefixed,
+        prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
         leaves=form.boxed(spec.columns) and spec.rule == "different" and spec.reduction.boxed,
     )
