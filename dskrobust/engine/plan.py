@@ -316,11 +316,7 @@ def make_plan(
         Where not even the smallest panels fit the memory limit.
     """
     resources = resources or Resources()
-    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
-        if value is not None and value < 1:
-            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
-    if work.rows < 1:
-        raise InvalidDataError("there are no rows to plan for")
+    _check_sizes(work.rows, block_rows, panel_rows)
     size = block_rows or choose_block_rows(work, resources)
     blocks = cut_blocks(work.segments, size, work.unit_rows)
     done = sum(work.segments[: work.done_segments])
@@ -359,6 +355,14 @@ def make_plan(
         _tile_seconds(work, largest, _rows_read((0, largest), (largest, 2 * largest), panels[0])),
         in_rounds,
     )
+
+
+def _check_sizes(rows: int, block_rows: int | None, panel_rows: int | None) -> None:
+    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
+    if rows < 1:
+        raise InvalidDataError("there are no rows to plan for")
 
 
 def base_bytes(xarray: bool | None = None) -> int:

@@ -7,6 +7,7 @@ a process of its own, the workers are threads of another one.
 
     python scripts/benchmarks/simulate.py --rows 10000000 --columns 100 --workers 64 [--out FILE]
     python scripts/benchmarks/simulate.py --rows 100000000 --columns 100 --workers 256
+    python scripts/benchmarks/simulate.py --plans
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dask.utils import parse_bytes
 from distributed import Client, Worker
 
 import dskrobust as dr
+from dskrobust import display
 from dskrobust.engine.graph import Choices, Graph, PairGraph, RunGraph, build, start_graph
 from dskrobust.engine.plan import Plan, Resources, Workload, make_plan, pair_seconds, pairs_of
 from dskrobust.engine.spec import PairSpec, TileSpec, TileTask
@@ -55,6 +57,21 @@ def plan_of(rows: int, columns: int, resources: Resources) -> tuple[Workload, Pl
         resumable=True,
     )  # fmt: skip
     return work, make_plan(work, resources)
+
+
+def plans() -> str:
+    """What runs of several sizes would take, as a table; arithmetic only."""
+    lines = ["| rows | columns | hours | core hours | peak of a worker | read | tiles | a tile |"]
+    lines.append("|" + "---|" * 8)
+    for rows in (10**6, 10**7, 10**8):
+        for columns in (100, 1_000, 10_000):
+            plan = plan_of(rows, columns, Resources(64, 1, 8 * 2**30))[1]
+            hours = plan.seconds / 3600
+            cells = [f"{rows:,}", f"{columns:,}", f"{hours:.2f}", f"{64 * hours:,.0f}"]
+            cells += [display.size(plan.peak_bytes), display.size(plan.bytes_read)]
+            cells += [f"{len(plan.tiles):,}", display.clock(plan.tile_seconds)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def graph_of(rows: int, columns: int, plan: Plan) -> PairGraph:
@@ -153,9 +170,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--memory-limit", default="8GiB")
     parser.add_argument("--faster", type=float, default=100.0)
+    parser.add_argument("--plans", action="store_true", help="print what plans say, run nothing")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.plans:
+        print(plans())
+        return
     if options.serve:
         asyncio.run(serve(options.serve, options.workers))
         return
