@@ -1,9 +1,9 @@
 """A run beyond this machine: the real scheduler and graph, and tasks that sleep instead of compute.
 
-The graph is the one that `compute` would send for so many rows (of a run in waves, its first wave),
-with all that its tasks are given. A tile sleeps the seconds that the plan says over `--faster`; what
-it returns is empty, so that what travels between workers in a real run is left out. The scheduler is
-a process of its own, the workers are threads of another one.
+The graph is the one that `compute` would send for so many rows (of a run in waves, its first one),
+with all that its tasks are given. A tile sleeps the seconds that the plan says over `--faster`;
+what it returns is empty, so that what travels between workers in a real run is left out. The
+scheduler is a process of its own, the workers are threads of another one.
 
     python scripts/benchmarks/simulate.py --rows 10000000 --columns 100 --workers 64 [--out FILE]
     python scripts/benchmarks/simulate.py --rows 100000000 --columns 100 --workers 256
