@@ -106,11 +106,12 @@ def sketch_rows(
         Rows of the sample.
     """
     center = np.zeros(rows.shape[1]) if screen.center is None else screen.center
-    x = np.empty(rows.shape, np.float32)
-    for part in slices(rows.shape[1]):
+    columns = rows.shape[1]
+    x: NDArray[np.float32] = np.empty((len(rows), columns), np.float32)
+    for part in slices(columns):
         x[:, part] = (rows[:, part] - center[part]) * screen.unit
-    size = max(float(np.abs(x[:, part]).max(initial=0.0)) for part in slices(x.shape[1]))
-    count = _most_columns(total, x.shape[1])
+    size = max(float(np.abs(x[:, part]).max(initial=0.0)) for part in slices(columns))
+    count = _most_columns(total, columns)
     if count < DEPTHS[0] or not np.isfinite(size) or size == 0 or x.shape[1] > WIDE:
         return Sample(x, labels, np.zeros((x.shape[1], 0), np.float32), size)
     rng = np.random.default_rng(0)
