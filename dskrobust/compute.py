@@ -119,9 +119,12 @@ def _check_room(store: Store, lazy: Writable, plan: Plan) -> None:
     tables, memo = _written(store, lazy)
     row = sum(table.nbytes for table in tables) // store.rows
     spans = [hi - lo for lo, hi in plan.blocks]
-    sides = sum(spans[i] + (spans[j] if i != j else 0) for i, j in plan.tiles)
-    left = 1 - min(1.0, memo.count() / len(plan.tiles)) if memo else 0.0
-    needed = int(PACKED * row * (left * sides + 2 * store.rows))
+    if plan.in_rounds:  # one state of every row, and those that are just taking another's place
+        kept = store.rows + 2 * sum(sorted(spans)[-plan.resources.workers :])
+    else:
+        left = 1 - min(1.0, memo.count() / len(plan.tiles)) if memo else 0.0
+        kept = int(left * sum(spans[i] + (spans[j] if i != j else 0) for i, j in plan.tiles))
+    needed = int(PACKED * row * (kept + 2 * store.rows))
     check_space(store.url, needed, f"{len(plan.tiles):,} tiles and the results of them")
 
 

@@ -133,6 +133,8 @@ class Neighbours:
             delayed(writer.write)(k * chunk, {name: blocks[k] for name, blocks in parts.items()})
             for k in range(-(-self.rows // chunk))
         ]
+        if search.waves is not None:
+            search.waves.run()
         checksums = compute(*writes)
         seconds = {"seconds": time.perf_counter() - started}
         result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
@@ -248,7 +250,7 @@ def nearest_neighbours(
 def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
     """Compute several reference sets' lists of one search in one go."""
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
-    with searching(waiting.values()):
+    with searching(waiting.values(), **kwargs):
         arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
     done = dict(lists)
     for (name, one), (distance, index) in zip(waiting.items(), arrays, strict=True):
@@ -257,12 +259,18 @@ def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[s
 
 
 @contextlib.contextmanager
-def searching(lists: Iterable[Neighbours]) -> Iterator[None]:
-    """Compile what the lists of one search need; drop what they leave once they are computed."""
+def searching(lists: Iterable[Neighbours], **kwargs: Any) -> Iterator[None]:
+    """Compile what the lists of one search need, and run what goes before; then drop what is left.
+
+    kwargs: of the computation by Dask that follows.
+    """
     searches = [one.search for one in lists if one.search is not None]
     for search in searches[:1]:
         search.spec.warm_up()
     try:
+        for search in searches[:1]:
+            if search.waves is not None:
+                search.waves.run(**kwargs)
         yield
     finally:
         for search in searches:

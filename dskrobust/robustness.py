@@ -13,12 +13,14 @@ from .datasets.labelled import LabelledArrays
 from .engine.graph import Choices, build, start_graph
 from .engine.sources import StackedSource, array_source
 from .engine.spec import PairSpec, TileSpec, check_summary
+from .engine.waves import Waves
 from .labels import LabelMap
 from .metrics import Metric
 from .references import reference_sets
 from .runs import (
     PairData,
     RunOptions,
+    block_names,
     data_spec,
     make_workload,
     memo_names,
@@ -107,9 +109,10 @@ def score(
         scores = replace(lazy_scores(graph, spec, plan), arrays=data.arrays, scratch=scratch)
         return replace(scores, split=data.split)
     tiles = TileSpec(spec, plan.panel_rows, run_memo(data.store, spec), plan.panel_bytes)
-    choices = Choices(memo_names(data, plan), base, codes)
+    choices = Choices(memo_names(data, plan), base, codes, block_names=block_names(data, plan))
     graph = build(start, tiles, plan, choices)
-    return replace(lazy_scores(graph, spec, plan), store=data.store, base=base)
+    waves = Waves.of(graph, tiles, plan, choices)
+    return replace(lazy_scores(graph, spec, plan), store=data.store, base=base, waves=waves)
 
 
 def _stored(data: PairData, spec: PairSpec) -> tuple[ResultTables | None, ResultTables | None]:

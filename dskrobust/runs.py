@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from .engine.sources import array_source
 from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
 from .errors import InvalidOptionError
-from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes
+from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
@@ -110,7 +111,7 @@ class PairData:
         """Return what the plan of a computation needs to know."""
         unit = 1 if self.store is None else self.store.unit_rows
         work = make_workload(spec, self.segments, self.dtype, unit, done_segments)
-        return replace(work, stored=self.written)
+        return replace(work, stored=self.written, resumable=self.store is not None)
 
     def start(
         self, spec: PairSpec, plan: Plan, options: RunOptions, salt: Any = None
@@ -259,7 +260,7 @@ def make_workload(
         done_segments,
         copied=widened or kernel != dtype,
         matrix=form.matrix is not None,
-        prefixed=spec.prefixed,
+        prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
         leaves=form.boxed(spec.columns) and spec.rule == "different" and spec.reduction.boxed,
     )
@@ -302,13 +303,30 @@ def plan_depths(store: Store, spec: PairSpec, plan: Plan) -> Depths | None:
 
 def memo_names(data: PairData, plan: Plan) -> dict[tuple[int, int], str]:
     """Name tiles by their rows and the digests of the segments they lie in."""
+    if plan.in_rounds:
+        return {}
+    marks = _marks(data, plan)
+    return {(i, j): f"{marks[i]}.{marks[j]}" for i, j in plan.tiles}
+
+
+def block_names(data: PairData, plan: Plan) -> list[str]:
+    """Name what tiles in rounds leave of blocks; it depends on all blocks, and so does its name."""
+    if not plan.in_rounds:
+        return []
+    marks = _marks(data, plan)
+    first = min(plan.tiles, default=None)
+    digest = hashlib.sha256(repr((marks, first, len(plan.tiles))).encode()).hexdigest()
+    return [f"{digest[:16]}-{mark}" for mark in marks]
+
+
+def _marks(data: PairData, plan: Plan) -> list[str]:
+    """Rows of every block, and the digest of its segment."""
     assert data.store is not None
     segments = data.store.segments
     starts = np.cumsum([0, *(rows for rows, _ in segments)])
 
-    def mark(block: int) -> str:
-        lo, hi = plan.blocks[block]
+    def mark(lo: int, hi: int) -> str:
         segment = int(np.searchsorted(starts, lo, side="right")) - 1
         return f"{lo}-{hi}-{segments[segment][1][:12]}"
 
-    return {(i, j): f"{mark(i)}.{mark(j)}" for i, j in plan.tiles}
+    return [mark(*block) for block in plan.blocks]

@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from .engine import lazy
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.spec import PairSpec
+from .engine.waves import Waves
 from .errors import ContradictionWarning, Hint, InvalidOptionError
 from .export import score_frames
 from .memory import check_memory
@@ -92,6 +93,8 @@ class Scores(ArraysMixin):
         The arrays that were scored, where they are in no store.
     run : str, optional
         What events of this computation's tiles are named by.
+    waves : Waves, optional
+        Graphs that `compute` and `write` run first, where one would not hold all tiles.
     """
 
     robustness: Any
@@ -116,6 +119,7 @@ class Scores(ArraysMixin):
     arrays: LabelledArrays | None = None
     references: tuple[str, ...] = ()
     run: str | None = None
+    waves: Waves | None = field(default=None, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -192,12 +196,14 @@ class Scores(ArraysMixin):
         if self.spec is not None and self.result is None:
             self.spec.warm_up()
         arrays = self.lazy_arrays
+        if self.waves is not None:
+            self.waves.run(**kwargs)
         try:
             values = compute(*arrays.values(), **kwargs)
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        done = replace(self, **dict(zip(arrays, values, strict=True)), run=None)
+        done = replace(self, **dict(zip(arrays, values, strict=True)), run=None, waves=None)
         warn_contradictions(done)
         return done
 
@@ -290,6 +296,8 @@ class Scores(ArraysMixin):
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
+        if self.waves is not None:
+            self.waves.run()
         *checksums, label_norm = compute(*writes, self.label_norm)
         seconds = time.perf_counter() - started
         result = writer.commit(

@@ -17,7 +17,8 @@ from .engine.graph import Choices, Key, PairGraph, build
 from .engine.plan import Plan, Resources
 from .engine.search_plan import make_search_plan
 from .engine.spec import PairSpec, TileSpec
-from .runs import PairData, RunOptions, memo_names, plan_work
+from .engine.waves import Waves
+from .runs import PairData, RunOptions, block_names, memo_names, plan_work
 from .store import TileMemo
 
 Codes = NDArray[np.int16]
@@ -38,6 +39,8 @@ class Search:
         Where finished tiles are kept until the search is done.
     scratch : str, optional
         Store that arrays are written to first.
+    waves : Waves, optional
+        Graphs that run first, where one would not hold all tiles.
     """
 
     spec: PairSpec
@@ -46,6 +49,7 @@ class Search:
     rows: tuple[int, ...]
     memo: TileMemo | None
     scratch: str | None
+    waves: Waves | None = None
 
 
 def symmetric_search(
@@ -59,7 +63,8 @@ def symmetric_search(
 
     codes (n,): part of every row, −1 where it takes no part; None for all rows by their groups.
     """
-    plan = plan_work(data.workload(spec), options)
+    work = data.workload(spec)
+    plan = plan_work(replace(work, resumable=work.resumable and radii is None), options)
     if codes is not None and (codes < 0).any():
         inside = np.flatnonzero(codes >= 0)
         plan = _only_blocks_of(plan, inside)
@@ -142,10 +147,13 @@ def _search(
     salt = identity, plan.panel_rows, plan.tiles
     start, scratch = data.start(spec, plan, options, salt)
     keys = radii.add_to(start) if radii is not None else ()
-    graph = build(start, tiles, plan, Choices(names, codes=codes, radii=keys))
+    blocks = block_names(data, plan) if memo else ()
+    choices = Choices(names, codes=codes, radii=keys, block_names=blocks)
+    graph = build(start, tiles, plan, choices)
+    waves = Waves.of(graph, tiles, plan, choices)
     first = len(graph.states)
     rows = [_count(codes, block) for block in plan.blocks[:first]]
-    return Search(spec, plan, graph, tuple(rows), memo, scratch)
+    return Search(spec, plan, graph, tuple(rows), memo, scratch, waves)
 
 
 def _count(codes: tuple[Codes, Codes] | None, block: tuple[int, int]) -> int:

@@ -2,11 +2,13 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -59,3 +61,24 @@ def load_script(name: str) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses look up what their annotations mean
     spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def watched(client: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield the list that the events of tiles are added to, which workers tell of meanwhile."""
+    from dskrobust.engine.events import TOPIC
+
+    events: list[dict[str, Any]] = []
+    client.subscribe_topic(TOPIC, lambda event: events.append(event[1]))
+    try:
+        yield events
+    finally:
+        client.unsubscribe_topic(TOPIC)
+
+
+def wait_until(reached: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for what others bring about, and fail where it does not come."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

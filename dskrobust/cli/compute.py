@@ -70,7 +70,7 @@ def plan(
         made = plan_store(opened, spec, RunOptions(resources), done_segments=done)
     facts = plan_facts(made, spec)
     facts["computed"] = done == len(opened.segments)
-    facts["finished_tiles"] = run_memo(opened, spec).count()
+    facts["finished_tiles"] = 0 if made.in_rounds else run_memo(opened, spec).count()
     depths = plan_depths(opened, spec, made)
     facts["prefixes"] = None if depths is None else [depths.short, depths.long]
     facts["columns"] = opened.columns
@@ -90,10 +90,12 @@ def plan_facts(made: Plan, spec: PairSpec) -> dict[str, Any]:
         "panel_rows": list(made.panel_rows),
         "tiles": len(made.tiles),
         "tasks": made.tasks,
+        "tasks_at_once": made.tasks_at_once,
         "pairs": made.pairs,
         "bytes_read": made.bytes_read,
         "operations": made.operations,
         "seconds": made.seconds,
+        "tile_seconds": made.tile_seconds,
         "peak_bytes": made.peak_bytes,
         "workers": made.resources.workers,
         "threads": made.resources.threads,

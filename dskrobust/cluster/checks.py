@@ -140,7 +140,10 @@ def check_scratch(client: Client, folder: str | None) -> None:
     first, *others = workers
     remedy = "name a folder that all workers share: options=RunOptions(scratch=FOLDER)"
     mark = str(Path(folder or tempfile.gettempdir(), f"dskrobust-mark-{uuid.uuid4().hex}"))
-    for made in ask(client, _leave, mark, of=[first]).values():
+    left = ask(client, _leave, mark, of=[first])
+    if not left:  # it is gone; those that come meet the folder when they write into it
+        return
+    for made in left.values():
         if isinstance(made, Exception):
             raise InvalidOptionError(
                 f"worker {first} cannot write into {Path(mark).parent}, where arrays lie before "

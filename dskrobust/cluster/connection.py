@@ -173,6 +173,8 @@ def cluster_errors() -> Iterator[None]:
             f"{error.last_worker.address}; often that is too little memory. {AGAIN.capitalize()}"
         ) from error
     except NoWorkerError as error:
-        raise ClusterError(f"all workers are gone; {AGAIN}") from error
+        raise ClusterError(
+            f"all workers are gone that have the memory which was planned for; {AGAIN}"
+        ) from error
     except (FutureCancelledError, CommClosedError) as error:
         raise ClusterError(f"the connection to the scheduler was lost; {AGAIN}") from error

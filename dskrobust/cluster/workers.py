@@ -5,6 +5,7 @@ Dask's scheduler is only imported where somebody has made a client: tasks may ru
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 import dask
 import psutil
 
-from ..engine.plan import Resources
-from ..errors import ClusterError
+from ..display import clock
+from ..engine.plan import Resources, has_xarray
+from ..errors import ClusterError, Hint
 from ..processes import current_client, shares_process
+from .options import Patience
 
 if TYPE_CHECKING:
     from distributed import Client
 
 RETURN = 30.0  # seconds in which a worker that died is replaced, also on a machine that is busy
+
+_log = logging.getLogger(__name__)
 
 
 def workers_of(client: Client, needs: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -87,30 +92,47 @@ def resources_of(client: Client, seconds: float = RETURN) -> Resources:
     ----------
     client : Client
     seconds : float
-        That are given to workers to come back where there are none: one may have died just now.
+        That are given to workers to come where there are none: one may have died just now, or an
+        adaptive cluster have had nothing to do.
 
     Raises
     ------
     ClusterError
         Where it has none.
     """
-    workers = workers_of(client)
+    workers = workers_of(client) or _first_workers(client, seconds)
     if not workers:
-        with suppress(TimeoutError):
-            client.wait_for_workers(1, timeout=seconds)
-        workers = workers_of(client)
-    if not workers:
-        raise ClusterError(f"the scheduler at {address_of(client)} has no workers")
+        raise ClusterError(
+            f"the scheduler at {address_of(client)} has no workers after {clock(seconds)}, and a "
+            "plan is made for the memory of one",
+            Hint(
+                "start workers, or say what they will have: RunOptions(Resources(workers, threads, "
+                "memory_limit))",
+                f"start some with `dask worker {address_of(client)}`",
+            ),
+        )
     limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
     threads = max(w["nthreads"] for w in workers.values())
-    return Resources(len(workers), threads, min(limits, default=None))
+    installed = [has for has in ask(client, has_xarray).values() if isinstance(has, bool)]
+    xarray = any(installed) if installed else None
+    return Resources(len(workers), threads, min(limits, default=None), xarray)
+
+
+def _first_workers(client: Client, seconds: float) -> dict[str, Any]:
+    """Wait for the first worker; an adaptive cluster starts one for a task only."""
+    _log.info("the scheduler at %s has no workers yet; a plan waits for one", address_of(client))
+    task = client.submit(int, pure=False)
+    with suppress(TimeoutError):
+        client.wait_for_workers(1, timeout=seconds)
+    task.release()
+    return workers_of(client)
 
 
 def found_resources() -> Resources:
     """Return the connected cluster's workers, or this machine's cores and half its free memory."""
     client = None if shares_process() else current_client()
-    if client is not None and workers_of(client):
-        return resources_of(client)
+    if client is not None:
+        return resources_of(client, Patience().no_workers)
     threads = dask.config.get("num_workers", None) or cores_here()
     return Resources(
         1, threads, psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss

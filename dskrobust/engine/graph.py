@@ -8,7 +8,8 @@ chunking, tile size, worker count nor a retry can change a bit of the result.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,18 @@ from ..store import ResultTables, SourceAddress
 from .cache import BlockCache
 from .plan import SPLIT_EVERY, Plan
 from .prefixes import cut_parts, finish
+from .rounds import Tile, cut_waves, last_rounds, round_of
 from .sources import Source
-from .spec import PairSpec, TileSpec, TileTask, make_context, store_context
+from .spec import PairSpec, TileSpec, TileTask, Turn, make_context, store_context
 from .tasks import (
     choose_prefixes,
+    finished_state,
     load_state,
     make_prefixes,
     merge_states,
     merge_summaries,
     run_tile,
+    side_of,
     summarise_rows,
     take_sample,
 )
@@ -53,6 +57,7 @@ class PairGraph:
     states : list of keys, one a block (of a one-sided search: a block of queries)
     tiles : list of keys
     dependencies : collections whose graphs this one needs
+    waves : list of lists of tiles, where graphs of these have to run before (`waves`)
     """
 
     graph: Graph
@@ -63,6 +68,7 @@ class PairGraph:
     states: list[Key] = field(default_factory=list)
     tiles: list[Key] = field(default_factory=list)
     dependencies: list[Any] = field(default_factory=list)
+    waves: list[list[Tile]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Choices:
     ----------
     memo_names : mapping, optional
         Tile → name under which it is memoised.
+    block_names : sequence of str
+        Where tiles run in rounds: the names under which the states of blocks are memoised.
     base : ResultTables, optional
         A finished result of the first rows: its pairs are not computed again.
     codes : (ndarray (n,), ndarray (n,)) int16, optional
@@ -85,58 +93,128 @@ class Choices:
     base: ResultTables | None = None
     codes: tuple[Cells, Cells] | None = None
     radii: Sequence[Key] = ()
+    block_names: Sequence[str] = ()
 
 
 def build(
     prepared: PairGraph, spec: TileSpec, plan: Plan, choices: Choices | None = None
 ) -> PairGraph:
     """Add tiles and merges to a graph from `start_graph`, which holds source and context."""
-    pairs, graph, choices = prepared, prepared.graph, choices or Choices()
-    shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix would be in every task else
-    graph[shared] = spec
-    cache = f"blocks-{pairs.token}" if plan.kept_bytes else None
-    if cache:
-        graph[cache] = (BlockCache, plan.kept_bytes)
-    prefixes = _add_prefixes(pairs, shared, spec, plan)
-    needs = [shared, pairs.source, pairs.context, prefixes, cache]
-    parts: dict[int, list[tuple[Key, int]]] = {}
-    known = _add_known(pairs, spec, plan, choices.base, parts)
-    codes = _CodeKeys(pairs, plan, choices.codes)
-    for i, j in plan.tiles:
+    run = RunGraph(prepared, spec, plan, choices or Choices())
+    if plan.in_rounds:
+        _add_rounds(run)
+    else:
+        _add_tree(run)
+    return prepared
+
+
+class RunGraph:
+    """A graph that tiles are added to: what all of them share, and what each is given.
+
+    Parameters
+    ----------
+    pairs : PairGraph
+    spec : TileSpec
+    plan : Plan
+    choices : Choices
+    """
+
+    def __init__(self, pairs: PairGraph, spec: TileSpec, plan: Plan, choices: Choices) -> None:
+        self.pairs, self.plan, self.choices = pairs, plan, choices
+        self.spec = replace(spec, need=plan.footprint)
+        self.shared = f"spec-{pairs.token}"  # one key: a Mahalanobis matrix is in no task else
+        pairs.graph[self.shared] = self.spec
+        self._codes = _CodeKeys(pairs, plan, choices.codes)
+
+    @cached_property
+    def _needs(self) -> list[Key]:
+        """Keys of what all tiles are given."""
+        pairs, cache = self.pairs, None
+        if self.plan.kept_bytes:
+            cache = f"blocks-{pairs.token}"
+            pairs.graph[cache] = (BlockCache, self.plan.kept_bytes)
+        prefixes = _add_prefixes(pairs, self.shared, self.spec, self.plan)
+        return [self.shared, pairs.source, pairs.context, prefixes, cache]
+
+    def add_tile(self, tile: tuple[int, int], start: list[Any], turn: Turn | None = None) -> Key:
+        """Add a tile that starts from what is known of its blocks; return its key."""
+        (i, j), pairs, plan, choices = tile, self.pairs, self.plan, self.choices
         key = (f"tile-{pairs.token}", i, j)
-        name = choices.memo_names[i, j] if choices.memo_names else ""
-        task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments))
-        start = [] if i == j or not spec.pairs.reduction.warm else [known.get(i), known.get(j)]
-        radii = [choices.radii[k] for k in (i, j)] if choices.radii else []
-        graph[key] = (run_tile, task, needs, start, codes.of(i, j), radii)
+        name = choices.memo_names[tile] if choices.memo_names and turn is None else ""
+        task = TileTask(plan.blocks[i], plan.blocks[j], name, pairs.token, sum(plan.segments), turn)
+        radii = [choices.radii[k] for k in tile] if choices.radii else []
+        pairs.graph[key] = (run_tile, task, self._needs, start, self._codes.of(i, j), radii)
         pairs.tiles.append(key)
+        return key
+
+    def add_base(self) -> dict[int, Key]:
+        """Add what a finished result says of the first blocks; block → key."""
+        pairs, base = self.pairs, self.choices.base
+        known: dict[int, Key] = {}
+        for k, (lo, hi) in enumerate(self.plan.blocks):
+            if base is not None and hi <= base.rows:
+                known[k] = (f"known-{pairs.token}", k)
+                pairs.graph[known[k]] = (load_state, base, lo, hi, self.spec.pairs.parts)
+        return known
+
+    def add_wave(self, tiles: Sequence[Tile], known: Mapping[int, Key]) -> dict[int, Key]:
+        """Add tiles, each going on from what the one before left of its blocks.
+
+        known: block → key of the state to begin with. What is returned is the same for the end.
+        """
+        pairs, names, ends = self.pairs, self.choices.block_names, dict[int, tuple[Any, int]]()
+        for tile in tiles:
+            sides = sorted(set(tile))
+            turn = Turn(
+                round_of(tile, len(self.plan.blocks)), tuple(names[k] for k in sides if names)
+            )
+            start = [(side_of, *ends[k]) if k in ends else known.get(k) for k in sides]
+            key = self.add_tile(tile, start, turn)
+            ends |= {k: (key, side) for side, k in enumerate(sides)}
+        states: dict[int, Key] = {}
+        for k, (key, side) in ends.items():  # names that no other graph of the run has
+            states[k] = (f"state-{pairs.token}", k, *key[1:])
+            pairs.graph[states[k]] = (side_of, key, side)
+        return states
+
+    def add_finished(self, rounds: Mapping[int, int], known: Mapping[int, Key]) -> dict[int, Key]:
+        """Add what reads the states of blocks after the given rounds from the memo."""
+        pairs, found = self.pairs, dict(known)
+        for k, number in rounds.items():
+            name, key = self.choices.block_names[k], (f"finished-{pairs.token}", k, number)
+            pairs.graph[key] = (finished_state, self.shared, name, number)
+            found[k] = key
+        return found
+
+
+def _add_tree(run: RunGraph) -> None:
+    """Add all tiles, and for every block a tree that merges what tiles say of it."""
+    pairs, spec, plan = run.pairs, run.spec, run.plan
+    known = run.add_base()
+    parts: dict[int, list[tuple[Key, int]]] = {k: [(key, 0)] for k, key in known.items()}
+    diagonal = {i for i, j in plan.tiles if i == j}
+    known |= {k: (f"tile-{pairs.token}", k, k) for k in diagonal - set(known)}
+    for i, j in plan.tiles:
+        start = [] if i == j or not spec.pairs.reduction.warm else [known.get(i), known.get(j)]
+        key = run.add_tile((i, j), start)
         parts.setdefault(i, []).append((key, 0))
         if spec.one_sided:
             known.setdefault(i, key)  # what later tiles of the same queries start from
         elif i != j:
             parts.setdefault(j, []).append((key, 1))
     for k in sorted(parts):
-        pairs.states.append(_merge_tree(graph, pairs.token, k, parts[k]))
-    return pairs
+        pairs.states.append(_merge_tree(pairs.graph, pairs.token, k, parts[k]))
 
 
-def _add_known(
-    pairs: PairGraph,
-    spec: TileSpec,
-    plan: Plan,
-    base: ResultTables | None,
-    parts: dict[int, list[tuple[Key, int]]],
-) -> dict[int, Key]:
-    """Block → what tiles off the diagonal start from: its own tile, or a finished result."""
-    known: dict[int, Key] = {}
-    for k, (lo, hi) in enumerate(plan.blocks):
-        if base is not None and hi <= base.rows:
-            known[k] = (f"known-{pairs.token}", k)
-            pairs.graph[known[k]] = (load_state, base, lo, hi, spec.pairs.parts)
-            parts[k] = [(known[k], 0)]
-        elif (k, k) in set(plan.tiles):
-            known[k] = (f"tile-{pairs.token}", k, k)
-    return known
+def _add_rounds(run: RunGraph) -> None:
+    """Add tiles in rounds; where these are several graphs, what reads the states that they keep."""
+    pairs, waves, base = run.pairs, cut_waves(run.plan), run.add_base()
+    if len(waves) == 1:
+        ends = {**base, **run.add_wave(waves[0], base)}
+    else:
+        pairs.waves = waves
+        ends = run.add_finished(last_rounds(run.plan, waves), base)
+    pairs.states += [ends[k] for k in sorted(ends)]
 
 
 class _CodeKeys:

@@ -8,10 +8,13 @@ task should last, panels from the memory it may use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
+
+import numpy as np
 
 from .. import display
 from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
@@ -24,9 +27,17 @@ TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4
 PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
 FLOPS = 5e10  # multiply-adds of a core in float32, times two
 PREPARE = 4e-9  # seconds to read, check and round a value (measured)
+WRITE = 1e-8  # seconds to pack and write a byte of a state (measured)
+RESULTS = 4  # times a row's state: what is written of it in the end
 NARROW = 20  # a product of so few columns takes twice its time (measured)
 PREFIX_COLUMNS = 80  # of rows that are screened by prefixes, about
+LONGEST_TILE = 45.0  # seconds of arithmetic, before there are more blocks than MOST_BLOCKS
 MOST_BLOCKS = 128  # 8,256 tiles: at most about 10,000 tasks a graph
+MOST_IN_ROUNDS = 2_048  # blocks; three years of a core until tiles take longer than LONGEST_TILE
+BLOCKS_PER_THREAD = 3  # where tiles run in rounds
+WAVE_TILES = 20_000  # of a graph: a scheduler takes about 6 KiB and 4 ms a task
+MEMO_SHARE = 0.1  # of the data: finished tiles may take so much of a store,
+MEMO_BYTES = 2**30  # or so much, until they run in rounds
 TILES_PER_THREAD = 4
 SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
 READ_BYTES = 8 * MIB  # decoded at once while a panel is read
@@ -76,6 +87,8 @@ class Workload:
         Whether rows of few columns are searched by leaves, which rule most pairs out.
     stored : bool
         Whether rows are read from a store, so that a worker had better keep what it has read.
+    resumable : bool
+        Whether finished tiles are kept in a store, so that one graph can go on from another.
     """
 
     segments: tuple[int, ...]
@@ -92,6 +105,7 @@ class Workload:
     coarse_bytes: int = 0
     leaves: bool = True
     stored: bool = False
+    resumable: bool = False
 
     @property
     def rows(self) -> int:
@@ -130,11 +144,35 @@ class Resources:
         Tiles that a worker computes at once.
     memory_limit : int, optional
         Bytes per worker; None without a limit.
+    xarray : bool, optional
+        Whether workers have xarray installed, which makes them larger; None where they have what
+        this process has.
     """
 
     workers: int = 1
     threads: int = 1
     memory_limit: int | None = None
+    xarray: bool | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a worker takes that computes tiles.
+
+    Attributes
+    ----------
+    peak_bytes : int
+    threads : int
+        Tiles at a time, for which that is the peak.
+    """
+
+    peak_bytes: int
+    threads: int
+
+    def fits(self, memory_limit: int | None, threads: int) -> bool:
+        """Whether a worker may compute tiles; one without a limit has what it takes."""
+        enough = not memory_limit or self.peak_bytes <= memory_limit * USABLE
+        return enough and threads <= self.threads
 
 
 @dataclass(frozen=True)
@@ -166,6 +204,10 @@ class Plan:
         What blocks that a worker keeps from tile to tile take of it; 0 where there is no room.
     seconds : float
         Run time, roughly, at the pace of the cores that the constants above were measured on.
+    tile_seconds : float
+        Of the longest tile, likewise.
+    in_rounds : bool
+        Whether a tile goes on from what the one before left of its blocks (`rounds`).
     """
 
     blocks: Blocks
@@ -181,11 +223,24 @@ class Plan:
     panel_bytes: int
     kept_bytes: int
     seconds: float
+    tile_seconds: float
+    in_rounds: bool = False
+
+    @property
+    def tasks_at_once(self) -> int:
+        """Tasks that a scheduler has at a time."""
+        most = WAVE_TILES + 8 * len(self.blocks) if self.in_rounds else self.tasks
+        return min(self.tasks, most)
+
+    @property
+    def footprint(self) -> Footprint:
+        """What a worker must have to compute tiles."""
+        return Footprint(self.peak_bytes, self.resources.threads)
 
     @property
     def pairs(self) -> int:
         """Pairs of rows that all tiles look at together."""
-        return sum(pairs_of(self.blocks[i], self.blocks[j]) for i, j in self.tiles)
+        return over_tiles(pairs_of, self.blocks, self.tiles)
 
     def described(self) -> list[display.Cell]:
         """Return the plan in words: name, value, remark."""
@@ -193,17 +248,18 @@ class Plan:
         largest = max(hi - lo for lo, hi in self.blocks)
         panels = " and ".join(f"{rows:,}" for rows in self.panel_rows)
         kept = f", {display.size(self.kept_bytes)} of it kept blocks" if self.kept_bytes else ""
+        a_tile = display.clock(self.tile_seconds)
         usable = f"of each worker; {USABLE:.0%} of it is usable"
         return [
             ("workers", f"{has.workers}", f"of {display.counted(has.threads, 'thread')} each"),
             ("blocks", f"{len(self.blocks):,}", f"of up to {largest:,} rows"),
             ("panels", panels, "rows of either side in memory at once"),
             ("tiles", f"{len(self.tiles):,}", "pairs of blocks"),
-            ("tasks", f"{self.tasks:,}", "in Dask's graph"),
+            ("tasks", f"{self.tasks:,}", f"at most {self.tasks_at_once:,} in a graph of Dask"),
             ("pairs", display.big(self.pairs), "of samples"),
             ("read", display.size(self.bytes_read), "of features at most, by all workers"),
             ("operations", display.big(self.operations), "floating-point operations at most"),
-            ("time", display.clock(self.seconds), "very roughly, once the workers are up"),
+            ("time", display.clock(self.seconds), f"very roughly; {a_tile} a tile at most"),
             ("peak", display.size(self.peak_bytes), f"projected for each worker{kept}"),
             *([] if limit is None else [("limit", display.size(limit), usable)]),
         ]
@@ -219,6 +275,23 @@ def pairs_of(a: tuple[int, int], b: tuple[int, int]) -> int:
     """Return how many pairs two ranges of rows have, each pair once."""
     rows, columns = a[1] - a[0], b[1] - b[0]
     return rows * (rows - 1) // 2 if a == b else rows * columns
+
+
+def over_tiles(
+    count: Callable[[tuple[int, int], tuple[int, int]], int], blocks: Blocks, tiles: Blocks
+) -> int:
+    """Return the sum over all tiles of what depends on the sizes of their blocks, and on i = j.
+
+    There are few sizes, and at 10⁸ rows half a million tiles.
+    """
+    sizes, kind = np.unique([hi - lo for lo, hi in blocks], return_inverse=True)
+    i, j = np.array(tiles, np.int64).reshape(-1, 2).T
+    code = 2 * (kind[i] * len(sizes) + kind[j]) + (i == j)
+    total = 0
+    for k in np.flatnonzero(times := np.bincount(code)).tolist():
+        a, b = int(sizes[k // 2 // len(sizes)]), int(sizes[k // 2 % len(sizes)])
+        total += int(times[k]) * count((0, a), (0, b) if k % 2 else (a, a + b))
+    return total
 
 
 def make_plan(
@@ -243,17 +316,13 @@ def make_plan(
         Where not even the smallest panels fit the memory limit.
     """
     resources = resources or Resources()
-    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
-        if value is not None and value < 1:
-            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
-    if work.rows < 1:
-        raise InvalidDataError("there are no rows to plan for")
+    _check_sizes(work.rows, block_rows, panel_rows)
     size = block_rows or choose_block_rows(work, resources)
     blocks = cut_blocks(work.segments, size, work.unit_rows)
     done = sum(work.segments[: work.done_segments])
     tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
-    fixed = base_bytes() + resources.threads * tile_bytes(work, largest)
+    fixed = base_bytes(resources.xarray) + resources.threads * tile_bytes(work, largest)
     panels = (
         (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
     )
@@ -264,31 +333,47 @@ def make_plan(
     least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
     if panels[0] < least or not _fits(peak, resources):
         raise _refusal(work, resources, smallest_peak(work, resources, largest))
-    peak += waiting_bytes(work.rows * work.state_bytes, len(blocks), resources, peak)
-    merges = sum(ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)) for _ in blocks)
+    rows_read = over_tiles(lambda a, b: _rows_read(a, b, panels[0]), blocks, tiles)
+    in_rounds = _in_rounds(work, len(blocks))
+    parts = 1 if in_rounds else len(blocks)
+    peak += waiting_bytes(work.rows * work.state_bytes, parts, resources, peak)
+    merges = len(blocks) * ceil((parts + 1) / (SPLIT_EVERY - 1))
     return Plan(
         blocks,
         panels,
         tiles,
         len(tiles) + merges + 6 * len(blocks),
-        sum(_rows_read(blocks[i], blocks[j], panels[0]) for i, j in tiles)
-        * work.columns
-        * work.stored_bytes,
-        2.0 * work.columns * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles),
+        rows_read * work.columns * work.stored_bytes,
+        2.0 * work.columns * over_tiles(pairs_of, blocks, tiles),
         peak,
         resources,
         work.segments,
         work.unit_rows,
         panel_bytes(work, *panels),
         kept,
-        _run_seconds(work, resources, blocks, tiles),
+        _run_seconds(work, resources, blocks, tiles, rows_read),
+        _tile_seconds(work, largest, _rows_read((0, largest), (largest, 2 * largest), panels[0])),
+        in_rounds,
     )
 
 
+def _check_sizes(rows: int, block_rows: int | None, panel_rows: int | None) -> None:
+    for name, value in (("block_rows", block_rows), ("panel_rows", panel_rows)):
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"{name} must be 1 or more, not {value}")
+    if rows < 1:
+        raise InvalidDataError("there are no rows to plan for")
+
+
+def base_bytes(xarray: bool | None = None) -> int:
+    """Return the bytes of an idle worker; xarray: whether it has it, as this process by default."""
+    return BASE_BYTES + (XARRAY_BYTES if (has_xarray() if xarray is None else xarray) else 0)
+
+
 @cache
-def base_bytes() -> int:
-    """Return the bytes of an idle worker that has the libraries installed here."""
-    return BASE_BYTES + (XARRAY_BYTES if find_spec("xarray") else 0)
+def has_xarray() -> bool:
+    """Whether xarray is installed where this is asked."""
+    return find_spec("xarray") is not None
 
 
 def pair_seconds(work: Workload) -> float:
@@ -303,13 +388,21 @@ def _run_seconds(
     resources: Resources,
     blocks: Blocks,
     tiles: Blocks,
+    rows_read: int,
 ) -> float:
-    """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows."""
-    seconds = pair_seconds(work) * sum(pairs_of(blocks[i], blocks[j]) for i, j in tiles)
+    """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows.
+
+    Reading, and writing what tiles find and all results, comes to that.
+    """
+    seconds = pair_seconds(work) * over_tiles(pairs_of, blocks, tiles)
+    sides = over_tiles(lambda a, b: a[1] + b[1] - a[0] - b[0], blocks, tiles)
     if work.boxed_rows:
-        rows = sum(blocks[k][1] - blocks[k][0] for tile in tiles for k in tile)
-        seconds = min(seconds, BOXED_ROW_SECONDS * work.columns**2 * rows)
-    return seconds / min(resources.workers * resources.threads, max(1, len(tiles)))
+        seconds = min(seconds, BOXED_ROW_SECONDS * work.columns**2 * sides)
+    kept = sides if work.resumable else 0
+    seconds += PREPARE * rows_read * work.columns
+    seconds += WRITE * work.state_bytes * (kept + RESULTS * work.rows)
+    at_once = len(blocks) // 2 if _in_rounds(work, len(blocks)) else len(tiles)
+    return seconds / min(resources.workers * resources.threads, max(1, at_once))
 
 
 def choose_block_rows(work: Workload, resources: Resources) -> int:
@@ -319,8 +412,39 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
         size, tiles = work.boxed_rows, BOXED_TILES_PER_THREAD
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
-    size = max(size, ceil(work.rows / MOST_BLOCKS), 1)
+    few = ceil(work.rows / MOST_BLOCKS)
+    if work.resumable:
+        few = max(min(few, _longest_block(work)), ceil(work.rows / MOST_IN_ROUNDS))
+    size = max(size, few, 1)
+    if _in_rounds(work, ceil(work.rows / size)):  # of which each has a tile for every other block
+        blocks = min(MOST_IN_ROUNDS, BLOCKS_PER_THREAD * resources.workers * resources.threads)
+        size = min(size, ceil(work.rows / blocks))
     return size
+
+
+def _longest_block(work: Workload) -> int:
+    """Return rows of a block whose tiles take LONGEST_TILE seconds."""
+    rows = int(sqrt(LONGEST_TILE / pair_seconds(work)))
+    if work.boxed_rows:
+        rows = max(rows, int(LONGEST_TILE / (2 * BOXED_ROW_SECONDS * work.columns**2)))
+    return rows
+
+
+def _tile_seconds(work: Workload, rows: int, rows_read: int) -> float:
+    """Return the seconds of a tile of two blocks of so many rows, about."""
+    seconds = pair_seconds(work) * rows**2
+    if work.boxed_rows:
+        seconds = min(seconds, 2 * BOXED_ROW_SECONDS * work.columns**2 * rows)
+    kept = 2 * rows * work.state_bytes if work.resumable else 0
+    return seconds + PREPARE * rows_read * work.columns + WRITE * kept
+
+
+def _in_rounds(work: Workload, blocks: int) -> bool:
+    """Whether tiles run in rounds: there are many, or the store would hold too many states."""
+    memo = (blocks + 1) * work.rows * work.state_bytes
+    data = work.rows * work.columns * work.stored_bytes
+    too_much = memo > max(MEMO_SHARE * data, MEMO_BYTES)
+    return work.resumable and (blocks > MOST_BLOCKS or too_much)
 
 
 def cut_blocks(segments: tuple[int, ...], size: int, unit_rows: int = 1) -> Blocks:
@@ -447,4 +571,4 @@ def smallest_peak(work: Workload, resources: Resources, block_rows: int) -> int:
     """Return the peak of a worker with the smallest panels."""
     rows = min(LEAST_PANEL, block_rows)
     tile = tile_bytes(work, block_rows) + panel_bytes(work, rows, max(1, rows // 4))
-    return base_bytes() + resources.threads * tile
+    return base_bytes(resources.xarray) + resources.threads * tile

@@ -50,7 +50,7 @@ def make_search_plan(
     MemoryPlanError
         Where not even the smallest panels fit the memory limit.
     """
-    lean = replace(work, state_bytes=16)
+    lean = replace(work, state_bytes=16, resumable=False)  # one graph has all of it
     size = block_rows or choose_block_rows(lean, resources)
     spread = counts[0] // (2 * resources.workers * resources.threads)
     queries = min(size, _most_rows(work, resources), max(spread, 256))

@@ -13,6 +13,7 @@ from ..kernels import ANY, SAME, LargestQuotient, PairJob, Reduction, Screen, wa
 from ..labels import LabelMap
 from ..metrics import KernelForm, Metric
 from ..store import SourceAddress, Summary, TileMemo
+from .plan import Footprint
 
 SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
 
@@ -217,6 +218,8 @@ class TileSpec:
         What the panels of a tile may take, in bytes.
     one_sided : bool
         Whether only the rows of a tile ask (queries), and its columns answer (references).
+    need : Footprint, optional
+        What a worker must have.
     """
 
     pairs: PairSpec
@@ -224,17 +227,38 @@ class TileSpec:
     memo: TileMemo | None = None
     budget: int | None = None
     one_sided: bool = False
+    need: Footprint | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A tile's place in rounds (`rounds`).
+
+    Attributes
+    ----------
+    number : int
+        Its round.
+    names : tuple of str
+        Names under which the states of its blocks are memoised; one on the diagonal.
+    """
+
+    number: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TileTask:
-    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows."""
+    """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows.
+
+    turn: where tiles run in rounds, the tile's, and then the states of its blocks are memoised.
+    """
 
     rows: tuple[int, int]
     columns: tuple[int, int]
     memo_name: str
     run: str
     total: int
+    turn: Turn | None = None
 
     @property
     def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:

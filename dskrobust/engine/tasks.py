@@ -15,15 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoreError
 from ..kernels import NOBODY, Counters, PairJob, QuotientState, Sample, State, copy_of, reduce_tile
 from ..labels import LabelMap
-from ..store import ResultTables, SourceAddress, Summary, summarise
+from ..store import ResultTables, SourceAddress, Summary, TileMemo, summarise
+from .admission import admit
 from .cache import BlockCache
 from .events import announce, bounds_of
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
 from .readers import Codes, TileReader
 from .sources import Source, open_source, read_block
 from .spec import Context, PairSpec, ReferenceSets, TileSpec, TileTask
+
+ROUND = "round"  # beside the arrays of a state in the memo
 
 
 class Shared(NamedTuple):
@@ -125,6 +129,7 @@ def run_tile(
     started = time.perf_counter()
     shared = Shared(*shared)
     spec, source = shared.spec, open_source(shared.source)
+    admit(spec.need)
     reader = TileReader(task, spec, source, shared.prefixes, shared.cache, codes)
     result = _from_memo(task, spec)
     if result is not None:
@@ -140,18 +145,72 @@ def run_tile(
             shared.cache.put(("state", *side), state)
     if spec.memo is not None:
         with contextlib.suppress(PermissionError):  # a store we may only read has no memo
-            spec.memo.save(task.memo_name, _pack(result))
+            _to_memo(spec.memo, task, result)
     counters.bytes_read = reader.bytes_read
     _announce(task, counters, started, False, _bounds(result, task, shared, reader))
     return result
 
 
 def _from_memo(task: TileTask, spec: TileSpec) -> TileResult | None:
-    packed = None if spec.memo is None else spec.memo.load(task.memo_name)
+    if spec.memo is None:
+        return None
+    if task.turn is not None:
+        states = [load_turn(spec, name, task.turn.number) for name in task.turn.names]
+        return None if any(state is None for state in states) else TileResult(*states)
+    packed = spec.memo.load(task.memo_name)
     if packed is None:
         return None
     result = _unpack(packed, spec.pairs)
     return result if result.is_within(task.total) else None
+
+
+def load_turn(spec: TileSpec, name: str, least: int) -> Any:
+    """Return what is kept of a block that has had the round `least`, or None."""
+    assert spec.memo is not None
+    packed = spec.memo.load(name)
+    if packed is None or packed.pop(ROUND) < least:
+        return None
+    return _state_of(packed, "", spec.pairs)
+
+
+def finished_state(spec: TileSpec, name: str, number: int) -> Any:
+    """Return what is kept of a block that has had a round.
+
+    Raises
+    ------
+    StoreError
+        Where it is not there.
+    """
+    state = load_turn(spec, name, number)
+    if state is None:
+        raise StoreError(
+            "so many tiles run in several graphs, and what they leave is not in the store: call "
+            "write() or compute() of the scores or neighbours, not of one of their arrays"
+        )
+    return state
+
+
+def has_turn(spec: TileSpec, name: str, number: int) -> bool:
+    """Whether the state of a block that has had a round is kept."""
+    return load_turn(spec, name, number) is not None
+
+
+def side_of(result: TileResult, side: int) -> Any:
+    """Return the state of a tile's rows or columns; both are one on the diagonal."""
+    return result.right if side and result.right is not None else result.left
+
+
+def settle(*results: Any) -> None:
+    """Take results and return nothing: what a graph ends with whose tiles are in the memo."""
+
+
+def _to_memo(memo: TileMemo, task: TileTask, result: TileResult) -> None:
+    if task.turn is None:
+        memo.save(task.memo_name, _pack(result))
+        return
+    sides = (result.left, result.right)
+    for name, state in zip(task.turn.names, sides, strict=False):  # in place of the round before
+        memo.save(name, {**state.arrays(), ROUND: np.asarray(task.turn.number)})
 
 
 def _states(
@@ -220,9 +279,7 @@ def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> A
     """Merge the wanted sides of tiles and earlier merges."""
     merged: Any = None
     for part, side in zip(parts, sides, strict=True):
-        state: Any = part
-        if isinstance(part, TileResult):
-            state = part.right if side and part.right is not None else part.left
+        state: Any = side_of(part, side) if isinstance(part, TileResult) else part
         merged = state if merged is None else merged.merge(state)
     return merged
 
@@ -264,13 +321,14 @@ def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
 
 
 def _unpack(packed: dict[str, NDArray[Any]], pairs: PairSpec) -> TileResult:
+    right = _state_of(packed, "right_", pairs) if any("right_" in k for k in packed) else None
+    return TileResult(_state_of(packed, "left_", pairs), right)
+
+
+def _state_of(packed: dict[str, NDArray[Any]], prefix: str, pairs: PairSpec) -> Any:
     nothing = pairs.reduction.empty(0, 0)
-
-    def side(name: str) -> Any:
-        arrays = nothing._asdict().items()
-        return type(nothing)(**{k: packed.get(f"{name}_{k}", empty) for k, empty in arrays})
-
-    return TileResult(side("left"), side("right") if any("right_" in k for k in packed) else None)
+    arrays = nothing._asdict().items()
+    return type(nothing)(**{k: packed.get(f"{prefix}{k}", empty) for k, empty in arrays})
 
 
 def _announce(

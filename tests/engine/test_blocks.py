@@ -1,20 +1,19 @@
 """What a worker keeps of its blocks: within its budget, never what is stale, gone with the run."""
 
 import pickle
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import wait_until, watched
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust.engine.cache import BlockCache
-from dskrobust.engine.events import TOPIC, listening
+from dskrobust.engine.events import listening
 from dskrobust.engine.graph import build, start_graph
 from dskrobust.engine.plan import Resources
 from dskrobust.engine.prefixes import RunPrefixes
@@ -212,20 +211,3 @@ def _held():
 
     gc.collect()
     return sum(cache.held for cache in BlockCache._all)
-
-
-@contextmanager
-def watched(client):
-    events = []
-    client.subscribe_topic(TOPIC, lambda event: events.append(event[1]))
-    try:
-        yield events
-    finally:
-        client.unsubscribe_topic(TOPIC)
-
-
-def wait_until(reached):
-    deadline = time.monotonic() + 20
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -14,6 +14,7 @@ from kernel_cases import Arrays, Case, basis_for, reduce_ranges, same
 
 import dskrobust as dr
 from dskrobust import store as stores
+from dskrobust.engine.plan import Resources, Workload, make_plan
 from dskrobust.errors import DamagedStoreError
 from dskrobust.kernels import (
     Basis,
@@ -22,8 +23,11 @@ from dskrobust.kernels import (
     Screen,
     choose_basis,
     copy_of,
+    sample_pieces,
     sketch_rows,
 )
+from dskrobust.kernels.bounds import basis as basis_module
+from dskrobust.kernels.bounds import prefix as prefix_module
 from dskrobust.kernels.bounds.prefix import (
     THETA,
     prefix_bounds,
@@ -278,6 +282,37 @@ def test_rows_of_any_size_have_a_basis(size):
     X[0] *= 1e3
     screen = Screen(X.mean(axis=0), 2.0 ** -np.ceil(np.log2(2 * np.abs(X).max())))
     assert chosen_from(X, y, screen, 2) is not None
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_long_rows_are_worked_on_in_slices(parts, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = low_rank(rng, d=300)
+    screen = Screen(X.mean(axis=0).astype(np.float64), 2.0**-6)
+    few = np.sort(rng.choice(len(X), 256, replace=False))
+    whole = chosen_from(X[few], y[few], screen, parts)
+    for module in (basis_module, prefix_module):
+        monkeypatch.setattr(module, "WIDE", 77)
+    sliced = chosen_from(X[few], y[few], screen, parts)
+    assert sliced.depths == whole.depths
+    leading = sliced.matrix[:20].astype(float) @ whole.matrix[:20].T.astype(float)
+    assert np.linalg.svd(leading)[1].min() > 0.99
+    assert 1 - 1e-5 < sliced.stretch < 1 + 1e-3
+    short, long = (np.empty((100, sliced.depths.width), np.float32) for _ in range(2))
+    Projector(sliced)(X[:100], short)
+    monkeypatch.undo()
+    Projector(sliced)(X[:100], long)
+    assert np.allclose(short, long, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [98_304, 98_305, 200_000])
+def test_very_long_rows_have_a_sample_within_the_memory_of_a_small_worker(columns):
+    work = Workload((20_000,), columns, 4, 4, True, 16, prefixed=True, stored=True)
+    plan = make_plan(work, Resources(2, 1, 2**30))
+    pieces = sample_pieces(20_000, columns, plan.panel_bytes)
+    rows = sum(hi - lo for lo, hi in pieces)
+    assert 64 <= rows <= 256
+    assert 4 * rows * columns <= plan.panel_bytes / 4
 
 
 def test_parts_without_rows_that_vary_count_for_nothing():

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ..job import Screen
 from ..twins import hash_rows
-from .prefix import Basis, Depths, stretch_of
+from .prefix import WIDE, Basis, Depths, slices, stretch_of
 
 LEAST_COLUMNS = 96  # below, a product over all columns is as cheap
 LEAST_ROWS = 4_000  # below, all is done before a basis would be found
 SAMPLE = 4_096  # rows
 SAMPLE_BYTES = 24 * 2**20  # of a sample in float32
+WIDE_SAMPLE = 256  # rows that are longer than WIDE
 PIECES = 8  # of consecutive rows that make a sample
 PROBES = 64
 OVERSAMPLED = 16  # directions looked for beyond those wanted
@@ -58,7 +59,8 @@ def sample_pieces(rows: int, columns: int, budget: int | None = None) -> list[tu
     budget : int, optional
         Bytes that finding a basis may take.
     """
-    least = SAMPLE_BYTES if budget is None else min(SAMPLE_BYTES, budget // 6)
+    most, share = (SAMPLE_BYTES, 6) if columns <= WIDE else (WIDE_SAMPLE * 4 * columns, 4)
+    least = most if budget is None else min(most, budget // share)
     count = min(SAMPLE, least // (4 * columns))
     if columns < LEAST_COLUMNS or rows < LEAST_ROWS or count < 4 * DEPTHS[2]:
         return []
@@ -77,7 +79,7 @@ class Sample:
         Centred, multiplied by the screen's unit.
     labels : ndarray (m,)
     sketch : ndarray (d, k) float32
-        Xᵀ X Ω of the rows over `size`, with the random Ω of all parts.
+        Xᵀ X Ω of the rows over `size`, with the random Ω of all parts; (d, 0) of long rows.
     size : float
         Largest value of the rows, or the squares of tiny ones would vanish.
     """
@@ -104,10 +106,13 @@ def sketch_rows(
         Rows of the sample.
     """
     center = np.zeros(rows.shape[1]) if screen.center is None else screen.center
-    x = ((rows - center) * screen.unit).astype(np.float32)
-    size = float(np.abs(x).max(initial=0.0))
-    count = _most_columns(total, x.shape[1])
-    if count < DEPTHS[0] or not np.isfinite(size) or size == 0:
+    columns = rows.shape[1]
+    x: NDArray[np.float32] = np.empty((len(rows), columns), np.float32)
+    for part in slices(columns):
+        x[:, part] = (rows[:, part] - center[part]) * screen.unit
+    size = max(float(np.abs(x[:, part]).max(initial=0.0)) for part in slices(columns))
+    count = _most_columns(total, columns)
+    if count < DEPTHS[0] or not np.isfinite(size) or size == 0 or x.shape[1] > WIDE:
         return Sample(x, labels, np.zeros((x.shape[1], 0), np.float32), size)
     rng = np.random.default_rng(0)
     start = rng.standard_normal((x.shape[1], count + OVERSAMPLED), dtype=np.float32)
@@ -141,7 +146,7 @@ def choose_basis(parts: Sequence[Sample], screen: Screen, total: int) -> Basis |
         return None
     if size == 0 or not all(np.isfinite(part.size) for part in parts):
         return None
-    directions, inside = _leading(x, parts, size, most)
+    directions, inside = (_leading_of_few if d > WIDE else _leading)(x, parts, size, most)
     first = np.unique(hash_rows(x), return_index=True)[1]
     if len(first) < len(x):  # one of equal rows is all that is swept
         first.sort()
@@ -173,6 +178,23 @@ def _leading(
     _, vectors = np.linalg.eigh(scaled.T @ scaled)
     turn = vectors[:, : -count - 1 : -1]
     return np.ascontiguousarray((basis @ turn).T, np.float32), inside @ turn
+
+
+def _leading_of_few(
+    x: NDArray[np.float32], parts: Sequence[Sample], size: float, count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the same of few long rows: from their products with each other, without a sketch."""
+    gram, unit = np.zeros((len(x), len(x)), np.float32), np.float32(1 / size)
+    for part in slices(x.shape[1]):
+        scaled = x[:, part] * unit
+        gram += scaled @ scaled.T
+    values, vectors = np.linalg.eigh(gram)
+    values = np.maximum(values, 1e-6 * values[-1])  # no rounding errors are made directions of
+    turn = vectors[:, : -count - 1 : -1] / np.sqrt(values[: -count - 1 : -1])
+    directions = np.empty((count, x.shape[1]), np.float32)
+    for part in slices(x.shape[1]):
+        directions[:, part] = turn.T @ (x[:, part] * unit)
+    return directions, x @ directions.T
 
 
 def _try(

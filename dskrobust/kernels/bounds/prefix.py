@@ -31,6 +31,7 @@ from ..compiling import compiled
 
 THETA = 2.0**-14
 SUB_ROWS_BYTES = 2**23  # float64 rows projected at once
+WIDE = 2**16  # columns that are worked on at once of longer rows
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,18 @@ class Basis:
     depths: Depths
 
 
+def slices(columns: int) -> list[slice]:
+    """Cut columns into equal slices of at most WIDE."""
+    step = -(-columns // max(1, -(-columns // WIDE)))
+    return [slice(a, min(a + step, columns)) for a in range(0, columns, step)]
+
+
 def stretch_of(matrix: NDArray[np.float32]) -> float:
     """Return σ: an upper bound on the largest eigenvalue of ``matrix @ matrix.T``."""
-    wide = matrix.astype(np.float64)
-    gram = wide @ wide.T
+    gram = np.zeros((len(matrix), len(matrix)))
+    for part in slices(matrix.shape[1]):
+        wide = matrix[:, part].astype(np.float64)
+        gram += wide @ wide.T
     rows = np.abs(gram).sum(axis=1).max()  # Gershgorin
     frobenius = 1.0 + float(np.linalg.norm(gram - np.eye(len(gram))))
     return float(max(1.0, min(rows, frobenius)) * (1 + 1e-9))
@@ -99,8 +108,10 @@ class Projector:
         self._basis = basis
         self._directions = np.ascontiguousarray(basis.matrix.T, np.float64)
         columns, long = self._directions.shape
-        step = max(64, SUB_ROWS_BYTES // (8 * columns))
-        self._x, self._a = np.empty((step, columns)), np.empty((step, long))
+        self._slices = slices(columns)
+        width = self._slices[0].stop
+        step = max(64, SUB_ROWS_BYTES // (8 * width))
+        self._x, self._a = np.empty((step, width)), np.empty((step, long))
 
     def __call__(self, rows: NDArray[Any], out: NDArray[np.float32]) -> None:
         """Write the prefixes of rows (n, d) to `out` (n, width)."""
@@ -109,11 +120,17 @@ class Projector:
 
     def _project(self, rows: NDArray[Any], out: NDArray[np.float32]) -> None:
         basis, depths = self._basis, self._basis.depths
-        x, a = self._x[: len(rows)], self._a[: len(rows)]
-        np.subtract(rows, basis.center, out=x)
-        x *= depths.unit
-        square = np.einsum("ij,ij->i", x, x)
-        np.matmul(x, self._directions, out=a)
+        a = self._a[: len(rows)]
+        for k, part in enumerate(self._slices):
+            x = self._x[: len(rows), : part.stop - part.start]
+            np.subtract(rows[:, part], basis.center[part], out=x)
+            x *= depths.unit
+            if k == 0:
+                square = np.einsum("ij,ij->i", x, x)
+                np.matmul(x, self._directions[part], out=a)
+            else:
+                square += np.einsum("ij,ij->i", x, x)
+                a += x @ self._directions[part]
         a *= 1.0 / np.sqrt(basis.stretch)
         out[:, : depths.long] = a
         a *= a
