@@ -1,4 +1,4 @@
-"""What belongs to one process: its client of Dask, locks and threads, which no fork takes along."""
+"""What belongs to one process only: a forked child has its parent's memory, not its threads."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any
-
-import dask
-
-from .errors import ClusterError
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
+from typing import Any
 
 inherited_clients: list[Any] = []  # of Dask, from the parent: their connections stay there
 
@@ -25,33 +16,6 @@ def in_children(begin: Callable[[], object]) -> None:
     """Have something called in every forked child of this process before it goes on."""
     if hasattr(os, "register_at_fork"):  # not on Windows, where nothing is forked
         os.register_at_fork(after_in_child=begin)
-
-
-def current_client() -> Client | None:
-    """Return the client that computations would use now, None where they run in this process."""
-    if "distributed" not in sys.modules:  # then nobody has one
-        return None
-    from distributed import default_client
-
-    try:
-        client = default_client()
-    except ValueError:
-        return None
-    if client in inherited_clients:  # whatever is asked of it would wait for ever
-        raise ClusterError(
-            "this process was forked from one that has a Dask client, and cannot use its "
-            "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
-            "processes by 'spawn'"
-        )
-    return client
-
-
-def shares_process() -> bool:
-    """Tell whether tasks will run in this process (threads), as far as can be known now."""
-    scheduler = dask.config.get("scheduler", None)
-    if isinstance(scheduler, str):
-        return scheduler.lower() in LOCAL
-    return current_client() is None
 
 
 class ProcessLock:

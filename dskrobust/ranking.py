@@ -22,8 +22,8 @@ from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from .clients import current_client
 from .errors import InvalidOptionError
-from .processes import current_client
 
 KEY = np.dtype([("value", np.float64), ("row", np.int64)])
 RUN_ROWS = 2**20  # at least: 16 MiB of keys, a second's work

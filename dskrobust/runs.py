@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .clients import current_client, shares_process
 from .cluster.workers import found_resources
 from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
@@ -24,7 +25,6 @@ from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pi
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
-from .processes import current_client, shares_process
 from .store import Store, open_store
 
 

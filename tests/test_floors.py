@@ -21,6 +21,7 @@ FLOORS = (  # from the foundations up
     "errors",
     "own_code",
     "processes",
+    "clients",
     "spreadsheets",
     "paths",
     "outputs",

@@ -18,10 +18,10 @@ import psutil
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
 
+from ..clients import current_client
 from ..display import error_line
 from ..engine.plan import MIB, Resources
 from ..errors import ClusterError
-from ..processes import current_client
 from .blas import VARIABLE, faster_core
 from .checks import await_workers
 from .nanny import PatientNanny

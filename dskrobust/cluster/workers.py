@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import dask
 import psutil
 
+from ..clients import current_client, shares_process
 from ..display import clock
 from ..engine.plan import Resources, has_xarray
 from ..errors import ClusterError, Hint
-from ..processes import current_client, shares_process
 from .options import Patience
 
 if TYPE_CHECKING:

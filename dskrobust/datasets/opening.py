@@ -14,9 +14,9 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clients import shares_process
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path
-from ..processes import shares_process
 from ..store import (
     Block,
     Layout,

@@ -19,8 +19,8 @@ from rich.console import Group
 from rich.text import Text
 
 from .. import display
+from ..clients import current_client
 from ..engine.events import BOUND_STEPS, Event, read_bounds, watch_tiles
-from ..processes import current_client
 from ..scores import Scores
 from . import terminal
 

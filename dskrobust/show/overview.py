@@ -13,10 +13,10 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from .. import display
+from ..clients import current_client
 from ..datasets import restore_labels
 from ..ids import ids_of
 from ..labels import label_name
-from ..processes import current_client
 from ..records import as_records, group_ranges, lowest, sample
 
 if TYPE_CHECKING:

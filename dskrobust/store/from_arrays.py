@@ -14,11 +14,11 @@ import zarr
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from ..clients import shares_process
 from ..credentials import without_credentials
 from ..errors import StoreError
 from ..labels import decoded, infer_label_kind
 from ..paths import behind_links, expand, local_path
-from ..processes import shares_process
 from . import writing
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block
 from .dataset import Store, encode

@@ -1,0 +1,46 @@
+"""The client of Dask that computations of this process use.
+
+Dask's scheduler is only imported where somebody has made a client: tasks may run without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import dask
+
+from . import processes
+from .errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
+
+
+def current_client() -> Client | None:
+    """Return the client that computations would use now, None where they run in this process."""
+    if "distributed" not in sys.modules:  # then nobody has one
+        return None
+    from distributed import default_client
+
+    try:
+        client = default_client()
+    except ValueError:
+        return None
+    if client in processes.inherited_clients:  # whatever is asked of it would wait for ever
+        raise ClusterError(
+            "this process was forked from one that has a Dask client, and cannot use its "
+            "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
+            "processes by 'spawn'"
+        )
+    return client
+
+
+def shares_process() -> bool:
+    """Tell whether tasks will run in this process (threads), as far as can be known now."""
+    scheduler = dask.config.get("scheduler", None)
+    if isinstance(scheduler, str):
+        return scheduler.lower() in LOCAL
+    return current_client() is None
