@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from .errors import InvalidOptionError
 # What a kernel accumulates over the columns of a pair of rows.
 EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI, HAMMING, FUNCTION = range(7)
 
+SUMMED_ROWS = 4_096  # of a covariance, at a time: its last bits hang on it
+SUMMED_BYTES = 32 * 2**20  # of rows as float64 that are read at once for it
 FEW_COLUMNS = 16  # up to so many, boxes around rows rule most pairs out
 
 
@@ -191,6 +193,16 @@ def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return numbers
 
 
+def _parts(X: Any) -> Iterator[NDArray[np.float64]]:
+    """Yield rows of X, 4,096 at a time, of which many are read at once."""
+    rows, columns = X.shape
+    step = SUMMED_ROWS * max(1, SUMMED_BYTES // (8 * columns * SUMMED_ROWS))
+    for lo in range(0, rows, step):
+        read = np.asarray(X[lo : lo + step])
+        for a in range(0, len(read), SUMMED_ROWS):
+            yield np.asarray(read[a : a + SUMMED_ROWS], np.float64)
+
+
 class Mahalanobis(Metric):
     """√((x − x′)ᵀ VI (x − x′)), computed as a Euclidean distance of whitened rows.
 
@@ -229,7 +241,7 @@ class Mahalanobis(Metric):
     def fit(cls, X: Any, scale: float = 1.0) -> Mahalanobis:
         """Take mean and covariance from the rows of X (anything sliced by rows).
 
-        Rows are read 4,096 at a time and summed in that order, whatever the array's chunks.
+        Rows are summed 4,096 at a time and in that order, whatever the array's chunks.
 
         Raises
         ------
@@ -238,14 +250,11 @@ class Mahalanobis(Metric):
         """
         rows, columns = X.shape
         total, square = np.zeros(columns), np.zeros((columns, columns))
-        for pass_ in range(2):
-            mean = total / rows
-            for a in range(0, rows, 4096):
-                part = np.asarray(X[a : a + 4096], np.float64) * scale
-                if pass_ == 0:
-                    total += part.sum(axis=0)
-                else:
-                    square += (part - mean).T @ (part - mean)
+        for part in _parts(X):
+            total += (part * scale).sum(axis=0)
+        mean = total / rows
+        for part in _parts(X):
+            square += (part * scale - mean).T @ (part * scale - mean)
         covariance = square / max(rows - 1, 1)
         if np.linalg.matrix_rank(covariance, hermitian=True) < columns:
             raise InvalidOptionError(

@@ -47,6 +47,9 @@ SHAPES = {
     "classes": Shape(200_000, 8, 200_000),
     "as-many-classes": Shape(1_000_000, 2, 1_000_000),
     "groups": Shape(100_000, 8, 10, 500),
+    "million": Shape(1_000_000, 3, 10),
+    "ten-million": Shape(10_000_000, 3, 10),
+    "thirty-million": Shape(30_000_000, 3, 10),
 }
 LOCAL = ["--workers", "2", "--threads", "1", "--no-dashboard"]
 # in the order in which one leaves what the next one needs
@@ -62,6 +65,8 @@ COMMANDS: dict[str, list[str]] = {
     "subsets": ["subsets", "{store}"],
     "knn": ["evaluate", "{store}", "--model", "knn", "--test", "{group}", "--trials", "2",
             "--train", "{group}", *LOCAL],
+    "knn-part": ["evaluate", "{store}", "--model", "knn", "--grid", "neighbors=1:5",
+                 "--train", "{group}", "--test", "{group}:L2000", *LOCAL],
     "forest": ["evaluate", "{store}", "--model", "forest", "--grid", "trees=1:2", "--trials", "2",
                "--train", "{group}", "--test", "{group}", *LOCAL],
     "estimator": ["evaluate", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
