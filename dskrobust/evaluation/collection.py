@@ -8,16 +8,20 @@ that fails ends the computation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
+from dask import threaded
+from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from ..cluster.local import some_client
-from ..store import RowRange
+from ..store import EvaluationRecords, RowRange
 from .jobs import run_job
 from .models import model_class
 from .table import ModelRecords, grid_of, trials_table
@@ -74,6 +78,86 @@ def model_records(
     name, grid, own = model
     searched = grid_of(records, {}) if own else {}
     return ModelRecords(name, {**grid, **{key: searched.get(key, ()) for key in own}}, records)
+
+
+class StepsMixin:
+    """Dask's protocol for an evaluation: what it needs of one is declared here."""
+
+    models: list[Model]
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Its steps."""
+        raise NotImplementedError
+
+    @property
+    def records(self) -> EvaluationRecords:
+        """Where the finished steps lie."""
+        raise NotImplementedError
+
+    @property
+    def _form(self) -> TableForm:
+        raise NotImplementedError
+
+    def _preparing(self) -> tuple[Any, ...]:
+        """Return the task that returns what is `Prepared`."""
+        raise NotImplementedError
+
+    def compute(self, client: Client | None = None) -> StepsMixin:
+        """Run the steps that the store does not have; return self."""
+        raise NotImplementedError
+
+    @cached_property
+    def dask(self) -> HighLevelGraph:
+        """Graph of the steps, a layer a model: what `client.compute(evaluation)` runs.
+
+        Its result is the table. A step that fails ends it; those that were finished before have
+        their records, as with `compute`.
+        """
+        return self._graph[0]
+
+    @cached_property
+    def _graph(self) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
+        return graph_of(self.models, self.jobs, self._preparing(), tokenize(self))
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self.dask
+
+    def __dask_keys__(self) -> list[tuple[str, int]]:
+        return self._graph[1]
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        return tuple(name for name in self.dask.layers if not name.startswith("prepare-"))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, self.records, [job.name for job in self.jobs]
+
+    __dask_optimize__ = None
+    __dask_scheduler__ = staticmethod(threaded.get)
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., pd.DataFrame], tuple[Any, ...]]:
+        names = [model.spec.name for model in self.models]
+        owners = sorted((job.model.name for job in self.jobs), key=names.index)
+        return finished_table, (owners, self._form)
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., StepsMixin], tuple[()]]:
+        return self._persisted, ()
+
+    def _persisted(self, graph: Mapping[Any, Any], **names: Any) -> StepsMixin:
+        """Return the evaluation over steps that the cluster runs, and keeps."""
+        made = copy(self)
+        made.__dict__["dask"] = graph
+        return made
+
+    def persist(self, client: Client | None = None) -> StepsMixin:
+        """Run the steps that the store does not have, which keeps them; the same as `compute`.
+
+        Parameters
+        ----------
+        client : distributed.Client, optional
+            Where to run.
+        """
+        return self.compute(client)
 
 
 def graph_of(

@@ -6,16 +6,12 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from dask import threaded
-from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
@@ -37,11 +33,11 @@ from ..store import (
     exclusive,
     open_store,
 )
-from . import findings
 from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
-from .collection import Prepared, TableForm, client_of_task, finished_table, graph_of
+from .collection import Prepared, StepsMixin, TableForm, client_of_task, finished_table
 from .experiment import Experiment, ModelSpec, Selection
+from .findings import FindingsMixin, Step
 from .job import Job
 from .jobs import jobs_of, versions
 from .matrices import PerformanceMatrix, SideBySide, side_by_side
@@ -106,7 +102,7 @@ def evaluate(
     return Evaluation(open_store(store), experiment, client)
 
 
-class Evaluation:
+class Evaluation(StepsMixin, FindingsMixin):
     """The evaluation of an experiment on a store; see `evaluate`.
 
     Parameters
@@ -341,60 +337,8 @@ class Evaluation:
             "versions": versions(),
         }
 
-    # -- as a collection -------------------------------------------------------------------------
-
-    @cached_property
-    def dask(self) -> HighLevelGraph:
-        """Graph of the steps, a layer a model: what `client.compute(evaluation)` runs.
-
-        Its result is the table. A step that fails ends it; those that were finished before have
-        their records, as with `compute`.
-        """
-        return self._graph[0]
-
-    @cached_property
-    def _graph(self) -> tuple[HighLevelGraph, list[tuple[str, int]]]:
-        preparing = (_prepare, self.store.address, self.experiment)
-        return graph_of(self.models, self.jobs, preparing, tokenize(self))
-
-    def __dask_graph__(self) -> HighLevelGraph:
-        return self.dask
-
-    def __dask_keys__(self) -> list[tuple[str, int]]:
-        return self._graph[1]
-
-    def __dask_layers__(self) -> tuple[str, ...]:
-        return tuple(name for name in self.dask.layers if not name.startswith("prepare-"))
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return type(self).__name__, self.records, [job.name for job in self.jobs]
-
-    __dask_optimize__ = None
-    __dask_scheduler__ = staticmethod(threaded.get)
-
-    def __dask_postcompute__(self) -> tuple[Callable[..., pd.DataFrame], tuple[Any, ...]]:
-        names = [model.spec.name for model in self.models]
-        owners = sorted((job.model.name for job in self.jobs), key=names.index)
-        return finished_table, (owners, self._form)
-
-    def __dask_postpersist__(self) -> tuple[Callable[..., Evaluation], tuple[()]]:
-        return self._persisted, ()
-
-    def _persisted(self, graph: Mapping[Any, Any], **names: Any) -> Evaluation:
-        """Return the evaluation over steps that the cluster runs, and keeps."""
-        made = copy(self)
-        made.__dict__["dask"] = graph
-        return made
-
-    def persist(self, client: Client | None = None) -> Evaluation:
-        """Run the steps that the store does not have, which keeps them; the same as `compute`.
-
-        Parameters
-        ----------
-        client : distributed.Client, optional
-            Where to run.
-        """
-        return self.compute(client)
+    def _preparing(self) -> tuple[Any, ...]:
+        return _prepare, self.store.address, self.experiment
 
     # -- what came out ---------------------------------------------------------------------------
 
@@ -485,70 +429,12 @@ class Evaluation:
             loss=loss,
         )
 
-    # -- what networks leave beside --------------------------------------------------------------
-
-    def _steps(self) -> Iterator[findings.Step]:
-        """Finished jobs of all trials at once; computed if need be."""
+    def _steps(self) -> Iterator[Step]:
         self._computed()
         for job in self.jobs:
             if job.seeds and job.name in self._records:
                 setting = {k: v for k, v in job.settings[0].items() if k != "epochs"}
-                yield findings.Step(job, self._records[job.name]["facts"], setting)
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """LOSS and ACC of every trial by epoch (paper, D.3), of models with ``curves = true``.
-
-        Columns: train, test, model, trial, epoch, loss, acc, then what else is swept.
-        """
-        return findings.curves(self._steps())
-
-    @property
-    def sessions(self) -> pd.DataFrame:
-        """How networks came to their number of epochs (paper, C.3): one row a training subset.
-
-        Columns: model, train, what is swept, way, threshold (epochs after which models overfit),
-        best_epochs (of every model of a first session) and their average, epochs (the best ones),
-        extra (epochs after that), inside (whether the lowest loss is not at the last check),
-        penalty (mean over the trials of Σ λ‖w‖², which Keras adds to every LOSS), device, seconds.
-        """
-        return findings.sessions(self._steps())
-
-    def true_class_probability(
-        self,
-        train: str,
-        of: str = "test",
-        *,
-        model: str | None = None,
-        fixed: Mapping[str, Any] | None = None,
-    ) -> pd.DataFrame:
-        """Return each sample's probability of its own class, mean over trials (paper, D.2 and F).
-
-        That is at the number of epochs whose LOSS on the first test subset is lowest.
-
-        Parameters
-        ----------
-        train : str
-            The training subset of the networks that are asked.
-        of : {"test", "train"}
-            Samples of the test subsets, or those they were trained on (only with the option
-            ``train_probabilities = true``).
-        model, fixed : optional
-            Name and hyper-parameters, where there are several.
-
-        Returns
-        -------
-        DataFrame
-            Columns row (of the store), label and probability.
-
-        Raises
-        ------
-        InvalidOptionError
-            Where there is none, or more than one.
-        """
-        return findings.true_class_probability(
-            self.store, self._steps(), train, of, model, fixed or {}
-        )
+                yield Step(job, self._records[job.name]["facts"], setting)
 
     # -- matrices --------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -103,3 +104,66 @@ def true_class_probability(
     ((job, values),) = known
     rows = all_test_rows(job).rows if of == "test" else job.records.rows(job.train[0][1])
     return pd.DataFrame({"row": rows, "label": read_labels(store, rows), "probability": values})
+
+
+class FindingsMixin(ABC):
+    """What an evaluation says of these."""
+
+    store: Store
+
+    @abstractmethod
+    def _steps(self) -> Iterable[Step]:
+        """Yield the finished steps of networks; computed if need be."""
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """LOSS and ACC of every trial by epoch (paper, D.3), of models with ``curves = true``.
+
+        Columns: train, test, model, trial, epoch, loss, acc, then what else is swept.
+        """
+        return curves(self._steps())
+
+    @property
+    def sessions(self) -> pd.DataFrame:
+        """How networks came to their number of epochs (paper, C.3): one row a training subset.
+
+        Columns: model, train, what is swept, way, threshold (epochs after which models overfit),
+        best_epochs (of every model of a first session) and their average, epochs (the best ones),
+        extra (epochs after that), inside (whether the lowest loss is not at the last check),
+        penalty (mean over the trials of Σ λ‖w‖², which Keras adds to every LOSS), device, seconds.
+        """
+        return sessions(self._steps())
+
+    def true_class_probability(
+        self,
+        train: str,
+        of: str = "test",
+        *,
+        model: str | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return each sample's probability of its own class, mean over trials (paper, D.2 and F).
+
+        That is at the number of epochs whose LOSS on the first test subset is lowest.
+
+        Parameters
+        ----------
+        train : str
+            The training subset of the networks that are asked.
+        of : {"test", "train"}
+            Samples of the test subsets, or those they were trained on (only with the option
+            ``train_probabilities = true``).
+        model, fixed : optional
+            Name and hyper-parameters, where there are several.
+
+        Returns
+        -------
+        DataFrame
+            Columns row (of the store), label and probability.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where there is none, or more than one.
+        """
+        return true_class_probability(self.store, self._steps(), train, of, model, fixed or {})

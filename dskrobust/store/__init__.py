@@ -51,13 +51,12 @@ from .writing import (
     Layout,
     SegmentWriter,
     StorageOptions,
-    Written,
     begin_scratch,
     check_free,
     commit_new,
-    fold,
     layout_of,
 )
+from .written import Written, fold
 
 __all__ = [
     "ARRAYS",

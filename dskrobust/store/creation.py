@@ -21,7 +21,8 @@ from .diagnosis import diagnose
 from .diagnosis.equal_rows import PART_ROWS, RECORD
 from .spec import Block, StoreSpec
 from .state import Names
-from .writing import Layout, SegmentWriter, StorageOptions, Written
+from .writing import Layout, SegmentWriter, StorageOptions
+from .written import FOLDED, Written, fold, folded
 
 COPIES = 7  # of the rows of one write: blocks, joined, packed, read again for the notes
 SORTED = 4  # copies of the hashes of a part's rows, by which equal ones are found
@@ -189,15 +190,15 @@ def looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = F
 
 def by_workers(tasks: Sequence[Any], progress: Progress | None = None) -> Written:
     """Run tasks of writers by Dask, which folds what they tell."""
-    step = writing.FOLDED
-    fold = delayed(writing.folded)
-    parts = [fold(tasks[k : k + step]) for k in range(0, len(tasks), step)]
+    step = FOLDED
+    join = delayed(folded)
+    parts = [join(tasks[k : k + step]) for k in range(0, len(tasks), step)]
     if progress is not None:
         parts = persist(*parts)
         for part in parts:
             progress(delayed(_rows_in)(part).compute())
     while len(parts) > 1:
-        parts = [fold(parts[k : k + step]) for k in range(0, len(parts), step)]
+        parts = [join(parts[k : k + step]) for k in range(0, len(parts), step)]
     written: Written = parts[0].compute()
     return written
 
@@ -253,7 +254,7 @@ def _stream(
             if progress:
                 progress(len(block.features))
 
-    return writing.fold(parts())
+    return fold(parts())
 
 
 def _regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) -> Iterator[Block]:

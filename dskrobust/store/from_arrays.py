@@ -25,7 +25,8 @@ from .dataset import Store, encode
 from .diagnosis.equal_rows import PART_ROWS
 from .spec import Block, StoreSpec, TaskRows
 from .state import Link
-from .writing import Layout, SegmentWriter, StorageOptions, Written
+from .writing import Layout, SegmentWriter, StorageOptions
+from .written import Written, fold
 
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
 Coding = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
@@ -96,7 +97,7 @@ def _write(writer: SegmentWriter, arrays: Arrays, layout: Layout) -> Written:
     ]
     if arrays.by_workers:
         return by_workers(tasks)
-    return writing.fold(task.compute(scheduler="sync") for task in tasks)  # memory of one
+    return fold(task.compute(scheduler="sync") for task in tasks)  # memory of one
 
 
 def default_spec(url: str, y: Any) -> StoreSpec:

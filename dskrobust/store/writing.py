@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from .clearing import clear_up
 from .format1 import ForeignError
 from .objects import Objects, Place
 from .seals import damaged_object
-from .spec import Block, StoreSpec, Summary, feature_dtype, lossless, summarise
+from .spec import Block, StoreSpec, Summary, feature_dtype, lossless
 from .state import (
     SEGMENTS,
     Link,
@@ -43,12 +43,12 @@ from .state import (
     known_of,
     newest,
 )
+from .written import Written, record_rows
 
 UNITS_PER_WRITE = 16  # rows of one write: labels and split have chunks of this many units
 ID_ROWS = 65_536  # most rows of a chunk of ids: of single rows no more is read
 ARRAYS = ("features", "labels", "split", "ids")  # the last one only where rows have ids
 CHECKSUMS, SUMS = "checksums", "sums"
-FOLDED = 16  # parts that become one at a time, always the same: so sums have the same last bits
 
 StorageOptions = Mapping[str, Any] | None  # for fsspec
 
@@ -112,49 +112,6 @@ class Layout:
 def layout_of(features: Any, labels: Any) -> Layout:
     """Layout of the given arrays (anything with shape and dtype), which are checked."""
     return Layout.of(features, labels)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a writer tells of its rows: start, per unit checksums and digests, and a summary."""
-
-    start: int
-    checksums: NDArray[np.uint32]
-    digests: tuple[str, ...]
-    summary: Summary
-
-
-def folded(parts: Sequence[Written]) -> Written:
-    """Return what several writers tell of consecutive rows as if it were one."""
-    summary = parts[0].summary
-    for part in parts[1:]:
-        summary = summary.merge(part.summary)
-    checksums = np.concatenate([part.checksums for part in parts])
-    digests = tuple(digest for part in parts for digest in part.digests)
-    return Written(parts[0].start, checksums, digests, summary)
-
-
-def fold(parts: Iterable[Written]) -> Written:
-    """Fold what writers tell, in the order of their rows: a tree, of which few parts are held.
-
-    It has the shape of the tree of tasks that `creation` makes of as many parts.
-    """
-    levels: list[list[Written]] = []
-    for part in parts:
-        for level in levels:
-            level.append(part)
-            if len(level) < FOLDED:
-                break
-            part = folded(level)
-            level.clear()
-        else:
-            levels.append([part])
-    last: list[Written] = []
-    for level in levels:
-        last = [folded([*level, *last])] if level or last else []
-    if not last:
-        raise InvalidDataError("there are no rows to store")
-    return last[0]
 
 
 def place_of(url: str, storage_options: StorageOptions = None) -> Place:
@@ -503,20 +460,3 @@ def cast(values: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
             f"{what} of dtype {values.dtype} do not fit the store's {dtype} without loss"
         )
     return same
-
-
-def record_rows(start: int, block: Block, unit_rows: int, first: int = 0) -> Written:
-    """Check a block and take the checksums and digests of its units.
-
-    The digests are of what results depend on, which ids are not. `first` is the number of the row
-    that `start` counts from.
-    """
-    summary = summarise(block, first + start)
-    sums, digests = [], []
-    known = [values for values in block if values is not None]
-    for a in range(0, len(block.features), unit_rows):
-        parts = [np.ascontiguousarray(values[a : a + unit_rows]) for values in known]
-        sums.append([arrays.checksum(part) for part in parts])
-        digests.append(arrays.digest([part.tobytes() for part in parts[:3]]))
-    table = np.array(sums, np.uint32).reshape(-1, len(known))
-    return Written(start, table, tuple(digests), summary)

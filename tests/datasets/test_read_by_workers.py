@@ -19,7 +19,7 @@ from dskrobust.datasets.columnar import ColumnarFile
 from dskrobust.datasets.places import Place
 from dskrobust.datasets.reader import ReaderOptions, StreamReader
 from dskrobust.errors import InvalidDataError, SourceFileError, StoreError
-from dskrobust.store import Layout, creation, writing
+from dskrobust.store import Layout, creation, writing, written
 
 ROWS, COLUMNS = 9_000, 40
 UNIT = 256  # rows
@@ -168,12 +168,12 @@ def test_sums_are_folded_in_the_same_tree(count):
             rng.standard_normal((2, 3)) * 10.0 ** (k % 7), np.zeros(2), np.zeros(2, np.int16)
         )
 
-    written = [writing.record_rows(2 * k, block(k), 1) for k in range(count)]
-    one = writing.fold(iter(written))
+    parts = [written.record_rows(2 * k, block(k), 1) for k in range(count)]
+    one = written.fold(iter(parts))
     with dask.config.set(scheduler="sync"):
-        many = creation.by_workers([delayed(part) for part in written])
+        many = creation.by_workers([delayed(part) for part in parts])
     assert one.summary.column_sum.tobytes() == many.summary.column_sum.tobytes()
-    assert one.digests == many.digests == tuple(d for part in written for d in part.digests)
+    assert one.digests == many.digests == tuple(d for part in parts for d in part.digests)
     assert one.summary.rows == 2 * count
     np.testing.assert_array_equal(one.checksums, many.checksums)
 
