@@ -50,6 +50,10 @@ class ArraysMixin:
                    for name, array in self.lazy_arrays.items()]  # fmt: skip
         return _persisted, (self._emptied(), rebuild)
 
+    def _finished(self) -> Any:
+        """Return the same once all arrays are computed; here nothing else is of the computation."""
+        return self
+
     def _emptied(self) -> Any:
         """Return the same without its lazy arrays, whose graphs would travel else."""
         return replace(self, **dict.fromkeys(self.lazy_arrays))  # type: ignore[type-var]
@@ -60,7 +64,7 @@ def _computed(results: Sequence[Any], emptied: Any, finish: Sequence[Any]) -> An
         name: join(blocks, *extra)
         for blocks, (name, join, extra) in zip(results, finish, strict=True)
     }
-    return replace(emptied, **arrays)
+    return replace(emptied, **arrays)._finished()
 
 
 def _persisted(

@@ -176,6 +176,7 @@ def in_rows(rows: Any, chunks: tuple[int, ...]) -> da.Array:
     """
     lazy = isinstance(rows, da.Array)
     listed = rows if lazy else da.from_array(np.asarray(rows, np.int64), chunks=RUN_ROWS)
+    listed = listed.astype(np.int64)  # of no other kind are they counted
     name = f"members-{tokenize(listed.name, chunks)}"
     starts = np.cumsum([0, *chunks]).tolist()
     layer: dict[Any, Any] = {}

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.base import compute, tokenize
@@ -22,7 +23,7 @@ from dask.delayed import Delayed, delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from .clients import current_client
+from .clients import shares_process
 from .errors import InvalidOptionError
 
 KEY = np.dtype([("value", np.float64), ("row", np.int64)])
@@ -132,11 +133,12 @@ def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
     """
     if not isinstance(values, da.Array):
         yield from (values[lo : lo + RUN_ROWS] for lo in range(0, len(values), RUN_ROWS))
-    elif current_client() is not None:
+    elif not shares_process():
         values = values.persist()
         yield from (values.blocks[k].compute() for k in range(values.npartitions))
     else:
-        with tempfile.TemporaryDirectory(prefix="dskrobust-runs-") as folder:
+        place = dask.config.get("temporary-directory", None)
+        with tempfile.TemporaryDirectory(prefix="dskrobust-runs-", dir=place) as folder:
             values = _with_runs_in_files(values, Path(folder))
             for lo in range(0, values.npartitions, AT_ONCE):
                 several = range(lo, min(lo + AT_ONCE, values.npartitions))

@@ -203,9 +203,12 @@ class Scores(ArraysMixin):
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
-        done = replace(self, **dict(zip(arrays, values, strict=True)), run=None, waves=None)
+        done = replace(self, **dict(zip(arrays, values, strict=True)))._finished()
         warn_contradictions(done)
         return done
+
+    def _finished(self) -> Scores:
+        return replace(self, run=None, waves=None)
 
     def contradictions(self) -> NDArray[np.int64]:
         """Pairs of samples of one group at distance 0 with different labels, shape (k, 2).

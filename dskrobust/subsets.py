@@ -188,15 +188,16 @@ def select_subset(scores: Scores, text: str, within: Subset | None = None) -> Su
     terms = parse_selection(text, scores.groups, within=within is not None)
     if within is not None and not _is_one_group(scores, within):
         return _select_rows(scores, text, terms, within)
-    intervals: Intervals = ()
-    for term in terms:
-        intervals = joined(intervals, _term_intervals(scores, term, within), term.operator)
-    codes = [code for code, _ in intervals]
+    parts = [_term_intervals(scores, term, within) for term in terms]
+    codes = {code for part in parts for code, _ in part}
     if None in codes and len(codes) > 1:
         raise InvalidOptionError(
             f"{text!r} joins {ALL}, which has the samples of every group, with a group; name the "
             f"groups instead, such as {'+'.join(scores.groups[:2])}"
         )
+    intervals: Intervals = ()
+    for term, part in zip(terms, parts, strict=True):
+        intervals = joined(intervals, part, term.operator)
     if not intervals and len(terms) > 1:
         raise InvalidOptionError(f"{text!r} leaves no samples; take fewer of them away")
     return _subset(scores, named(terms, within.name if within else None), intervals)
@@ -279,8 +280,27 @@ def _subset(scores: Scores, name: str, intervals: Intervals) -> Subset:
     return Subset(name, rows_in(keys_of(scores, intervals)), size, scores, intervals)
 
 
+def refuse_empty(subset: Subset) -> None:
+    """Refuse a subset without samples, as of a group that has none.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if not subset.size:
+        raise InvalidOptionError(f"{subset.name} has no samples; choose another group or subset")
+
+
 def robustness_spans(scores: Scores, subsets: Sequence[Subset]) -> list[tuple[float, float]]:
-    """Return the least and the largest R of subsets that have samples."""
+    """Return the least and the largest R of subsets.
+
+    Raises
+    ------
+    InvalidOptionError
+        For one that has no samples.
+    """
+    for subset in subsets:
+        refuse_empty(subset)
     ends = compute([subset.indices[[0, -1]] for subset in subsets])[0]
     rows, places = np.unique(np.stack(ends), return_inverse=True)
     values = np.asarray(scores.robustness[rows])[places].reshape(-1, 2)
@@ -329,7 +349,14 @@ def class_counts(
     subsets : sequence of Subset
     wholes : sequence of Subset, optional
         For every subset what its shares refer to.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a subset that has no samples.
     """
+    for subset in subsets:
+        refuse_empty(subset)
     names = tuple(s.name for s in subsets)
     columns = list({id(s): s for s in (*subsets, *(wholes or ()))}.values())
     if store.spec.label_kind != "categorical":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +40,9 @@ class ColumnarFile:
     rows : int
     index : tuple of str
         Columns that pandas says are the row index; they are left out unless `keep` names them.
+    pieces : tuple of int
+        Rows of its row groups (Parquet) or record batches (Arrow), each of which is read as a
+        whole; empty for a stream, where they are only found one behind the other.
     first : int
         Row of the file that is the first one here.
     """
@@ -49,6 +52,7 @@ class ColumnarFile:
     types: Mapping[str, Any]
     rows: int
     index: tuple[str, ...] = ()
+    pieces: tuple[int, ...] = ()
     first: int = 0
     sniffed = False
 
@@ -61,9 +65,12 @@ class ColumnarFile:
             if form == "Parquet":
                 with _parquet(place) as handle:
                     schema, rows = handle.schema_arrow, handle.metadata.num_rows
+                    groups = range(handle.num_row_groups)
+                    pieces = tuple(handle.metadata.row_group(k).num_rows for k in groups)
             else:
-                with _arrow(place) as (schema, batches):
-                    rows = sum(batch.num_rows for batch in batches)
+                with _arrow(place) as (schema, batches, streamed):
+                    sizes = tuple(batch.num_rows for batch in batches())
+                    rows, pieces = sum(sizes), () if streamed else sizes
         check_distinct(str(place), schema.names)
         index = tuple(name for name in without_index(schema)[1] if name not in keep)
         types = {
@@ -71,7 +78,7 @@ class ColumnarFile:
             for name, kind in zip(schema.names, schema.types, strict=True)
             if name not in index
         }
-        return cls(place, form, types, rows, index)
+        return cls(place, form, types, rows, index, pieces)
 
     @property
     def where(self) -> str:
@@ -106,22 +113,18 @@ class ColumnarFile:
     def _rows(self, names: list[str], step: int) -> Iterator[Any]:
         """Yield batches of some columns, cut to the rows of this part."""
         last = self.first + self.rows
+        ends = list(accumulate(self.pieces))
+        held = [k for k, end in enumerate(ends)
+                if end > self.first and end - self.pieces[k] < last]  # fmt: skip
+        at = ends[held[0]] - self.pieces[held[0]] if held else 0
         if self.form == "Parquet":
             with _parquet(self.place) as handle:
-                groups, at = _row_groups(handle, self.first, last)
-                batches = handle.iter_batches(step, groups, columns=names, use_threads=False)
+                batches = handle.iter_batches(step, held, columns=names, use_threads=False)
                 yield from _cut(batches, at, self.first, last)
         else:
-            with _arrow(self.place) as (_, batches):
-                yield from _cut(batches, 0, self.first, last)
-
-
-def _row_groups(handle: Any, lo: int, hi: int) -> tuple[list[int], int]:
-    """Return the row groups of a Parquet file that hold rows lo:hi, and where the first begins."""
-    sizes = [handle.metadata.row_group(k).num_rows for k in range(handle.num_row_groups)]
-    ends = list(accumulate(sizes))
-    held = [k for k, end in enumerate(ends) if end > lo and end - sizes[k] < hi]
-    return held, ends[held[0]] - sizes[held[0]] if held else 0
+            with _arrow(self.place) as (_, batches, streamed):
+                some = batches() if streamed or len(held) == len(ends) else batches(held)
+                yield from _cut(some, at, self.first, last)
 
 
 def _cut(batches: Iterator[Any], at: int, lo: int, hi: int) -> Iterator[Any]:
@@ -148,10 +151,11 @@ def _parquet(place: Place) -> Iterator[Any]:
 
 
 @contextmanager
-def _arrow(place: Place) -> Iterator[tuple[Any, Iterator[Any]]]:
-    """Open an Arrow file or stream: its schema, and its batches one after the other.
+def _arrow(place: Place) -> Iterator[tuple[Any, Callable[..., Iterator[Any]], bool]]:
+    """Open an Arrow file or stream: its schema, what yields its batches, and whether it is one.
 
-    A local one is mapped into memory, so that only columns that are looked at are read.
+    Of a file those of some numbers can be asked for; a stream has them one after the other. A
+    local one is mapped into memory, so that only columns that are looked at are read.
     """
     import pyarrow as pa
 
@@ -159,13 +163,17 @@ def _arrow(place: Place) -> Iterator[tuple[Any, Iterator[Any]]]:
     with pa.PythonFile(place.open(), "r") if view is None else pa.BufferReader(view) as file:
         streamed = file.read(len(STREAM)) == STREAM
         file.seek(0)
-        if streamed:
-            handle = pa.ipc.open_stream(file)
-            batches = _streamed(handle, file)
-        else:
-            handle = pa.ipc.open_file(file)
-            batches = map(handle.get_batch, range(handle.num_record_batches))
-        yield handle.schema, batches if view is None else _released(batches, view)
+        handle = pa.ipc.open_stream(file) if streamed else pa.ipc.open_file(file)
+
+        def batches(numbers: Iterable[int] | None = None) -> Iterator[Any]:
+            if streamed:
+                found = _streamed(handle, file)
+            else:
+                every = range(handle.num_record_batches)
+                found = map(handle.get_batch, every if numbers is None else numbers)
+            return found if view is None else _released(found, view)
+
+        yield handle.schema, batches, streamed
 
 
 def _mapped(place: Place) -> mmap.mmap:
@@ -287,6 +295,12 @@ class PartedTable:
 
     def flaw(self, name: str) -> None:
         """Return None: the types are what the files say."""
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Rows of what is read as a whole; empty where a part is a stream."""
+        streams = any(part.rows and not part.pieces for part in self.parts)
+        return () if streams else tuple(rows for part in self.parts for rows in part.pieces)
 
     def part(self, lo: int, hi: int) -> PartedTable:
         """Return the table of rows lo:hi, of the files that hold them."""

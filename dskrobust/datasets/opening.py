@@ -209,7 +209,7 @@ def with_drawn_split(reader: Reader, what: str, options: ReaderOptions) -> Reade
     def part(lo: int, hi: int) -> Callable[[], Iterator[Block]]:
         return partial(_in_groups, own(lo, hi), split[lo:hi])
 
-    return StreamReader(spec, rows, stream, tuple(reader.remarks), part=part)
+    return replace(reader, spec=spec, rows=rows, stream=stream, keys=None, part=part)
 
 
 def _in_groups(blocks: Callable[[], Iterator[Block]], split: NDArray[np.int16]) -> Iterator[Block]:
@@ -338,7 +338,9 @@ def write_reader(
     assert reader.part is not None
     assert reader.rows is not None
     layout = Layout.of(first.features, first.labels, first.ids)
-    return write_parts(out, reader.spec, PartedRows(reader.rows, layout, reader.part), **how)
+    return write_parts(
+        out, reader.spec, PartedRows(reader.rows, layout, reader.part, reader.grain), **how
+    )
 
 
 def has_parts(reader: Reader) -> bool:

@@ -289,6 +289,8 @@ class StreamReader:
     part : callable, optional
         Takes lo and hi, and returns what yields the rows lo:hi, here or in another process; None
         where rows are only found behind those before them.
+    grain : int
+        Rows that are read as a whole wherever one of them is: parts had better be longer.
     """
 
     spec: StoreSpec
@@ -297,6 +299,7 @@ class StreamReader:
     remarks: tuple[str, ...] = ()
     keys: Callable[[], Iterator[RowKeys]] | None = None
     part: Callable[[int, int], Callable[[], Iterator[Block]]] | None = None
+    grain: int = 1
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows in order, from the first one on at every call."""

@@ -264,8 +264,11 @@ def open_table(table: Table, source: Source, options: ReaderOptions) -> StreamRe
     )
     if isinstance(options.scale, str):
         options = replace(options, scale=None)
-    part = stream.part if _has_parts(table) else None
-    return StreamReader(options.apply(spec), labels.rows, stream, table.remarks, stream.keys, part)
+    pieces = _pieces(table)
+    part, grain = (stream.part, max(pieces)) if pieces else (None, 1)
+    return StreamReader(
+        options.apply(spec), labels.rows, stream, table.remarks, stream.keys, part, grain
+    )
 
 
 def _unused(table: Table, options: ReaderOptions) -> list[str]:
@@ -291,9 +294,10 @@ def _prepared(
     return known, ()
 
 
-def _has_parts(table: Table) -> bool:
-    """Return whether any run of a table's rows can be read by itself."""
-    return isinstance(getattr(table, "table", table), ColumnarFile | PartedTable)
+def _pieces(table: Table) -> tuple[int, ...]:
+    """Return the rows of what is read as a whole, where any run of rows can be read by itself."""
+    file = getattr(table, "table", table)
+    return file.pieces if isinstance(file, ColumnarFile | PartedTable) else ()
 
 
 def _groups(table: Table, split: str | None) -> tuple[str, ...]:

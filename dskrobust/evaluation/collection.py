@@ -146,7 +146,10 @@ class StepsMixin:
     def _persisted(self, graph: Mapping[Any, Any], **names: Any) -> StepsMixin:
         """Return the evaluation over steps that the cluster runs, and keeps."""
         made = copy(self)
-        made.__dict__["dask"] = graph
+        layers: dict[str, dict[Any, Any]] = {}
+        for key, value in graph.items():
+            layers.setdefault(key[0], {})[key] = value
+        made.__dict__["dask"] = HighLevelGraph(layers, {name: set() for name in layers})
         return made
 
     def persist(self, client: Client | None = None) -> StepsMixin:

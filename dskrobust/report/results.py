@@ -269,6 +269,9 @@ class StoredResults:
         return halves
 
     def _group_of(self, subset: Subset) -> str:
+        if subset.intervals is not None:
+            ((code, _), *more) = subset.intervals
+            return ALL if more or code is None else self.scores.groups[code]
         codes = np.unique(self.store.split_codes[shown_rows(subset)])
         return self.scores.groups[codes[0]] if len(codes) == 1 else ALL
 

@@ -45,11 +45,19 @@ class PartedRows:
     layout : Layout
     part : callable
         Takes lo and hi, and returns what yields the rows lo:hi, in this process or another one.
+    grain : int
+        Rows that are read as a whole wherever one of them is.
     """
 
     rows: int
     layout: Layout
     part: Callable[[int, int], Callable[[], Iterable[Block]]]
+    grain: int = 1
+
+    @property
+    def task_rows(self) -> int:
+        """Rows of a task: whole writes, and twice the grain, so that little is read in vain."""
+        return self.layout.write_rows * -(-2 * self.grain // self.layout.write_rows)
 
 
 def write_store(
@@ -110,9 +118,11 @@ def write_parts(
     with writing.new_store(url, layout, storage_options, overwrite=overwrite) as writer:
         writer.grow(source.rows)
         tasks = []
-        for lo in range(0, source.rows, layout.write_rows):
-            part = source.part(lo, min(lo + layout.write_rows, source.rows))
-            tasks.append(delayed(_write_read)(writer, layout, lo, part, groups))
+        for lo in range(0, source.rows, source.task_rows):
+            part = source.part(lo, min(lo + source.task_rows, source.rows))
+            writes = -(-min(source.task_rows, source.rows - lo) // layout.write_rows)
+            read = delayed(_write_read)(writer, layout, lo, part, groups)
+            tasks += [read[k] for k in range(writes)]
         written = by_workers(tasks, progress)
         ids = layout.id_dtype is not None
         writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids)
@@ -213,16 +223,19 @@ def _write_read(
     start: int,
     part: Callable[[], Iterable[Block]],
     groups: int,
-) -> Written:
-    """Read the rows of one write, and write them."""
+) -> list[Written]:
+    """Read rows from `start` on and write them, one write after the other."""
+    written = []
     try:
-        blocks = [*_regroup(part(), layout, groups, writer.first + start)]
+        for block in _regroup(part(), layout, groups, writer.first + start):
+            written.append(write_block(writer, start, block))
+            start += len(block.features)
     except SourceFileError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         where = f", on {platform.node()}, where a worker reads it"
         raise SourceFileError(f"{error}{where}", SEEN_BY_ALL) from error
-    return write_block(writer, start, _join(blocks))
+    return written
 
 
 def write_block(writer: SegmentWriter, start: int, block: Block) -> Written:

@@ -191,7 +191,8 @@ def _nodes(store: Store) -> Iterator[Damage]:
     for folder in folders - {"."}:
         key = f"{folder}/{NODE}"  # which Zarr wrote, and reads where an array is made below
         data = store.objects.read(key)
-        if data is not None and _parsed(data) != GROUP:
+        node = _parsed(data)
+        if data is not None and not (isinstance(node, dict) and node.get("node_type") == "group"):
             write = partial(store.objects.write, key, encoded(GROUP))
             yield Damage(key, damaged_node(store.url, key), write)
 

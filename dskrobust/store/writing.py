@@ -253,11 +253,17 @@ def check_free(url: str, storage_options: StorageOptions = None, *, overwrite: b
         raise StoreError(foreign) from error
     except FileNotFoundError:
         is_file = folder is not None and behind_links(folder).is_file()
-        if is_file or set(objects.names("")) - {claims.CLAIMS}:
+        if is_file or (set(objects.names("")) - {claims.CLAIMS} and not _is_rest(objects)):
             raise StoreError(foreign) from None
         return
     if found is not None and not overwrite:
         raise _taken(url)
+
+
+def _is_rest(objects: Objects) -> bool:
+    """Whether nothing is there but chunks of a creation that failed while workers still wrote."""
+    names = set(objects.names("")) - {claims.CLAIMS}
+    return names == {SEGMENTS} and "zarr.json" not in objects.names(SEGMENTS)
 
 
 def _taken(url: str) -> StoreError:
