@@ -147,9 +147,9 @@ class Process:
     """A command that runs in a process group of its own."""
 
     def __init__(self, argv: Sequence[str], start: Start) -> None:
-        said = [start.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
-        self._out, self._err = said
-        self._running = forked("dskrobust", argv, start, (self._out, self._err))
+        out, err = (start.folder / f"{name}-{time.monotonic_ns()}" for name in ("out", "err"))
+        self._said = [_pipe(path) for path in (out, err)]  # no file: a full disk takes nothing in
+        self._running = forked("dskrobust", argv, start, (out, err))
 
     @property
     def pid(self) -> int:
@@ -174,12 +174,20 @@ class Process:
         code = self._running.exitcode
         self.kill()
         self._running.join()
-        return Ran(code, *(_text(path) for path in (self._out, self._err)))
+        return Ran(code, *map(_text, self._said))
 
 
-def _text(path: Path) -> str:
-    """What was said; nothing where the process ended before it could."""
-    return path.read_text(errors="replace") if path.exists() else ""
+def _pipe(path: Path) -> int:
+    """Make a pipe with a name, and open the end that is read from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def _text(pipe: int) -> str:
+    """What was said, as far as it fits into a pipe."""
+    with open(pipe, "rb") as file:
+        return (file.read() or b"").decode(errors="replace")
 
 
 def workers_below(pid: int) -> list[int]:
