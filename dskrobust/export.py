@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
 ID_BYTES, NAME_BYTES = 200, 100  # of an id, and of a label's name in a row, while it is made
+ARROW = 96 * 2**20  # what Arrow keeps of freed bytes, and loads when it first writes
 ID = "id"
 PARQUET = ".parquet"
 # What separates folders or commands terminals; and a % that would read like one of those.
@@ -88,7 +89,7 @@ def frames_memory(scores: Any, by_group: bool = False) -> int:
     rows = min(scores.rows, NAMED_ROWS if named else BLOCK_ROWS)
     numbers = 1 + sum(prod(c.shape[1:]) for c in _columns(scores, by_group).values())
     # as stored, as read, in the frame, in Arrow, and as the file has it; ids as objects and text
-    return rows * (5 * 8 * numbers + (2 * ID_BYTES if named else 0) + NAME_BYTES)
+    return ARROW + rows * (5 * 8 * numbers + (2 * ID_BYTES if named else 0) + NAME_BYTES)
 
 
 def _columns(scores: Any, by_group: bool) -> dict[str, Any]:
