@@ -11,6 +11,7 @@ from .cluster.workers import cores_here, peak_memory
 from .display import size
 from .errors import Hint, MemoryPlanError
 
+LATE = 32 * 2**20  # bytes of what libraries load only when they are used
 SMALL = 256 * 2**20  # bytes that any process has: nobody looks for more
 
 
@@ -53,7 +54,7 @@ def projected_peak(what: str, needed: int, instead: Hint) -> int:
         With the bytes, and what this process may use.
     """
     _check(what, needed, instead)
-    return (peak_memory() or 0) + needed
+    return (peak_memory() or 0) + needed + LATE
 
 
 def tasks_at_once() -> int:
