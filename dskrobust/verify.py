@@ -131,6 +131,7 @@ def verifying_memory(store: Store, sample: int) -> int:
     columns = len(store.groups) + max(
         (len(r.facts.get("references", ())) for r in results), default=0
     )
+    columns *= bool(results)
     table = 3 * min(store.rows, TABLE_ROWS) * 8 * columns  # as stored, decoded, read
     # features as read and as the kernel takes them; four tables, stored and proven, of a result
     proven = sample * (3 * 8 * store.columns + 8 * 8 * columns * len(results))

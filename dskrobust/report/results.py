@@ -301,7 +301,7 @@ def results_memory(store: Store, result: ResultTables, shown: int, tasks: int) -
     store : Store
     result : ResultTables
     shown : int
-        Samples and pairs that are shown, of every class.
+        Samples of either end that are shown, of every class.
     tasks : int
         That run in this process at once; 0 where workers have them.
     """
@@ -313,8 +313,8 @@ def results_memory(store: Store, result: ResultTables, shown: int, tasks: int) -
     held += labels * (200 + 2 * 3 * 8 * groups) + labels * groups * (NAME_BYTES + 3 * 3 * 8)
     if tasks:
         held += sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, 3, tasks)
-    row = store.columns * 3 * 8  # as read, in float64, and in the page
-    return held + 2 * shown * min(labels + 1, MOST_CLASSES) * row + FIGURES
+    row = store.columns * 2 * 8  # as read and in float64, of both ends, and of their witnesses
+    return held + 4 * shown * max(1, min(labels, MOST_CLASSES)) * row + FIGURES
 
 
 def median_lipschitz(samples: pd.DataFrame) -> pd.Series[float]:
