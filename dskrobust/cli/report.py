@@ -95,10 +95,10 @@ def report(
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
-
-    shown = max(samples, 10)  # more than pairs have
     tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
-    projected = projected_peak("a report", results_memory(opened, result, shown, tasks), FEWER)
+    projected = projected_peak(
+        "a report", results_memory(opened, result, (samples, pairs), tasks), FEWER
+    )
     with workers_for(opened, ClusterOptions(dashboard=False)):
         if figure is not None:
             wishes = Wishes(classes, mark, _own(opened, images))

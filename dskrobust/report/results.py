@@ -293,15 +293,15 @@ class StoredResults:
         return [first, *(s for s in subsets if len(s) < count)]
 
 
-def results_memory(store: Store, result: ResultTables, shown: int, tasks: int) -> int:
+def results_memory(store: Store, result: ResultTables, shown: tuple[int, int], tasks: int) -> int:
     """Return how many bytes a page of a store's results holds at most.
 
     Parameters
     ----------
     store : Store
     result : ResultTables
-    shown : int
-        Samples of either end that are shown, of every class.
+    shown : (int, int)
+        Samples of either end of every class, and pairs.
     tasks : int
         That run in this process at once; 0 where workers have them.
     """
@@ -314,7 +314,9 @@ def results_memory(store: Store, result: ResultTables, shown: int, tasks: int) -
     if tasks:
         held += sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, 3, tasks)
     row = store.columns * 2 * 8  # as read and in float64, of both ends, and of their witnesses
-    return held + 4 * shown * max(1, min(labels, MOST_CLASSES)) * row + FIGURES
+    samples, pairs = shown
+    rows = max(4 * max(samples, 10) * max(1, min(labels, MOST_CLASSES)), 2 * pairs)
+    return held + rows * row + FIGURES
 
 
 def median_lipschitz(samples: pd.DataFrame) -> pd.Series[float]:
