@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMED_ROWS = 2**20  # where rows have ids: a block looks through those of all rows for its witnesses
+ID_BYTES, NAME_BYTES = 200, 100  # of an id, and of a label's name in a row, while it is made
+ARROW = 96 * 2**20  # what Arrow keeps of freed bytes, and loads when it first writes
 ID = "id"
 PARQUET = ".parquet"
 # What separates folders or commands terminals; and a % that would read like one of those.
@@ -78,6 +81,15 @@ def score_frames(
         part = compute({k: v[lo:hi] for k, v in columns.items()}, scheduler="threads")[0]
         frame = _frame(scores, lo, {name: np.asarray(values) for name, values in part.items()})
         yield with_ids(frame, ids)
+
+
+def frames_memory(scores: Any, by_group: bool = False) -> int:
+    """Return how many bytes writing `score_frames` holds at most."""
+    named = scores.ids is not None
+    rows = min(scores.rows, NAMED_ROWS if named else BLOCK_ROWS)
+    numbers = 1 + sum(prod(c.shape[1:]) for c in _columns(scores, by_group).values())
+    # as stored, as read, in the frame, in Arrow, and as the file has it; ids as objects and text
+    return ARROW + rows * (5 * 8 * numbers + (2 * ID_BYTES if named else 0) + NAME_BYTES)
 
 
 def _columns(scores: Any, by_group: bool) -> dict[str, Any]:

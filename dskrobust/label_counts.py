@@ -20,6 +20,7 @@ from .scores import Scores
 from .selection import Intervals
 from .store import SourceAddress, Store
 
+NAME_BYTES = 100  # of a label's name
 AT_ONCE = 8  # tables that one task joins
 
 
@@ -61,6 +62,23 @@ def count_labels(store: Store, subsets: Sequence[Chosen]) -> Counts:
     for subset, total in zip(subsets, counts.sum(axis=0).tolist(), strict=True):
         check_size(total, subset.size)
     return labels, counts
+
+
+def counting_memory(count: int, labels: int, subsets: int, tasks: int) -> int:
+    """Return how many bytes `count_labels`, and a table of it, hold at most.
+
+    Parameters
+    ----------
+    count, labels, subsets : int
+        Rows of the store, its different labels, and columns of the table.
+    tasks : int
+        That run at once.
+    """
+    rows = min(count, chunk_rows(count))
+    # labels as read, in order and as codes; of every subset which rows are in it
+    read = min(tasks, -(-count // rows)) * rows * (32 + 2 * subsets)
+    # counts as made, joined and picked, and shares; names
+    return read + labels * (NAME_BYTES + 4 * 8 * subsets)
 
 
 def label_quantiles(

@@ -1,10 +1,17 @@
-"""Whether what a person asks for fits into one process, told before anything runs."""
+"""What this process will hold, and whether it fits, told before anything runs.
+
+How much a step holds is arithmetic beside its code: `overview_memory`, `frames_memory` and others.
+"""
 
 from __future__ import annotations
 
+import dask
+
+from .cluster.workers import cores_here, peak_memory
 from .display import size
 from .errors import Hint, MemoryPlanError
 
+LATE = 32 * 2**20  # bytes of what libraries load only when they are used
 SMALL = 256 * 2**20  # bytes that any process has: nobody looks for more
 
 
@@ -26,7 +33,36 @@ def check_memory(what: str, rows: int, row_bytes: float, instead: Hint) -> None:
     MemoryPlanError
         With rows, bytes, and what this process may use.
     """
-    needed = int(rows * row_bytes)
+    _check(f"{what} is {rows:,} rows and", int(rows * row_bytes), instead)
+
+
+def projected_peak(what: str, needed: int, instead: Hint) -> int:
+    """Return how many bytes this process holds at most, or refuse what does not fit.
+
+    Parameters
+    ----------
+    what : str
+        What is about to run; what it imports should be imported by now.
+    needed : int
+        Bytes beyond those that are held so far, at most.
+    instead : Hint
+        What needs less.
+
+    Raises
+    ------
+    MemoryPlanError
+        With the bytes, and what this process may use.
+    """
+    _check(what, needed, instead)
+    return (peak_memory() or 0) + needed + LATE
+
+
+def tasks_at_once() -> int:
+    """Return how many of Dask's tasks run in this process at once, where no client takes them."""
+    return dask.config.get("num_workers", None) or cores_here()
+
+
+def _check(what: str, needed: int, instead: Hint) -> None:
     if needed <= SMALL:
         return
     from .cluster.local import this_machine
@@ -34,7 +70,6 @@ def check_memory(what: str, rows: int, row_bytes: float, instead: Hint) -> None:
     free = this_machine().free
     if needed > free:
         raise MemoryPlanError(
-            f"{what} is {rows:,} rows and takes about {size(needed)} in this process, which may "
-            f"use {size(free)}",
+            f"{what} takes about {size(needed)} in this process, which may use {size(free)}",
             instead,
         )

@@ -31,6 +31,7 @@ RUN_ROWS = 2**20  # at least: 16 MiB of keys, a second's work
 RUNS = 128  # at most: every chunk of the result takes a piece of every run
 SAMPLES = 8 * RUNS  # of a run: a cut is then an eighth of a chunk from its rank at most
 ENDS = "ends-"  # what the keys at the ends of intervals are called in a graph
+RUN_BYTES = 64  # of a row: its number, group and place in order, and its key
 AT_ONCE = 4  # chunks that one process makes together
 
 Keys = NDArray[np.void]  # of dtype KEY
@@ -176,6 +177,13 @@ def _ancestors(name: str, needs: Mapping[str, Set[str]]) -> set[str]:
         found |= new
         waiting += new
     return found
+
+
+def sorting_memory(count: int, tasks: int) -> int:
+    """Return how many bytes sorting `count` numbers holds at most, with so many tasks at once."""
+    rows = min(count, chunk_rows(count))
+    runs = min(tasks, -(-count // rows)) * rows * RUN_BYTES
+    return runs + 2 * KEY.itemsize * count  # runs until they are merged, and parts
 
 
 # -- what tasks do ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ from .store import Block, Look, ResultTables, Store, find_results, inspect
 SLICE_BYTES = 32 * 2**20  # of features that are read at once
 SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
 PIECE_ROWS = 65_536  # that are compared with a row at once
+TABLE_ROWS = 65_536  # of a result, read at once
+KERNELS = 96 * 2**20  # loaded for the brute force
+ID_BYTES = 100  # of an id that is checked
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,26 @@ def verify_store(
         check.compare()
     names = tuple(r.name for r in results)
     return VerifyReport(store.rows, read, names, rows, skipped, objects, mended)
+
+
+def verifying_memory(store: Store, sample: int) -> int:
+    """Return how many bytes `verify_store` holds at most."""
+    results = [r for r in find_results(store, everything=True) if r.covers(store)]
+    dtype = store.row_shape("features")[1]
+    rows = max(hi - lo for lo, hi in slices(store))
+    label = 8 * prod(store.row_shape("labels")[0])
+    # as stored, decoded, and a piece as the kernel takes it
+    held = rows * (2 * store.columns * dtype.itemsize + 3 * label + 4)
+    held += min(rows, PIECE_ROWS) * store.columns * 8 + (rows * ID_BYTES if store.has_ids else 0)
+    columns = len(store.groups) + max(
+        (len(r.facts.get("references", ())) for r in results), default=0
+    )
+    columns *= bool(results)
+    table = 3 * min(store.rows, TABLE_ROWS) * 8 * columns  # as stored, decoded, read
+    # features as read and as the kernel takes them; four tables, stored and proven, of a result
+    proven = sample * (3 * 8 * store.columns + 8 * 8 * columns * len(results))
+    fitted = any(str(r.parameters["metric"]).startswith("mahalanobis") for r in results)
+    return held + table + proven + KERNELS + fitted * 4 * 8 * store.columns**2
 
 
 def _inspected(store: Store, look: Look, *, repair: bool) -> tuple[int, tuple[str, ...]]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
 from ..paths import expand_path
+from .memory import say_memory
 from .options import (
     Address,
     NewStore,
@@ -25,8 +27,16 @@ if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..datasets import Reader
     from ..engine.plan import Resources
-    from ..store import Store
+    from ..store import Block, Store
 
+NARROWER = Hint(
+    "read fewer columns, or let workers with more memory read",
+    "read fewer columns (--drop), or run it on a machine with more memory",
+)
+SMALLER_CHUNKS = Hint(
+    "write the arrays in smaller chunks, or copy them block by block (link=False)",
+    "write the arrays in smaller chunks, or run it on a machine with more memory",
+)
 TASKS = {"classification": "categorical", "regression": "real"}
 
 
@@ -81,7 +91,6 @@ def ingest(
       dskrobust ingest photos --resize 64x48 --gray
       dskrobust ingest photos --workers 4
     """
-    from ..cluster.workers import peak_memory
     from ..datasets import ReaderOptions, open_reader
     from ..show import terminal
     from ..store import check_free
@@ -103,8 +112,7 @@ def ingest(
         return
     store, seconds = _write(reader, (what, out), cluster, overwrite=overwrite)
     describe(store)
-    measured = terminal.size(peak_memory() or 0)
-    terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
+    say_memory(projected)
     terminal.fact("store", f"{out}  ({terminal.clock(seconds)})")
     say_next(store, out)
 
@@ -113,9 +121,6 @@ def _write(
     reader: Reader, names: tuple[str, str], cluster: ClusterOptions | None, *, overwrite: bool
 ) -> tuple[Store, float]:
     """Write a new store of a source, by the workers of a cluster where one is asked for."""
-    from ..cluster import connect
-    from ..cluster.local import local_resources
-    from ..cluster.workers import found_resources
     from ..datasets import has_parts, write_reader
     from ..show import terminal
 
@@ -124,28 +129,36 @@ def _write(
         if cluster is not None and not has_parts(reader):
             terminal.fact("read", f"{what} here: it is one stream, which no workers share")
         elif cluster is not None:
-            if not cluster.is_remote:  # workers that are too small would not even start
-                _check_workers(reader, local_resources(cluster))
-            stack.enter_context(connect(cluster))
-            _check_workers(reader, found_resources())
+            each = _writing_memory(next(iter(reader.blocks())), reader.rows)
+            _connect(stack, cluster, each)
         job = stack.enter_context(terminal.progress(f"Reading {what}", reader.rows))
         store = write_reader(out, reader, overwrite=overwrite, progress=job.add)
     return store, job.elapsed
 
 
-def _check_workers(reader: Reader, workers: Resources) -> None:
-    """Refuse workers whose memory does not hold what each of them reads and writes at once.
+def _connect(stack: ExitStack, cluster: ClusterOptions, each: int) -> None:
+    """Connect to workers of which every thread holds so many bytes at once."""
+    from ..cluster import connect
+    from ..cluster.local import local_resources
+    from ..cluster.workers import found_resources
+
+    if not cluster.is_remote:  # workers that are too small would not even start
+        _check_workers(each, local_resources(cluster))
+    stack.enter_context(connect(cluster))
+    _check_workers(each, found_resources())
+
+
+def _check_workers(each: int, workers: Resources) -> None:
+    """Refuse workers whose memory does not hold what each of their threads reads and writes.
 
     Raises
     ------
     MemoryPlanError
     """
     from ..engine.plan import BASE_BYTES
-    from ..errors import Hint, MemoryPlanError
+    from ..errors import MemoryPlanError
     from ..show import terminal
-    from ..store import writing_memory
 
-    each = writing_memory(next(iter(reader.blocks())), reader.rows)
     needed = BASE_BYTES + workers.threads * each
     if workers.memory_limit is not None and needed > workers.memory_limit:
         raise MemoryPlanError(
@@ -160,12 +173,17 @@ def _check_workers(reader: Reader, workers: Resources) -> None:
 
 def _projected_peak(reader: Reader) -> int:
     """Return how many bytes this process holds at most until the source is a store."""
-    from ..cluster.workers import peak_memory
-    from ..store import writing_memory
+    from ..memory import projected_peak
 
     first = next(iter(reader.blocks()), None)
-    held = peak_memory() or 0
-    return held + (0 if first is None else writing_memory(first, reader.rows))
+    needed = 0 if first is None else _writing_memory(first, reader.rows)
+    return projected_peak("writing a store", needed, NARROWER)
+
+
+def _writing_memory(block: Block, rows: int | None) -> int:
+    from ..store import Layout, writing_memory
+
+    return writing_memory(Layout.of(block.features, block.labels, block.ids), rows)
 
 
 def _foretell(reader: Reader) -> None:
@@ -272,24 +290,26 @@ def link(
 
     from ..datasets import link_store
     from ..labels import infer_label_kind
+    from ..memory import projected_peak
     from ..show import terminal
-    from ..store import StoreSpec, open_array
+    from ..store import StoreSpec, linking_memory, open_array
 
     cluster = asked_cluster(where)
     features, target = open_array(x), open_array(y)
     groups, called = (open_array(path) if path else None for path in (split, ids))
     kind = labels or infer_label_kind(np.dtype(target.dtype), len(target.shape))
     spec = StoreSpec(name or Path(store).name.removesuffix(".zarr"), kind, scale=scale)
+    needed = linking_memory([a for a in (features, target, groups, called) if a is not None])
+    projected = projected_peak("reading the arrays", needed, SMALLER_CHUNKS)
     with ExitStack() as stack:
         if cluster is not None:
-            from ..cluster import connect
-
-            stack.enter_context(connect(cluster))
+            _connect(stack, cluster, needed)
         stack.enter_context(terminal.progress("Reading", unit=""))
         made = link_store(
             store, features, target, groups, ids=called, spec=spec, overwrite=overwrite
         )
     describe(made)
+    say_memory(projected)
     terminal.fact("store", f"{store} refers to {x} and {y}")
     say_next(made, store)
 
@@ -310,20 +330,20 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
       dskrobust append own.zarr monday.npz --group train
       dskrobust append news.zarr online-news --source monday.csv --group test
     """
-    from ..datasets import append as append_to
+    from ..datasets import ReaderOptions, more_rows
+    from ..memory import projected_peak
     from ..show import terminal
 
     opened = opened_store(store)
-    before, told = opened.rows, list[str]()
+    more = more_rows(opened, what, source, group, ReaderOptions.of(None, keywords(options)))
+    projected = projected_peak("writing rows", more.memory, NARROWER)
     with terminal.progress(f"Reading {what}") as job:
-        grown = append_to(
-            opened, what, source,
-            group=group, progress=job.add, remark=told.append, **keywords(options),
-        )  # fmt: skip
-    terminal.say(f"{grown.rows - before:,} rows appended to {store}")
+        grown = more.append(job.add)
+    terminal.say(f"{grown.rows - opened.rows:,} rows appended to {store}")
     describe(grown)
-    for remark in told:
+    for remark in more.reader.remarks:
         terminal.fact("read", remark)
+    say_memory(projected)
     _say_what_is_left(grown, store)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import File, asked_result, metric_options, opened_store, store_argument
+
+FEWER = Hint("leave by_group=True away", "leave --by-group away")
 
 
 @click.command()
@@ -31,7 +35,11 @@ def export(
       dskrobust export mnist.zarr --out scores.parquet
       dskrobust export news.zarr --out scores.csv --by-group
     """
-    from ..export import FORMATS, score_frames, write_frames
+    import pandas  # noqa: F401  so that it counts as held
+    import pyarrow.parquet  # noqa: F401
+
+    from ..export import FORMATS, frames_memory, score_frames, write_frames
+    from ..memory import projected_peak
     from ..outputs import check_output
     from ..scores import read_scores
     from ..show import terminal
@@ -39,6 +47,8 @@ def export(
     path = check_output(out, FORMATS)
     opened = opened_store(store)
     scores = read_scores(opened, asked_result(opened, metric, labels, label_bound))
+    projected = projected_peak("a table", frames_memory(scores, by_group), FEWER)
     with terminal.progress(f"Writing {out}", scores.rows) as job:
         write_frames(score_frames(scores, by_group), path, progress=job.add)
     terminal.fact("saved", f"{scores.rows:,} rows in {out}")
+    say_memory(projected)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import Address, File, Number, asked_result, metric_options, opened_store
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 PAGE = {"samples": "--samples", "pairs": "--pairs"}
 FIGURE = {"classes": "--class", "mark": "--mark", "images": "--images"}
 MOST_OWN = 256 * 2**20  # bytes of images of one's own
+FEWER = Hint(
+    "show less: ReportOptions(samples, pairs)",
+    "show less with --samples and --pairs, or run it on a machine with more memory",
+)
 FIGURE_KINDS = ("svg", "pdf", "png")
 
 
@@ -75,9 +81,11 @@ def report(
       dskrobust report --list
     """
     from ..cluster import ClusterOptions
+    from ..memory import projected_peak, tasks_at_once
     from ..report import ReportOptions, StoredResults, Wishes, write_report
+    from ..report.results import results_memory
     from ..show import terminal
-    from .compute import workers_for
+    from .compute import MOST_HERE, workers_for
 
     _refuse_idle(figure, listing)
     if listing:
@@ -87,6 +95,10 @@ def report(
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
+    tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
+    projected = projected_peak(
+        "a report", results_memory(opened, result, (samples, pairs), tasks), FEWER
+    )
     with workers_for(opened, ClusterOptions(dashboard=False)):
         if figure is not None:
             wishes = Wishes(classes, mark, _own(opened, images))
@@ -96,6 +108,7 @@ def report(
             written = write_report(opened, out or "report.html", result, options)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
+    say_memory(projected)
 
 
 def _refuse_idle(figure: str | None, listing: bool) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..credentials import without_credentials
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     asked_result,
     json_option,
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from ..show.overview import Overview
     from ..store import Note, ResultTables, Store
 
+FEWER = Hint(
+    "run fewer tasks at once: dask.config.set(num_workers=1)",
+    "name the rows to show, or run fewer tasks at once: DASK_NUM_WORKERS=1",
+)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -68,8 +74,9 @@ def show(
       dskrobust show mnist.zarr 31251 34917
       dskrobust show mnist.zarr --json | jq .robustness.train.median
     """
+    from ..memory import projected_peak, tasks_at_once
     from ..scores import read_scores
-    from ..show.overview import Overview
+    from ..show.overview import Overview, overview_memory
     from ..store import find_results
 
     opened = opened_store(store)
@@ -82,15 +89,19 @@ def show(
             _print_rows(opened, result, facts)
         return
     results = find_results(opened)
-    shown, scores, overview = None, None, None
+    scores, overview, projected = None, None, None
     if metric or labels or label_bound or any(r.covers(opened) for r in results):
         shown = asked_result(opened, metric, labels, label_bound)
         scores = read_scores(opened, shown)
+        needed = overview_memory(scores, tasks_at_once())
+        projected = projected_peak("an overview of all scores", needed, FEWER)
         overview = Overview.of(scores)
     if as_json:
         click.echo(json.dumps(store_facts(opened, store, results, scores, overview), indent=2))
     else:
         _print_store(opened, store, results, scores, overview)
+        if projected is not None:
+            say_memory(projected)
 
 
 def store_facts(

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import File, asked_result, json_option, metric_options, opened_store, store_argument
 
 if TYPE_CHECKING:
     from ..scores import Scores
     from ..store import Store
     from ..subsets import LabelTable, Subset
+
+
+FACT_BYTES = 600  # of a class of a subset as a plain value and as JSON
+SUBSET_BYTES = 256 * 2**10  # of a subset's tasks
+FEWER = Hint(
+    "ask for fewer subsets at a time", "ask for fewer subsets at a time with --within and --select"
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ def subsets(
       dskrobust subsets mnist.zarr --within train --select L3000+M45000
     """
     from ..export import write_subsets
+    from ..memory import projected_peak
     from ..outputs import check_output
     from ..scores import read_scores
 
@@ -95,7 +105,10 @@ def subsets(
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
     scores = read_scores(opened, result)
-    columns = side_by_side(opened, scores, select(scores, within, Wanted(least, most, selections)))
+    chosen = select(scores, within, Wanted(least, most, selections))
+    needed = subsets_memory(opened, 2 * len(chosen), as_json)
+    projected = projected_peak("a table of subsets", needed, FEWER)
+    columns = side_by_side(opened, scores, chosen)
     if out:
         write_subsets(out, {s.name: s.indices for s in columns.chosen}, scores.ids)
     if as_json:
@@ -109,6 +122,19 @@ def subsets(
     _print(opened, columns)
     if out:
         terminal.fact("saved", f"row numbers{' and ids' * opened.has_ids} in {out}")
+    say_memory(projected)
+
+
+def subsets_memory(store: Store, subsets: int, as_json: bool) -> int:
+    """Return how many bytes so many columns of subsets hold at most, until they are printed."""
+    from ..label_counts import counting_memory
+    from ..label_fit import most_labels
+    from ..memory import tasks_at_once
+    from ..ranking import sorting_memory
+
+    tasks, labels = tasks_at_once(), most_labels(store)
+    held = sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, subsets, tasks)
+    return held + as_json * labels * subsets * FACT_BYTES + subsets * SUBSET_BYTES
 
 
 def side_by_side(store: Store, scores: Scores, chosen: Sequence[tuple[str, Subset]]) -> Columns:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ..errors import InvalidOptionError
+from ..errors import Hint, InvalidOptionError
+from .memory import say_memory
 from .options import opened_store, store_argument
 
 SAMPLE = 100  # rows that are proven
+FEWER = Hint("prove fewer rows: sample=10", "prove fewer rows with --sample 10")
 
 
 @click.command()
@@ -30,13 +32,16 @@ def verify(store: str, sample: int | None, seed: int, repair: bool) -> None:
       dskrobust verify mnist.zarr --sample 500
       dskrobust verify mnist.zarr --repair
     """
+    from ..memory import projected_peak
     from ..show import terminal
     from ..store import find_results
-    from ..verify import verify_store
+    from ..verify import verify_store, verifying_memory
 
     opened = opened_store(store)
     if sample is not None and sample > opened.rows:
         raise InvalidOptionError(f"--sample {sample:,}: there are only {opened.rows:,} rows")
+    needed = verifying_memory(opened, SAMPLE if sample is None else sample)
+    projected = projected_peak("checking a store", needed, FEWER)
     with terminal.progress("Checking", opened.rows) as job:
         report = verify_store(
             opened,
@@ -61,3 +66,4 @@ def verify(store: str, sample: int | None, seed: int, repair: bool) -> None:
         terminal.fact("result", "none for this data yet")
     terminal.fact("records", f"{report.objects:,}: every checksum agrees")
     terminal.fact("took", terminal.clock(job.elapsed))
+    say_memory(projected)

@@ -1,6 +1,6 @@
 """Readers of official file formats, which stream into a store."""
 
-from .append import append
+from .append import append, more_rows
 from .dialect import CsvOptions
 from .frame_rows import FrameRows
 from .frames import create_store, link_store, prepare, take
@@ -41,6 +41,7 @@ __all__ = [
     "images_like",
     "ingest",
     "link_store",
+    "more_rows",
     "open_reader",
     "order_statistic",
     "prepare",

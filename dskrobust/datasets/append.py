@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..paths import expand_path
-from ..store import Block, Store, StoreSpec, append_rows, open_store, summarise
+from ..store import (
+    Block,
+    Layout,
+    Store,
+    StoreSpec,
+    append_rows,
+    open_store,
+    summarise,
+    writing_memory,
+)
 from . import online_news
 from .images import images_like
 from .opening import is_table, open_reader
@@ -75,21 +84,26 @@ def append(
     OutputError
         Where the disk has no room for the rows.
     """
+    more = more_rows(store, what, source, group, ReaderOptions.of(options, keywords))
+    if remark is not None:
+        for line in more.reader.remarks:
+            remark(line)
+    return more.append(progress)
+
+
+def more_rows(
+    store: Store | str | Path,
+    what: str,
+    source: str | Path | None,
+    group: str | None,
+    options: ReaderOptions,
+) -> MoreRows:
+    """Open the rows that `append` takes, and match their names with the store's."""
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
     store = open_store(store)
-    reader = _open(store.spec, what, source, ReaderOptions.of(options, keywords))
-    matched = match(store.spec, reader.spec, what, group)
-    if remark is not None:
-        for line in reader.remarks:
-            remark(line)
-    return append_rows(
-        store,
-        with_room(matched.blocks(reader), reader.rows, store.url),
-        groups=matched.groups,
-        classes=matched.classes,
-        progress=progress,
-    )
+    reader = _open(store.spec, what, source, options)
+    return MoreRows(store, reader, match(store.spec, reader.spec, what, group))
 
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
@@ -245,6 +259,40 @@ class Matched:
             first = self.varied.setdefault(code, group.label)
             if group.varied or first != group.label:
                 self.varied[code] = None
+
+
+@dataclass(frozen=True)
+class MoreRows:
+    """Rows of a source that fit behind those of a store.
+
+    Attributes
+    ----------
+    store : Store
+    reader : Reader
+    matched : Matched
+    """
+
+    store: Store
+    reader: Reader
+    matched: Matched
+
+    @property
+    def memory(self) -> int:
+        """How many bytes appending them holds at most beyond what is held by now."""
+        store, rows = self.store, self.reader.rows
+        ids = store.row_shape("ids")[1] if store.has_ids else None
+        layout = Layout(*store.row_shape("features"), *store.row_shape("labels"), ids)
+        return writing_memory(layout, None if rows is None else store.rows + rows)
+
+    def append(self, progress: Callable[[int], None] | None = None) -> Store:
+        """Write them, and return the store with them."""
+        return append_rows(
+            self.store,
+            with_room(self.matched.blocks(self.reader), self.reader.rows, self.store.url),
+            groups=self.matched.groups,
+            classes=self.matched.classes,
+            progress=progress,
+        )
 
 
 def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) -> Matched:

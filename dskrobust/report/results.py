@@ -14,11 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
 from ..export import with_ids
-from ..label_fit import label_quality, stored_labels
+from ..label_counts import NAME_BYTES, counting_memory
+from ..label_fit import label_quality, most_labels, stored_labels
 from ..label_issues import Findings
+from ..memory import tasks_at_once
+from ..ranking import sorting_memory
 from ..records import BLOCK_ROWS, as_records, ends, lowest, value_counts
 from ..scores import read_scores
-from ..show.overview import SAMPLE_ROWS, Overview, id_facts, label_text, score_records
+from ..show.overview import (
+    SAMPLE_ROWS,
+    Overview,
+    id_facts,
+    label_text,
+    overview_memory,
+    score_records,
+)
 from ..store import ResultTables, Store
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
 from .pictures import as_picture
@@ -29,6 +39,8 @@ if TYPE_CHECKING:
 
 NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 MOST_CLASSES = 40  # that are named, or shown
+SAMPLE_BYTES = 300  # of a sample in tables, of which the page's parts are picked
+FIGURES = 64 * 2**20  # bytes of figures and of the page
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
 
@@ -282,6 +294,32 @@ class StoredResults:
         every = None if wholes else whole(self.scores, group if named else None)
         first = self._ready(every) if every is not None else wholes[0]
         return [first, *(s for s in subsets if len(s) < count)]
+
+
+def results_memory(store: Store, result: ResultTables, shown: tuple[int, int], tasks: int) -> int:
+    """Return how many bytes a page of a store's results holds at most.
+
+    Parameters
+    ----------
+    store : Store
+    result : ResultTables
+    shown : (int, int)
+        Samples of either end of every class, and pairs.
+    tasks : int
+        That run in this process at once; 0 where workers have them.
+    """
+    labels, groups = most_labels(store), len(store.groups)
+    samples = min(store.rows, SAMPLE_ROWS)
+    held = overview_memory(read_scores(store, result), tasks or tasks_at_once())
+    held += samples * SAMPLE_BYTES
+    # names, and the classes' table by group; then each group's table of subsets
+    held += labels * (200 + 2 * 3 * 8 * groups) + labels * groups * (NAME_BYTES + 3 * 3 * 8)
+    if tasks:
+        held += sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, 3, tasks)
+    row = store.columns * 2 * 8  # as read and in float64, of both ends, and of their witnesses
+    samples, pairs = shown
+    rows = max(4 * max(samples, 10) * max(1, min(labels, MOST_CLASSES)), 2 * pairs)
+    return held + rows * row + FIGURES
 
 
 def median_lipschitz(samples: pd.DataFrame) -> pd.Series[float]:

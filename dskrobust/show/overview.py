@@ -17,7 +17,7 @@ from ..clients import current_client
 from ..datasets import restore_labels
 from ..ids import ids_of
 from ..labels import label_name
-from ..records import as_records, group_ranges, lowest, sample
+from ..records import BLOCK_ROWS, as_records, group_ranges, lowest, sample
 
 if TYPE_CHECKING:
     from ..store import Store, StoreSpec
@@ -27,6 +27,7 @@ TOGETHER = "all together"  # R in the union of the groups
 HEAD = ("R in", "samples", "least", "median", "largest")
 MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
 SAMPLE_ROWS = 1_000_000  # of which medians and histograms are made
+BLOCK_GRAPH = 48 * 2**10  # bytes of the tasks of a block
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,17 @@ class Overview:
             f"{self.contradictions:,} samples have a twin at distance 0 with another label: Q is "
             f"infinite and R is 0 (rows {pairs}{', …' if self.contradictions > 5 else ''})"
         )
+
+
+def overview_memory(scores: Any, tasks: int) -> int:
+    """Return how many bytes `Overview.of` holds at most with so many tasks at once."""
+    record, blocks = score_records(scores).dtype.itemsize, -(-scores.rows // BLOCK_ROWS)
+    columns = len(scores.groups) + len(scores.references)
+    # Q against all groups as read, decoded and picked; records and their parts
+    block = BLOCK_ROWS * (3 * 8 * columns + 3 * record)
+    # drawn block by block and joined; then R of every group and sorted for quantiles
+    drawn = min(scores.rows, SAMPLE_ROWS) * (2 * record + 4 * 8)
+    return min(tasks, blocks) * block + drawn + blocks * BLOCK_GRAPH
 
 
 def score_records(scores: Any) -> da.Array:

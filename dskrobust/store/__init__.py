@@ -20,7 +20,14 @@ from .evaluations import (
     find_evaluations,
     row_ranges,
 )
-from .from_arrays import Arrays, default_spec, link_arrays, open_array, write_arrays
+from .from_arrays import (
+    Arrays,
+    default_spec,
+    link_arrays,
+    linking_memory,
+    open_array,
+    write_arrays,
+)
 from .inspection import Look, inspect
 from .memo import TileMemo
 from .notes import RARE_CLASS, READING, SCALE, SHARED_ROWS, Note
@@ -110,6 +117,7 @@ __all__ = [
     "is_zarr",
     "layout_of",
     "link_arrays",
+    "linking_memory",
     "load_basis",
     "lossless",
     "made_once",

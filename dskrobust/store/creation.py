@@ -129,19 +129,19 @@ def write_parts(
     return looked_at(url, storage_options, by_workers=True)
 
 
-def writing_memory(block: Block, rows: int | None = None) -> int:
-    """Return how many bytes `write_store` holds at most, of rows like those of a block.
+def writing_memory(layout: Layout, rows: int | None = None) -> int:
+    """Return how many bytes writing rows of a layout holds at most, and looking at them after.
 
     Parameters
     ----------
-    block : Block
+    layout : Layout
     rows : int, optional
-        How many there are, where that is known.
+        How many there are, with those that the store has; where that is known.
     """
-    layout = Layout.of(block.features, block.labels, block.ids)
     held = layout.write_rows if rows is None else min(rows, layout.write_rows)
     hashed = PART_ROWS if rows is None else min(rows, PART_ROWS)
-    row = block.features.nbytes // len(block.features)
+    row = int(np.prod(layout.feature_shape)) * layout.feature_dtype.itemsize
+    row += int(np.prod(layout.label_shape)) * layout.label_dtype.itemsize
     return COPIES * held * row + SORTED * hashed * RECORD.itemsize + LIBRARIES
 
 

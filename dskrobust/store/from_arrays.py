@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..errors import StoreError
 from ..labels import decoded, infer_label_kind
 from ..paths import behind_links, expand, local_path
 from . import writing
-from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block
+from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
 from .dataset import Store, encode
 from .diagnosis.equal_rows import PART_ROWS
 from .spec import Block, StoreSpec, TaskRows
@@ -28,6 +28,7 @@ from .state import Link
 from .writing import Layout, SegmentWriter, StorageOptions
 from .written import Written, fold
 
+DISTINCT = 4  # copies of a part's values whose different ones are found: read, sorted, joined
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
 Coding = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
 
@@ -98,6 +99,36 @@ def _write(writer: SegmentWriter, arrays: Arrays, layout: Layout) -> Written:
     if arrays.by_workers:
         return by_workers(tasks)
     return fold(task.compute(scheduler="sync") for task in tasks)  # memory of one
+
+
+def linking_memory(arrays: Sequence[Any]) -> int:
+    """Return how many bytes checking Zarr arrays holds at most.
+
+    Parameters
+    ----------
+    arrays : sequence of zarr.Array
+        Features, labels, and split and ids where there are some.
+    """
+    features, labels = arrays[:2]
+    codes = np.empty(
+        (0, *labels.shape[1:]), np.int64 if labels.dtype.kind in "UTOS" else labels.dtype
+    )
+    layout = Layout.of(features, codes)
+    rows = int(features.shape[0])
+    texts = [a.dtype.itemsize for a in arrays[1:] if a.dtype.kind in "US"]
+    named = DISTINCT * min(rows, PART_ROWS) * max(texts, default=8)
+    read = sum(_chunks_memory(a, min(rows, layout.write_rows)) for a in arrays)
+    return writing_memory(layout, rows) + named + read
+
+
+def _chunks_memory(array: zarr.Array[Any], rows: int) -> int:
+    """Bytes of the chunks, encoded and decoded, that are read at once for some rows."""
+    chunk = int(np.prod(array.chunks)) * array.dtype.itemsize
+    across = int(
+        np.prod([-(-n // c) for n, c in zip(array.shape[1:], array.chunks[1:], strict=True)])
+    )
+    touched = (-(-rows // array.chunks[0]) + 1) * across
+    return 2 * chunk * min(touched, zarr.config.get("async.concurrency"))
 
 
 def default_spec(url: str, y: Any) -> StoreSpec:

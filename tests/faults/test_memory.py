@@ -4,13 +4,15 @@ import io
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 from helpers import load_script
 from kernel_cases import Arrays, job_for, reduce_ranges
 from rich.console import Console
 
 import dskrobust as dr
-from dskrobust import cli
+from dskrobust import cli, memory
+from dskrobust.cluster import local
 from dskrobust.engine.plan import MIB, SPLIT_EVERY, USABLE, Resources, Workload, make_plan
 from dskrobust.errors import MemoryPlanError
 from dskrobust.evaluation.models import model_class
@@ -113,10 +115,40 @@ def test_a_table_of_many_classes_ends():
 def test_no_process_holds_more_than_its_command_says(tmp_path, monkeypatch):
     monkeypatch.setitem(peaks.SHAPES, "small", peaks.Shape(30_000, 8, 30_000))
     options = peaks.asked(["--shape", "small", "--limit", "1GiB"])
-    options.command = ["ingest", "compute", "neighbours"]
+    options.command = ["ingest", "compute", "neighbours", "link", "show", "subsets", "report"]
+    options.command += ["export", "verify", "append"]
     for row in peaks.measure(options, tmp_path):
         assert row["exit code"] == 0, row
         assert row["projected MiB"], row
         assert not peaks.above(row), peaks.line_of(row)
         assert max([row["client MiB"], *row["worker MiB"]]) > 100
         assert row["client MiB"] * MIB < 2**30
+        assert 3 * row["client MiB"] >= row["projected MiB"].get("client", 0), peaks.line_of(row)
+
+
+def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatch):
+    rng, url = np.random.default_rng(0), str(tmp_path / "made.zarr")
+    X, y = rng.random((60, 3), np.float32), np.arange(60) % 3
+    dr.create_store(url, X, y)
+    dr.sample_robustness(dr.open_store(url)).write()
+    np.savez(tmp_path / "more.npz", X=X, y=y)
+    for name, array in {"x": X, "y": y}.items():
+        zarr.save(tmp_path / f"{name}.zarr", array)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 1_000))
+    linked = [f"--{name}={tmp_path / name}.zarr" for name in "xy"]
+    for words in (
+        ["show", url],
+        ["subsets", url],
+        ["verify", url],
+        ["export", url, "--out", str(tmp_path / "made.csv")],
+        ["report", url, "--out", str(tmp_path / "made.html")],
+        ["append", url, str(tmp_path / "more.npz"), "--group", "all"],
+        ["link", str(tmp_path / "linked.zarr"), *linked],
+    ):
+        result = CliRunner().invoke(cli.main, words)
+        assert result.exit_code == 1, words
+        assert "in this process, which may use 1000 B; " in result.stderr, words
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"made.zarr", "more.npz", "x.zarr", "y.zarr"}
+    assert dr.open_store(url).rows == 60
