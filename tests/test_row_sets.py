@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ import dskrobust as dr
 from dskrobust import row_sets, searches
 from dskrobust.errors import InvalidOptionError
 from dskrobust.row_sets import AllRows, GroupRows, ListedRows, cut_sets
-from dskrobust.store import EvaluationRecords
+from dskrobust.store import EvaluationRecords, arrays
 
 ROWS, SPAN = 300, 32
 
@@ -103,24 +104,25 @@ def test_a_group_is_found_as_its_row_numbers_are(store):
     np.testing.assert_array_equal(lists.compute().queries, rows)
 
 
-def test_setting_up_holds_no_rows(tmp_path):
-    """Tasks run in this process here, and are measured with it."""
+def test_setting_up_holds_no_rows(tmp_path, monkeypatch):
+    """Tasks run in this process here, one after the other, and are measured with it."""
+    monkeypatch.setattr(arrays, "UNIT_BYTES", 2**16)
     peaks = []
     for rows in (100_000, 500_000):
         X = np.arange(rows, dtype=np.float32)[:, None] % 251
         split = np.where(np.arange(rows) % 300, "train", "test")
         store = dr.create_store(str(tmp_path / f"{rows}.zarr"), X, X[:, 0] > 99, split=split)
-        options = dr.RunOptions(dr.Resources(1, 1, 2**30))
+        options = dr.RunOptions(dr.Resources(1, 1, 2**30), block_rows=rows // 4)
         sets = {"train": "train", "all": "test"}
-        dr.nearest_neighbours(store, 2, queries="test", references=sets, options=options)
-        tracemalloc.start()
-        try:
-            lists = dr.nearest_neighbours(
-                store, 2, queries="test", references=sets, options=options
-            )
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+        asked = {"queries": "test", "references": sets, "options": options}
+        with dask.config.set(scheduler="sync"):
+            dr.nearest_neighbours(store, 2, **asked)
+            tracemalloc.start()
+            try:
+                lists = dr.nearest_neighbours(store, 2, **asked)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
         tasks = lists["all"].search.graph.graph.values()
         values = [v for task in tasks for v in (task if isinstance(task, tuple) else (task,))]
         assert max(len(v) for v in values if isinstance(v, np.ndarray)) <= 3
