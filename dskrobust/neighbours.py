@@ -1,6 +1,6 @@
 """The k nearest rows of every row, or of some rows among others: exact, lazy, in chunks.
 
-Every query keeps a list of its k nearest in every part of the references (`references.cut_parts`),
+Every query keeps a list of its k nearest in every part of the references (`row_sets.cut_sets`),
 so one pass over the pairs serves any number of overlapping reference sets. All rows among
 themselves are taken pair by pair, each for both.
 """
@@ -8,7 +8,6 @@ themselves are taken pair by pair, each for both.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +27,8 @@ from .errors import InvalidOptionError
 from .kernels import NOBODY, KNearest, NearestState
 from .labels import LabelMap
 from .metrics import Metric
-from .references import cut_parts, row_numbers, same_rows
+from .references import row_set
+from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_within
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, one_sided_search, symmetric_search
 from .store import ResultTables, ResultWriter, Store, made_once, matching
@@ -49,8 +49,8 @@ class Neighbours:
         Ascending; infinite where there are fewer than k rows.
     index : array (q, k) int64
         Row numbers, the lower one first at equal distances; -1 where there is none.
-    queries : ndarray (q,) int64, optional
-        Row numbers of the queries; None for all rows in order.
+    queries : array (q,) int64, optional
+        Row numbers of the queries; None for all rows in order. Lazy for a group of a store.
     rows : int
         Rows of the data set.
     search : Search, optional
@@ -62,7 +62,7 @@ class Neighbours:
 
     distance: Any
     index: Any
-    queries: NDArray[np.int64] | None
+    queries: Any
     rows: int
     search: Search | None = field(default=None, repr=False)
     store: Store | None = field(default=None, repr=False)
@@ -224,18 +224,15 @@ def nearest_neighbours(
     opened = open_data(data, y, None, scale, labelled=labels != "any")
     if isinstance(references, Mapping) and not references:
         raise InvalidOptionError("there is no reference set to search in")
-    asked = None if queries is None else row_numbers(opened, queries, "queries")
+    asked = _row_set(opened, queries, "queries")
     named = references if isinstance(references, Mapping) else {"references": references}
-    sets = {
-        name: None if rows is None else row_numbers(opened, rows, name)
-        for name, rows in named.items()
-    }
+    sets = {name: _row_set(opened, rows, name) for name, rows in named.items()}
     spec = data_spec(opened, metric, LabelMap("categorical"), labels)
     spec = replace(spec, require_labels=(), reduction=KNearest(k))
-    parameters = {name: _parameters(spec, asked, rows) for name, rows in sets.items()}
-    made = {} if asked is not None else _all_stored(opened, parameters)
+    parameters = {name: _parameters(opened, spec, asked, rows) for name, rows in sets.items()}
+    made = _all_stored(opened, parameters) if isinstance(asked, AllRows) else {}
     if len(made) < len(sets):
-        parts, search = _set_up(opened, spec, k, asked, sets, options or RunOptions())
+        parts, search = _set_up(opened, spec, asked, sets, options or RunOptions())
         made = {
             name: replace(
                 _lists(search, asked, members, opened.rows),
@@ -251,10 +248,11 @@ def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[s
     """Compute several reference sets' lists of one search in one go."""
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
     with searching(waiting.values(), **kwargs):
-        arrays = compute(*((one.distance, one.index) for one in waiting.values()), **kwargs)
+        wanted = ((one.distance, one.index, one.queries) for one in waiting.values())
+        arrays = compute(*wanted, **kwargs)
     done = dict(lists)
-    for (name, one), (distance, index) in zip(waiting.items(), arrays, strict=True):
-        done[name] = replace(one, distance=distance, index=index, search=None)
+    for (name, one), (distance, index, queries) in zip(waiting.items(), arrays, strict=True):
+        done[name] = replace(one, distance=distance, index=index, queries=queries, search=None)
     return done
 
 
@@ -283,44 +281,41 @@ def searching(lists: Iterable[Neighbours], **kwargs: Any) -> Iterator[None]:
 def _set_up(
     data: PairData,
     spec: Any,
-    k: int,
-    asked: NDArray[np.int64] | None,
-    sets: Mapping[str, NDArray[np.int64] | None],
+    asked: RowSet,
+    sets: Mapping[str, RowSet],
     options: RunOptions,
 ) -> tuple[dict[str, list[int]], Search]:
     """Cut the references into parts and set the search up, symmetric where both are the same."""
-    everything = np.arange(data.rows)
-    rows = {name: everything if some is None else some for name, some in sets.items()}
-    first = next(iter(rows.values()))
-    mine = everything if asked is None else asked
-    symmetric = len(rows) == 1 and same_rows(mine, first)
-    for name, some in rows.items():
-        most = len(some) - symmetric
+    cut, k = cut_sets(data.rows, tuple(sets.values()), asked), spec.reduction.k
+    symmetric = len(sets) == 1 and cut.alike
+    for name, size in zip(sets, cut.sizes, strict=True):
+        most = size - symmetric
         if not 1 <= k <= most:
             raise InvalidOptionError(
-                f"cannot find {k} neighbours in {name}, which has {len(some):,} rows; "
+                f"cannot find {k} neighbours in {name}, which has {size:,} rows; "
                 f"k may be 1 to {most:,}"
             )
-    codes, parts = cut_parts(data.rows, rows)
-    spec = replace(spec, groups=tuple(map(str, range(int(codes.max()) + 1))))
+    references = cut.references
+    parts = dict(zip(sets, references.members, strict=True))
+    spec = replace(spec, groups=tuple(map(str, range(len(references.names)))))
     if symmetric:
-        return parts, symmetric_search(data, spec, codes, options)
-    queries = np.full(data.rows, -1, np.int16)
-    queries[mine] = 0
-    return parts, one_sided_search(data, spec, (queries, codes), options)
+        return parts, symmetric_search(data, spec, references, options)
+    return parts, one_sided_search(data, spec, cut.queries, references, options)
 
 
-def _parameters(
-    spec: Any, asked: NDArray[np.int64] | None, references: NDArray[np.int64] | None
-) -> dict[str, Any]:
-    """What lists depend on, as plain values."""
+def _row_set(data: PairData, rows: Any, name: str) -> RowSet:
+    return AllRows() if rows is None else row_set(data, rows, name)
+
+
+def _parameters(data: PairData, spec: Any, asked: RowSet, references: RowSet) -> dict[str, Any]:
+    """What lists depend on, as plain values; only those of all rows are looked up by them."""
     parameters = {k: v for k, v in spec.parameters().items() if k != "bound"}
-    digest = hashlib.sha256()
-    for rows in (asked, references):
-        digest.update(b"all" if rows is None else rows.tobytes())
-    return {
-        **parameters, "labels": spec.rule, "k": spec.reduction.k, "rows": digest.hexdigest()[:16]
-    }  # fmt: skip
+    rows = (
+        rows_digest(data.rows, (asked, references))
+        if isinstance(asked, AllRows)
+        else f"{asked.token} {references.token}"
+    )
+    return {**parameters, "labels": spec.rule, "k": spec.reduction.k, "rows": rows}
 
 
 def _all_stored(data: PairData, parameters: Mapping[str, Any]) -> dict[str, Neighbours]:
@@ -334,9 +329,7 @@ def _all_stored(data: PairData, parameters: Mapping[str, Any]) -> dict[str, Neig
     return made
 
 
-def _lists(
-    search: Search, asked: NDArray[np.int64] | None, parts: list[int], rows: int
-) -> Neighbours:
+def _lists(search: Search, asked: RowSet, parts: list[int], rows: int) -> Neighbours:
     """Lazy lists of one reference set."""
     arrays, k = LazyArrays(search.graph), search.spec.reduction.k  # type: ignore[attr-defined]
     name = "-".join(map(str, parts))
@@ -346,13 +339,26 @@ def _lists(
             return (take_lists, state, list(parts), which)
 
         made = arrays.by_block(f"{which}-in-{name}", task, search.rows, (k,), dtype)
-        if asked is None:
+        if not isinstance(asked, ListedRows) or asked.rows is asked.given:
             return made
-        ascending, places = np.unique(asked, return_inverse=True)
-        in_order = np.array_equal(ascending, asked)
-        return made if in_order else made[places.reshape(-1)]
+        return made[np.searchsorted(asked.rows, asked.given)]
 
-    return Neighbours(array("distance", np.float64), array("index", np.int64), asked, rows, search)
+    queries = _queries(search, asked, arrays)
+    found = array("distance", np.float64), array("index", np.int64)
+    return Neighbours(*found, queries, rows, search)
+
+
+def _queries(search: Search, asked: RowSet, arrays: LazyArrays) -> Any:
+    """Row numbers of the queries, as they were given; None for all rows."""
+    if isinstance(asked, AllRows):
+        return None
+    if isinstance(asked, ListedRows):
+        return asked.given
+
+    def task(_: Any, block: tuple[int, int]) -> tuple[Any, ...]:
+        return (rows_within, asked, *block)
+
+    return arrays.by_block("queries", task, search.rows, (), np.int64)
 
 
 def take_lists(state: NearestState, parts: list[int], which: str) -> NDArray[Any]:

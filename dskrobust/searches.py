@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
-from .cluster.workers import found_resources
+from .clients import current_client, shares_process
+from .cluster.workers import ask, found_resources, workers_of
 from .engine.graph import Choices, Key, PairGraph, build
-from .engine.plan import Plan, Resources
+from .engine.plan import Blocks, Plan, Resources
 from .engine.search_plan import make_search_plan
 from .engine.spec import PairSpec, TileSpec
 from .engine.waves import Waves
+from .row_sets import Parts
 from .runs import PairData, RunOptions, block_names, memo_names, plan_work
 from .store import TileMemo
-
-Codes = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -55,48 +54,56 @@ class Search:
 def symmetric_search(
     data: PairData,
     spec: PairSpec,
-    codes: Codes | None,
+    parts: Parts | None,
     options: RunOptions,
     radii: Radii | None = None,
 ) -> Search:
     """Set up a search of rows among themselves: every pair once, for both.
 
-    codes (n,): part of every row, −1 where it takes no part; None for all rows by their groups.
+    parts: of the rows that take part; None for all rows by their groups.
     """
     work = data.workload(spec)
     plan = plan_work(replace(work, resumable=work.resumable and radii is None), options)
-    if codes is not None and (codes < 0).any():
-        inside = np.flatnonzero(codes >= 0)
-        plan = _only_blocks_of(plan, inside)
-    both = None if codes is None else (codes, codes)
-    return _search(data, spec, plan, both, options, radii, one_sided=False)
+    if parts is None:
+        rows = [hi - lo for lo, hi in plan.blocks]
+        return _search(data, spec, _Cut(plan, rows), options, radii)
+    cut = _only_blocks_with(plan, parts.count(plan.blocks))
+    return _search(data, spec, replace(cut, codes=(parts, parts)), options, radii)
 
 
 def one_sided_search(
     data: PairData,
     spec: PairSpec,
-    codes: tuple[Codes, Codes],
+    queries: Parts,
+    references: Parts,
     options: RunOptions,
-    radii: Radii | None = None,
 ) -> Search:
-    """Set up a search of queries among references.
+    """Set up a search of queries, which are one part, among references."""
+    rows: list[int] = []
 
-    codes: the queries are part 0 in the first; the second has the part of every reference row.
-    """
-    resources = options.resources or _bounded(found_resources())
-    chosen = [np.flatnonzero(code >= 0) for code in codes]
+    def cuts(most: int, most_references: int) -> tuple[Blocks, Blocks]:
+        blocks, rows[:] = queries.pieces(most)
+        return tuple(blocks), tuple(references.pieces(most_references)[0])
+
     plan = make_search_plan(
         replace(data.workload(spec), leaves=False),
-        resources,
-        (len(chosen[0]), len(chosen[1])),
-        lambda queries, references: (
-            cut_selected(chosen[0], queries),
-            cut_selected(chosen[1], references),
-        ),
+        options.resources or _bounded(found_resources()),
+        (queries.total, references.total),
+        cuts,
         block_rows=options.block_rows,
         panel_rows=options.panel_rows,
     )
-    return _search(data, spec, plan, codes, options, radii, one_sided=True)
+    return _search(data, spec, _Cut(plan, rows, (queries, references), one_sided=True), options)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A plan, how many rows ask in every block, and the parts of either side's rows."""
+
+    plan: Plan
+    rows: Sequence[int]
+    codes: tuple[Parts, Parts] | None = None
+    one_sided: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,62 +139,71 @@ class Radii:
 def _search(
     data: PairData,
     spec: PairSpec,
-    plan: Plan,
-    codes: tuple[Codes, Codes] | None,
+    cut: _Cut,
     options: RunOptions,
-    radii: Radii | None,
-    *,
-    one_sided: bool,
+    radii: Radii | None = None,
 ) -> Search:
-    identity = _digest(spec, codes or (), radii.token if radii else "", one_sided)
+    plan, sides = cut.plan, cut.codes or ()
+    asked = [side.identity for side in sides]
+    identity = _digest(spec, asked, radii.token if radii else "", cut.one_sided)
     memo = names = None
     if data.store is not None and radii is None:  # nobody would tidy up after a count
         memo, names = TileMemo(data.store.address, f"search-{identity}"), memo_names(data, plan)
-    tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes, one_sided)
+    tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes, cut.one_sided)
     salt = identity, plan.panel_rows, plan.tiles
     start, scratch = data.start(spec, plan, options, salt)
     keys = radii.add_to(start) if radii is not None else ()
     blocks = block_names(data, plan) if memo else ()
-    choices = Choices(names, codes=codes, radii=keys, block_names=blocks)
+    choices = Choices(names, codes=cut.codes, radii=keys, block_names=blocks)
     graph = build(start, tiles, plan, choices)
     waves = Waves.of(graph, tiles, plan, choices)
-    first = len(graph.states)
-    rows = [_count(codes, block) for block in plan.blocks[:first]]
-    return Search(spec, plan, graph, tuple(rows), memo, scratch, waves)
+    return Search(spec, plan, graph, tuple(cut.rows), memo, scratch, waves)
 
 
-def _count(codes: tuple[Codes, Codes] | None, block: tuple[int, int]) -> int:
-    lo, hi = block
-    return hi - lo if codes is None else int(np.count_nonzero(codes[0][lo:hi] >= 0))
-
-
-def _only_blocks_of(plan: Plan, rows: NDArray[np.int64]) -> Plan:
-    """Cut a plan to the blocks that hold some rows."""
-    held = [k for k, (lo, hi) in enumerate(plan.blocks) if np.any((rows >= lo) & (rows < hi))]
+def _only_blocks_with(plan: Plan, rows: Sequence[int]) -> _Cut:
+    """Cut a plan to the blocks that hold some of the rows."""
+    held = [k for k, count in enumerate(rows) if count]
     place = {k: p for p, k in enumerate(held)}
     tiles = tuple((place[i], place[j]) for i, j in plan.tiles if i in place and j in place)
-    return replace(plan, blocks=tuple(plan.blocks[k] for k in held), tiles=tiles)
+    plan = replace(plan, blocks=tuple(plan.blocks[k] for k in held), tiles=tiles)
+    return _Cut(plan, [rows[k] for k in held])
 
 
 def _bounded(resources: Resources) -> Resources:
-    """Plan for half of this machine's free memory where workers have no limit."""
+    """Plan for half of the free memory, of the workers' machines, where workers have no limit."""
     if resources.memory_limit is not None:
         return resources
-    free = psutil.virtual_memory().available // 2 // resources.workers
-    return replace(resources, memory_limit=free + psutil.Process().memory_info().rss)
+    limits = _free_of_workers() or [_free_here(resources.workers)]
+    return replace(resources, memory_limit=min(limits))
 
 
-def cut_selected(rows: NDArray[np.int64], size: int) -> tuple[tuple[int, int], ...]:
-    """Cut ascending row numbers into ranges of rows that hold at most `size` of them each."""
-    step = ceil(len(rows) / ceil(len(rows) / size))
-    parts = (rows[k : k + step] for k in range(0, len(rows), step))
-    return tuple((int(part[0]), int(part[-1]) + 1) for part in parts)
+def _free_of_workers() -> list[int]:
+    """Return what each worker of the cluster may take, if there is one."""
+    client = None if shares_process() else current_client()
+    if client is None:
+        return []
+    hosts = {address: worker["host"] for address, worker in workers_of(client).items()}
+    sharing = Counter(hosts.values())
+    found = ask(client, _memory_here)
+    return [
+        free // 2 // sharing[hosts[address]] + held
+        for address, (free, held) in found.items()
+        if address in hosts
+    ]
 
 
-def _digest(spec: PairSpec, codes: Sequence[Codes], *parts: Any) -> str:
+def _free_here(workers: int) -> int:
+    free, held = _memory_here()
+    return free // 2 // workers + held
+
+
+def _memory_here() -> tuple[int, int]:
+    """Return the bytes that are free on this machine, and those that this process holds."""
+    return psutil.virtual_memory().available, psutil.Process().memory_info().rss
+
+
+def _digest(spec: PairSpec, *parts: Any) -> str:
     """Name of what a search asks for."""
     found = hashlib.sha256(repr(sorted(spec.parameters().items(), key=str)).encode())
     found.update(repr((spec.reduction, spec.parts, *parts)).encode())
-    for code in codes:
-        found.update(code.tobytes())
     return found.hexdigest()[:16]

@@ -45,6 +45,7 @@ FLOORS = (  # from the foundations up
     "show.overview",
     "scores",
     "runs",
+    "row_sets",
     "references",
     "searches",
     "robustness",

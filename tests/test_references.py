@@ -11,7 +11,7 @@ from kernel_cases import metric_argument
 import dskrobust as dr
 from dskrobust.engine.events import listening
 from dskrobust.errors import InvalidOptionError
-from dskrobust.references import cut_parts
+from dskrobust.row_sets import ListedRows, cut_sets
 from dskrobust.store import Block, find_results
 from dskrobust.subsets import select_subset
 
@@ -222,7 +222,9 @@ def test_unknown_names_are_named():
 )
 def test_subsets_are_unions_of_their_parts(subsets):
     rows = {name: np.array(sorted(found)) for name, found in subsets.items()}
-    codes, parts = cut_parts(30, rows)
+    found = cut_sets(30, [ListedRows(numbers) for numbers in rows.values()]).references
+    parts, (function, *given_to_it) = dict(zip(rows, found.members, strict=True)), found.task(0, 30)
+    codes = function(*given_to_it)
     for name, numbers in rows.items():
         np.testing.assert_array_equal(np.flatnonzero(np.isin(codes, parts[name])), numbers)
     assert len(np.unique(codes[codes >= 0])) <= min(30, 2 ** len(rows) - 1)
@@ -233,6 +235,6 @@ def test_subsets_are_unions_of_their_parts(subsets):
 
 def test_too_many_overlaps_are_refused():
     rng = np.random.default_rng(0)
-    subsets = {str(k): np.flatnonzero(rng.random(40_000) < 0.5) for k in range(40)}
+    subsets = [ListedRows(np.flatnonzero(rng.random(40_000) < 0.5)) for _ in range(40)]
     with pytest.raises(InvalidOptionError, match="40 subsets overlap in"):
-        cut_parts(40_000, subsets)
+        cut_sets(40_000, subsets)

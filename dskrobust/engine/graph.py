@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 from dask.tokenize import tokenize
-from numpy.typing import NDArray
 
 from ..kernels import sample_pieces
 from ..store import ResultTables, SourceAddress
@@ -41,7 +39,13 @@ MOST_SAMPLES = 4  # parts of a sample; one worker puts them together
 
 Key = Hashable
 Graph = dict[Key, Any]
-Cells = NDArray[np.int16]
+
+
+class BlockCodes(Protocol):
+    """Which part every row lies in, found block by block."""
+
+    def task(self, lo: int, hi: int) -> tuple[Any, ...]:
+        """Return the task that finds the parts (hi - lo,) int16; −1 for rows that take no part."""
 
 
 @dataclass
@@ -83,15 +87,15 @@ class Choices:
         Where tiles run in rounds: the names under which the states of blocks are memoised.
     base : ResultTables, optional
         A finished result of the first rows: its pairs are not computed again.
-    codes : (ndarray (n,), ndarray (n,)) int16, optional
-        The part of every row as a row and as a column of a tile; −1 where it takes no part.
+    codes : (BlockCodes, BlockCodes), optional
+        The parts of rows as rows and as columns of a tile.
     radii : sequence of keys, optional
         The radii of every block's rows, for `CountWithin`.
     """
 
     memo_names: Mapping[tuple[int, int], str] | None = None
     base: ResultTables | None = None
-    codes: tuple[Cells, Cells] | None = None
+    codes: tuple[BlockCodes, BlockCodes] | None = None
     radii: Sequence[Key] = ()
     block_names: Sequence[str] = ()
 
@@ -220,7 +224,9 @@ def _add_rounds(run: RunGraph) -> None:
 class _CodeKeys:
     """Keys of the parts of every block's rows, one task a block and side."""
 
-    def __init__(self, pairs: PairGraph, plan: Plan, codes: tuple[Cells, Cells] | None) -> None:
+    def __init__(
+        self, pairs: PairGraph, plan: Plan, codes: tuple[BlockCodes, BlockCodes] | None
+    ) -> None:
         self._pairs, self._plan, self._codes = pairs, plan, codes
 
     def of(self, i: int, j: int) -> list[Key]:
@@ -232,8 +238,8 @@ class _CodeKeys:
             return None
         side = 0 if self._codes[0] is self._codes[1] else side
         key = (f"codes-{self._pairs.token}", side, block)
-        lo, hi = self._plan.blocks[block]
-        self._pairs.graph.setdefault(key, self._codes[side][lo:hi].copy())
+        if key not in self._pairs.graph:
+            self._pairs.graph[key] = self._codes[side].task(*self._plan.blocks[block])
         return key
 
 

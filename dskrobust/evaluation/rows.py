@@ -64,13 +64,6 @@ def test_block(
 test_block.__test__ = False  # type: ignore[attr-defined]
 
 
-def union_rows(
-    records: EvaluationRecords, subsets: tuple[tuple[str, str], ...]
-) -> NDArray[np.int64]:
-    """Return all rows in any of some subsets, rising, in this process; subsets are (name, key)."""
-    return np.unique(np.concatenate([records.rows(key) for _, key in subsets]))
-
-
 def all_test_rows(job: Job) -> TestRows:
     """Return all rows that a job has to predict, in this process."""
     subsets = {name: job.records.rows(key) for name, key in job.test}

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...metrics import resolve_metric
 from ...neighbours import Neighbours, nearest_neighbours, searching
+from ...row_sets import RecordedRows
 from ..experiment import Setting
 from ..job import Job
-from ..rows import BLOCK, read_labels, test_block, union_rows
+from ..rows import BLOCK, read_labels, test_block
 from ..scoring import Answer, Answers, Scores, Table, merge_tables, piece_rows
 from ..trees import merged
 from .base import Model, Problem
@@ -87,8 +88,8 @@ class NearestNeighbours(Model, kind="knn"):
         lists = nearest_neighbours(
             job.records.address.open(),
             max(count for count, _ in models),
-            queries=union_rows(job.records, job.test),
-            references={name: job.records.rows(key) for name, key in job.train},
+            queries=RecordedRows(job.records, tuple(key for _, key in job.test)),
+            references={name: RecordedRows(job.records, (key,)) for name, key in job.train},
             metric=metric,
         )
         shared = delayed(job, traverse=False)
