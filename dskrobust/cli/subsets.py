@@ -11,7 +11,16 @@ import click
 
 from ..errors import Hint
 from .memory import say_memory
-from .options import File, asked_result, json_option, metric_options, opened_store, store_argument
+from .options import (
+    File,
+    asked_result,
+    cluster_options,
+    json_option,
+    metric_options,
+    opened_store,
+    store_argument,
+    where_options,
+)
 
 if TYPE_CHECKING:
     from ..scores import Scores
@@ -67,6 +76,7 @@ class Columns:
               help="Write the row numbers, least robust first, one array per subset; and the ids "
                    "of rows that have some, as SUBSET_ids. In a .parquet file: columns subset, "
                    "row and id.")  # fmt: skip
+@where_options
 @json_option
 def subsets(
     store: str,
@@ -79,12 +89,13 @@ def subsets(
     label_bound: float | None,
     out: str | None,
     as_json: bool,
+    **where: Any,
 ) -> None:
     """Select the least and most robust samples and count their classes, as in the paper's Table 1.
 
     Without sizes: the two halves. A size that is larger than a group leaves that group out.
     Percentages are shares of the class in the whole group. For real labels the table has their
-    quantiles.
+    quantiles. More than a million samples are ranked by the workers of a cluster.
 
     \b
     Examples:
@@ -99,7 +110,9 @@ def subsets(
     from ..memory import projected_peak
     from ..outputs import check_output
     from ..scores import read_scores
+    from .compute import workers_for
 
+    cluster = cluster_options(**where)
     if out:
         check_output(out)
     opened = opened_store(store)
@@ -108,9 +121,10 @@ def subsets(
     chosen = select(scores, within, Wanted(least, most, selections))
     needed = subsets_memory(opened, 2 * len(chosen), as_json)
     projected = projected_peak("a table of subsets", needed, FEWER)
-    columns = side_by_side(opened, scores, chosen)
-    if out:
-        write_subsets(out, {s.name: s.indices for s in columns.chosen}, scores.ids)
+    with workers_for(opened, cluster):
+        columns = side_by_side(opened, scores, chosen)
+        if out:
+            write_subsets(out, {s.name: s.indices for s in columns.chosen}, scores.ids)
     if as_json:
         facts = subset_facts(opened, columns)
         click.echo(json.dumps({"result": result.name, "subsets": facts}, indent=2))
@@ -131,9 +145,13 @@ def subsets_memory(store: Store, subsets: int, as_json: bool) -> int:
     from ..label_fit import most_labels
     from ..memory import tasks_at_once
     from ..ranking import sorting_memory
+    from .compute import MOST_HERE
 
     tasks, labels = tasks_at_once(), most_labels(store)
-    held = sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, subsets, tasks)
+    here = store.rows <= MOST_HERE  # else workers sort and count
+    held = here * sorting_memory(store.rows, tasks) + counting_memory(
+        store.rows, labels, subsets, tasks
+    )
     return held + as_json * labels * subsets * FACT_BYTES + subsets * SUBSET_BYTES
 
 
