@@ -148,10 +148,9 @@ def subsets_memory(store: Store, subsets: int, as_json: bool) -> int:
     from .compute import MOST_HERE
 
     tasks, labels = tasks_at_once(), most_labels(store)
-    here = store.rows <= MOST_HERE  # else workers sort and count
-    held = here * sorting_memory(store.rows, tasks) + counting_memory(
-        store.rows, labels, subsets, tasks
-    )
+    held = counting_memory(store.rows, labels, subsets, tasks)
+    if store.rows <= MOST_HERE:  # else workers sort
+        held += sorting_memory(store.rows, tasks)
     return held + as_json * labels * subsets * FACT_BYTES + subsets * SUBSET_BYTES
 
 
