@@ -14,12 +14,13 @@ from .clients import current_client, shares_process
 from .cluster.workers import found_resources
 from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
-from .engine.plan import Plan, Resources, Workload, make_plan
+from .engine.plan import Plan, Resources, make_plan
 from .engine.prefixes import projected_depths
 from .engine.scratch import scratch_graph, scratch_spec
 from .engine.sources import array_source
 from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
+from .engine.workload import Workload
 from .errors import InvalidOptionError
 from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
 from .labels import LabelMap, resolve_labels

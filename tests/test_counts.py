@@ -27,7 +27,8 @@ from helpers import ROOT, TESTS
 import dskrobust as dr
 from dskrobust.datasets import append
 from dskrobust.engine.events import listening
-from dskrobust.engine.plan import Workload, make_plan
+from dskrobust.engine.plan import make_plan
+from dskrobust.engine.workload import Workload
 
 KEPT = TESTS / "counts.json"
 PACKAGE = ROOT / "dskrobust"

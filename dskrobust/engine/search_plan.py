@@ -12,12 +12,12 @@ from .plan import (
     Blocks,
     Plan,
     Resources,
-    Workload,
     choose_block_rows,
     make_plan,
     tile_bytes,
     waiting_bytes,
 )
+from .workload import Workload
 
 STATES_SHARE = 4  # states of queries may take this part of a worker's usable memory
 

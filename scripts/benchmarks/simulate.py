@@ -32,9 +32,10 @@ from distributed import Client, Worker
 import dskrobust as dr
 from dskrobust import display
 from dskrobust.engine.graph import Choices, Graph, PairGraph, RunGraph, build, start_graph
-from dskrobust.engine.plan import Plan, Resources, Workload, make_plan, pair_seconds, pairs_of
+from dskrobust.engine.plan import Plan, Resources, make_plan, pair_seconds, pairs_of
 from dskrobust.engine.spec import PairSpec, TileSpec, TileTask
 from dskrobust.engine.tasks import run_tile, settle
+from dskrobust.engine.workload import Workload
 from dskrobust.labels import LabelMap
 from dskrobust.store import SourceAddress, TileMemo
 

@@ -20,7 +20,8 @@ from dskrobust.cluster.options import Patience
 from dskrobust.cluster.workers import resources_of
 from dskrobust.datasets import create_store
 from dskrobust.engine.events import TOPIC, watch_tiles
-from dskrobust.engine.plan import MIB, Resources, Workload, make_plan
+from dskrobust.engine.plan import MIB, Resources, make_plan
+from dskrobust.engine.workload import Workload
 from dskrobust.errors import ClusterError, MemoryPlanError
 from dskrobust.runs import pair_spec
 from dskrobust.store import SourceAddress

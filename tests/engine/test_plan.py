@@ -12,18 +12,17 @@ from kernel_cases import Arrays, reduce_ranges
 import dskrobust as dr
 from dskrobust.engine.plan import (
     BASE_BYTES,
-    BOXED_BLOCK,
     KEPT_BYTES,
     MIB,
     USABLE,
     WHOLE_UNITS,
     Resources,
-    Workload,
     cut_blocks,
     make_plan,
     pairs_of,
 )
 from dskrobust.engine.spec import PairSpec, make_context
+from dskrobust.engine.workload import BOXED_BLOCK, Workload
 from dskrobust.errors import MemoryPlanError
 from dskrobust.labels import LabelMap
 from dskrobust.store import Block, summarise

@@ -14,7 +14,8 @@ from kernel_cases import Arrays, Case, basis_for, reduce_ranges, same
 
 import dskrobust as dr
 from dskrobust import store as stores
-from dskrobust.engine.plan import Resources, Workload, make_plan
+from dskrobust.engine.plan import Resources, make_plan
+from dskrobust.engine.workload import Workload
 from dskrobust.errors import DamagedStoreError
 from dskrobust.kernels import (
     Basis,

@@ -11,8 +11,9 @@ import dskrobust as dr
 from dskrobust.engine import plan as planning
 from dskrobust.engine import rounds, tasks
 from dskrobust.engine.events import listening
-from dskrobust.engine.plan import Resources, Workload, make_plan
+from dskrobust.engine.plan import Resources, make_plan
 from dskrobust.engine.rounds import cut_waves, round_of
+from dskrobust.engine.workload import Workload
 from dskrobust.errors import StoreError
 from dskrobust.runs import RunOptions
 from dskrobust.scores import run_memo

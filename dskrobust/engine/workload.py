@@ -1,0 +1,86 @@
+"""What is to be computed, in numbers: what a plan is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
+BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    segments : tuple of int
+        Rows written at once; blocks never cross from one into the next.
+    columns : int
+    stored_bytes : int
+        Bytes of a stored value.
+    kernel_bytes : int
+        Bytes of a value as distances are computed from it.
+    screened : bool
+        Whether a float32 copy of a panel is kept for matrix products.
+    state_bytes : int
+        Bytes of a row's partial results, of all parts together.
+    unit_rows : int
+        Rows that are read together at least (a chunk).
+    done_segments : int
+        Leading segments whose pairs among themselves are known already.
+    copied : bool
+        Whether rows are converted or transformed, so that they are held twice.
+    matrix : bool
+        Whether rows are multiplied by a (columns, columns) float64 matrix.
+    prefixed : bool
+        Whether pairs may be screened by prefixes of their rows.
+    coarse_bytes : int
+        Bytes of a row's bounds, for metrics that no product bounds; 0 without.
+    leaves : bool
+        Whether rows of few columns are searched by leaves, which rule most pairs out.
+    stored : bool
+        Whether rows are read from a store, so that a worker had better keep what it has read.
+    resumable : bool
+        Whether finished tiles are kept in a store, so that one graph can go on from another.
+    """
+
+    segments: tuple[int, ...]
+    columns: int
+    stored_bytes: int
+    kernel_bytes: int
+    screened: bool
+    state_bytes: int
+    unit_rows: int = 1
+    done_segments: int = 0
+    copied: bool = False
+    matrix: bool = False
+    prefixed: bool = False
+    coarse_bytes: int = 0
+    leaves: bool = True
+    stored: bool = False
+    resumable: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(self.segments)
+
+    @property
+    def panel_row_bytes(self) -> int:
+        """Bytes of a row in a panel."""
+        copy = self.stored_bytes if self.copied else 0
+        screen = 4 if self.screened else 0
+        leaves = 24 * self.columns + 64 if self.boxed_rows else 0
+        return self.columns * (self.kernel_bytes + copy + screen) + self.coarse_bytes + leaves
+
+    @property
+    def kept_row_bytes(self) -> int:
+        """Bytes of a row that a worker keeps: as it is stored, prefix, label, group, results."""
+        prefix = 4 * self.columns if self.prefixed else 0  # no longer than the row
+        return self.columns * self.stored_bytes + prefix + LABEL_BYTES + self.state_bytes
+
+    @property
+    def boxed_rows(self) -> int:
+        """Rows of a block where leaves rule most pairs out, 0 where they don't."""
+        fits = (rows for columns, rows in BOXED_BLOCK.items() if self.columns <= columns)
+        return next(fits, 0) if self.leaves else 0
