@@ -7,6 +7,7 @@ from pathlib import Path
 import google_crc32c
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import strategies as own
 import zarr
@@ -208,6 +209,22 @@ def test_metadata_that_is_no_text_is_named_and_written_again(tmp_path, key):
         dr.nearest_neighbours(store, 3).write()
     assert dr.verify_store(store, sample=1, repair=True).mended == (key,)
     assert dr.nearest_neighbours(store, 3).write().store is not None
+
+
+def test_lists_of_rows_that_are_gone_are_missed_and_made_again(tmp_path):
+    store = create(tmp_path)
+    dr.sample_robustness(store).write()
+    asked = dr.Experiment({"x": "b"}, {"t": "a"}, [ModelSpec("knn", {"neighbors": [1]})])
+    table = dr.evaluate(store, asked).compute().table
+    for file in sorted(Path(store.url).glob("evaluations/*/rows/*/*.blob")):
+        file.unlink()
+        with pytest.raises(DamagedStoreError, match=f"{file.parent.name}/{file.name}.* is missing"):
+            dr.verify_store(dr.open_store(store.url), sample=1)
+        assert dr.verify_store(dr.open_store(store.url), sample=1, repair=True).mended
+        for step in Path(store.url).glob("evaluations/*/steps/*"):
+            step.unlink()  # so that the rows are needed
+        again = dr.evaluate(dr.open_store(store.url), asked).compute().table
+        pd.testing.assert_frame_equal(table, again)
 
 
 def test_files_of_others_are_left_alone(tmp_path):

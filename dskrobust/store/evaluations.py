@@ -159,6 +159,17 @@ class EvaluationRecords:
             raise self._missing_rows(f"rows/{key}")
         return rows
 
+    def missing_lists(self, key: str) -> list[str]:
+        """Return the keys of the lists of a subset's rows that are not there."""
+        if self._blobs.read(f"rows/{key}") is not None:  # stores of before have one list
+            return []
+        counts = self.counts(key)
+        if counts is None:
+            return [self._blobs.key(f"rows/{key}/counts")]
+        every = (self._blobs.key(f"rows/{key}/{span}") for span in range(len(counts)))
+        there = set(self._objects.names(f"{self.path}/rows/{key}"))
+        return [name for name in every if name.rpartition("/")[2] not in there]
+
     def _missing_rows(self, name: str) -> DamagedStoreError:
         key = self._blobs.key(name)
         return damaged_object(self.address.url, key, "(rows of a subset) is missing")

@@ -81,7 +81,7 @@ def inspect(
     """
     yield from _sealed(store.objects, tell or (lambda key: None))
     yield from _nodes(store)
-    yield from _nameless(store)
+    yield from _evaluations(store)
     for result in find_results(store, everything=True):
         yield from _checked(
             store.objects, f"{RESULTS}/{result.name}", partial(_read_tables, result, look)
@@ -157,16 +157,30 @@ def _part_of(key: str) -> str:
     return key
 
 
-def _nameless(store: Store) -> Iterator[Damage]:
-    """Evaluations that do not say what they are of, though they have steps."""
+def _evaluations(store: Store) -> Iterator[Damage]:
+    """Evaluations with steps that do not say what they are of, or lack row numbers of subsets."""
     for name in store.objects.names(EVALUATIONS):
         records = EvaluationRecords(store.address, name)
         if "." in name or not records.steps():
             continue
         with suppress(DamagedStoreError):  # which is told of already
-            if not records.facts():
+            facts = records.facts()
+            if not facts:
                 key = f"{records.path}/record{EVALUATION}"
                 yield Damage(key, damaged_object(store.url, key, "is missing"), None)
+            for part in facts.get("subsets", {}).values():
+                for subset in part.values():
+                    folder = f"{records.path}/rows/{subset['key']}"
+                    yield from _checked(
+                        store.objects, folder, partial(_check_rows, records, subset["key"])
+                    )
+
+
+def _check_rows(records: EvaluationRecords, key: str) -> None:
+    """Look whether all lists of a subset's row numbers are there; what is in them is sealed."""
+    missing = records.missing_lists(key)
+    if missing:
+        raise damaged_object(records.address.url, missing[0], "(rows of a subset) is missing")
 
 
 # -- Zarr metadata -------------------------------------------------------------------------------
