@@ -199,12 +199,13 @@ def test_every_file_is_looked_at(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["zarr.json", "results/zarr.json"])
-def test_metadata_that_is_no_text_is_named_and_written_again(tmp_path, key):
+@pytest.mark.parametrize("bad", [(b"zarr", b"z\xfbrr"), (b"group", b"array")])  # Zarr fails at both
+def test_metadata_of_a_folder_is_named_and_written_again(tmp_path, key, bad):
     store = create(tmp_path)
     dr.sample_robustness(store).write()
     file = Path(store.url, key)
     good = file.read_bytes()
-    file.write_bytes(good.replace(b"zarr", b"z\xfbrr", 1))  # Zarr itself raises UnicodeDecodeError
+    file.write_bytes(good.replace(*bad, 1))
     with pytest.raises(DamagedStoreError, match=f"object '{key}' of .* writes it again"):
         dr.nearest_neighbours(store, 3).write()
     assert dr.verify_store(store, sample=1, repair=True).mended == (key,)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -69,18 +70,21 @@ def create_array(
 
 
 def _check_folders(objects: Objects, path: str) -> None:
-    """Refuse Zarr metadata above an array that are no UTF-8: Zarr itself takes all else for none.
+    """Refuse what Zarr fails at above an array: no UTF-8, or an array; all else it takes for none.
 
     Raises
     ------
     DamagedStoreError
     """
     for folder in PurePosixPath(path).parents:
-        key = (folder / "zarr.json").as_posix()
-        try:
-            (objects.read(key) or b"").decode()
-        except UnicodeDecodeError as error:
-            raise damaged_node(objects.address.url, key) from error
+        key, node = (folder / "zarr.json").as_posix(), None
+        with suppress(json.JSONDecodeError):
+            try:
+                node = json.loads(objects.read(key) or b"null")
+            except UnicodeDecodeError as error:
+                raise damaged_node(objects.address.url, key) from error
+        if isinstance(node, dict) and node.get("node_type") == "array":
+            raise damaged_node(objects.address.url, key)
 
 
 def open_writable(objects: Objects, path: str) -> Array:
