@@ -40,7 +40,7 @@ PARTS = {
     for part in (
         Part("kills", 220, 2, "folder", kills.attempt),
         Part("pairs", 102, 2, "folder", pairs.attempt),
-        Part("flips", 690, 6, "folder", damage.flip),  # one in eight meets an empty file
+        Part("flips", 700, 6, "folder", damage.flip),  # one in eight meets an empty file
         Part("files", damage.every_cut, 6, "folder", damage.cut),
         Part("disks", 56, 2, "folder", disks.attempt),
         Part("calls", 300, 4, "folder", calls.attempt),
