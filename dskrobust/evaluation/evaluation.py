@@ -295,6 +295,7 @@ class Evaluation(StepsMixin, FindingsMixin):
             The current one too.
         """
         check_source(client, self.records.address)
+        check_memory(client, self.models, self.problem)  # too small a worker would not read labels
         classes, threshold = self._targets
         problem = replace(self.problem, classes=len(classes))
         check_workers(client, self.models, problem)

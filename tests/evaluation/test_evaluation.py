@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from zarr.storage import LocalStore
 
 import dskrobust as dr
+from dskrobust import row_sets
 from dskrobust.errors import (
     ClusterError,
     DamagedRecordWarning,
@@ -702,7 +703,7 @@ def test_rows_of_a_subset_are_written_once_and_mended(url):
 @pytest.fixture
 def short_spans(monkeypatch):
     """Cut rows into spans of 16 and runs of 48, as larger stores are cut."""
-    for module in (membership, census, stored):
+    for module in (membership, census, stored, row_sets):
         monkeypatch.setattr(module, "SPAN", 16)
     monkeypatch.setattr(membership, "RUN", 3)
 
