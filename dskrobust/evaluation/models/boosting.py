@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -138,30 +138,31 @@ class _Boosted(Model):
             own["objective"] = OBJECTIVES[criterion]
         return {**parameters, **own}, rounds
 
-    def _train(self, job: Job, client: Client, setting: Setting) -> Any:
-        """Train on the cluster with a setting (of the most rounds); return the booster."""
+    def _train(self, job: Job, client: Client, setting: Setting) -> Trained:
+        """Train on the cluster with a setting (of the most rounds)."""
         xgboost = _import(self)
         parameters, rounds = self._asked(setting, job.classes)
         parameters["seed"] = job.seed % 2**31
         if self._is_external(job, client):
             ((_, subset),) = job.train
             read = partial(_read_part, job.records, subset, job.classes)
-            return client.submit(
+            booster = client.submit(
                 train_from_batches, read, _parts(job), parameters, rounds, pure=False
             ).result()
+            return Trained(booster, external=True)
         X, y = _as_arrays(job)
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
             trained = xgboost.dask.train(
                 client, parameters, data, num_boost_round=rounds, coll_cfg=_collective(client)
             )
-        return trained["booster"]
+        return Trained(trained["booster"], external=False)
 
     @abstractmethod
     def _rounds(self, parameters: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Take our hyper-parameters out and return rounds and what xgboost calls the rest."""
 
-    def _scores(self, job: Job, client: Client, fitted: FittedBooster) -> Scores:
+    def _scores(self, job: Job, client: Client, fitted: FittedBooster, *, external: bool) -> Scores:
         """Predict the test rows on the workers, a task for every block."""
         ((train, _),) = job.train
         # hash=False: were it scattered again, the first copy's release would take the second
@@ -169,8 +170,14 @@ class _Boosted(Model):
         shared = delayed(job, traverse=False)
         parts = [delayed(score_block)(shared, block, model) for block in job.blocks]
         (table,) = compute(merged(parts, merge_tables))
-        facts = {EXTERNAL: True} if self._is_external(job, client) else {}
-        return Scores(train, fitted.settings, table, facts)
+        return Scores(train, fitted.settings, table, {EXTERNAL: True} if external else {})
+
+
+class Trained(NamedTuple):
+    """A booster, and whether one worker trained it from external memory."""
+
+    booster: Any
+    external: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +235,10 @@ class BoostedTrees(_Boosted, kind="xgboost"):
         assert client is not None
         fixed = self.spec.parameters.get("rounds", 100)
         by_rounds = {setting.get("rounds", fixed): setting for setting in job.settings}
-        booster = self._train(job, client, by_rounds[max(by_rounds)])
+        booster, external = self._train(job, client, by_rounds[max(by_rounds)])
         settings, rounds = tuple(by_rounds.values()), tuple(by_rounds)
-        yield self._scores(job, client, FittedBooster(settings, rounds, booster, job.classes))
+        fitted = FittedBooster(settings, rounds, booster, job.classes)
+        yield self._scores(job, client, fitted, external=external)
 
 
 class ParallelTrees(_Boosted, kind="xgboost-forest"):
@@ -260,8 +268,9 @@ class ParallelTrees(_Boosted, kind="xgboost-forest"):
     def fit(self, job: Job, client: Client | None) -> Iterator[Scores]:
         assert client is not None
         (setting,) = job.settings
-        booster = self._train(job, client, setting)
-        yield self._scores(job, client, FittedBooster(job.settings, (1,), booster, job.classes))
+        booster, external = self._train(job, client, setting)
+        fitted = FittedBooster(job.settings, (1,), booster, job.classes)
+        yield self._scores(job, client, fitted, external=external)
 
 
 def without_stack(text: str) -> str:
