@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .blas import matmul
 from .errors import InvalidOptionError
 
 # What a kernel accumulates over the columns of a pair of rows.
@@ -254,7 +255,7 @@ class Mahalanobis(Metric):
             total += (part * scale).sum(axis=0)
         mean = total / rows
         for part in _parts(X):
-            square += (part * scale - mean).T @ (part * scale - mean)
+            square += matmul((part * scale - mean).T, part * scale - mean)
         covariance = square / max(rows - 1, 1)
         if np.linalg.matrix_rank(covariance, hermitian=True) < columns:
             raise InvalidOptionError(

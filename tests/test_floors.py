@@ -20,6 +20,7 @@ FLOORS = (  # from the foundations up
     "credentials",
     "errors",
     "own_code",
+    "blas",
     "processes",
     "clients",
     "spreadsheets",

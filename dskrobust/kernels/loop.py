@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blas import matmul
 from ..labels import CATEGORICAL
 from ..metrics import FUNCTION
 from .bounds import labels, product
@@ -264,8 +265,7 @@ class PanelPair:
 
     def _product(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
         out = self.scratch.product[: len(a) * len(b)].reshape(len(a), len(b))
-        np.matmul(a, b.T, out=out)
-        return out
+        return matmul(a, b.T, out)
 
     def _radii(self, block: Block, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Squared radii so far of both sides, in screen lengths, rounded up."""

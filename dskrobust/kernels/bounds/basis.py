@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...blas import matmul
 from ..job import Screen
 from ..twins import hash_rows
 from .prefix import WIDE, Basis, Depths, slices, stretch_of
@@ -117,7 +118,7 @@ def sketch_rows(
     rng = np.random.default_rng(0)
     start = rng.standard_normal((x.shape[1], count + OVERSAMPLED), dtype=np.float32)
     scaled = x / np.float32(size)
-    sketch = np.asarray(scaled.T @ (scaled @ start), np.float32)
+    sketch = np.asarray(matmul(scaled.T, matmul(scaled, start)), np.float32)
     return Sample(x, labels, sketch, size)
 
 
@@ -173,11 +174,11 @@ def _leading(
     weights = [np.float32((part.size / size) ** 2) for part in parts]
     sketches = (weight * p.sketch for weight, p in zip(weights, parts, strict=True) if p.size)
     basis, _ = np.linalg.qr(sum(sketches))
-    inside = x @ basis
+    inside = matmul(x, basis)
     scaled = inside / np.float32(size)
-    _, vectors = np.linalg.eigh(scaled.T @ scaled)
+    _, vectors = np.linalg.eigh(matmul(scaled.T, scaled))
     turn = vectors[:, : -count - 1 : -1]
-    return np.ascontiguousarray((basis @ turn).T, np.float32), inside @ turn
+    return np.ascontiguousarray(matmul(basis, turn).T, np.float32), matmul(inside, turn)
 
 
 def _leading_of_few(
@@ -187,14 +188,14 @@ def _leading_of_few(
     gram, unit = np.zeros((len(x), len(x)), np.float32), np.float32(1 / size)
     for part in slices(x.shape[1]):
         scaled = x[:, part] * unit
-        gram += scaled @ scaled.T
+        gram += matmul(scaled, scaled.T)
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 1e-6 * values[-1])  # no rounding errors are made directions of
     turn = vectors[:, : -count - 1 : -1] / np.sqrt(values[: -count - 1 : -1])
     directions = np.empty((count, x.shape[1]), np.float32)
     for part in slices(x.shape[1]):
-        directions[:, part] = turn.T @ (x[:, part] * unit)
-    return directions, x @ directions.T
+        directions[:, part] = matmul(turn.T, x[:, part] * unit)
+    return directions, matmul(x, directions.T)
 
 
 def _try(
@@ -204,7 +205,7 @@ def _try(
     probes = np.unique(np.linspace(0, len(x) - 1, PROBES).astype(int))
     square = np.einsum("ij,ij->i", x, x)
     differ = labels[probes][:, None] != labels[None, :]
-    distance = square[probes][:, None] + square[None, :] - 2 * (x[probes] @ x.T)
+    distance = square[probes][:, None] + square[None, :] - 2 * matmul(x[probes], x.T)
     distance = np.where(differ, distance, np.inf)
     reach = distance.min(axis=1)
     fewer = distance[:, ::4].min(axis=1)
@@ -223,7 +224,7 @@ def _try(
     for s, (start, k) in enumerate(pairwise((0, *depths))):
         part = a[:, start:k]
         inside += np.einsum("ij,ij->i", part, part)
-        sums -= 2 * (part[probes] @ part.T)
+        sums -= 2 * matmul(part[probes], part.T)
         rest = np.sqrt(np.maximum(square - inside, 0))
         low = sums - 2 * np.outer(rest[probes], rest)
         left[s] = ((low <= limit) & differ).sum() / max(1, differ.sum())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...blas import matmul
 from ...metrics import CHEBYSHEV, CITYBLOCK, MINKOWSKI, KernelForm
 from ..compiling import compiled
 from ..job import Tuning
@@ -188,7 +189,7 @@ def _bisect(sample: NDArray[np.float64], parts: int) -> tuple[NDArray[np.int64],
             part = part - part.mean(axis=0)
             along = rng.standard_normal(len(group))
             for _ in range(3):
-                along = part @ (along @ part)
+                along = matmul(part, matmul(along, part))
                 along /= np.abs(along).max() + 1e-300
             order = group[np.argsort(along, kind="stable")]
             middle = len(order) // 2

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...blas import matmul
 from ..compiling import compiled
 
 THETA = 2.0**-14
@@ -95,7 +96,7 @@ def stretch_of(matrix: NDArray[np.float32]) -> float:
     gram = np.zeros((len(matrix), len(matrix)))
     for part in slices(matrix.shape[1]):
         wide = matrix[:, part].astype(np.float64)
-        gram += wide @ wide.T
+        gram += matmul(wide, wide.T)
     rows = np.abs(gram).sum(axis=1).max()  # Gershgorin
     frobenius = 1.0 + float(np.linalg.norm(gram - np.eye(len(gram))))
     return float(max(1.0, min(rows, frobenius)) * (1 + 1e-9))
@@ -127,10 +128,10 @@ class Projector:
             x *= depths.unit
             if k == 0:
                 square = np.einsum("ij,ij->i", x, x)
-                np.matmul(x, self._directions[part], out=a)
+                matmul(x, self._directions[part], out=a)
             else:
                 square += np.einsum("ij,ij->i", x, x)
-                a += x @ self._directions[part]
+                a += matmul(x, self._directions[part])
         a *= 1.0 / np.sqrt(basis.stretch)
         out[:, : depths.long] = a
         a *= a
