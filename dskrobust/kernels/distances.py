@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..metrics import CHEBYSHEV, CHORD, CITYBLOCK, EUCLIDEAN, HAMMING, MINKOWSKI
-from .compiling import compiled
+from .compiling import compiled, inlined, kernel
 
 LANES = 32
 STRIDE = 256  # columns between two looks at the limit
@@ -19,7 +19,7 @@ SCRATCH = 2 * LANES
 BYTES = 256  # the sum of so many squares of bytes is exact in float32
 
 
-@compiled
+@kernel()
 def _fold(lanes, d):
     """Add up the lanes by halves; lanes beyond d columns hold nothing."""
     width = LANES // 2
@@ -32,7 +32,7 @@ def _fold(lanes, d):
     return lanes[0]
 
 
-@compiled
+@kernel()
 def _exceeds(lanes, limit):
     """Whether the lanes' sum is beyond the limit; they stay as they are."""
     copy = lanes[LANES:]
@@ -41,7 +41,7 @@ def _exceeds(lanes, limit):
     return _fold(copy, LANES) > limit
 
 
-@compiled
+@kernel()
 def _sum_squares(a, b, limit, lanes):
     """Σ(a − b)², or infinity once a partial sum exceeds `limit`.
 
@@ -63,7 +63,7 @@ def _sum_squares(a, b, limit, lanes):
     return _fold(lanes, d)
 
 
-@compiled(fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _byte_squares(a, b):
     """Σ(a − b)² of at most BYTES bytes: integers below 2²⁴, exact in float32 and any order."""
     total = np.float32(0.0)
@@ -73,7 +73,7 @@ def _byte_squares(a, b):
     return total
 
 
-@compiled
+@kernel()
 def _sum_byte_squares(a, b):
     """Σ(a − b)² of bytes: all partial sums are integers, so every order gives the same float64."""
     total = 0.0
@@ -82,7 +82,7 @@ def _sum_byte_squares(a, b):
     return total
 
 
-@compiled
+@kernel()
 def _sum_sizes(a, b, limit, lanes):
     """Σ|a − b|, or infinity once a partial sum exceeds `limit`."""
     d = a.shape[0]
@@ -99,7 +99,7 @@ def _sum_sizes(a, b, limit, lanes):
     return _fold(lanes, d)
 
 
-@compiled(fastmath={"nnan", "nsz", "reassoc"})
+@kernel(fastmath={"nnan", "nsz", "reassoc"})
 def _top(a, b):
     """max|a − b|: the same in every order, so the vectoriser may choose one."""
     top = 0.0
@@ -108,7 +108,7 @@ def _top(a, b):
     return top
 
 
-@compiled
+@kernel()
 def _largest(a, b, limit):
     """max|a − b|, or infinity once it exceeds `limit`."""
     top = 0.0
@@ -119,7 +119,7 @@ def _largest(a, b, limit):
     return top
 
 
-@compiled
+@kernel()
 def _differing(a, b):
     """Number of columns that differ."""
     count = np.int32(0)  # narrow, so that many columns fit a vector
@@ -128,7 +128,7 @@ def _differing(a, b):
     return np.float64(count)
 
 
-@compiled
+@kernel()
 def power_bar(limit, top, p):
     """A sum of (t/top)^p beyond which top·sum^(1/p) exceeds `limit`, rounding included."""
     if limit == np.inf:
@@ -136,7 +136,7 @@ def power_bar(limit, top, p):
     return (limit / top) ** p * (1.0 + (p + 8.0) * 1e-14) + (p + 8.0) * 1e-14
 
 
-@compiled
+@kernel()
 def _power_mean(a, b, p, limit):
     """(Σ|t|^p)^(1/p), scaled by the largest term so that no power under- or overflows."""
     top = _largest(a, b, limit)
@@ -150,7 +150,7 @@ def _power_mean(a, b, p, limit):
     return top * total ** (1.0 / p)
 
 
-@compiled
+@inlined()
 def reduced(code, p, a, b, limit, lanes):
     """What the metric accumulates for rows a and b; infinity where it surely exceeds `limit`.
 
@@ -169,7 +169,7 @@ def reduced(code, p, a, b, limit, lanes):
     return _differing(a, b)
 
 
-@compiled
+@inlined()
 def finish(code, factor, value):
     """Turn what was accumulated into the distance."""
     if code == EUCLIDEAN:
@@ -181,7 +181,7 @@ def finish(code, factor, value):
     return factor * value
 
 
-@compiled
+@inlined()
 def unfinish(code, factor, distance):
     """Return a value that every accumulated one of at most this distance stays below; −∞ of −∞."""
     if abs(distance) == np.inf:
@@ -198,7 +198,7 @@ def unfinish(code, factor, distance):
     return distance / factor * (1.0 + 1e-14)
 
 
-@compiled
+@inlined()
 def surely_within(code, factor, distance):
     """Return a value that only accumulated ones of at most this distance stay below."""
     if code == EUCLIDEAN:

@@ -86,6 +86,9 @@ class Tuning:
         So many rows that equal others do no harm.
     lead : int
         The level of bytes that sweeps begin with.
+    runs, short : int
+        From so many pairs of runs on, of so many pairs of rows times columns on average, all
+        are computed: to bound them would take longer (measured with hundreds of groups).
     """
 
     side: int = 512
@@ -99,6 +102,8 @@ class Tuning:
     grid_sample: int = 256
     twins: int = 8
     lead: int = 0
+    runs: int = 256
+    short: int = 2**16
 
 
 @dataclass(frozen=True)

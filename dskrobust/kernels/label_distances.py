@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..labels import CATEGORICAL, L1, L2
-from .compiling import compiled
+from .compiling import compiled, inlined
 
 SAME, ANY = 4, 5  # beside the codes of label maps: pairs of equal labels count, or all, as 1
 
@@ -18,7 +18,7 @@ def label_differences(ya, yb, code, out):
             out[i, j] = label_difference(ya[i], yb[j], code)
 
 
-@compiled
+@inlined()
 def label_difference(a, b, code):
     """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
     if code == ANY:

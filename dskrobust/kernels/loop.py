@@ -20,7 +20,7 @@ from .function import call_function
 from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
-from .proof import NO_LOWS, Block, Lows, Side, prove
+from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
 from .reductions import part_of
 from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
@@ -98,7 +98,7 @@ def _reduce_kept(
 ) -> None:
     """Reduce the pairs of those rows that no others stand for."""
     pair = PanelPair(a, b, (mine, theirs), job, scratch, counters)
-    if pair.reduce_trees():
+    if pair.reduce_trees() or pair.reduce_short_runs():
         return
     single = a.labels.shape[1] == 1 or job.label_code == ANY
     if job.form.screened and job.reduction.seeds and single and job.label_code in _SEEDED:
@@ -145,6 +145,21 @@ class PanelPair:
         for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
             setattr(self.counters, name, getattr(self.counters, name) + count)
         return done
+
+    def reduce_short_runs(self) -> bool:
+        """Reduce all pairs without bounds; False where runs are not many and short."""
+        a, b, job = self.a, self.b, self.job
+        many, work = len(a.runs) * len(b.runs), len(a) * len(b) * a.columns
+        if job.form.code == FUNCTION or many < job.tuning.runs or work > many * job.tuning.short:
+            return False
+        runs = (np.array([(r.lo, r.hi, r.part, r.silent) for r in p.runs]) for p in (a, b))
+        orders, given = (a.order, b.order), (a.labels, b.labels)
+        pairs, proven = prove_runs(
+            *runs, orders, given, job.label_code, a is b, job.measure, *self.sides
+        )
+        self.counters.pairs += pairs
+        self.counters.proven += proven
+        return True
 
     def may_matter(self, run: Run, other: Run) -> bool:
         """Whether pairs of two runs count by their labels."""

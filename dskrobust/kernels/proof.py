@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import compiled
+from .compiling import compiled, kernel
 from .distances import SCRATCH, finish, reduced, unfinish
 from .label_distances import ANY, label_difference
 from .reductions import State
@@ -119,7 +119,12 @@ def prove(pairs, count, block, lows, measure, a, b):
     int
         Pairs that were computed.
     """
-    lanes, proven, columns = np.empty(SCRATCH), 0, block.order_b.shape[0]
+    return _prove(pairs, count, block, lows, measure, a, b, np.empty(SCRATCH))
+
+
+@kernel()
+def _prove(pairs, count, block, lows, measure, a, b, lanes):
+    proven, columns = 0, block.order_b.shape[0]
     plain, u, v = block.label_code == ANY, 0, -1
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
         if count >= 0:
@@ -149,6 +154,44 @@ def prove(pairs, count, block, lows, measure, a, b):
         if value < np.inf:
             record(finish(measure.code, measure.factor, value), dy, i, j, block, a, b)
     return proven
+
+
+@compiled
+def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
+    """Compute all pairs between the runs of two panels: what `prove` does, for every two of them.
+
+    Parameters
+    ----------
+    runs_a, runs_b : ndarray (k, 4), (l, 4) int64
+        First position, last + 1, part, and whether silent (`panel.Run`).
+    orders : pair of ndarray (n,), (m,) int64
+        Positions → rows of the panels.
+    labels : pair of ndarray (n, t), (m, t) float64
+        In positions.
+    label_code : int
+    same : bool
+        Whether both are the same panel: each pair is taken once.
+    measure : Measure
+    a, b : Side
+
+    Returns
+    -------
+    int, int
+        Pairs of positions, and those that were computed.
+    """
+    none, lanes = np.empty((0, 2), np.int32), np.empty(SCRATCH)
+    pairs = proven = 0
+    for k in range(runs_a.shape[0]):
+        lo, hi, part_a, silent_a = runs_a[k]
+        for m in range(k if same else 0, runs_b.shape[0]):
+            start, stop, part_b, silent_b = runs_b[m]
+            block = Block(
+                orders[0][lo:hi], orders[1][start:stop], labels[0][lo:hi], labels[1][start:stop],
+                label_code, part_a, part_b, same and k == m, silent_a != 0, silent_b != 0,
+            )  # fmt: skip
+            pairs += (hi - lo) * (stop - start)
+            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, lanes)
+    return pairs, proven
 
 
 @compiled

@@ -36,6 +36,7 @@ def tunings(draw):
         "grid_columns": draw(st.sampled_from((1, 24))),
         "twins": draw(st.sampled_from((0, 8))),
         "lead": draw(st.integers(0, 2)),
+        "runs": draw(st.sampled_from((1, 256))),  # whether short ones are computed outright
     }
 
 
@@ -63,7 +64,7 @@ def cases(draw, reductions, labels=("categorical",)):
     y = own.label_values(rng, n, label_map, draw(st.booleans()))
     if draw(st.booleans()) and label_map == "categorical":
         y = np.sort(y)  # long runs
-    parts = rng.integers(0, draw(st.integers(1, 3)), n).astype(np.int16)
+    parts = rng.integers(0, draw(st.sampled_from((1, 2, 3, 30))), n).astype(np.int16)
     reduction = reductions(draw, rule, label_map)
     scale = draw(st.sampled_from((1.0, 1.0, 1 / 255, 3.7)))
     return Case(X, y, parts, metric_argument(metric), label_map, rule, reduction, scale)

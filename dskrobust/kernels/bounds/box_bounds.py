@@ -6,7 +6,7 @@ import numpy as np
 
 from ...labels import L2, LINF
 from ...metrics import CHEBYSHEV, CITYBLOCK
-from .leaf_sums import inlined, kernel
+from ..compiling import inlined, kernel
 
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
 

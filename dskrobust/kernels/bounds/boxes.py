@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL
 from ...metrics import CHEBYSHEV, CHORD, CITYBLOCK, MINKOWSKI
+from ..compiling import inlined, kernel
 from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..label_distances import label_difference
 from ..proof import Side
 from ..reductions.base import NOBODY, accept, better
 from .box_bounds import TINY, between, label_bounds, label_gap, to_box
-from .leaf_sums import accumulate, inlined, kernel
+from .leaf_sums import accumulate
 from .trees import CHILD, LOWEST, PART, PLACE, START, STOP, WIDTH, Trees, padded
 
 STEEP = 1e308  # larger quotients count as infinite

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...blas import matmul
 from ...metrics import CHEBYSHEV, CITYBLOCK, MINKOWSKI, KernelForm
-from ..compiling import compiled
+from ..compiling import kernel
 from ..job import Tuning
 
 NARROW = 128  # columns up to which every column is its own group
@@ -209,7 +209,7 @@ def _cut_bytes(
     return out, error
 
 
-@compiled
+@kernel()
 def _to_bytes(rows, order, grid, power, out, error):
     """Fill `out` with the nearest bytes, `error` with a bound on how far they are, in steps.
 

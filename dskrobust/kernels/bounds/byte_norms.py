@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiling import compiled
+from ..compiling import kernel
 from ..distances import power_bar
 
 WIDTH = 64  # bytes of the first level's rows, nearly always
@@ -14,7 +14,7 @@ LOOSE = {"reassoc", "nsz", "contract"}  # for bounds only
 u8, i32, f32 = np.uint8, np.int32, np.float32
 
 
-@compiled
+@kernel()
 def _sum_of_sizes(a, i, b, j):
     """Σ|a − b| of rows i and j. (abs of int32 is what LLVM makes psadbw of.)"""
     total = i32(0)
@@ -23,7 +23,7 @@ def _sum_of_sizes(a, i, b, j):
     return total
 
 
-@compiled
+@kernel()
 def _largest_of_bytes(a, i, b, j):
     """max|a − b| of rows i and j, in byte lanes."""
     top = u8(0)
@@ -32,7 +32,7 @@ def _largest_of_bytes(a, i, b, j):
     return top
 
 
-@compiled(fastmath=LOOSE)
+@kernel(fastmath=LOOSE)
 def _sum_of_powers(power, a, i, b, j):
     """Σ|a − b|^power of bytes, in float32."""
     total = f32(0)
@@ -51,7 +51,7 @@ def _sum_of_powers(power, a, i, b, j):
     return total
 
 
-@compiled(inline="always")
+@kernel(inline="always")
 def byte_distance(power, a, i, b, j):
     """‖a[i] − b[j]‖ to the power (0: the largest), float64; exact for powers 0 and 1.
 
@@ -67,7 +67,7 @@ def byte_distance(power, a, i, b, j):
     return found
 
 
-@compiled
+@kernel()
 def bar_of(power, value, columns):
     """A threshold for ‖·‖ as one for `byte_distance`, whose float32 sums are off by an ulp."""
     rounding = ROUNDING + columns * 2.0**-23
@@ -79,7 +79,7 @@ def bar_of(power, value, columns):
     return (square * value if power == 3 else square * square) * rounding
 
 
-@compiled
+@kernel()
 def measure(power, rows, columns, out):
     """out[i, j] = `byte_distance` of rows[i] and columns[j], float32."""
     width = rows.shape[1]
@@ -94,7 +94,7 @@ def measure(power, rows, columns, out):
                 line[j] = f32(byte_distance(power, rows, i, columns, j))
 
 
-@compiled
+@kernel()
 def _sizes_of_64(a, columns, out):
     for j in range(columns.shape[0]):
         b = columns[j]
@@ -104,7 +104,7 @@ def _sizes_of_64(a, columns, out):
         out[j] = f32(total)
 
 
-@compiled
+@kernel()
 def _largest_of_64(a, columns, out):
     for j in range(columns.shape[0]):
         b = columns[j]
@@ -114,7 +114,7 @@ def _largest_of_64(a, columns, out):
         out[j] = f32(top)
 
 
-@compiled
+@kernel()
 def power_mean_of_bytes(p, a, i, b, j, limit, powers):
     """distances._power_mean to the last bit, its 255 different terms looked up.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...metrics import MINKOWSKI
-from ..compiling import compiled
+from ..compiling import compiled, kernel
 from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
 from ..panel import Panel
@@ -105,7 +105,7 @@ class Bars(NamedTuple):
     row: NDArray[np.float32]
 
 
-@compiled
+@kernel()
 def _mask(dy, triangle, out):
     """Put pairs of equal labels, and the lower half of a triangle, out of reach."""
     for i in range(out.shape[0]):
@@ -114,7 +114,7 @@ def _mask(dy, triangle, out):
                 out[i, j] = f32(np.inf)
 
 
-@compiled(fastmath={"nnan", "nsz"})
+@kernel(fastmath={"nnan", "nsz"})
 def _nearest(bound, lowest, row):
     """Of every column the smallest bound and its row; returns nothing."""
     for i in range(bound.shape[0]):
@@ -124,7 +124,7 @@ def _nearest(bound, lowest, row):
             row[j] = i32(i) if less else row[j]
 
 
-@compiled(fastmath={"nnan", "nsz"})
+@kernel(fastmath={"nnan", "nsz"})
 def _smallest(line):
     """Position of the smallest value."""
     best = f32(np.inf)
@@ -136,7 +136,7 @@ def _smallest(line):
     return 0
 
 
-@compiled
+@kernel()
 def _prove(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
     rules, a, b = work.rules, work.a, work.b
@@ -160,7 +160,7 @@ def _prove(i, j, dy, work):
     return True
 
 
-@compiled
+@kernel()
 def _note(side, row, cell, work, k, bars):
     """Note what a row's results leave to a pair, in steps.
 
@@ -177,7 +177,7 @@ def _note(side, row, cell, work, k, bars):
         bars[1][k] = 1.0 / q / rules.measure.factor * widening if q > 0.0 else np.inf
 
 
-@compiled
+@kernel()
 def _plain_bars(i, power, bars):
     """bars.row[j] = the largest `byte_distance` at which pair j of row i can matter, float32."""
     far, error, fars, errors, out = (
@@ -198,7 +198,7 @@ def _plain_bars(i, power, bars):
         out[j] = min(t, LARGEST)
 
 
-@compiled
+@kernel()
 def _label_bars(i, power, bars, dy):
     """Like `_plain_bars`, where quotients are wanted too; dy (c,): ‖Δy‖ of the row's pairs."""
     far, error, fars, errors, out = (
@@ -309,7 +309,7 @@ def _settle_block(work, bound, bars):
     return passed, proven
 
 
-@compiled
+@kernel()
 def _row_bars(i, work, bars):
     if work.rules.quotients:
         _label_bars(i, work.rules.power, bars, work.dy[i])
@@ -317,7 +317,7 @@ def _row_bars(i, work, bars):
         _plain_bars(i, work.rules.power, bars)
 
 
-@compiled
+@kernel()
 def _settle(i, j, work, bound, bars):
     """Compute pair (i, j) of a block if it can matter; return whether it was."""
     if bound[i, j] > LARGEST:
@@ -334,7 +334,7 @@ def _settle(i, j, work, bound, bars):
     return True
 
 
-@compiled
+@kernel()
 def _every_pair(work):
     """Compute every pair of a block of uint8 rows as far as it can matter."""
     measure, power, slack = work.rules.measure, work.rules.power, work.rules.slack

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL, L1, L2
 from ...metrics import CHORD
-from ..compiling import compiled
+from ..compiling import compiled, kernel
 from ..proof import TINY
 from ..reductions.base import LARGEST, SMALLEST, slope
 
@@ -94,7 +94,7 @@ def units_of(code: int, scale: float, length: float) -> Units:
     return Units(code, scale, length, length * 2.0**-1072, shortest, length / SMALLEST / scale)
 
 
-@compiled
+@kernel()
 def label_scale(a, b):
     """Return a power of two that brings label differences to at most 1, 0 if all labels are equal.
 
@@ -126,7 +126,7 @@ def widest(
     return np.asarray(np.maximum(up, down).max(axis=2))
 
 
-@compiled
+@kernel()
 def spans(state, part, order, units, slack, out):
     """out[k] = an upper bound on the screen length per scaled label difference of row order[k].
 
@@ -140,7 +140,7 @@ def spans(state, part, order, units, slack, out):
             out[k] = units.length / value / units.scale * (1.0 + slack) * (1.0 + SLACK)
 
 
-@compiled
+@kernel()
 def _components(low, high, lows, highs, scale, out):
     """out[j] = the largest |y − y′|·scale of y in [low, high], y′ in [lows[j], highs[j]].
 
@@ -154,7 +154,7 @@ def _components(low, high, lows, highs, scale, out):
         out[j] = u if t > 0.0 else 0.0
 
 
-@compiled
+@kernel()
 def _sizes(low, high, lows, highs, units, part, out):
     """out[j] ≥ ‖y − y′‖·scale (but for rounding) for labels in two boxes, 0 for equal ones only.
 
@@ -218,7 +218,7 @@ def _radii(side, boxes, units):
     return out
 
 
-@compiled
+@kernel()
 def _hits(product, mine, low, reach, radius):
     """Number of a row's pairs in a run whose low bound is within a radius (uint32: vectorised)."""
     hits = np.uint32(0)
@@ -229,7 +229,7 @@ def _hits(product, mine, low, reach, radius):
     return hits
 
 
-@compiled(inline="always")
+@kernel(inline="always")
 def _size(a, i, b, j, code, scale):
     """What `_sizes` says of two labels a[:, i] and b[:, j]."""
     total = 0.0
@@ -315,7 +315,7 @@ def tighten(product, a, b, units, stretch):
             a.span[i] = _lower(high, a.span[i], b.span)
 
 
-@compiled
+@kernel()
 def _lower(values, best, others):
     """Lower `others` to the values; return the lowest value, or `best` where that is lower."""
     for j in range(values.shape[0]):

@@ -6,16 +6,8 @@ Columns are filled up with zeros to a power of two and summed up by halves: that
 
 from __future__ import annotations
 
-from functools import partial
-
 from ...metrics import CHEBYSHEV, CITYBLOCK
-from ..compiling import compiled
-
-# Nothing is allocated in these kernels, so they need not count who holds an array. Counting every
-# array of every tuple at every call took longer than the pairs (125,000 × 8: 12.9 s, not 7.7 s).
-kernel = partial(compiled, _nrt=False)
-# A call also passes every array as some seven words, so what runs per box is inlined (2.4 → 1.6 s).
-inlined = partial(kernel, forceinline=True)
+from ..compiling import inlined, kernel
 
 
 @inlined()

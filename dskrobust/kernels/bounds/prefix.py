@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...blas import matmul
-from ..compiling import compiled
+from ..compiling import compiled, kernel
 
 THETA = 2.0**-14
 SUB_ROWS_BYTES = 2**23  # float64 rows projected at once
@@ -157,7 +157,7 @@ def screen_prefixes(
     return norms.astype(np.float32)
 
 
-@compiled
+@kernel()
 def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):
     long = prefix.shape[1] - 2
     for i in range(prefix.shape[0]):
@@ -174,7 +174,7 @@ def _split_prefixes(prefix, short, kappa, extra, tiny, screen, norms):
         norms[1, i] = extra * square + tiny
 
 
-@compiled(fastmath={"nnan", "nsz", "reassoc"})
+@kernel(fastmath={"nnan", "nsz", "reassoc"})
 def _squares(a, b, columns):
     """Σ(aₖ − bₖ)² over the first columns, in float32 and any order."""
     total = np.float32(0.0)
@@ -184,7 +184,7 @@ def _squares(a, b, columns):
     return total
 
 
-@compiled
+@kernel()
 def refine(found, count, a, b, gamma):
     """Bound the listed pairs by their long prefixes; keep those that still matter, in place.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiling import compiled
+from ..compiling import compiled, kernel
 from ..distances import surely_within, unfinish
 from ..label_distances import ANY, SAME
 from ..proof import TINY
@@ -99,7 +99,7 @@ def lowest(product, b_low, labels, code, own, k, found):
     return count
 
 
-@compiled
+@kernel()
 def squared_radii(state, part, order, measure, scale, out):
     """out[k] = min(out[k], an upper bound on the screen's squared radius of row order[k]).
 
@@ -119,7 +119,7 @@ def squared_radii(state, part, order, measure, scale, out):
                 out[k] = bound
 
 
-@compiled
+@kernel()
 def radii_of_block(block, one, other, measure, scale):
     """`squared_radii` of both sides of a block, (state, out) each; −∞ where the other is silent."""
     (state, out), (others, other_out) = one, other
@@ -129,7 +129,7 @@ def radii_of_block(block, one, other, measure, scale):
     squared_radii(others, block.part_a, block.order_b, measure, scale, other_out)
 
 
-@compiled
+@kernel()
 def inner_radii(state, part, order, measure, scale, out):
     """out[k] = a lower bound on the squared screen length that `within` is for row order[k].
 
@@ -144,7 +144,7 @@ def inner_radii(state, part, order, measure, scale, out):
             out[k] = value * per_unit * (1.0 - slack) - TINY
 
 
-@compiled
+@kernel()
 def settle_certain(found, count, bounds, limits, block, a, b):
     """Accept unproven what is certain; return how many pairs are left, listed in place.
 

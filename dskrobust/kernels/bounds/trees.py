@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...labels import CATEGORICAL
-from ..compiling import compiled
+from ..compiling import compiled, kernel
 from ..job import PairJob
 
 WIDTH = 8  # leaves are filled up to a multiple of this, for vector code
@@ -191,7 +191,7 @@ def _cut_space(points, order, keys, start, stop, leaf):
     return cut
 
 
-@compiled
+@kernel()
 def _part(keys, order, start, stop, cut):
     """Bring the smallest keys of start:stop before `cut`; pivots of mixed places, so no bad order.
 

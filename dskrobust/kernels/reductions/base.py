@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from ..compiling import compiled
+from ..compiling import inlined, kernel
 
 NOBODY = np.iinfo(np.int64).max  # index where no pair was seen: comes after every row
 SMALLEST = 1e-305  # quotients below have lost digits: they bound nothing
@@ -192,13 +192,13 @@ def is_state(kind: Any, state_class: type) -> bool:
     return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is state_class  # type: ignore[attr-defined]
 
 
-@compiled
+@inlined()
 def better(value, index, best, where):
     """Whether (value, index) comes before (best, where): smaller, then lower index."""
     return value < best or (value == best and index < where)
 
 
-@compiled
+@inlined()
 def limit(dy, i, j, block, a, b):
     """Return a distance beyond which pair (i, j) changes nothing.
 
@@ -214,7 +214,7 @@ def limit(dy, i, j, block, a, b):
     return max(far, dy / least * (1.0 + 1e-14) if least > SMALLEST else np.inf)
 
 
-@compiled
+@kernel()
 def no_quotient(state, rows, part, number):
     """Whether no quotient with a row from `number` on changes any of some rows."""
     for row in rows:  # noqa: SIM110  Numba has no `all`
@@ -223,7 +223,7 @@ def no_quotient(state, rows, part, number):
     return True
 
 
-@compiled
+@inlined()
 def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
     accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])

@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ..compiling import compiled
+from ..compiling import kernel
 from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
 
 
@@ -52,7 +52,7 @@ class NearestState(NamedTuple):
         return bool(((self.index < rows) | (self.index == NOBODY)).all())
 
 
-@compiled
+@kernel()
 def _insert(distance, index, value, row):
     """Put (value, row) into an ascending list (k,), once."""
     last = distance.shape[0] - 1
@@ -70,7 +70,7 @@ def _insert(distance, index, value, row):
     index[at] = row
 
 
-@compiled
+@kernel()
 def _merge(distance, index, others, indices):
     """Put lists (n, parts, k) into the lists of the first two, in place."""
     n, parts, k = others.shape
