@@ -353,7 +353,7 @@ def instance_hardness(
     >>> X, y = load_digits(return_X_y=True)
     >>> hardness = instance_hardness(X, y).compute()
     >>> int((hardness.kdn > 0.5).sum()), int((hardness.tomek_link >= 0).sum())
-    (0, 0)
+    (25, 2)
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise InvalidOptionError(f"k must be a number of neighbours from 1 on, not {k!r}")

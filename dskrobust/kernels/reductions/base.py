@@ -197,7 +197,7 @@ def hold(state, row, part, weight):
 
 @overload(hold)
 def _hold(state, row, part, weight):
-    if isinstance(state, types.BaseNamedTuple) and "held" not in state.fields:
+    if isinstance(state, types.BaseNamedTuple) and "held" not in state.fields:  # type: ignore[attr-defined]
         return lambda state, row, part, weight: None
     return None
 

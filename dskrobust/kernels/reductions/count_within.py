@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from .base import Twins, accept, bytes_of, hold, is_state, radius, slope, within
 
-
 NOT_ASKED = np.zeros((0, 0), np.int64)
 
 
