@@ -27,6 +27,8 @@ from .datasets.labelled import LabelledArrays
 from .errors import Hint, InvalidOptionError
 from .export import FORMATS, with_ids, write_frames
 from .hard_samples import (
+    class_frame,
+    class_hardness,
     hardest_records,
     hardness_card,
     hardness_frame,
@@ -270,6 +272,15 @@ class InstanceHardness(ArraysMixin):
         """
         records = hardest_records(self._done(), count).compute()
         return with_ids(hardness_frame(self, records), held_ids(self.ids))
+
+    def by_class(self) -> pd.DataFrame:
+        """Return a table of every class of every group, those with most hard samples first.
+
+        Columns are split, label, rows, and how many of these are ``hard`` (most of the k nearest
+        have another label), have an ``enemy_nearest`` (N2 above 0.5), and lie in a Tomek link
+        (``tomek``).
+        """
+        return class_frame(self, class_hardness(self._done()).compute())
 
     def export(self, path: str | Path) -> Path | str:
         """Write the table of all samples into a Parquet or CSV file, block by block.
