@@ -159,14 +159,12 @@ def _print(
     for row in rows:
         terminal.add_row(shown, *row)
     terminal.show(shown)
-    step = 1 / found.k
     terminal.say(
-        f"kDN: share of the {found.k} nearest with another label, in steps of {step:.2g}; as a "
-        f"guess of how mixed the place is, it is good to ±{0.5 * step**0.5:.2g} at best in the "
-        "middle. N2: above 0.5 the nearest is an enemy, a sample of another label. Local set: "
-        "samples nearer than the nearest enemy. Useful: in how many local sets it lies. Harmful: "
-        "of how many samples it is the nearest enemy. Tomek: an enemy, both being the nearest of "
-        "each other.",
+        f"kDN: share of the {found.k} nearest with another label; as a guess of how mixed a place "
+        f"is, its standard error is up to {0.5 / found.k**0.5:.2g}. N2: above 0.5 the nearest is "
+        "an enemy, a sample of another label. Local set: samples nearer than the nearest enemy. "
+        "Useful: in how many local sets it lies. Harmful: of how many samples it is the nearest "
+        "enemy. Tomek: an enemy, both being the nearest of each other.",
         style=terminal.QUIET,
     )
     terminal.fact("next", _next(total, address))
