@@ -187,7 +187,7 @@ class RobustnessSampler(BaseUnderSampler):
         dropped = counts["value"][np.isin(classes, list(strategy))]
         linked = linked_rows(data, self.metric, self.options)
         made = cleaned(data, y, linked, dropped)
-        self.sample_indices_ = made.rows
+        self.sample_indices_: Any = made.rows
         return made.X, made.y
 
     def _wanted(self, y: NDArray[Any]) -> list[tuple[NDArray[np.bool_], int]]:

@@ -156,8 +156,8 @@ def _print(
                      style=terminal.QUIET)  # fmt: skip
     head, rows = hardest_rows(hardest)
     shown = terminal.table(*head, text=(1, 2), quiet=(5,))
-    for row in rows:
-        terminal.add_row(shown, *row)
+    for cells in rows:
+        terminal.add_row(shown, *cells)
     terminal.show(shown)
     terminal.say(
         f"kDN: share of the {found.k} nearest with another label; as a guess of how mixed a place "
