@@ -77,6 +77,8 @@ class RobustnessSampler(BaseUnderSampler):
     1617
     """
 
+    sample_indices_: Any
+
     _parameter_constraints = {  # noqa: RUF012  scikit-learn's own form
         **BaseUnderSampler._parameter_constraints,
         "sampling_strategy": [*BaseUnderSampler._parameter_constraints["sampling_strategy"], list],
@@ -187,7 +189,7 @@ class RobustnessSampler(BaseUnderSampler):
         dropped = counts["value"][np.isin(classes, list(strategy))]
         linked = linked_rows(data, self.metric, self.options)
         made = cleaned(data, y, linked, dropped)
-        self.sample_indices_: Any = made.rows
+        self.sample_indices_ = made.rows
         return made.X, made.y
 
     def _wanted(self, y: NDArray[Any]) -> list[tuple[NDArray[np.bool_], int]]:

@@ -91,14 +91,12 @@ def _measured(
     store: Store, k: int, metric: str, options: ClusterOptions, *, quiet: bool, wait: bool
 ) -> InstanceHardness:
     """Compute what the store does not hold yet."""
-    from ..cluster import connect
-    from ..cluster.checks import check_source
     from ..compute import run_and_write
     from ..hardness import instance_hardness
     from ..neighbours import group_neighbours
     from ..runs import PairData, RunOptions, pair_spec
     from ..store import made_once, matching
-    from .compute import run, show_run
+    from .compute import run, show_run, workers_for
 
     found: InstanceHardness = instance_hardness(store, k=k, metric=metric)
     if found.result is not None:
@@ -117,8 +115,7 @@ def _measured(
         with made_once(store, lists.parameters, wait=wait):
             run_it = partial(run_and_write, store, prepare, options)
             show_run(run_it, "Neighbours", options, quiet=quiet)
-    with connect(options) as client:
-        check_source(client, store.address)
+    with workers_for(store, options):
         return instance_hardness(store, k=k, metric=metric).write(wait=wait)
 
 

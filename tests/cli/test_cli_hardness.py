@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from dskrobust import cli, create_store, instance_hardness
+from dskrobust import cli, create_store, instance_hardness, label_quality
 
 ONE = ("--workers", "1", "--threads", "1", "--no-dashboard")
 
@@ -25,6 +25,7 @@ def test_hardness_is_kept_and_said(tmp_path):
     X = rng.standard_normal((120, 4)) + y[:, None]
     names = np.array(["ham", "spam"])[y]
     store = create_store(str(tmp_path / "some.zarr"), X, names)
+    label_quality(store).write()  # each further search would start a cluster
     said = call("hardness", store.url, "--k", 5, "--top", 3, *ONE)
     found = instance_hardness(store, k=5)
     assert found.result is not None
