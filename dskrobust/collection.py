@@ -9,7 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.core import flatten
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 
 class ArraysMixin:
@@ -22,8 +22,13 @@ class ArraysMixin:
         return {name: value for name, value in values.items() if isinstance(value, da.Array)}
 
     def __dask_graph__(self) -> HighLevelGraph | None:
-        graphs = [array.__dask_graph__() for array in self.lazy_arrays.values()]
-        return HighLevelGraph.merge(*graphs) if graphs else None
+        arrays = self.lazy_arrays.values()
+        if not arrays:
+            return None
+        merged = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
+        # Dask fuses blockwise layers that another array is made of, and misses their keys then
+        kept = {array.name: MaterializedLayer(dict(merged.layers[array.name])) for array in arrays}
+        return HighLevelGraph({**merged.layers, **kept}, merged.dependencies)
 
     def __dask_keys__(self) -> list[Any]:
         return [array.__dask_keys__() for array in self.lazy_arrays.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -71,7 +71,7 @@ def count_within(
     if y is None and labels == "any" and hasattr(data, "shape") and not isinstance(data, Store):
         y = np.zeros(data.shape[0], np.int8)
     opened = open_data(data, y, None, scale)
-    return _count(opened, _radii(radius, opened.rows), labels, metric, options, own=False)
+    return _count(opened, _radii(radius, opened.rows), labels, metric, options)[0]
 
 
 def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Array:
@@ -98,6 +98,36 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
         For scores of other labels, or that do not say what they were computed with.
     MemoryPlanError, StoreError
     """
+    return _local_sets(scores, options, both=False)[0]
+
+
+class LocalSets(NamedTuple):
+    """Local sets counted from both ends, lazy.
+
+    Attributes
+    ----------
+    cardinality : dask array (n,) int64
+        Samples in every sample's local set (LSC), itself not counted.
+    usefulness : dask array (n,) int64
+        Local sets that the sample lies in, other samples' ones.
+    """
+
+    cardinality: da.Array
+    usefulness: da.Array
+
+
+def local_sets(scores: Scores, options: RunOptions | None = None) -> LocalSets:
+    """Count local sets from both ends in one pass over the pairs; nothing is computed yet.
+
+    Raises
+    ------
+    InvalidOptionError, MemoryPlanError, StoreError
+        As `local_set_size` does.
+    """
+    return LocalSets(*_local_sets(scores, options, both=True))
+
+
+def _local_sets(scores: Scores, options: RunOptions | None, *, both: bool) -> list[da.Array]:
     if scores.spec is None:
         raise InvalidOptionError(
             "these scores do not say what they were computed with; use those of "
@@ -111,7 +141,8 @@ def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Arra
     data = PairData(scores.store, scores.arrays, spec.scale)
     reach = da.asarray(scores.reach)
     inside = da.map_blocks(np.nextafter, reach, -np.inf, dtype=np.float64)
-    return _count(data, inside, "same", spec.metric, options, own=True)
+    wanted = ("count", "held") if both else ("count",)
+    return _count(data, inside, "same", spec.metric, options, own=wanted)
 
 
 def _radii(radius: Any, rows: int) -> Any:
@@ -137,28 +168,37 @@ def _count(
     labels: str,
     metric: Any,
     options: RunOptions | None,
-    *,
-    own: bool,
-) -> da.Array:
-    """Counts of all rows, or of those of the own group."""
+    own: tuple[str, ...] = (),
+) -> list[da.Array]:
+    """Counts of all rows; own: which counts, of the rows of the own group, are wanted instead."""
     spec = data_spec(data, metric, LabelMap("categorical"), labels)
-    spec = replace(spec, require_labels=(), reduction=CountWithin())
+    spec = replace(spec, require_labels=(), reduction=CountWithin("held" in own))
     wanted = Radii(radii, tokenize(radii))
     search = symmetric_search(data, spec, None, options or RunOptions(), wanted)
-    graph = search.graph
+    graph, arrays = search.graph, LazyArrays(search.graph)
 
-    def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
-        return (take_count, state, graph.source, block, own)
+    def array(which: str, name: str) -> da.Array:
+        def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
+            return (take_count, state, which, graph.source, block, bool(own))
 
-    name = "count-in-group" if own else "count"
-    return LazyArrays(graph).by_block(name, task, search.rows, (), np.int64)
+        return arrays.by_block(name, task, search.rows, (), np.int64)
+
+    if not own:
+        return [array("count", "count")]
+    return [array(which, f"{which}-in-group") for which in own]
 
 
 def take_count(
-    state: CountState, source: Source | SourceAddress, rows: tuple[int, int], own: bool
+    state: CountState,
+    which: str,
+    source: Source | SourceAddress,
+    rows: tuple[int, int],
+    own: bool,
 ) -> NDArray[np.int64]:
     """Counts of a block's rows."""
+    counts = state._asdict()[which]
     if not own:
-        return np.asarray(state.count.sum(axis=1))
+        return np.asarray(counts.sum(axis=1))
     split = open_source(source).read("split", *rows)
-    return state.count[np.arange(len(split)), split]
+    found: NDArray[np.int64] = counts[np.arange(len(split)), split]
+    return found

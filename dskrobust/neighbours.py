@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
+from .engine.sources import Source, open_source
 from .errors import InvalidOptionError
 from .kernels import NOBODY, KNearest, NearestState
 from .labels import LabelMap
@@ -31,7 +32,7 @@ from .references import row_set
 from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_within
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, one_sided_search, symmetric_search
-from .store import ResultTables, ResultWriter, Store, made_once, matching
+from .store import ResultTables, ResultWriter, SourceAddress, Store, made_once, matching
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -244,6 +245,34 @@ def nearest_neighbours(
     return made if isinstance(references, Mapping) else made["references"]
 
 
+def group_neighbours(
+    data: PairData, metric: Any, k: int, options: RunOptions | None = None
+) -> Neighbours:
+    """Search the k nearest rows of every row in its own group; nothing runs yet.
+
+    Lists are shorter where a group has no more rows. Those that the store holds are read.
+    """
+    spec = data_spec(data, metric, LabelMap("categorical"), "any")
+    spec = replace(spec, require_labels=(), reduction=KNearest(k))
+    parameters = _parameters(data, spec, AllRows(), AllRows())
+    if len(spec.groups) > 1:
+        parameters["rows"] = "own group"
+    stored = _all_stored(data, {"": parameters})
+    if stored:
+        return stored[""]
+    search = symmetric_search(data, spec, None, options or RunOptions())
+    arrays, source = LazyArrays(search.graph), search.graph.source
+
+    def array(which: str, dtype: Any) -> da.Array:
+        def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
+            return (take_own_lists, state, source, block, which)
+
+        return arrays.by_block(f"{which}-in-own-group", task, search.rows, (k,), dtype)
+
+    found = array("distance", np.float64), array("index", np.int64)
+    return Neighbours(*found, None, data.rows, search, data.store, parameters)
+
+
 def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
     """Compute several reference sets' lists of one search in one go."""
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
@@ -365,6 +394,15 @@ def take_lists(state: NearestState, parts: list[int], which: str) -> NDArray[Any
     """Distances or row numbers of the nearest in some parts together."""
     distance, index = state.union(parts)
     return distance if which == "distance" else np.where(index == NOBODY, -1, index)
+
+
+def take_own_lists(
+    state: NearestState, source: Source | SourceAddress, rows: tuple[int, int], which: str
+) -> NDArray[Any]:
+    """Distances or row numbers of the nearest in the own groups of a block's rows."""
+    split = open_source(source).read("split", *rows)
+    found: NDArray[Any] = state._asdict()[which][np.arange(len(split)), split]
+    return found if which == "distance" else np.where(found == NOBODY, -1, found)
 
 
 def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -> Neighbours:

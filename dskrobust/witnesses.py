@@ -60,6 +60,31 @@ def at_witness(values: Any, witness: Any) -> da.Array:
     return da.reduction(found, _known, _known, axis=1, dtype=np.float64)
 
 
+def disagreements(index: Any, labels: Any) -> da.Array:
+    """Return how many of every row's neighbours have another label, lazy.
+
+    Parameters
+    ----------
+    index : array (n, k) int64
+        Row numbers; -1 for none.
+    labels : array (n,)
+
+    Returns
+    -------
+    dask array (n,) int64
+    """
+    rows, k = index.shape
+    starts, ends = _cuts(rows)
+    some = max(1, ROWS // k)
+    found = da.blockwise(
+        _disagreeing, "st", da.asarray(index).rechunk((some, k)), "sk",
+        da.asarray(labels).rechunk(some), "s", da.asarray(labels).rechunk((ends,)), "t",
+        starts, "t", align_arrays=False, concatenate=True, dtype=np.int64,
+        meta=np.empty((0, 0), np.int64), adjust_chunks={"t": 1},
+    )  # fmt: skip
+    return found.sum(axis=1)
+
+
 def _cuts(rows: int) -> tuple[da.Array, tuple[int, ...]]:
     """Return the first rows of the blocks, one a chunk, and how many rows each block has."""
     starts = range(0, rows, ROWS)
@@ -83,6 +108,19 @@ def _looked_up(
     found = np.full((len(witness), 1), np.nan)
     found[here, 0] = values[place[here]]
     return found
+
+
+def _disagreeing(
+    index: NDArray[np.int64],
+    labels: NDArray[Any],
+    others: NDArray[Any],
+    start: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return how many neighbours in the block at `start` have another label, (rows, 1)."""
+    place = index - start[0]
+    here = (place >= 0) & (place < len(others)) & (index >= 0)
+    unlike = others[np.where(here, place, 0)] != labels[:, None]
+    return (here & unlike).sum(axis=1, keepdims=True)
 
 
 def _known(found: NDArray[np.float64], axis: Any, keepdims: bool) -> NDArray[np.float64]:

@@ -2,11 +2,14 @@
 
 import sys
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 from imblearn.pipeline import make_pipeline
+from imblearn.under_sampling import TomekLinks
 from imblearn.utils.estimator_checks import estimator_checks_generator
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -91,12 +94,62 @@ def test_in_a_pipeline(digits):
         ({"size": 0}, "from 1 to 600 or a share up to 1.0, not 0"),
         ({"size": 601}, "not 601"),
         ({"size": 1.5}, "not 1.5"),
+        ({"strategy": "tomcat"}, "strategy must be robustness or tomek, not 'tomcat'"),
+        ({"strategy": "tomek", "size": 5}, "keep and size are for robustness"),
         ({"size": 5, "sampling_strategy": "all"}, "either size or sampling_strategy"),
     ],
 )
 def test_bad_parameters_are_refused(digits, given, message):
     with pytest.raises(InvalidOptionError, match=message):
         dr.RobustnessSampler(**given).fit_resample(*digits)
+
+
+TARGETS = ("auto", "all", [1, 2])
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [300, 180, 80])
+    order = rng.permutation(len(y))
+    return (rng.standard_normal((560, 5)) + np.eye(3, 5)[y])[order], y[order]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_tomek_links_are_those_of_imbalanced_learn(clouds, target):
+    X, y = clouds
+    theirs = TomekLinks(sampling_strategy=target)
+    expected = theirs.fit_resample(X, y)
+    for form in (np.asarray, csr_matrix):
+        ours = dr.RobustnessSampler(strategy="tomek", sampling_strategy=target)
+        found = ours.fit_resample(form(X), y)
+        np.testing.assert_array_equal(ours.sample_indices_, theirs.sample_indices_)
+        np.testing.assert_array_equal(found[1], expected[1])
+        assert 5 < len(y) - len(found[1]) < 200
+    lazy = dr.RobustnessSampler(strategy="tomek", sampling_strategy=target)
+    kept = lazy.fit_resample(da.from_array(X, chunks=(130, 2)), da.from_array(y, chunks=99))
+    for found, wanted in zip(kept, expected, strict=True):
+        assert found.shape == wanted.shape  # known, though nothing of it was read
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(lazy.sample_indices_, theirs.sample_indices_)
+
+
+def test_tomek_links_of_a_store_are_kept_there(clouds, tmp_path, monkeypatch):
+    X, y = clouds
+    names = np.array(["a", "b", "c"])[y]
+    store = dr.create_store(str(tmp_path / "a.zarr"), X, names)
+    theirs = TomekLinks(sampling_strategy=["a", "c"])
+    X_clean, _ = theirs.fit_resample(X, names)
+    ours = dr.RobustnessSampler(strategy="tomek", sampling_strategy=["a", "c"])
+    found, labels = ours.fit_resample(store)
+    np.testing.assert_array_equal(ours.sample_indices_, theirs.sample_indices_)
+    np.testing.assert_array_equal(found, X_clean)
+    np.testing.assert_array_equal(labels, y[theirs.sample_indices_])
+    monkeypatch.setattr("dskrobust.neighbours.symmetric_search", None)  # nothing is searched again
+    again, _ = dr.RobustnessSampler(strategy="tomek").fit_resample(store.url)
+    assert len(again) < 560
+    with pytest.raises(InvalidOptionError, match="name the classes in a list"):
+        dr.RobustnessSampler(strategy="tomek", sampling_strategy=dict).fit_resample(store)
 
 
 def test_without_imbalanced_learn_the_extra_is_named(monkeypatch):

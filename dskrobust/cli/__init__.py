@@ -14,7 +14,19 @@ import click
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import compute as runs
-from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
+from . import (
+    data,
+    embed,
+    evaluate,
+    export,
+    hardness,
+    issues,
+    neighbours,
+    report,
+    show,
+    subsets,
+    verify,
+)
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
@@ -29,7 +41,12 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         neighbours.neighbours,
     ),
     "Models": (evaluate.evaluate, evaluate.run_experiment),
-    "Label issues, reports, tables": (issues.issues, report.report, export.export),
+    "Label issues, reports, tables": (
+        issues.issues,
+        hardness.hardness,
+        report.report,
+        export.export,
+    ),
     "Checks and first steps": (verify.verify, runs.demo),
 }
 

@@ -13,7 +13,7 @@ from ..compiling import compiled, kernel
 from ..distances import surely_within, unfinish
 from ..label_distances import ANY, SAME
 from ..proof import TINY
-from ..reductions.base import accept, radius, within
+from ..reductions.base import accept, hold, radius, within
 
 
 @compiled
@@ -168,8 +168,10 @@ def settle_certain(found, count, bounds, limits, block, a, b):
             i, j = block.order_a[u], block.order_b[v]
             if sure_a:
                 accept(a.state, i, block.part_b, 0.0, 1.0, b.numbers[j], b.weights[j])
+                hold(b.state, j, block.part_a, a.weights[i])
             if sure_b:
                 accept(b.state, j, block.part_a, 0.0, 1.0, a.numbers[i], a.weights[i])
+                hold(a.state, i, block.part_b, b.weights[j])
             continue
         found[kept, 0], found[kept, 1] = u, v
         kept += 1

@@ -1,4 +1,4 @@
-"""What a reduction is: a state of every row and part, and four functions that kernels call.
+"""What a reduction is: a state of every row and part, and five functions that kernels call.
 
 A reduction turns the pairs of a row into a few numbers. Its *state* is a NamedTuple of arrays whose
 first two axes are (rows, parts); kernels are compiled once for every class of state and call
@@ -8,7 +8,9 @@ first two axes are (rows, parts); kernels are compiled once for every class of s
   least this; ∞ where no quotient does;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
 - ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
-  which stands for `weight` rows that equal it.
+  which stands for `weight` rows that equal it;
+- ``hold(state, row, part, weight)``: `weight` rows of the part have this row within their own
+  radius. Only states with an array `held` care.
 
 A module of this folder is a reduction: the class of its state, these functions as Numba overloads
 for that class, and a frozen dataclass that says how states begin and what they cost.
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..compiling import inlined, kernel
@@ -187,6 +190,18 @@ def accept(state, row, part, distance, dy, number, weight):
     raise NotImplementedError
 
 
+def hold(state, row, part, weight):
+    """Let a row know that so many rows of a part have it within their radius."""
+    raise NotImplementedError
+
+
+@overload(hold)
+def _hold(state, row, part, weight):
+    if isinstance(state, types.BaseNamedTuple) and "held" not in state.fields:  # type: ignore[attr-defined]
+        return lambda state, row, part, weight: None
+    return None
+
+
 def is_state(kind: Any, state_class: type) -> bool:
     """Whether a Numba type is that of a class of states."""
     return isinstance(kind, types.BaseNamedTuple) and kind.instance_class is state_class  # type: ignore[attr-defined]
@@ -228,3 +243,7 @@ def record(distance, dy, i, j, block, a, b):
     """Take one proven pair into the states of both its sides."""
     accept(a.state, i, block.part_b, distance, dy, b.numbers[j], b.weights[j])
     accept(b.state, j, block.part_a, distance, dy, a.numbers[i], a.weights[i])
+    if distance <= radius(a.state, i, block.part_b):
+        hold(b.state, j, block.part_a, a.weights[i])
+    if distance <= radius(b.state, j, block.part_a):
+        hold(a.state, i, block.part_b, b.weights[j])

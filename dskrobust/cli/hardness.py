@@ -1,0 +1,176 @@
+"""The command `hardness`: how hard every sample is to classify, and why."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    File,
+    cluster_options,
+    json_option,
+    metric_option,
+    opened_store,
+    store_argument,
+    wait_option,
+    where_options,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..cluster import ClusterOptions
+    from ..hardness import InstanceHardness
+    from ..neighbours import Neighbours
+    from ..store import Store
+
+MOST_CLASSES = 20  # lines of the table of classes
+
+
+@click.command()
+@store_argument
+@click.option("--top", "-n", type=click.IntRange(1, 100_000), default=10, show_default=True,
+              help="How many of the hardest samples to list.")  # fmt: skip
+@click.option("--k", "-k", type=click.IntRange(1), default=10, show_default=True,
+              help="How many nearest neighbours kDN looks at.")  # fmt: skip
+@metric_option
+@wait_option
+@where_options
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
+              help="Write the table of all samples: .parquet, .csv or .csv.gz.")  # fmt: skip
+@json_option
+def hardness(
+    store: str,
+    top: int,
+    k: int,
+    metric: str | None,
+    wait: bool,
+    out: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Measure how hard every sample is to classify, without training a model.
+
+    kDN (share of the k nearest with another label), N2 (nearest of the same label against the
+    nearest enemy), local set, usefulness, harmfulness and Tomek links, as in the literature; all
+    exact, each in a sample's own group. What is computed is kept in the store.
+
+    \b
+    Examples:
+      dskrobust hardness mnist.zarr
+      dskrobust hardness mnist.zarr --k 5 --out hardness.parquet
+    """
+    from ..export import FORMATS
+    from ..label_fit import label_quality
+    from ..outputs import check_output
+    from .compute import workers_for
+
+    path = check_output(out, FORMATS) if out else None
+    opened, options = opened_store(store), cluster_options(**where)
+    chosen = metric or "euclidean"
+    label_quality(opened, metric=chosen)  # refuses what has no classes before anything runs
+    found = _measured(opened, k, chosen, options, quiet=as_json, wait=wait)
+    with workers_for(opened, options):
+        saved = found.export(path) if path else None
+        hardest, classes = found.hardest(top), found.by_class()
+    if as_json:
+        click.echo(json.dumps(_plain(hardest, classes, k), indent=2))
+        return
+    _print(found, hardest, classes, store)
+    if saved is not None:
+        from ..show import terminal
+
+        terminal.fact("saved", str(saved))
+
+
+def _measured(
+    store: Store, k: int, metric: str, options: ClusterOptions, *, quiet: bool, wait: bool
+) -> InstanceHardness:
+    """Compute what the store does not hold yet."""
+    from ..compute import run_and_write
+    from ..hardness import instance_hardness
+    from ..neighbours import group_neighbours
+    from ..runs import PairData, RunOptions, pair_spec
+    from ..store import made_once, matching
+    from .compute import run, show_run, workers_for
+
+    found: InstanceHardness = instance_hardness(store, k=k, metric=metric)
+    if found.result is not None:
+        return found
+    for rule in ("different", "same"):
+        spec = pair_spec(store, metric, "categorical", rule)
+        if not any(r.covers(store) for r in matching(store, spec.parameters())):
+            run(store, spec, options, quiet=quiet, wait=wait)
+
+    def prepare(resources: Any) -> Neighbours:
+        made: Neighbours = group_neighbours(PairData(store), metric, k, RunOptions(resources))
+        return made
+
+    lists = prepare(None)
+    if lists.search is not None:
+        with made_once(store, lists.parameters, wait=wait):
+            run_it = partial(run_and_write, store, prepare, options)
+            show_run(run_it, "Neighbours", options, quiet=quiet)
+    with workers_for(store, options):
+        return instance_hardness(store, k=k, metric=metric).write(wait=wait)
+
+
+def _plain(hardest: pd.DataFrame, classes: pd.DataFrame, k: int) -> dict[str, Any]:
+    """Return both tables as plain values; what is missing or infinite is None."""
+    import numpy as np
+
+    table = hardest if hardest.index.name is None else hardest.reset_index()
+    cells = table.replace([np.inf, -np.inf], np.nan).astype(object)
+    return {
+        "k": k,
+        "classes": classes.to_dict("records"),
+        "hardest": cells.where(cells.notna(), None).to_dict("records"),
+    }
+
+
+def _print(
+    found: InstanceHardness, hardest: pd.DataFrame, classes: pd.DataFrame, address: str
+) -> None:
+    from ..hard_samples import CLASS_HEAD, class_rows, hardest_rows
+    from ..show import terminal
+
+    total = classes[["rows", "hard", "enemy_nearest", "tomek"]].sum()
+    terminal.say(
+        f"{total['hard']:,} of {terminal.counted(found.rows, 'sample')} are hard: most of their "
+        f"{found.k} nearest have another label",
+        style=terminal.STRONG,
+    )
+    shown = terminal.table(*CLASS_HEAD, text=(0, 1))
+    for row in class_rows(classes, MOST_CLASSES):
+        terminal.add_row(shown, *row)
+    terminal.show(shown)
+    if len(classes) > MOST_CLASSES:
+        terminal.say(f"{len(classes) - MOST_CLASSES:,} classes with fewer hard samples left out",
+                     style=terminal.QUIET)  # fmt: skip
+    head, rows = hardest_rows(hardest)
+    shown = terminal.table(*head, text=(1, 2), quiet=(5,))
+    for cells in rows:
+        terminal.add_row(shown, *cells)
+    terminal.show(shown)
+    terminal.say(
+        f"kDN: share of the {found.k} nearest with another label; as a guess of how mixed a place "
+        f"is, its standard error is up to {0.5 / found.k**0.5:.2g}. N2: above 0.5 the nearest is "
+        "an enemy, a sample of another label. Local set: samples nearer than the nearest enemy. "
+        "Useful: in how many local sets it lies. Harmful: of how many samples it is the nearest "
+        "enemy. Tomek: an enemy, both being the nearest of each other.",
+        style=terminal.QUIET,
+    )
+    terminal.fact("next", _next(total, address))
+
+
+def _next(total: pd.Series[Any], address: str) -> str:
+    """Say what to do about what was found."""
+    if total["hard"]:
+        return f"dskrobust issues {quote(address)}, whether hard samples have wrong labels"
+    if total["tomek"]:
+        return "RobustnessSampler(strategy='tomek') cleans the border of the larger classes"
+    return "nothing: every sample is where most of its neighbours have its label"
