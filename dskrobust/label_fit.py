@@ -99,7 +99,7 @@ class LabelQuality:
         InvalidOptionError
             Where the data is not in a store.
         """
-        return _quality(self.scores.write(), self.same_scores.write())
+        return quality_of(self.scores.write(), self.same_scores.write())
 
 
 def label_quality(
@@ -168,7 +168,7 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     if spec.labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
     data = PairData(scores.store, scores.arrays, spec.scale)
-    return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
+    return quality_of(scores, score(data, spec.metric, "categorical", options, rule="same"))
 
 
 def _no_categories(what: str, kind: str) -> InvalidOptionError:
@@ -177,7 +177,8 @@ def _no_categories(what: str, kind: str) -> InvalidOptionError:
     )
 
 
-def _quality(scores: Scores, same: Scores) -> LabelQuality:
+def quality_of(scores: Scores, same: Scores) -> LabelQuality:
+    """Return what two searches together tell: nearest of another label, and of the same."""
     chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
     often = witness_counts(scores.witness)
     different = da.asarray(scores.reach).rechunk(chunks)
