@@ -78,6 +78,32 @@ class LabelQuality:
         """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
         return _label_blocks(self.scores, self.same_scores.reach.chunks[0])
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, where labels are codes."""
+        store, arrays = self.scores.store, self.scores.arrays
+        described = arrays if store is None else store.spec
+        return None if described is None else described.classes
+
+    def labels_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
+        store, arrays = self.scores.store, self.scores.arrays
+        known, place = np.unique(rows, return_inverse=True)
+        if store is not None:
+            labels = store.labels[known]
+        else:
+            assert arrays is not None
+            labels = np.asarray(arrays.y[known])
+        return labels.reshape(len(known))[place]
+
+    def features_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the features (k, d) of rows as stored or given, each row read once."""
+        store, arrays = self.scores.store, self.scores.arrays
+        known, place = np.unique(rows, return_inverse=True)
+        source = store.features if store is not None else arrays.X  # type: ignore[union-attr]
+        features: NDArray[Any] = np.asarray(source[known])[place]
+        return features
+
     def warm_up(self) -> None:
         """Compile what the searches run, before anything does."""
         for spec in (self.scores.spec, self.same_scores.spec):

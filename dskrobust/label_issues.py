@@ -19,7 +19,6 @@ from .export import NAMED_ROWS, blocks_with_ids, with_ids
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
 from .label_models import ModelEvidence
-from .label_planting import planted_scores
 from .label_thresholds import Thresholds
 from .labels import label_names
 from .memory import check_memory
@@ -202,7 +201,7 @@ class Findings:
             For a threshold that is no score.
         """
         if threshold is None:
-            thresholds = Thresholds.of(planted_scores(quality, evidence))
+            thresholds = Thresholds.calibrated_for(quality, evidence)
         elif 0 <= threshold <= 1:
             thresholds = Thresholds.fixed(threshold)
         else:
@@ -273,20 +272,13 @@ class Findings:
 
         rows = every["rows"][np.searchsorted(every["value"], flagged["value"])]
         counts = {"rows": rows, "issues": flagged["rows"]}
-        table = pd.DataFrame({"label": label_names(flagged["value"], self._named), **counts})
+        table = pd.DataFrame({"label": label_names(flagged["value"], self.quality.classes), **counts})
         order = np.argsort(-table["issues"] / table["rows"], kind="stable")
         return table.iloc[order].reset_index(drop=True)
 
     def threshold_table(self) -> pd.DataFrame:
         """Return what planted errors tell of every class's threshold; see `Thresholds`."""
-        return self.thresholds.frame(label_names(self.thresholds.labels, self._named))
-
-    @property
-    def _named(self) -> tuple[str, ...] | None:
-        """Names of the classes, where labels are codes."""
-        store, arrays = self.quality.scores.store, self.quality.scores.arrays
-        described = arrays if store is None else store.spec
-        return None if described is None else described.classes
+        return self.thresholds.frame(label_names(self.thresholds.labels, self.quality.classes))
 
     def table(self) -> pd.DataFrame:
         """Return a table of all samples, the worst first."""
@@ -310,11 +302,11 @@ class Findings:
         """Return records (k,) as a table of what `find_label_issues` says."""
         import pandas as pd
 
-        scores, classes = self.quality.scores, self._named
+        scores, classes = self.quality.scores, self.quality.classes
         witness, alone = records["witness"], records["nearest_same"] < 0
         there = witness >= 0
         suggested = np.full(len(records), None, dtype=object)
-        suggested[there] = label_names(self._labels_of(witness[there]), classes)
+        suggested[there] = label_names(self.quality.labels_at(witness[there]), classes)
         return pd.DataFrame(
             {
                 "row": records["row"],
@@ -331,17 +323,6 @@ class Findings:
                 "witness_of": records["witness_of"],
             }
         )
-
-    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
-        store, arrays = self.quality.scores.store, self.quality.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        if store is not None:
-            labels = store.labels[known]
-        else:
-            assert arrays is not None
-            labels = np.asarray(arrays.y[known])
-        return labels.reshape(len(known))[place]
 
 
 def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:

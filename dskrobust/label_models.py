@@ -74,10 +74,8 @@ class ModelEvidence:
 
 
 def _labels(quality: LabelQuality) -> NDArray[Any]:
-    store, arrays = quality.scores.store, quality.scores.arrays
-    described = store.spec if store is not None else arrays
-    if described is not None and described.classes is not None:
-        return np.arange(len(described.classes))
+    if quality.classes is not None:
+        return np.arange(len(quality.classes))
     known: NDArray[Any] = value_counts(quality.labels).compute()["value"]
     return known
 

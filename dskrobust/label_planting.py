@@ -30,7 +30,7 @@ from .witnesses import at_witness
 PLANTED = 0.01  # of the labels of every class, in a round
 SAMPLE_ROWS, SAMPLE_BYTES = 10_000, 256 * 2**20  # of a sample, at most
 RUNS = 256  # of consecutive rows that a sample is made of
-ENOUGH, ROUNDS = 300, 12  # planted errors that will do; rounds at most
+ENOUGH, ROUNDS = 200, 12  # planted errors that will do; rounds at most
 GIVEN, BESIDE, PLANTED_ERROR = 0, 1, 2  # what a score is of
 GIVEN_UP = 0.1  # of a class, at most, are called something else
 

@@ -18,11 +18,15 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_planting import BESIDE, GIVEN, PLANTED, PLANTED_ERROR, PlantedScores
+from .label_fit import LabelQuality
+from .label_models import ModelEvidence
+from .label_planting import BESIDE, GIVEN, PLANTED, PLANTED_ERROR, PlantedScores, planted_scores
+from .store import keep_small, read_small
 
 if TYPE_CHECKING:
     import pandas as pd
 
+VERSION = 1  # of what is kept in stores: one more where thresholds come out otherwise
 HIGHEST = 0.4  # threshold; a sample that suspicion puts half again above the balance of 1
 STEP = 0.005  # of thresholds that are tried
 FEW = 100  # samples of a class: smaller ones are judged together
@@ -75,6 +79,22 @@ class Thresholds:
         for place, members in enumerate(_members(code, own)):
             judged[place] = _judged(scores, members)
         return cls(labels[own], judged)
+
+    @classmethod
+    def calibrated_for(
+        cls, quality: LabelQuality, evidence: ModelEvidence | None = None
+    ) -> Thresholds:
+        """Plant errors and return what they tell; a store keeps it where no model counts."""
+        store, spec = quality.scores.store, quality.scores.spec
+        if store is None or spec is None or evidence is not None:
+            return cls.of(planted_scores(quality, evidence))
+        depends = {"of": "label thresholds", "version": VERSION, **spec.parameters()}
+        kept = read_small(store, depends)
+        if kept is None:
+            made = cls.of(planted_scores(quality))
+            keep_small(store, depends, {"labels": made.labels, "judged": made.judged})
+            return made
+        return cls(kept["labels"], kept["judged"])
 
     @property
     def calibrated(self) -> bool:
