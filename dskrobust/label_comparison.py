@@ -14,6 +14,7 @@ from .label_fit import LabelQuality
 if TYPE_CHECKING:
     import pandas as pd
 
+_COLUMNS = ["row", "column", "sample", "witness", "namesake"]
 SHOWN = 6  # columns of a sample: all of narrow rows, else those that tell most
 
 
@@ -50,6 +51,8 @@ def compare_samples(quality: LabelQuality, issues: pd.DataFrame, columns: int = 
         [issues[name].fillna(-1).to_numpy(np.int64) for name in ("row", "witness", "nearest_same")],
         axis=1,
     )
+    if not len(numbers):
+        return pd.DataFrame([], columns=_COLUMNS)
     known = np.unique(numbers[numbers >= 0])
     features = quality.features_at(known)
     spread = features.astype(np.float64).std(axis=0)
@@ -63,7 +66,7 @@ def compare_samples(quality: LabelQuality, issues: pd.DataFrame, columns: int = 
             (three[0], names[column], *values)
             for column, *values in zip(shown.tolist(), *texts, strict=True)
         ]
-    return pd.DataFrame(lines, columns=["row", "column", "sample", "witness", "namesake"])
+    return pd.DataFrame(lines, columns=_COLUMNS)
 
 
 def _telling(

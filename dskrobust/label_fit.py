@@ -199,7 +199,7 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
 
 def _no_categories(what: str, kind: str) -> InvalidOptionError:
     return InvalidOptionError(
-        f"{what} has {kind} labels; which of them are wrong can be told for categories only"
+        f"{what} has {kind} labels; how they fit is told for categories only"
     )
 
 

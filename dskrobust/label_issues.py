@@ -19,6 +19,7 @@ from .export import NAMED_ROWS, blocks_with_ids, with_ids
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
 from .label_models import ModelEvidence
+from .label_regression import has_real_labels, regression_quality
 from .label_thresholds import Thresholds
 from .labels import label_names
 from .memory import check_memory
@@ -41,6 +42,7 @@ def find_label_issues(
     split: ArrayLike | None = None,
     *,
     metric: str | Metric | Callable[..., float] = "euclidean",
+    labels: str = "",
     scale: float = 1.0,
     threshold: float | None = None,
     top: int | None = None,
@@ -62,6 +64,8 @@ def find_label_issues(
         Reference group of every row, or the name of its column; not with scores or a store.
     metric : str, Metric or callable
         As for `sample_robustness`; scores have their own.
+    labels : {"categorical", "real"}, optional
+        Of arrays: categories without it. A store knows its own.
     scale : float
         Features are multiplied by it; only with arrays.
     threshold : float, optional
@@ -93,6 +97,11 @@ def find_label_issues(
         - ``nearest_same``, ``same_distance``: nearest other sample of the same label
         - ``ratio``, ``witness_of``: same over witness distance; whose witness it is, how often
 
+        Of real labels the columns are others: ``neighbours_label`` (the median label of the ten
+        nearest samples of any group), ``difference`` of the given label to it, ``spread`` (how far
+        the neighbours' labels are from it as a rule), ``nearest`` and ``nearest_distance``. The
+        score is 1 / (1 + |difference| / spread).
+
         What does not exist is missing (``<NA>`` or NaN). Where rows have ids they are the index,
         and the other samples have theirs in ``witness_id`` and ``nearest_same_id``.
 
@@ -100,14 +109,35 @@ def find_label_issues(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
+    if labels not in ("", "categorical", "real"):
+        raise InvalidOptionError(f"labels must be categorical or real, not {labels!r}")
+    if labels == "real" or (not labels and has_real_labels(data)):
+        if probabilities is not None:
+            raise InvalidOptionError("probabilities of classes say nothing of real labels")
+        _check_top(top)
+        real = regression_quality(data, y, split, metric=metric, scale=scale, options=options)
+        return _named(real.findings(threshold).table(top), real.data)
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
     evidence = None if probabilities is None else ModelEvidence.of(quality, probabilities)
-    table = issue_table(quality, threshold, top, evidence)
-    named = with_ids(table, held_ids(quality.scores.ids))
+    return _named(issue_table(quality, threshold, top, evidence), quality.scores)
+
+
+def _named(table: pd.DataFrame, data: Any) -> pd.DataFrame:
+    """Return a table with the ids of data, where it has some."""
+    arrays, store = data.arrays, data.store
+    ids = store.ids if store is not None and store.has_ids else arrays.ids if arrays else None
+    named = with_ids(table, held_ids(ids))
     named.attrs = table.attrs
     return named
+
+
+def _check_top(top: Any) -> None:
+    if top is None:
+        return
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
 
 
 def issue_table(
@@ -127,8 +157,7 @@ def issue_table(
     """
     if top is None:
         check_memory("a table of all labels", quality.rows, ROW_BYTES, _INSTEAD)
-    elif isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
+    _check_top(top)
     findings = Findings.of(quality, threshold, evidence)
     quality.warm_up()
     table = findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())
@@ -188,19 +217,22 @@ class Findings:
     def of(
         cls,
         quality: LabelQuality,
-        threshold: float | None = None,
+        threshold: float | Thresholds | None = None,
         evidence: ModelEvidence | None = None,
     ) -> Findings:
         """Return what is found of labels; only errors that are planted are searched by now.
 
-        threshold: of all classes; None to tell every class's by planted errors.
+        threshold: of all classes, or what is known of every class's; None to tell every class's
+        by planted errors.
 
         Raises
         ------
         InvalidOptionError
             For a threshold that is no score.
         """
-        if threshold is None:
+        if isinstance(threshold, Thresholds):
+            thresholds = threshold
+        elif threshold is None:
             thresholds = Thresholds.calibrated_for(quality, evidence)
         elif 0 <= threshold <= 1:
             thresholds = Thresholds.fixed(threshold)

@@ -15,10 +15,11 @@ from .errors import InvalidDataError
 from .label_fit import LabelQuality
 from .records import value_counts
 
-LEAST = 1e-3  # probability: a model that is surer than this is not believed to be
-# How much a model counts beside the neighbours: average precision is in
-# notebooks/results/label-issues.json.
-WEIGHT = 0.5
+LEAST = 1e-2  # probability: a model that is surer than this is not believed to be
+# How much a model counts beside the neighbours. Average precision on 20,000 rows of MNIST with 3 %
+# of the labels changed, out of sample: 0.961 without a model; with a forest (alone 0.948) 0.982
+# with 0.1, 0.984 with 0.2, 0.983 with 0.5; with a linear model (alone 0.774) 0.978, 0.972, 0.950.
+WEIGHT = 0.2
 
 
 @dataclass(frozen=True)

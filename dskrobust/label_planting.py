@@ -80,7 +80,12 @@ class Planting:
     @property
     def rounds(self) -> int:
         """How often errors are planted."""
-        return int(np.clip(np.ceil(ENOUGH / (PLANTED * self.sample)), 1, ROUNDS))
+        return rounds_for(self.sample)
+
+
+def rounds_for(rows: int) -> int:
+    """Return how often errors are planted in so many rows."""
+    return int(np.clip(np.ceil(ENOUGH / (PLANTED * rows)), 1, ROUNDS))
 
 
 def planting_of(quality: LabelQuality) -> Planting:

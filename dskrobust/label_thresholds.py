@@ -3,7 +3,7 @@
 Let G(t) be the share of a class's samples that score at most t, and F(t) that of the errors planted
 in it. Were a share π of the labels wrong before, G(t) would be at least π F(t); so the least of
 G/F, over scores that many planted errors reach, is at least π unless others score like errors do.
-Its lower confidence limit is taken. The threshold is the largest t at which at least half of what is
+Its lower confidence limit is taken; 0 where planted errors do not stand out themselves. The threshold is the largest t at which at least half of what is
 flagged is planted or wrong before: (PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean data π
 is near 0, and then at most PLANTED of a class is flagged.
 """
@@ -18,6 +18,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine.spec import PairSpec
 from .label_fit import LabelQuality
 from .label_models import ModelEvidence
 from .label_planting import BESIDE, GIVEN, PLANTED, PLANTED_ERROR, PlantedScores, planted_scores
@@ -33,6 +34,7 @@ FEW = 100  # samples of a class: smaller ones are judged together
 SAID = 20  # planted errors of a class that tell shares; of fewer, those of all classes do
 PRECISE = 0.5  # share of what is flagged, at least
 REACHED = (0.3, 0.5, 0.7, 0.9)  # shares of planted errors at whose scores G/F is looked at
+STANDING_OUT = 0.5  # share of planted errors; where fewer score low, right labels do so like wrong
 CONFIDENCE = 0.95
 TRIED = np.arange(0.0, HIGHEST + STEP / 2, STEP)
 REST = -1  # position of what is said of the classes that are judged together
@@ -70,11 +72,11 @@ class Thresholds:
         return cls(np.empty(0), judged)
 
     @classmethod
-    def of(cls, scores: PlantedScores) -> Thresholds:
-        """Return thresholds as planted errors tell them."""
+    def of(cls, scores: PlantedScores, *, by_class: bool = True) -> Thresholds:
+        """Return thresholds as planted errors tell them; one for all where not by class."""
         labels, code = np.unique(scores.label, return_inverse=True)
         rows = np.bincount(code[scores.kind == GIVEN], minlength=len(labels))
-        own = np.flatnonzero(rows >= FEW)
+        own = np.flatnonzero((rows >= FEW) & by_class)
         judged = np.zeros(len(own) + 1, JUDGED)
         for place, members in enumerate(_members(code, own)):
             judged[place] = _judged(scores, members)
@@ -85,16 +87,23 @@ class Thresholds:
         cls, quality: LabelQuality, evidence: ModelEvidence | None = None
     ) -> Thresholds:
         """Plant errors and return what they tell; a store keeps it where no model counts."""
+        kept = None if evidence is not None else cls.kept_for(quality)
+        if kept is not None:
+            return kept
+        made = cls.of(planted_scores(quality, evidence))
         store, spec = quality.scores.store, quality.scores.spec
-        if store is None or spec is None or evidence is not None:
-            return cls.of(planted_scores(quality, evidence))
-        depends = {"of": "label thresholds", "version": VERSION, **spec.parameters()}
-        kept = read_small(store, depends)
-        if kept is None:
-            made = cls.of(planted_scores(quality))
-            keep_small(store, depends, {"labels": made.labels, "judged": made.judged})
-            return made
-        return cls(kept["labels"], kept["judged"])
+        if store is not None and spec is not None and evidence is None:
+            keep_small(store, _depends(spec), {"labels": made.labels, "judged": made.judged})
+        return made
+
+    @classmethod
+    def kept_for(cls, quality: LabelQuality) -> Thresholds | None:
+        """Return what a store keeps of them; None where nothing was planted yet."""
+        store, spec = quality.scores.store, quality.scores.spec
+        if store is None or spec is None:
+            return None
+        kept = read_small(store, _depends(spec))
+        return None if kept is None else cls(kept["labels"], kept["judged"])
 
     @property
     def calibrated(self) -> bool:
@@ -119,6 +128,24 @@ class Thresholds:
             return float("nan")
         return float(np.average(self.judged[share][known], weights=weights[known]))
 
+    def words(self) -> str:
+        """Return what planted errors tell, in a sentence or two; "" where none were planted."""
+        if not self.calibrated:
+            return ""
+        found, precision = self.overall("found"), self.overall("precision")
+        if not self.planted or np.isnan(found):
+            return "Too few errors could be planted to tell how sure this is."
+        said = (
+            f"Of {self.planted:,} errors planted among {self.rows:,} samples {found:.0%} are found"
+        )
+        if not np.isnan(precision):
+            said += f"; of what is flagged, at least {precision:.0%} would be errors if 1 % were"
+        hidden = (
+            " Most wrong labels look like right ones here: one that is not listed is not thereby "
+            "right."
+        )
+        return f"{said}.{hidden if found < STANDING_OUT else ''}"
+
     def at(self, labels: da.Array) -> da.Array:
         """Return the threshold of every sample (n,) by its label, lazy."""
         return da.map_blocks(self._at, labels, dtype=np.float64, meta=np.empty(0))
@@ -141,6 +168,10 @@ class Thresholds:
         labels = [*names.tolist(), "others" if len(names) else "all"]
         table.insert(0, "label", labels)
         return table[(table["rows"] > 0) | (len(table) == 1)]
+
+
+def _depends(spec: PairSpec) -> dict[str, Any]:
+    return {"of": "label thresholds", "version": VERSION, **spec.parameters()}
 
 
 def _members(code: NDArray[np.intp], own: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -187,6 +218,8 @@ def _wrong_before(
     """
     from scipy.special import betaincinv
 
+    if np.mean(likeness <= HIGHEST) < STANDING_OUT:
+        return 0.0
     limits = []
     for share in REACHED:
         score = likeness[min(len(likeness) - 1, int(share * len(likeness)))]

@@ -55,27 +55,10 @@ def say_worth(thresholds: Thresholds, issues: int) -> None:
     """Say what planted errors tell of the thresholds, and what to do next."""
     from ..show import terminal
 
-    if not thresholds.calibrated:
-        return
-    found, precision = thresholds.overall("found"), thresholds.overall("precision")
-    if not thresholds.planted or found != found:
-        terminal.say("Too few samples to plant errors: how sure this is cannot be told.")
-        return
-    looked = f"{thresholds.planted:,} errors planted among {thresholds.rows:,} samples"
-    said = f"Of {looked}, {found:.0%} are found"
-    if precision == precision:
-        said += f"; of what is flagged, at least {precision:.0%} would be errors if 1 % were"
-    terminal.say(f"{said}.")
-    if found < MOSTLY:
-        terminal.say(
-            "In this data most wrong labels look like right ones: a label that is not listed is "
-            "not thereby right.", style="yellow",
-        )  # fmt: skip
+    if thresholds.calibrated:
+        terminal.say(thresholds.words())
     if issues:
         terminal.say("Suspicious is not wrong: look at each before you change it.")
-
-
-MOSTLY = 0.5  # of planted errors: where fewer are found, it is said
 
 
 def _say_worst(worst: list[dict[str, Any]]) -> None:
@@ -203,6 +186,8 @@ def say_kind(kind: str, found: DataIssues, listed: list[dict[str, Any]]) -> None
     one = found.kind(kind)
     count = found.counts.get(one, 0)
     terminal.say(f"{terminal.counted(count, 'sample')}: {KINDS[one]}", style=terminal.STRONG)
+    if not listed:
+        return
     named = bool(listed) and "id" in listed[0]
     own, end = (("row", "id"), "_id") if named else (("row",), "")
     shown = terminal.table(*own, "group", "label", "near to", "its label", "at", "limits",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -153,8 +152,7 @@ def _real(
     from .compute import workers_for
 
     path = check_output(asked["out"], FORMATS) if asked["out"] else None
-    with ExitStack() as stack:
-        stack.enter_context(workers_for(store, options))
+    with workers_for(store, options):
         found = regression_quality(store, metric=metric).findings(asked["max_score"])
     table = with_ids(found.table(), store.ids if store.has_ids else None)
     if path:
