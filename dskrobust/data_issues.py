@@ -202,9 +202,7 @@ def _quartiles(columns: Mapping[str, da.Array], groups: int) -> NDArray[np.float
     return made
 
 
-def _kinds(
-    columns: Mapping[str, da.Array], quartiles: NDArray[np.float64]
-) -> dict[str, da.Array]:
+def _kinds(columns: Mapping[str, da.Array], quartiles: NDArray[np.float64]) -> dict[str, da.Array]:
     """Return which samples are of which kind, (n,) bool each."""
     near = NEAR * np.nan_to_num(quartiles[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,7 +18,9 @@ _COLUMNS = ["row", "column", "sample", "witness", "namesake"]
 SHOWN = 6  # columns of a sample: all of narrow rows, else those that tell most
 
 
-def compare_samples(quality: LabelQuality, issues: pd.DataFrame, columns: int = SHOWN) -> pd.DataFrame:
+def compare_samples(
+    quality: LabelQuality, issues: pd.DataFrame, columns: int = SHOWN
+) -> pd.DataFrame:
     """Return the values of samples beside those of their witnesses and nearest namesakes.
 
     Parameters

@@ -198,9 +198,7 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
 
 
 def _no_categories(what: str, kind: str) -> InvalidOptionError:
-    return InvalidOptionError(
-        f"{what} has {kind} labels; how they fit is told for categories only"
-    )
+    return InvalidOptionError(f"{what} has {kind} labels; how they fit is told for categories only")
 
 
 def quality_of(scores: Scores, same: Scores) -> LabelQuality:

@@ -304,7 +304,9 @@ class Findings:
 
         rows = every["rows"][np.searchsorted(every["value"], flagged["value"])]
         counts = {"rows": rows, "issues": flagged["rows"]}
-        table = pd.DataFrame({"label": label_names(flagged["value"], self.quality.classes), **counts})
+        table = pd.DataFrame(
+            {"label": label_names(flagged["value"], self.quality.classes), **counts}
+        )
         order = np.argsort(-table["issues"] / table["rows"], kind="stable")
         return table.iloc[order].reset_index(drop=True)
 

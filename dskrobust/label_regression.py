@@ -183,7 +183,8 @@ def regression_quality(
     opened = open_data(data, y, split, scale)
     if opened.rows <= NEIGHBOURS:
         raise InvalidOptionError(
-            f"{opened.rows:,} samples are too few to compare labels with those of {NEIGHBOURS} others"
+            f"{opened.rows:,} samples are too few: every label is compared with those of "
+            f"{NEIGHBOURS} others"
         )
     source: Any = opened.store if opened.arrays is None else opened.arrays.X
     scaled = {} if opened.arrays is None else {"scale": scale}

@@ -3,8 +3,9 @@
 Let G(t) be the share of a class's samples that score at most t, and F(t) that of the errors planted
 in it. Were a share π of the labels wrong before, G(t) would be at least π F(t); so the least of
 G/F, over scores that many planted errors reach, is at least π unless others score like errors do.
-Its lower confidence limit is taken; 0 where planted errors do not stand out themselves. The threshold is the largest t at which at least half of what is
-flagged is planted or wrong before: (PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean data π
+Its lower confidence limit is taken; 0 where planted errors do not stand out themselves. The
+threshold is the largest t at which at least half of what is flagged is planted or wrong before:
+(PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean data π
 is near 0, and then at most PLANTED of a class is flagged.
 """
 
@@ -209,9 +210,7 @@ def _shares(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.searchsorted(scores, TRIED, side="right") / max(1, len(scores))
 
 
-def _wrong_before(
-    likeness: NDArray[np.float64], given: NDArray[np.float64]
-) -> float:
+def _wrong_before(likeness: NDArray[np.float64], given: NDArray[np.float64]) -> float:
     """Return which share of labels was wrong before, at least: a lower confidence limit.
 
     likeness, given: scores of planted errors and of samples as they are, rising.

@@ -33,8 +33,8 @@ def say_labels(found: IssueSummary, findings: Findings, worst: list[dict[str, An
     for label, rows, flagged in found.crowded.itertuples(index=False):
         terminal.say(
             f"{flagged / rows:.0%} of the class {label} is flagged. So many are hardly wrong each: "
-            "look whether the class is named otherwise in part of the data, or whether the features "
-            "tell it apart at all.",
+            "look whether the class is named otherwise in part of the data, or whether the "
+            "features tell it apart at all.",
             style="yellow",
         )  # fmt: skip
     _say_worst(worst)

@@ -38,16 +38,14 @@ OTHERS = ("contradictions", "duplicates", "shared", "isolated", "witnesses", "ov
 @click.option("--kind", type=click.Choice(("labels", *OTHERS)), default="labels",
               show_default=True, help="What to list.")  # fmt: skip
 @click.option("--values", type=click.IntRange(0, 100), default=3, show_default=True,
-              help="Of how many samples to show values beside those of their witnesses.")  # fmt: skip
+              help="Of how many samples to show values beside their witnesses'.")  # fmt: skip
 @metric_option
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="Write the list of all samples: .parquet, .csv or .csv.gz; beyond a million "
               "samples in the order of the rows.")  # fmt: skip
 @json_option
-def issues(
-    store: str, kind: str, metric: str | None, as_json: bool, **asked: Any
-) -> None:
+def issues(store: str, kind: str, metric: str | None, as_json: bool, **asked: Any) -> None:
     """List samples whose labels are suspicious, the worst first, and other oddities.
 
     A label is suspicious where the nearest neighbour of another label is much closer than that of
@@ -86,7 +84,6 @@ def _labels(
     from ..label_comparison import compare_samples
     from ..label_fit import label_quality
     from ..label_issues import Findings
-    from ..label_models import ModelEvidence
     from ..outputs import check_output
     from . import issue_tables
     from .compute import workers_for
