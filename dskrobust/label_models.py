@@ -63,11 +63,12 @@ class ModelEvidence:
         return replace(self, probabilities=np.asarray(self.probabilities[rows]))
 
     def joined(self, score: da.Array, labels: da.Array) -> da.Array:
-        """Return scores (n,) that count the model too, lazy, in the chunks of `score`.
+        """Return scores (n,) that count the model too, lazy, in the chunks of `labels`.
 
         1 / (1 + m · (q / p)^WEIGHT) for a score of 1 / (1 + m), where p is the probability of the
         given label and q that of the likeliest other one.
         """
+        score = da.asarray(score).rechunk(labels.chunks)
         own = da.asarray(self.probabilities).rechunk((score.chunks[0], -1))
         step = partial(_joined, known=self.labels)
         return da.map_blocks(step, score, labels, own, drop_axis=1, chunks=score.chunks,

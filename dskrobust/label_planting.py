@@ -125,7 +125,7 @@ def sample_rows(rows: int, count: int) -> NDArray[np.int64]:
     runs = min(RUNS, count)
     rng = np.random.default_rng(rows)
     parts = np.arange(runs + 1) * rows // runs
-    lengths = np.diff(np.arange(runs + 1) * count // runs)
+    lengths = np.diff(parts * count // rows)  # none is longer than its part
     starts = parts[:-1] + rng.integers(0, np.diff(parts) - lengths + 1)
     return np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
 

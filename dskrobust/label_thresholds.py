@@ -3,10 +3,10 @@
 Let G(t) be the share of a class's samples that score at most t, and F(t) that of the errors planted
 in it. Were a share π of the labels wrong before, G(t) would be at least π F(t); so the least of
 G/F, over scores that many planted errors reach, is at least π unless others score like errors do.
-Its lower confidence limit is taken; 0 where planted errors do not stand out themselves. The
-threshold is the largest t at which at least half of what is flagged is planted or wrong before:
-(PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean data π
-is near 0, and then at most PLANTED of a class is flagged.
+Its lower confidence limit is taken; 0 where planted errors do not stand out themselves; and for no
+class less than for all together. The threshold is the largest t at which at least half of what is
+flagged is planted or was wrong before: (PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean
+data π is near 0, and then at most PLANTED of a class is flagged.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ class Thresholds:
         rows = np.bincount(code[scores.kind == GIVEN], minlength=len(labels))
         own = np.flatnonzero((rows >= FEW) & by_class)
         judged = np.zeros(len(own) + 1, JUDGED)
+        overall = _wrong_before(*(np.sort(scores.score[scores.kind == k])
+                                  for k in (PLANTED_ERROR, GIVEN)))  # fmt: skip
         for place, members in enumerate(_members(code, own)):
-            judged[place] = _judged(scores, members)
+            judged[place] = _judged(scores, members, overall)
         return cls(labels[own], judged)
 
     @classmethod
@@ -182,8 +184,8 @@ def _members(code: NDArray[np.intp], own: NDArray[np.intp]) -> Iterator[NDArray[
     yield np.flatnonzero(~np.isin(code, own))
 
 
-def _judged(scores: PlantedScores, members: NDArray[np.intp]) -> tuple[Any, ...]:
-    """Return the record of some classes' samples."""
+def _judged(scores: PlantedScores, members: NDArray[np.intp], overall: float) -> tuple[Any, ...]:
+    """Return the record of some classes' samples; overall: share wrong before, of all classes."""
     score, kind = scores.score[members], scores.kind[members]
     given, beside, wrong = (np.sort(score[kind == k]) for k in (GIVEN, BESIDE, PLANTED_ERROR))
     likeness = wrong
@@ -192,7 +194,7 @@ def _judged(scores: PlantedScores, members: NDArray[np.intp]) -> tuple[Any, ...]
     if not len(likeness) or not len(given):
         return len(given), len(wrong), np.nan, np.nan, np.nan, 0.0
     reached, flagged = _shares(likeness), np.maximum(_shares(given), _shares(beside))
-    before = _wrong_before(likeness, given)
+    before = max(overall, _wrong_before(likeness, given))  # few samples tell little of their own
     with np.errstate(invalid="ignore"):
         precision = (PLANTED + before) * reached / (PLANTED * reached + flagged)
     good = precision >= PRECISE
@@ -217,7 +219,7 @@ def _wrong_before(likeness: NDArray[np.float64], given: NDArray[np.float64]) -> 
     """
     from scipy.special import betaincinv
 
-    if np.mean(likeness <= HIGHEST) < STANDING_OUT:
+    if not len(likeness) or np.mean(likeness <= HIGHEST) < STANDING_OUT:
         return 0.0
     limits = []
     for share in REACHED:

@@ -40,7 +40,7 @@ def test_every_kind_is_found(store):
     assert rows["contradiction"] == {3, 200}
     assert rows["duplicate"] == {4, 201}
     assert 202 in rows["isolated"]
-    assert 203 in rows["witness"]
+    assert 200 in rows["witness"]  # amid the other class
     assert rows["shared"] == {204}
     for kind, part in found.table.groupby("kind"):
         assert found.counts[kind] == len(part)
@@ -77,7 +77,7 @@ def test_chunks_do_not_matter(store, made):
 @pytest.mark.parametrize(
     ("kind", "row"),
     [("contradictions", 3), ("duplicates", 4), ("shared", 204), ("isolated", 202),
-     ("witnesses", 203), ("overlaps", None)],
+     ("witnesses", 200), ("overlaps", None)],
 )  # fmt: skip
 def test_the_command_lists_a_kind(store, kind, row):
     run = CliRunner().invoke(cli.main, ["issues", store.url, "--kind", kind, "--json"])

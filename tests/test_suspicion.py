@@ -144,7 +144,8 @@ def test_a_store_keeps_what_was_planted(tmp_path, monkeypatch):
     (kept,) = (tmp_path / "s.zarr" / "small-results").iterdir()
     kept.write_bytes(kept.read_bytes()[:-1] + b"?")
     assert Thresholds.kept_for(quality) is None  # damaged: it is made again
-    assert [damage.removed for damage in dr.verify_store(store, repair=True).damaged] == [True]
+    report = dr.verify_store(store, repair=True)
+    assert report.mended == (f"small-results/{kept.name}",)
 
 
 def test_so_many_of_a_class_are_told():
