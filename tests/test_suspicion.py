@@ -130,7 +130,7 @@ def test_errors_are_found_about_as_often_as_is_said():
     flagged = table["is_issue"].to_numpy()
     said = [t["precision"] for t in table.attrs["thresholds"] if t["precision"] > 0]
     assert wrong[flagged].mean() >= min(said)
-    assert flagged[wrong].mean() > 0.8
+    assert flagged[wrong].mean() > 0.7
 
 
 def test_a_store_keeps_what_was_planted(tmp_path, monkeypatch):
