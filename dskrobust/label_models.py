@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -70,9 +69,11 @@ class ModelEvidence:
         """
         score = da.asarray(score).rechunk(labels.chunks)
         own = da.asarray(self.probabilities).rechunk((score.chunks[0], -1))
-        step = partial(_joined, known=self.labels)
-        return da.map_blocks(step, score, labels, own, drop_axis=1, chunks=score.chunks,
-                             dtype=np.float64, meta=np.empty(0))  # fmt: skip
+        joined: da.Array = da.blockwise(
+            _joined, "i", score, "i", labels, "i", own, "ij",
+            known=self.labels, concatenate=True, dtype=np.float64, meta=np.empty(0),
+        )  # fmt: skip
+        return joined
 
 
 def _labels(quality: LabelQuality) -> NDArray[Any]:
