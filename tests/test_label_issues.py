@@ -26,7 +26,7 @@ WRONG = 7  # a sample amid the other class
 
 @pytest.fixture(autouse=True)
 def _plant_little(monkeypatch):
-    monkeypatch.setattr(label_planting, "ROUNDS", 1)
+    monkeypatch.setattr(label_planting, "ROUNDS", 12)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_the_command_lists_the_worst(call):
     assert len(listed) == 3
     assert listed[0][1:4] == [str(WRONG), "dog", "cat"]
     assert "Pale: no issue." in " ".join(lines)
-    (alone,) = (x.split() for x in call("--top", 61).splitlines() if "owl" in x.split())
+    (alone,) = (x.split() for x in call("--top", 61).splitlines() if x.split()[:1] == ["–"])
     assert (alone[0], alone[1], alone[-3:-1]) == ("–", "60", ["–", "–"])
 
 
