@@ -5,6 +5,8 @@ from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
 from .counts import count_within as count_within
 from .counts import local_set_size as local_set_size
+from .data_issues import DataIssues as DataIssues
+from .data_issues import find_data_issues as find_data_issues
 from .datasets import PreparationOptions as PreparationOptions
 from .datasets import append as append
 from .datasets import create_store as create_store
@@ -24,6 +26,7 @@ from .evaluation import read_experiment as read_experiment
 from .export import export_scores as export_scores
 from .hardness import InstanceHardness as InstanceHardness
 from .hardness import instance_hardness as instance_hardness
+from .label_comparison import compare_samples as compare_samples
 from .label_fit import label_quality as label_quality
 from .label_issues import find_label_issues as find_label_issues
 from .labels import LabelMap as LabelMap

@@ -78,6 +78,32 @@ class LabelQuality:
         """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
         return _label_blocks(self.scores, self.same_scores.reach.chunks[0])
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, where labels are codes."""
+        store, arrays = self.scores.store, self.scores.arrays
+        described = arrays if store is None else store.spec
+        return None if described is None else described.classes
+
+    def labels_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
+        store, arrays = self.scores.store, self.scores.arrays
+        known, place = np.unique(rows, return_inverse=True)
+        if store is not None:
+            labels = store.labels[known]
+        else:
+            assert arrays is not None
+            labels = np.asarray(arrays.y[known])
+        return labels.reshape(len(known))[place]
+
+    def features_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the features (k, d) of rows as stored or given, each row read once."""
+        store, arrays = self.scores.store, self.scores.arrays
+        known, place = np.unique(rows, return_inverse=True)
+        source = store.features if store is not None else arrays.X  # type: ignore[union-attr]
+        features: NDArray[Any] = np.asarray(source[known])[place]
+        return features
+
     def warm_up(self) -> None:
         """Compile what the searches run, before anything does."""
         for spec in (self.scores.spec, self.same_scores.spec):
@@ -99,7 +125,7 @@ class LabelQuality:
         InvalidOptionError
             Where the data is not in a store.
         """
-        return _quality(self.scores.write(), self.same_scores.write())
+        return quality_of(self.scores.write(), self.same_scores.write())
 
 
 def label_quality(
@@ -168,16 +194,15 @@ def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     if spec.labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
     data = PairData(scores.store, scores.arrays, spec.scale)
-    return _quality(scores, score(data, spec.metric, "categorical", options, rule="same"))
+    return quality_of(scores, score(data, spec.metric, "categorical", options, rule="same"))
 
 
 def _no_categories(what: str, kind: str) -> InvalidOptionError:
-    return InvalidOptionError(
-        f"{what} has {kind} labels; which of them are wrong can be told for categories only"
-    )
+    return InvalidOptionError(f"{what} has {kind} labels; how they fit is told for categories only")
 
 
-def _quality(scores: Scores, same: Scores) -> LabelQuality:
+def quality_of(scores: Scores, same: Scores) -> LabelQuality:
+    """Return what two searches together tell: nearest of another label, and of the same."""
     chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
     often = witness_counts(scores.witness)
     different = da.asarray(scores.reach).rechunk(chunks)

@@ -1,4 +1,4 @@
-"""The samples whose labels are probably wrong, as tables: all of them, or the worst few.
+"""The samples whose labels are suspicious, as tables: all of them, or the worst few.
 
 Tables are made of blocks of records, one a sample; of the worst few nobody holds more than a block.
 """
@@ -18,17 +18,20 @@ from .errors import Hint, InvalidOptionError
 from .export import NAMED_ROWS, blocks_with_ids, with_ids
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
+from .label_models import ModelEvidence
+from .label_regression import has_real_labels, regression_quality
+from .label_thresholds import Thresholds
 from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
-from .records import as_records, in_order, lowest
+from .records import as_records, in_order, lowest, value_counts
 from .runs import RunOptions
 from .witnesses import at_witness
 
 if TYPE_CHECKING:
     import pandas as pd
 
-THRESHOLD = 0.4  # a sample that suspicion puts half again above the balance of 1
+MANY = 0.2  # of a class, from which on rather the class is in question
 SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones have the rows' order
 ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
@@ -39,9 +42,11 @@ def find_label_issues(
     split: ArrayLike | None = None,
     *,
     metric: str | Metric | Callable[..., float] = "euclidean",
+    labels: str = "",
     scale: float = 1.0,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     top: int | None = None,
+    probabilities: Any = None,
     options: RunOptions | None = None,
 ) -> pd.DataFrame:
     """Return the samples by how badly their labels fit their surroundings, the worst first.
@@ -59,13 +64,21 @@ def find_label_issues(
         Reference group of every row, or the name of its column; not with scores or a store.
     metric : str, Metric or callable
         As for `sample_robustness`; scores have their own.
+    labels : {"categorical", "real"}, optional
+        Of arrays: categories without it. A store knows its own.
     scale : float
         Features are multiplied by it; only with arrays.
-    threshold : float
-        Largest score of an issue, from 0 to 1. On MNIST with 3 % of the labels changed, 0.4 finds
-        94 % of them, and 87 % of what it finds are changed ones.
+    threshold : float, optional
+        Largest score of an issue, from 0 to 1. By default every class has its own, at most 0.4:
+        errors are planted in about 1 % of the labels (of a sample of at most 10,000 rows), and at
+        least half of what would be flagged is planted, or as suspicious as that. In clean data
+        about 1 % of a class is flagged at most. ``table.attrs["thresholds"]`` says which share of
+        the planted errors is found, and with which precision.
     top : int, optional
         Only so many samples, the worst ones; all of them without it.
+    probabilities : array_like (n, classes), optional
+        What a model that has not seen a sample's label (cross-validation) gives every class, in
+        the order of the classes; NumPy or Dask. It counts beside the neighbours.
     options : RunOptions, optional
         How to run; results do not depend on it.
 
@@ -84,6 +97,11 @@ def find_label_issues(
         - ``nearest_same``, ``same_distance``: nearest other sample of the same label
         - ``ratio``, ``witness_of``: same over witness distance; whose witness it is, how often
 
+        Of real labels the columns are others: ``neighbours_label`` (the median label of the ten
+        nearest samples of any group), ``difference`` of the given label to it, ``spread`` (how far
+        the neighbours' labels are from it as a rule), ``nearest`` and ``nearest_distance``. The
+        score is 1 / (1 + |difference| / spread).
+
         What does not exist is missing (``<NA>`` or NaN). Where rows have ids they are the index,
         and the other samples have theirs in ``witness_id`` and ``nearest_same_id``.
 
@@ -91,14 +109,42 @@ def find_label_issues(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
+    if labels not in ("", "categorical", "real"):
+        raise InvalidOptionError(f"labels must be categorical or real, not {labels!r}")
+    if labels == "real" or (not labels and has_real_labels(data)):
+        if probabilities is not None:
+            raise InvalidOptionError("probabilities of classes say nothing of real labels")
+        _check_top(top)
+        real = regression_quality(data, y, split, metric=metric, scale=scale, options=options)
+        return _named(real.findings(threshold).table(top), real.data)
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    return with_ids(issue_table(quality, threshold, top), held_ids(quality.scores.ids))
+    evidence = None if probabilities is None else ModelEvidence.of(quality, probabilities)
+    return _named(issue_table(quality, threshold, top, evidence), quality.scores)
+
+
+def _named(table: pd.DataFrame, data: Any) -> pd.DataFrame:
+    """Return a table with the ids of data, where it has some."""
+    arrays, store = data.arrays, data.store
+    ids = store.ids if store is not None and store.has_ids else arrays.ids if arrays else None
+    named = with_ids(table, held_ids(ids))
+    named.attrs = table.attrs
+    return named
+
+
+def _check_top(top: Any) -> None:
+    if top is None:
+        return
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
 
 
 def issue_table(
-    quality: LabelQuality, threshold: float = THRESHOLD, top: int | None = None
+    quality: LabelQuality,
+    threshold: float | None = None,
+    top: int | None = None,
+    evidence: ModelEvidence | None = None,
 ) -> pd.DataFrame:
     """Return what `find_label_issues` returns, by row numbers only: no ids are read.
 
@@ -111,11 +157,12 @@ def issue_table(
     """
     if top is None:
         check_memory("a table of all labels", quality.rows, ROW_BYTES, _INSTEAD)
-    elif isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
-    findings = Findings.of(quality, threshold)
+    _check_top(top)
+    findings = Findings.of(quality, threshold, evidence)
     quality.warm_up()
-    return findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())
+    table = findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())
+    table.attrs["thresholds"] = findings.threshold_table().to_dict("records")
+    return table
 
 
 _INSTEAD = Hint(
@@ -126,11 +173,27 @@ _INSTEAD = Hint(
 
 
 class IssueSummary(NamedTuple):
-    """The worst samples as a table, how many issues there are, and of how many samples."""
+    """What is found of all labels together.
+
+    Attributes
+    ----------
+    worst : DataFrame
+        The worst samples.
+    issues, rows : int
+        How many issues there are, and of how many samples.
+    classes : DataFrame
+        ``label``, ``rows`` and ``issues`` of every class that has some, most first by share.
+    """
 
     worst: pd.DataFrame
     issues: int
     rows: int
+    classes: pd.DataFrame
+
+    @property
+    def crowded(self) -> pd.DataFrame:
+        """The classes of which more than a fifth is flagged."""
+        return self.classes[self.classes["issues"] > MANY * self.classes["rows"]]
 
 
 @dataclass(frozen=True)
@@ -140,28 +203,44 @@ class Findings:
     Attributes
     ----------
     quality : LabelQuality
-    threshold : float
-        Largest score of an issue.
+    thresholds : Thresholds
+        Largest score of an issue, by class.
     witness_score : dask array (n,) float64
         The score of every sample's witness.
     """
 
     quality: LabelQuality
-    threshold: float
+    thresholds: Thresholds
     witness_score: da.Array
 
     @classmethod
-    def of(cls, quality: LabelQuality, threshold: float = THRESHOLD) -> Findings:
-        """Return what is found of labels; nothing is computed.
+    def of(
+        cls,
+        quality: LabelQuality,
+        threshold: float | Thresholds | None = None,
+        evidence: ModelEvidence | None = None,
+    ) -> Findings:
+        """Return what is found of labels; only errors that are planted are searched by now.
+
+        threshold: of all classes, or what is known of every class's; None to tell every class's
+        by planted errors.
 
         Raises
         ------
         InvalidOptionError
             For a threshold that is no score.
         """
-        if not 0 <= threshold <= 1:
+        if isinstance(threshold, Thresholds):
+            thresholds = threshold
+        elif threshold is None:
+            thresholds = Thresholds.calibrated_for(quality, evidence)
+        elif 0 <= threshold <= 1:
+            thresholds = Thresholds.fixed(threshold)
+        else:
             raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
-        return cls(quality, threshold, at_witness(quality.score, quality.scores.nearest))
+        if evidence is not None:
+            quality = replace(quality, score=evidence.joined(quality.score, quality.labels))
+        return cls(quality, thresholds, at_witness(quality.score, quality.scores.nearest))
 
     def persist(self) -> Findings:
         """Return the same with what all samples together tell computed: three numbers a sample.
@@ -178,7 +257,8 @@ class Findings:
     def is_issue(self) -> da.Array:
         """Which samples are issues, (n,) bool."""
         score, witness = self._column(self.quality.score), self._column(self.quality.scores.nearest)
-        unfit = (score <= self.threshold) & (score <= self._column(self.witness_score))
+        limit = self.thresholds.at(self.quality.labels)
+        unfit = (score <= limit) & (score <= self._column(self.witness_score))
         return unfit & (witness >= 0)
 
     @property
@@ -211,8 +291,28 @@ class Findings:
 
     def summary(self, top: int) -> IssueSummary:
         """Compute the worst samples, and how many issues there are."""
-        worst, issues = compute(self.worst(top), self.is_issue.sum())
-        return IssueSummary(self.frame(worst), int(issues), self.quality.rows)
+        labels, found = self.quality.labels, self.is_issue
+        every, flagged = value_counts(labels), value_counts(labels[found])
+        worst, every, flagged = compute(self.worst(top), every, flagged)
+        classes = self._classes(every, flagged)
+        issues = int(classes["issues"].sum())
+        return IssueSummary(self.frame(worst), issues, self.quality.rows, classes)
+
+    def _classes(self, every: NDArray[np.void], flagged: NDArray[np.void]) -> pd.DataFrame:
+        """Return how much of every class is flagged; every, flagged: counts of labels."""
+        import pandas as pd
+
+        rows = every["rows"][np.searchsorted(every["value"], flagged["value"])]
+        counts = {"rows": rows, "issues": flagged["rows"]}
+        table = pd.DataFrame(
+            {"label": label_names(flagged["value"], self.quality.classes), **counts}
+        )
+        order = np.argsort(-table["issues"] / table["rows"], kind="stable")
+        return table.iloc[order].reset_index(drop=True)
+
+    def threshold_table(self) -> pd.DataFrame:
+        """Return what planted errors tell of every class's threshold; see `Thresholds`."""
+        return self.thresholds.frame(label_names(self.thresholds.labels, self.quality.classes))
 
     def table(self) -> pd.DataFrame:
         """Return a table of all samples, the worst first."""
@@ -236,14 +336,11 @@ class Findings:
         """Return records (k,) as a table of what `find_label_issues` says."""
         import pandas as pd
 
-        scores = self.quality.scores
-        store, arrays = scores.store, scores.arrays
-        described = arrays if store is None else store.spec
-        classes = None if described is None else described.classes
+        scores, classes = self.quality.scores, self.quality.classes
         witness, alone = records["witness"], records["nearest_same"] < 0
         there = witness >= 0
         suggested = np.full(len(records), None, dtype=object)
-        suggested[there] = label_names(self._labels_of(witness[there]), classes)
+        suggested[there] = label_names(self.quality.labels_at(witness[there]), classes)
         return pd.DataFrame(
             {
                 "row": records["row"],
@@ -260,17 +357,6 @@ class Findings:
                 "witness_of": records["witness_of"],
             }
         )
-
-    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
-        store, arrays = self.quality.scores.store, self.quality.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        if store is not None:
-            labels = store.labels[known]
-        else:
-            assert arrays is not None
-            labels = np.asarray(arrays.y[known])
-        return labels.reshape(len(known))[place]
 
 
 def _row_numbers(rows: NDArray[np.int64]) -> pd.Series[Any]:

@@ -131,7 +131,7 @@ def main() -> None:
       dskrobust ingest mnist --source DIR
       dskrobust compute mnist.zarr
       dskrobust subsets mnist.zarr --least 48000 --most 48000
-    What the subsets do to models, and which labels are probably wrong:
+    What the subsets do to models, and which labels are suspicious:
       dskrobust evaluate mnist.zarr --model knn
       dskrobust issues mnist.zarr
 

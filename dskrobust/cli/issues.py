@@ -1,4 +1,4 @@
-"""The command `issues`: samples whose labels are probably wrong."""
+"""The command `issues`: samples whose labels are suspicious, and what else is odd in the data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..cluster import ClusterOptions
-    from ..label_issues import IssueSummary
     from ..store import Store
+
+OTHERS = ("contradictions", "duplicates", "shared", "isolated", "witnesses", "overlaps")
 
 
 @click.command()
@@ -31,64 +30,153 @@ if TYPE_CHECKING:
 @click.option("--top", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip
 @click.option("--max-score", type=Number(0, 1), metavar="SCORE",
-              help="Largest score of an issue; 0.4 by default.")  # fmt: skip
+              help="Largest score of an issue; by default every class has its own, told by planted "
+              "errors.")  # fmt: skip
+@click.option("--probabilities", type=File(exists=True, dir_okay=False), metavar="FILE.npy",
+              help="What a model gives to every class of every sample, out of sample: an array "
+              "(n, classes).")  # fmt: skip
+@click.option("--kind", type=click.Choice(("labels", *OTHERS)), default="labels",
+              show_default=True, help="What to list.")  # fmt: skip
+@click.option("--values", type=click.IntRange(0, 100), default=3, show_default=True,
+              help="Of how many samples to show values beside their witnesses'.")  # fmt: skip
 @metric_option
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="Write the list of all samples: .parquet, .csv or .csv.gz; beyond a million "
               "samples in the order of the rows.")  # fmt: skip
 @json_option
-def issues(
-    store: str,
-    top: int,
-    max_score: float | None,
-    metric: str | None,
-    out: str | None,
-    as_json: bool,
-    **where: Any,
-) -> None:
-    """List samples whose labels are probably wrong, the worst first.
+def issues(store: str, kind: str, metric: str | None, as_json: bool, **asked: Any) -> None:
+    """List samples whose labels are suspicious, the worst first, and other oddities.
 
     A label is suspicious where the nearest neighbour of another label is much closer than that of
     its own label (the ratio), and where the sample is the witness of many others. The score joins
-    both, from 0 (does not fit) to 1; no model is trained. What is computed is kept in the store.
-    Where rows have ids, the list gives them too.
+    both, from 0 (does not fit) to 1; no model is trained. From which score on a label is
+    suspicious is told by errors that are planted in about 1 % of the labels. Real labels are
+    compared with those of the nearest samples. What is computed is kept in the store. Where rows
+    have ids, the list gives them too.
 
     \b
     Examples:
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
+      dskrobust issues mnist.zarr --kind shared
     """
+    where = {name: asked.pop(name) for name in list(asked) if name not in _OWN}
+    opened, options = opened_store(store), cluster_options(**where)
+    chosen = metric or "euclidean"
+    if opened.spec.label_kind == "real":
+        _real(opened, chosen, asked, options, as_json=as_json)
+    elif kind == "labels":
+        _labels(opened, chosen, asked, options, as_json=as_json)
+    else:
+        _others(opened, chosen, (kind, asked["top"]), options, as_json=as_json)
+
+
+_OWN = ("top", "max_score", "probabilities", "values", "out")
+
+
+def _labels(
+    store: Store, metric: str, asked: dict[str, Any], options: ClusterOptions, *, as_json: bool
+) -> None:
+    """List suspicious labels of classes."""
+    from ..data_issues import find_data_issues
     from ..export import FORMATS, with_ids, write_frames
+    from ..label_comparison import compare_samples
     from ..label_fit import label_quality
-    from ..label_issues import THRESHOLD, Findings
+    from ..label_issues import Findings
     from ..outputs import check_output
+    from . import issue_tables
     from .compute import workers_for
 
-    path = check_output(out, FORMATS) if out else None
-    options = cluster_options(**where)
-    opened = opened_store(store)
-    chosen = metric or "euclidean"
-    label_quality(opened, metric=chosen)  # refuses what it cannot judge before anything runs
-    _search(opened, chosen, options, quiet=as_json)
-    with workers_for(opened, options):
-        quality = label_quality(opened, metric=chosen)
-        findings = Findings.of(quality, THRESHOLD if max_score is None else max_score)
+    path = check_output(asked["out"], FORMATS) if asked["out"] else None
+    judged = label_quality(store, metric=metric)  # refuses what it cannot judge, before it runs
+    evidence = _evidence(asked["probabilities"], judged)
+    _search(store, metric, options, quiet=as_json)
+    with workers_for(store, options):
+        quality = label_quality(store, metric=metric)
+        findings = Findings.of(quality, asked["max_score"], evidence)
         if path:
             findings = findings.persist()
             write_frames(findings.frames(), path)
-        found = findings.summary(top)
+        found = findings.summary(asked["top"])
+        others = None if as_json else find_data_issues(quality, top=1)
+        shown = 0 if as_json or store.spec.image_shape else asked["values"]
+        values = compare_samples(quality, found.worst[found.worst["is_issue"]].head(shown))
     worst = with_ids(found.worst, quality.scores.ids)
-    plain = _plain(worst if quality.scores.ids is None else worst.reset_index())
+    plain = issue_tables.plain(worst if quality.scores.ids is None else worst.reset_index())
     if as_json:
         click.echo(json.dumps(plain, indent=2))
         return
-    _print(found, plain)
-    _say_why_weak(opened)
-    if path:
-        from ..show import terminal
+    issue_tables.say_labels(found, findings, plain)
+    issue_tables.say_values(values)
+    issue_tables.say_why_weak(store)
+    issue_tables.say_others(others)
+    _say_saved(path)
 
-        terminal.fact("saved", str(path))
+
+def _others(
+    store: Store, metric: str, asked: tuple[str, int], options: ClusterOptions, *, as_json: bool
+) -> None:
+    """List findings of one of the other kinds."""
+    from ..data_issues import find_data_issues
+    from ..label_fit import label_quality
+    from . import issue_tables
+    from .compute import workers_for
+
+    kind, top = asked
+    label_quality(store, metric=metric)
+    _search(store, metric, options, quiet=as_json)
+    with workers_for(store, options):
+        quality = label_quality(store, metric=metric)
+        found = find_data_issues(quality, top=top, across=kind == "shared")
+    named = quality.scores.ids is not None
+    table = found.overlaps if kind == "overlaps" else found.of_kind(kind)
+    listed = issue_tables.plain(table.reset_index() if named and kind != "overlaps" else table)
+    if as_json:
+        click.echo(json.dumps(listed, indent=2))
+    else:
+        issue_tables.say_kind(kind, found, listed)
+
+
+def _real(
+    store: Store, metric: str, asked: dict[str, Any], options: ClusterOptions, *, as_json: bool
+) -> None:
+    """List suspicious labels that are numbers."""
+    from ..export import FORMATS, with_ids, write_frames
+    from ..label_regression import regression_quality
+    from ..outputs import check_output
+    from . import issue_tables
+    from .compute import workers_for
+
+    path = check_output(asked["out"], FORMATS) if asked["out"] else None
+    with workers_for(store, options):
+        found = regression_quality(store, metric=metric).findings(asked["max_score"])
+    table = with_ids(found.table(), store.ids if store.has_ids else None)
+    if path:
+        write_frames([table], path)
+    worst = table.head(asked["top"])
+    listed = issue_tables.plain(worst.reset_index() if store.has_ids else worst)
+    if as_json:
+        click.echo(json.dumps(listed, indent=2))
+        return
+    issue_tables.say_real(found, listed)
+    _say_saved(path)
+
+
+def _evidence(path: Any, quality: Any) -> Any:
+    """Return what a file says that a model thinks of the labels; None without one."""
+    import numpy as np
+
+    from ..errors import InvalidOptionError
+    from ..label_models import ModelEvidence
+
+    if path is None:
+        return None
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
+    return ModelEvidence.of(quality, values)
 
 
 def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
@@ -103,65 +191,8 @@ def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) 
             run(store, spec, options, quiet=quiet)
 
 
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as plain values; what is missing or infinite is None."""
-    import numpy as np
-
-    cells = table.replace([np.inf, -np.inf], np.nan).astype(object)
-    return list(cells.where(cells.notna(), None).to_dict("records"))
-
-
-def _print(found: IssueSummary, worst: list[dict[str, Any]]) -> None:
+def _say_saved(path: Any) -> None:
     from ..show import terminal
 
-    terminal.say(
-        f"{found.issues:,} of {terminal.counted(found.rows, 'label')} probably wrong",
-        style=terminal.STRONG,
-    )
-    named = bool(worst) and "id" in worst[0]
-    own, end = (("row", "id"), "_id") if named else (("row",), "")
-    shown = terminal.table(
-        "score", *own, "label", "suggested", "witness", "at", "same", "at", "limits",
-        text=(2, 3, 4, 5, 7) if named else (2, 3), quiet=(6, 8) if named else (5, 7),
-    )  # fmt: skip
-    for facts in worst:
-        terminal.add_row(
-            shown,
-            "–" if facts["score"] is None else f"{facts['score']:.3f}",
-            *(facts[name] for name in (*own, "given_label")),
-            *(_shown(facts[n]) for n in ("suggested_label", f"witness{end}", "witness_distance")),
-            *(_shown(facts[name]) for name in (f"nearest_same{end}", "same_distance")),
-            f"{facts['witness_of']:,}",
-            style=None if facts["is_issue"] else terminal.QUIET,
-        )
-    terminal.show(shown)
-    terminal.say(
-        "Score: 0 where the label does not fit its surroundings, 1 where it does. Witness and "
-        "same: the nearest samples of another label and of the same, and how far they are. "
-        "Limits: how many samples have this one as witness. –: there is none in its group. "
-        "Pale: no issue.",
-        style=terminal.QUIET,
-    )
-
-
-def _say_why_weak(store: Store) -> None:
-    """Say why suspicion is weak, where the store's notes give a reason."""
-    from ..show import terminal
-    from ..store import RARE_CLASS, SCALE
-
-    reasons = {
-        SCALE: "Weak suspicion: a few columns decide which samples are near",
-        RARE_CLASS: "Weak suspicion in a rare class: the nearest sample is mostly of another, "
-        "wrong or not, so its samples are compared with each other",
-    }
-    for note in store.notes or ():
-        if note.kind in reasons:
-            terminal.say(f"{reasons[note.kind]} ({note.on_command_line}).", style="yellow")
-
-
-def _shown(value: Any) -> Any:
-    from ..show import terminal
-
-    if value is None:
-        return "–"
-    return terminal.number(value) if isinstance(value, float) else value
+    if path:
+        terminal.fact("saved", str(path))

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from ..credentials import last_part, without_credentials
+from ..data_issues import find_data_issues
 from ..datasets import feature_texts
 from ..display import shown_name, visible
 from ..errors import InvalidOptionError
 from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import EACH
-from ..export import ID
+from ..export import ID, with_ids
+from ..label_comparison import compare_samples
 from ..metrics import resolve_metric
 from ..outputs import check_output, whole_file
 from ..show.overview import TOGETHER
@@ -183,6 +185,8 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "close": {CONTRADICTORY: results.contradictions, NEARLY: results.near},
         "pairs": _pairs(results, options.pairs),
         "issues": _issues(results, options.issues),
+        "issues_worth": _issues_worth(results),
+        "oddities": _oddities(results),
         "find_issues": _issues_command(results),
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
@@ -290,9 +294,13 @@ def _pairs(results: StoredResults, count: int) -> list[dict[str, Any]]:
 
 def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
     """The labels that fit least, each between its witness and its nearest of the same label."""
-    table = results.label_issues(count)
-    if table is None:
+    findings, found = results.label_findings, results.label_issues(count)
+    if findings is None or found is None:
         return None
+    table = with_ids(found, results.scores.ids)
+    values = None
+    if results.store.spec.image_shape is None:
+        values = compare_samples(findings.quality, found)
     numbers = table[["row", "witness", "nearest_same"]].to_numpy(np.int64)
     pictures = results.pictures(numbers) if results.store.spec.image_shape is not None else {}
     issues = []
@@ -307,8 +315,25 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
         ]
         for sample, name in zip(row["samples"], (ID, "witness_id", "nearest_same_id"), strict=True):
             sample |= {"id": row[name]} if name in row else {}
+        own = None if values is None else values[values["row"] == row["row"]]
+        row["values"] = [] if own is None else own.drop(columns="row").to_dict("records")
         issues.append(row)
     return issues
+
+
+def _issues_worth(results: StoredResults) -> str:
+    """How sure the suspicion is, in words; nothing where no errors were planted."""
+    findings = results.label_findings
+    return "" if findings is None else findings.thresholds.words()
+
+
+def _oddities(results: StoredResults) -> list[tuple[str, int, str]]:
+    """What else the searches found: kinds, numbers of samples, meanings."""
+    findings = results.label_findings
+    if findings is None:
+        return []
+    found = find_data_issues(findings.quality, top=1)
+    return [line for line in found.lines() if line[1]]
 
 
 def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, Any]]:

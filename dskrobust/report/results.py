@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
-from ..export import with_ids
 from ..label_counts import NAME_BYTES, counting_memory
 from ..label_fit import label_quality, most_labels, stored_labels
 from ..label_issues import Findings
+from ..label_thresholds import HIGHEST, Thresholds
 from ..memory import tasks_at_once
 from ..ranking import sorting_memory
 from ..records import BLOCK_ROWS, as_records, ends, lowest, value_counts
@@ -205,8 +205,12 @@ class StoredResults:
         """Number of all samples with a differently labelled twin at distance 0."""
         return self.overview.contradictions
 
-    def label_issues(self, count: int) -> pd.DataFrame | None:
-        """Return the worst rows of `find_label_issues`, None where the store does not know them."""
+    @cached_property
+    def label_findings(self) -> Findings | None:
+        """What is found of the labels, None where the store does not know it.
+
+        Nothing is planted: without thresholds that the store keeps, all classes have the highest.
+        """
         if not self.categorical:
             return None
         try:
@@ -215,9 +219,14 @@ class StoredResults:
             return None
         if quality.scores.result is None or quality.same_scores.result is None:
             return None
-        findings = Findings.of(quality)
-        shown = findings.frame(findings.worst(count, issues=True).compute())
-        return with_ids(shown, quality.scores.ids)
+        return Findings.of(quality, Thresholds.kept_for(quality) or Thresholds.fixed(HIGHEST))
+
+    def label_issues(self, count: int) -> pd.DataFrame | None:
+        """Return the worst rows of `find_label_issues`, None where the store does not know them."""
+        findings = self.label_findings
+        if findings is None:
+            return None
+        return findings.frame(findings.worst(count, issues=True).compute())
 
     def ids(self, rows: ArrayLike) -> list[Any] | None:
         """Return the ids of rows, which alone are read; None where the store has none."""

@@ -40,6 +40,7 @@ from .results import (
     matching,
     one_label,
 )
+from .small_results import keep_small, read_small
 from .spec import (
     EMBEDDING,
     Block,
@@ -115,6 +116,7 @@ __all__ = [
     "inspect",
     "is_id_name",
     "is_zarr",
+    "keep_small",
     "layout_of",
     "link_arrays",
     "linking_memory",
@@ -125,6 +127,7 @@ __all__ = [
     "one_label",
     "open_array",
     "open_store",
+    "read_small",
     "row_ranges",
     "save_basis",
     "summarise",

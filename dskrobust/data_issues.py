@@ -1,0 +1,325 @@
+"""What the searches for suspicious labels tell besides: findings of several kinds, the worst first.
+
+The nearest samples of the same and of another label are known of every sample. So are equal and
+nearly equal ones, samples that are far from all, classes that lie in each other, and samples that
+are the witness of many. Only what lies in another group takes one more search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.base import compute
+from numpy.typing import ArrayLike, NDArray
+
+from . import display
+from .errors import Hint, InvalidOptionError
+from .export import with_ids
+from .ids import held_ids
+from .label_fit import LabelQuality, label_quality
+from .labels import label_names
+from .memory import check_memory
+from .metrics import Metric
+from .neighbours import compute_neighbours, nearest_neighbours
+from .records import as_records, lowest, sample, value_counts
+from .runs import RunOptions
+from .witnesses import at_witness
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEAR = 0.1  # of the median distance to the nearest sample: nearer ones are nearly equal
+FENCE = 3.0  # interquartile ranges of the logarithm of distances, above the upper quartile
+OFTEN = 20  # times as often a witness as samples are on average
+SHARED_BYTES = 48  # of a sample, while those of other groups are searched
+DRAWN = 1_000_000  # samples of which medians and quartiles are taken
+_INSTEAD = Hint("leave across=True out, or search a store of fewer samples",
+                "leave --across out")  # fmt: skip
+KINDS = {
+    "contradiction": "equal, or nearly, but differently labelled: one label is wrong, or the "
+    "features do not tell them apart",
+    "duplicate": "equal, or nearly, and of the same label: count them once, and in one group only",
+    "shared": "equal, or nearly, to a sample of another group: a test with it is no test",
+    "isolated": "far from all others: an error of measurement, or something rare",
+    "witness": "the nearest of another label to many samples: suspicious itself, or a hub",
+}
+
+
+@dataclass(frozen=True)
+class DataIssues:
+    """Findings beside suspicious labels.
+
+    Attributes
+    ----------
+    counts : dict
+        Kind → how many samples, of `KINDS`. "shared" is only there where it was asked for.
+    table : DataFrame
+        The worst samples of every kind: ``kind``, ``row``, ``split``, ``label``, ``other`` and
+        ``other_label`` (the sample that it is near to), ``distance`` to it, and ``witness_of``.
+        With ids as `find_label_issues` has them.
+    overlaps : DataFrame
+        Pairs of classes, the ones that overlap most first: ``label``, ``other_label``, how many
+        ``rows`` of the first have their nearest sample in the other, and the ``share`` of it.
+    rows : int
+        Number of samples.
+    """
+
+    counts: dict[str, int]
+    table: pd.DataFrame
+    overlaps: pd.DataFrame
+    rows: int
+
+    @staticmethod
+    def kind(name: str) -> str:
+        """Return a kind that was asked for in the plural."""
+        return name if name in KINDS else {"witnesses": "witness"}.get(name, name.removesuffix("s"))
+
+    def of_kind(self, name: str) -> pd.DataFrame:
+        """Return the part of the table that is of one kind."""
+        return self.table[self.table["kind"] == self.kind(name)]
+
+    def lines(self) -> Iterator[tuple[str, int, str]]:
+        """Yield every kind with its number of samples and what it means."""
+        for kind, count in self.counts.items():
+            yield kind, count, KINDS[kind]
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{kind}: {count:,}" for kind, count in self.counts.items())
+        return f"<DataIssues of {self.rows:,} samples; {found}>"
+
+    def _repr_html_(self) -> str:
+        lines = [(kind, f"{count:,}", means) for kind, count, means in self.lines()]
+        pairs = [
+            (str(a), str(b), f"{rows:,}", f"{share:.1%}")
+            for a, b, rows, share in self.overlaps.head(5).itertuples(index=False)
+        ]
+        parts = [display.table(("kind", "samples", "what it means"), lines, text=(0, 2))]
+        if pairs:
+            head = ("class", "nearest to", "samples", "of the class")
+            parts += [display.caption("Classes that overlap most"),
+                      display.table(head, pairs, text=(0, 1))]  # fmt: skip
+        return display.card("What else was found", f"{self.rows:,} samples", *parts)
+
+
+def find_data_issues(
+    data: Any,
+    y: Any = None,
+    split: ArrayLike | None = None,
+    *,
+    metric: str | Metric | Callable[..., float] = "euclidean",
+    scale: float = 1.0,
+    top: int = 20,
+    across: bool = False,
+    options: RunOptions | None = None,
+) -> DataIssues:
+    """Find duplicates, contradictions, isolated samples, hubs and overlapping classes.
+
+    All of it comes from the two searches of `find_label_issues`, which a store keeps.
+
+    Parameters
+    ----------
+    data : Scores, LabelQuality, Store, str or array_like
+        What `find_label_issues` takes (with `y` and `split`).
+    y : array_like, shape (n,), or str, optional
+        Labels, or the name of their column; not with scores or a store.
+    split : array_like, shape (n,), or str, optional
+        Reference group of every row, or the name of its column; not with scores or a store.
+    metric : str, Metric or callable
+        As for `sample_robustness`; scores have their own.
+    scale : float
+        Features are multiplied by it; only with arrays.
+    top : int
+        Samples of every kind in the table, at most; and pairs of classes.
+    across : bool
+        Whether to search for samples of one group in the largest one (the training set), too.
+    options : RunOptions, optional
+        How to run; results do not depend on it.
+
+    Returns
+    -------
+    DataIssues
+
+    Raises
+    ------
+    InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
+    """
+    quality = data
+    if not isinstance(data, LabelQuality):
+        quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
+    quality.warm_up()
+    columns = _columns(quality)
+    quartiles = _quartiles(columns, len(quality.scores.groups))
+    kinds = _kinds(columns, quartiles)
+    found = {kind: as_records({**columns, "is": part}) for kind, part in kinds.items()}
+    worst = {kind: lowest(found[kind], by, int(top), "is") for kind, by in _ORDER.items()}
+    counts = {kind: part.sum() for kind, part in kinds.items()}
+    pairs, every = _overlapping(quality, columns), value_counts(quality.labels)
+    worst, counts, pairs, every = compute(worst, counts, pairs, every)
+    tables = [_frame(quality, kind, records) for kind, records in worst.items()]
+    counts = {kind: int(count) for kind, count in counts.items()}
+    if across and len(quality.scores.groups) > 1:
+        shared = _shared(quality, quartiles, options or RunOptions())
+        counts["shared"] = len(shared)
+        tables.append(_frame(quality, "shared", shared[: int(top)]))
+    table = with_ids(_joined(tables), held_ids(quality.scores.ids))
+    return DataIssues(counts, table, _overlaps(quality, pairs, every, int(top)), quality.rows)
+
+
+_ORDER = {"contradiction": "reach", "duplicate": "same_distance", "isolated": "closeness",
+          "witness": "seldom"}  # fmt: skip
+
+
+def _columns(quality: LabelQuality) -> dict[str, da.Array]:
+    """Return what is known of every sample, in the chunks of one of the searches."""
+    chunks = quality.same_scores.reach.chunks
+    named = {
+        "split": quality.scores.split, "reach": quality.scores.reach,
+        "witness": quality.scores.nearest, "same": quality.same,
+        "same_distance": quality.same_distance, "witness_of": quality.witness_of,
+    }  # fmt: skip
+    columns = {name: da.asarray(values).rechunk(chunks) for name, values in named.items()}
+    nearest = da.minimum(columns["reach"], columns["same_distance"])
+    return {**columns, "closeness": -nearest, "seldom": -columns["witness_of"]}
+
+
+def _quartiles(columns: Mapping[str, da.Array], groups: int) -> NDArray[np.float64]:
+    """Return the quartiles of the distance to the nearest sample of every group, (groups, 3)."""
+    drawn = sample(as_records({name: columns[name] for name in ("split", "closeness")}), DRAWN)
+    records = drawn.compute()
+    made = np.full((groups, 3), np.nan)
+    for group in range(groups):
+        own = -records["closeness"][records["split"] == group]
+        own = own[np.isfinite(own)]
+        if len(own):
+            made[group] = np.quantile(own, (0.25, 0.5, 0.75))
+    return made
+
+
+def _kinds(columns: Mapping[str, da.Array], quartiles: NDArray[np.float64]) -> dict[str, da.Array]:
+    """Return which samples are of which kind, (n,) bool each."""
+    near = NEAR * np.nan_to_num(quartiles[:, 1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, _, high = np.log(quartiles).T
+        fence = np.exp(high + FENCE * (high - low))
+    fence = np.where(np.isfinite(fence), fence, np.inf)
+    split = columns["split"]
+    limit = da.map_blocks(_at_group, split, values=near, dtype=np.float64)
+    farthest = da.map_blocks(_at_group, split, values=fence, dtype=np.float64)
+    alone = -columns["closeness"]
+    return {
+        "contradiction": columns["reach"] <= limit,
+        "duplicate": columns["same_distance"] <= limit,
+        "isolated": (alone > farthest) & da.isfinite(alone),
+        "witness": columns["witness_of"] >= OFTEN,
+    }
+
+
+def _at_group(split: NDArray[np.int16], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[split]
+
+
+def _overlapping(quality: LabelQuality, columns: Mapping[str, da.Array]) -> da.Array:
+    """Return how many samples of which label have their nearest sample in which other, lazy."""
+    labels = quality.labels
+    other = at_witness(labels.astype(np.float64), columns["witness"]).rechunk(labels.chunks)
+    pair = np.dtype([("label", labels.dtype), ("other", labels.dtype)])
+    pairs = da.map_blocks(partial(_paired, pair=pair), labels, other, dtype=pair,
+                          meta=np.empty(0, pair))  # fmt: skip
+    inside = columns["reach"] < columns["same_distance"]
+    return value_counts(pairs[inside.rechunk(labels.chunks)])
+
+
+def _paired(
+    labels: NDArray[Any], other: NDArray[np.float64], pair: np.dtype[Any]
+) -> NDArray[np.void]:
+    made = np.empty(len(labels), pair)
+    made["label"], made["other"] = labels, np.where(np.isnan(other), labels, other)
+    return made
+
+
+def _overlaps(
+    quality: LabelQuality, pairs: NDArray[np.void], every: NDArray[np.void], top: int
+) -> pd.DataFrame:
+    """Return the pairs of classes of which the first lies most in the second."""
+    import pandas as pd
+
+    label, other = pairs["value"]["label"], pairs["value"]["other"]
+    share = pairs["rows"] / every["rows"][np.searchsorted(every["value"], label)]
+    first = np.lexsort((other, label, -share))[:top]
+    names = (label_names(part[first], quality.classes) for part in (label, other))
+    named = dict(zip(("label", "other_label"), names, strict=True))
+    return pd.DataFrame({**named, "rows": pairs["rows"][first], "share": share[first]})
+
+
+def _shared(
+    quality: LabelQuality, quartiles: NDArray[np.float64], options: RunOptions
+) -> NDArray[np.void]:
+    """Return the samples that are nearly in the largest group, and lie in another; the worst first.
+
+    One more search: of every other group in it. Only what is near is kept.
+    """
+    scores, spec = quality.scores, quality.scores.spec
+    assert spec is not None
+    split = da.asarray(scores.split)
+    check_memory("a list of the rows of groups", quality.rows, SHARED_BYTES, _INSTEAD)
+    sizes = da.bincount(split, minlength=len(scores.groups)).compute()
+    main = int(sizes.argmax())
+    limit = NEAR * np.nan_to_num(quartiles[main, 1])
+    inside, outside = (np.flatnonzero(part.compute()) for part in (split == main, split != main))
+    data = scores.store if scores.store is not None else scores.arrays.X  # type: ignore[union-attr]
+    scale = {} if scores.store is not None else {"scale": spec.scale}
+    lists = nearest_neighbours(data, 1, queries=outside, references=inside, metric=spec.metric,
+                               options=options, **scale)  # fmt: skip
+    done = compute_neighbours({"": lists})[""]
+    near = np.flatnonzero(done.distance[:, 0] <= limit)
+    kind = np.dtype([("row", np.int64), ("split", np.int16), ("other", np.int64),
+                     ("distance", np.float64), ("witness_of", np.int64)])  # fmt: skip
+    made = np.zeros(len(near), kind)
+    made["row"], made["other"] = outside[near], done.index[near, 0]
+    made["distance"] = done.distance[near, 0]
+    made["split"] = split[made["row"]].compute()
+    made["witness_of"] = da.asarray(quality.witness_of)[made["row"]].compute()
+    return made[np.lexsort((made["row"], made["distance"]))]
+
+
+def _frame(quality: LabelQuality, kind: str, records: NDArray[np.void]) -> pd.DataFrame:
+    """Return records of one kind as a table."""
+    import pandas as pd
+
+    if kind == "shared":
+        other, distance = records["other"], records["distance"]
+    else:
+        closer = records["same_distance"] < records["reach"]
+        same = {"contradiction": np.zeros_like(closer), "duplicate": np.ones_like(closer)}
+        by_same = same.get(kind, closer) if kind != "witness" else np.zeros_like(closer)
+        other = np.where(by_same, records["same"], records["witness"])
+        distance = np.where(by_same, records["same_distance"], records["reach"])
+    there = other >= 0
+    beside = np.full(len(records), None, dtype=object)
+    beside[there] = label_names(quality.labels_at(other[there]), quality.classes)
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "row": records["row"],
+            "split": np.array(quality.scores.groups, dtype=object)[records["split"]],
+            "label": label_names(quality.labels_at(records["row"]), quality.classes),
+            "other": pd.Series(other, dtype="Int64").mask(~there),
+            "other_label": beside,
+            "distance": np.where(there, distance, np.nan),
+            "witness_of": records["witness_of"],
+        }
+    )
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    held = [table for table in tables if len(table)]
+    return pd.concat(held, ignore_index=True) if held else tables[0]
