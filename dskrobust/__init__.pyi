@@ -33,6 +33,10 @@ from .metrics import Hamming as Hamming
 from .metrics import Mahalanobis as Mahalanobis
 from .metrics import Metric as Metric
 from .metrics import Minkowski as Minkowski
+from .model_error import ModelError as ModelError
+from .model_error import lipschitz_error as lipschitz_error
+from .natural_adversarials import NaturalAdversarials as NaturalAdversarials
+from .natural_adversarials import natural_adversarials as natural_adversarials
 from .neighbours import Neighbours as Neighbours
 from .neighbours import nearest_neighbours as nearest_neighbours
 from .report import ReportOptions as ReportOptions

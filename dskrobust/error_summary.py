@@ -43,7 +43,7 @@ class Peak(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What is counted: all rows, those of infinite quotients, those whose γ is 0; the sum of ‖ε‖."""
+    """What is counted: all rows, of infinite quotients, whose γ is 0; the sum of ‖ε‖."""
 
     rows: int
     infinite: int

@@ -158,9 +158,7 @@ def bound_of(
                        np.minimum(label_quotient, model_quotient))  # fmt: skip
 
 
-def _difference(
-    larger: NDArray[np.float64], smaller: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _difference(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return larger − smaller, 0 where both are the same infinity."""
     return np.subtract(larger, smaller, out=np.zeros(len(larger)), where=larger != smaller)
 
@@ -323,7 +321,11 @@ class _Runs:
         return union, partner, of_x
 
     def _search(
-        self, spec: PairSpec, labels: LabelMap, space: LabelSpace | None = None, paired: bool = False
+        self,
+        spec: PairSpec,
+        labels: LabelMap,
+        space: LabelSpace | None = None,
+        paired: bool = False,
     ) -> Search:
         """Set a search up, of the labels that predictions make in a space, or of those of y."""
         members = self.parts.members
@@ -353,9 +355,7 @@ class _Runs:
         }
 
 
-def _attained(
-    quotients: NDArray[np.float64], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _attained(quotients: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return who attains the largest quotient in two sets, the lower row of equals; -1: nobody."""
     one, other = quotients.T
     lower = np.where(rows < 0, NOBODY, rows)

@@ -61,7 +61,7 @@ def predicted(estimator: Any, data: PairData, x: Any, space: LabelSpace) -> da.A
     columns = data.store.columns if data.store else data.arrays.shape[1]  # type: ignore[union-attr]
     step = max(1, min(data.rows, BLOCK_BYTES // (8 * columns)))
     likely = bool(space.classes) and hasattr(estimator, "predict_proba")
-    row = (space.columns,) if likely or not space.classes and space.columns > 1 else ()
+    row = (space.columns,) if likely or (not space.classes and space.columns > 1) else ()
     shared, read = (delayed(one) for one in (source, estimator)), delayed(_answers)
     where, model = shared
     blocks = []
@@ -103,7 +103,9 @@ def _fitted(estimator: Any, source: Source | SourceAddress, x: RowSet, data: Pai
             labels.append(opened.read("labels", *ends)[some - ends[0]])
     y = np.concatenate(labels)
     with no_exit():
-        return clone(estimator).fit(np.concatenate(features), y.reshape(len(y)) if y.size == len(y) else y)
+        return clone(estimator).fit(
+            np.concatenate(features), y.reshape(len(y)) if y.size == len(y) else y
+        )
 
 
 def _features(source: Source, lo: int, hi: int, scale: float) -> NDArray[np.float64]:
