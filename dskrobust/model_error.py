@@ -216,6 +216,8 @@ def lipschitz_error(
     cut = cut_sets(opened.rows, [row_set(opened, rows, name) for name, rows in sets.items()])
     if is_estimator(predictions):
         predictions = predicted(predictions, opened, sets["x"], space)
+    elif not isinstance(predictions, da.Array):
+        predictions = space.codes(np.asanyarray(predictions))  # a memmap stays one
     _check_shape(predictions, opened.rows, space)
     runs = _Runs(opened, (x, t), cut.references, as_rows(predictions, options), space, options)
     made = runs.arrays(spec)
@@ -231,20 +233,21 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
     InvalidDataError
         For more than 4,096 classes, each of which is a component of F.
     """
-    shape = data.store.row_shape("labels")[0] if data.store else np.shape(data.arrays.y)[1:]  # type: ignore[union-attr]
+    arrays, store = data.arrays, data.store
+    names: Any = store.spec.classes if store else arrays.classes  # type: ignore[union-attr]
+    shape = store.row_shape("labels")[0] if store else np.shape(arrays.y)[1:]  # type: ignore[union-attr]
     if not spec.labels.is_categorical:
         return LabelSpace((), int(np.prod(shape)), spec.labels.norm)
-    if data.store is not None and data.store.spec.classes is not None:
-        known: Any = range(len(data.store.spec.classes))
-    else:
-        values = stored_labels(data.store) if data.store else da.asarray(data.arrays.y)  # type: ignore[union-attr]
+    known: Any = range(len(names or ()))
+    if names is None:
+        values = stored_labels(store) if store else da.asarray(arrays.y)  # type: ignore[union-attr]
         known = value_counts(values.ravel()).compute()["value"]
     if len(known) > MOST_CLASSES:
         raise InvalidDataError(
             f"the labels have {len(known):,} classes; the error of a model is compared for up to "
             f"{MOST_CLASSES:,}. Give labels='real' where they are numbers"
         )
-    return LabelSpace(tuple(float(value) for value in known), len(known), "linf")
+    return LabelSpace(tuple(map(float, known)), len(known), "linf", tuple(names or ()))
 
 
 def _rows_of(data: PairData, rows: Any, name: str, metric: Any) -> Any:
@@ -290,7 +293,7 @@ class _Runs:
         error = self._search(spec, self.space.errors, self.space)
         pairs = self._search(spec, self.space.paired, self.space, paired=True)
         union, partner, of_x = self._of_labels(spec)
-        return {
+        made = {
             **self._of_rows(error),
             "quotient": _taken(error, "quotient", UNION),
             "partner": _taken(error, "partner", UNION),
@@ -300,6 +303,8 @@ class _Runs:
             "model_partner": _taken(pairs, "partner", UNION),
             "gamma": da.map_blocks(_difference, union, of_x, dtype=np.float64),
         }
+        chunks = made["rows"].chunks  # plans of the searches, or what is stored, may differ
+        return {name: values.rechunk(chunks) for name, values in made.items()}
 
     def _of_labels(self, spec: PairSpec) -> tuple[da.Array, da.Array, da.Array]:
         """Q of the labels in x ∪ t, who attains it, and Q in x: of the stored scores, or a search.

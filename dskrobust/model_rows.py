@@ -49,11 +49,14 @@ class LabelSpace:
         Of a point.
     norm : str
         l1, l2 or linf.
+    names : tuple of str
+        What classes are called, where they have names.
     """
 
     classes: tuple[float, ...]
     columns: int
     norm: str
+    names: tuple[str, ...] = ()
 
     @property
     def errors(self) -> LabelMap:
@@ -64,6 +67,26 @@ class LabelSpace:
     def paired(self) -> LabelMap:
         """The label map of (y, F)."""
         return LabelMap("vector", self.norm, leading=1 if self.classes else self.columns)
+
+    def codes(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return classes by their names as codes (n,); numbers as they are.
+
+        Raises
+        ------
+        InvalidDataError
+            For a name that no class has; the row is named.
+        """
+        if values.dtype.kind not in "OUST":
+            return values
+        known = {name: float(code) for code, name in enumerate(self.names)}
+        said = [str(value) for value in values.ravel()]
+        row = next((k for k, name in enumerate(said) if name not in known), None)
+        if row is not None:
+            few = f"; its classes are {', '.join(self.names[:10])}" if self.names else ""
+            raise InvalidDataError(
+                f"the prediction of row {row:,} is {said[row]!r}, no class of the data{few}"
+            )
+        return np.array([known[name] for name in said])
 
     def leading(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Return true labels as leading columns, (n, 1) or (n, m)."""

@@ -67,7 +67,7 @@ def predicted(estimator: Any, data: PairData, x: Any, space: LabelSpace) -> da.A
     blocks = []
     for lo in range(0, data.rows, step):
         hi = min(lo + step, data.rows)
-        made = read(where, model, (lo, hi), data.scale, space if likely else None)
+        made = read(where, model, (lo, hi), data.scale, (space, likely))
         blocks.append(da.from_delayed(made, (hi - lo, *row), np.float64))
     return da.concatenate(blocks)
 
@@ -118,15 +118,15 @@ def _answers(
     estimator: Any,
     rows: tuple[int, int],
     scale: float,
-    space: LabelSpace | None,
+    answer: tuple[LabelSpace, bool],
 ) -> NDArray[np.float64]:
-    """Return probabilities in the order of a space's classes, or without one plain predictions."""
-    X = _features(open_source(source), *rows, scale)
+    """Return predictions in a space, or probabilities in the order of its classes."""
+    X, (space, likely) = _features(open_source(source), *rows, scale), answer
     with no_exit():
-        if space is None:
-            return np.asarray(estimator.predict(X), np.float64)
+        if not likely:
+            return space.codes(np.asarray(estimator.predict(X))).astype(np.float64)
         values = np.asarray(estimator.predict_proba(X), np.float64)
-    known, wanted = np.asarray(estimator.classes_), np.array(space.classes)
+    known, wanted = space.codes(np.asarray(estimator.classes_)), np.array(space.classes)
     places = np.minimum(np.searchsorted(wanted, known), len(wanted) - 1)
     if (wanted[places] != known).any():
         raise InvalidDataError(

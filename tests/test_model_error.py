@@ -118,7 +118,7 @@ def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_pat
     dr.sample_robustness(store).write()
     monkeypatch.setattr("dskrobust.predicting.BLOCK_BYTES", 7 * 8 * 4)
     fitted = model.fit(X[:30], y[:30])
-    again = dr.lipschitz_error(store, fitted)
+    again = dr.lipschitz_error(store, fitted, options=dr.RunOptions(block_rows=25))
     assert len(again.searches) == 2
     assert again.summary() == first
     assert dr.lipschitz_error(store, fitted.predict_proba(X)).summary() == first
@@ -130,6 +130,11 @@ def test_predictions_that_do_not_fit_are_refused(monkeypatch):
     X, y, split = some()
     with pytest.raises(InvalidDataError, match=r"\(59,\).*every row of all groups"):
         dr.lipschitz_error(X, np.zeros(59), y=y, split=split)
+    names = np.array(["a", "b", "c"])
+    named = dr.lipschitz_error(X, names[y], y=names[y], split=split).summary()
+    assert named.norm == 0
+    with pytest.raises(InvalidDataError, match="row 0 is 'd'.* a, b, c"):
+        dr.lipschitz_error(X, np.full(60, "d"), y=names[y], split=split)
     wrong = y.copy()
     wrong[17] = 7
     with pytest.raises(InvalidDataError, match="row 17 is 7, which is no class"):
@@ -153,3 +158,17 @@ def test_lazy_predictions_are_written_for_the_tasks():
     assert (
         dr.lipschitz_error(X, da.from_array(F, chunks=(13, 2)), y=y, split=split).summary() == plain
     )
+
+
+@pytest.mark.cluster
+def test_on_the_workers_of_a_cluster_everything_is_the_same(tmp_path, request):
+    X, y, split = some(90)
+    store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split)
+    F = np.random.default_rng(1).dirichlet(np.ones(3), 90)
+    here = dr.lipschitz_error(store, F).summary()
+    model = KNeighborsClassifier(3)
+    fitted = dr.lipschitz_error(store, model).summary()
+    request.getfixturevalue("client")
+    assert dr.lipschitz_error(store, F).summary() == here  # written to a file for the workers
+    assert dr.lipschitz_error(X, F, y=y, split=split).summary() == here
+    assert dr.lipschitz_error(store, model).summary() == fitted

@@ -79,7 +79,7 @@ def bound(
     if settings and model is None:
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
-    given = _read(opened, predictions) if predictions else _estimator(opened, model or "", settings)
+    given = _read(predictions) if predictions else _estimator(opened, model or "", settings)
     with workers_for(opened, options):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
         found = error.summary()
@@ -89,8 +89,8 @@ def bound(
         _print(opened, found)
 
 
-def _read(store: Store, address: str) -> Any:
-    """Return the predictions in a file; names of classes become their codes."""
+def _read(address: str) -> Any:
+    """Return the predictions in a file."""
     import numpy as np
     import pandas as pd
 
@@ -101,22 +101,12 @@ def _read(store: Store, address: str) -> Any:
     try:
         values = np.load(address, mmap_mode="r") if end == ".npy" else None
         if end in readers:
-            values = np.squeeze(readers[end](address).to_numpy(), axis=None)
+            values = np.squeeze(readers[end](address).to_numpy())
     except (OSError, ValueError) as error:
         raise SourceFileError(f"{address} cannot be read: {error}") from error
     if values is None:
         raise SourceFileError(f"{address} must end in .npy, .csv or .parquet")
-    if values.dtype.kind not in "OUT":
-        return values
-    names = store.spec.classes or ()
-    codes = {name: code for code, name in enumerate(names)}
-    unknown = next((str(v) for v in values.ravel() if str(v) not in codes), None)
-    if unknown is not None:
-        raise SourceFileError(
-            f"{address} holds {unknown!r}, which is no class of the store"
-            + (f"; its classes are {', '.join(names[:10])}" if names else "")
-        )
-    return np.array([codes[str(v)] for v in values.ravel()])
+    return values
 
 
 def _estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
