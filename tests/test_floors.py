@@ -63,7 +63,7 @@ FLOORS = (  # from the foundations up
     "model_rows",
     "predicting",
     "model_error",
-    "natural_adversarials",
+    "adversarials",
     "verify",
     "estimator",
     "sampler",

@@ -19,7 +19,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..natural_adversarials import NaturalAdversarials
+    from ..adversarials import NaturalAdversarials
 
 
 @click.command()
@@ -54,7 +54,7 @@ def adversarials(
       dskrobust adversarials mnist.zarr
       dskrobust adversarials mnist.zarr --remove 0.05 --remove 0.3
     """
-    from ..natural_adversarials import SHARES, natural_adversarials
+    from ..adversarials import SHARES, natural_adversarials
     from ..scores import read_scores
     from .compute import workers_for
     from .options import asked_spec
