@@ -238,7 +238,7 @@ def merge_summaries(blocks: Sequence[BlockSummary]) -> BlockSummary:
     """Return the largest values of blocks that follow each other; of equal ones the first."""
     best = [max(column, key=_value) for column in zip(*(b[:-1] for b in blocks), strict=True)]
     sums = (sum(column) for column in zip(*(b.sums for b in blocks), strict=True))
-    return BlockSummary(*best, Sums(*sums))  # type: ignore[arg-type]
+    return BlockSummary._make((*best, Sums._make(sums)))
 
 
 def _value(place: Place | Peak) -> float:
