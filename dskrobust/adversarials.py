@@ -122,9 +122,15 @@ class NaturalAdversarials:
 
     def facts(self) -> dict[str, Any]:
         """Return all but the rows as plain values."""
-        found = {"x": self.x, "t": self.t, "tested": self.tested, "errors": self.errors}
-        named = {"bins": self.bins, "removals": self.removals}
-        return found | {name: [one._asdict() for one in some] for name, some in named.items()}
+        found: dict[str, Any] = {
+            "x": self.x,
+            "t": self.t,
+            "tested": self.tested,
+            "errors": self.errors,
+        }
+        found["bins"] = [one._asdict() for one in self.bins]
+        found["removals"] = [one._asdict() for one in self.removals]
+        return found
 
     def words(self) -> list[str]:
         """Return what was found and what to do about it."""

@@ -220,7 +220,7 @@ def lipschitz_error(
         predictions = space.codes(np.asanyarray(predictions))  # a memmap stays one
     _check_shape(predictions, opened.rows, space)
     runs = _Runs(opened, (x, t), cut.references, as_rows(predictions, options), space, options)
-    made = runs.arrays(spec)
+    made: dict[str, Any] = runs.arrays(spec)
     names = {name: rows if isinstance(rows, str) else name for name, rows in (("x", x), ("t", t))}
     return ModelError(**made, **names, searches=tuple(runs.searches))
 

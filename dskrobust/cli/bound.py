@@ -167,8 +167,8 @@ def _named(store: Store, rows: list[int]) -> str:
     """Return rows with their ids, where they have some, and labels."""
     from ..labels import label_name
 
-    labels = store.labels[rows] if rows else []
-    ids = store.ids[rows] if rows and store.has_ids else [None] * len(rows)
+    labels: Any = store.labels[rows] if rows else []
+    ids: Any = store.ids[rows] if rows and store.has_ids else [None] * len(rows)
     said = []
     for row, label, name in zip(rows, labels, ids, strict=True):
         shown = label_name(label, store.spec.classes) if label.ndim == 0 else "vector"
