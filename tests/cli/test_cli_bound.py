@@ -21,7 +21,7 @@ def call(*arguments, code=0):
 def store(tmp_path_factory):
     rng = np.random.default_rng(0)
     y = np.array(["cat", "dog"])[rng.integers(0, 2, 80)]
-    X = rng.standard_normal((80, 3)) + 2 * (y == "dog")[:, None]
+    X = rng.standard_normal((80, 3)) + (y == "dog")[:, None]
     split = np.where(np.arange(80) < 50, "train", "test")
     made = dr.create_store(str(tmp_path_factory.mktemp("s") / "s.zarr"), X, y, split=split)
     dr.sample_robustness(made).write()
