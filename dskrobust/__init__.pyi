@@ -1,6 +1,8 @@
 """The public names, each with the module that it lies in: read by `__init__`, editors and mypy."""
 
 from . import errors as errors
+from .adversarials import NaturalAdversarials as NaturalAdversarials
+from .adversarials import natural_adversarials as natural_adversarials
 from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
 from .counts import count_within as count_within
@@ -38,6 +40,8 @@ from .metrics import Hamming as Hamming
 from .metrics import Mahalanobis as Mahalanobis
 from .metrics import Metric as Metric
 from .metrics import Minkowski as Minkowski
+from .model_error import ModelError as ModelError
+from .model_error import lipschitz_error as lipschitz_error
 from .neighbours import Neighbours as Neighbours
 from .neighbours import nearest_neighbours as nearest_neighbours
 from .report import ReportOptions as ReportOptions

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .errors import InvalidDataError, InvalidOptionError
 
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
+LEADING = 8  # and this for every leading column, which only says which pairs count
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
 
 
@@ -29,11 +30,15 @@ class LabelMap:
         Norm of the label space, for vectors of shape (n, m).
     bound : float, optional
         ‖y‖∞; the largest norm in the data where it is not given.
+    leading : int
+        So many first columns of vectors are another label: pairs count where it differs, and
+        ‖Δ·‖ is that of the columns after them (A.4: pairs of different y, quotients of F).
     """
 
     kind: str
     norm: str = "l2"
     bound: float | None = None
+    leading: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("categorical", "real", "vector"):
@@ -50,7 +55,8 @@ class LabelMap:
     @property
     def code(self) -> int:
         """How the kernels take ‖Δy‖."""
-        return CATEGORICAL if self.is_categorical else _NORM_CODES[self.norm]
+        norm = CATEGORICAL if self.is_categorical else _NORM_CODES[self.norm]
+        return norm + LEADING * self.leading
 
     @property
     def is_categorical(self) -> bool:
@@ -98,7 +104,8 @@ class LabelMap:
     def parameters(self) -> dict[str, Any]:
         """Return what identifies the map, as plain values."""
         norm = {"norm": self.norm} if self.kind == "vector" else {}
-        return {"labels": self.kind, **norm, "bound": self.bound}
+        leading = {"leading": self.leading} if self.leading else {}
+        return {"labels": self.kind, **norm, **leading, "bound": self.bound}
 
 
 def label_name(label: Any, classes: tuple[str, ...] | None) -> str:

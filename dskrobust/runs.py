@@ -101,6 +101,11 @@ class PairData:
         return self.arrays is None or self.arrays.lazy or not shares_process()
 
     @property
+    def memoised(self) -> bool:
+        """Whether finished tiles are kept, so that a run that was stopped goes on."""
+        return self.store is not None
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Of the features."""
         if self.store is not None:
@@ -112,7 +117,7 @@ class PairData:
         """Return what the plan of a computation needs to know."""
         unit = 1 if self.store is None else self.store.unit_rows
         work = make_workload(spec, self.segments, self.dtype, unit, done_segments)
-        return replace(work, stored=self.written, resumable=self.store is not None)
+        return replace(work, stored=self.written, resumable=self.memoised)
 
     def start(
         self, spec: PairSpec, plan: Plan, options: RunOptions, salt: Any = None

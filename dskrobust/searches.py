@@ -147,7 +147,9 @@ def _search(
     asked = [side.identity for side in sides]
     identity = _digest(spec, asked, radii.token if radii else "", cut.one_sided)
     memo = names = None
-    if data.store is not None and radii is None:  # nobody would tidy up after a count
+    if (
+        data.memoised and data.store is not None and radii is None
+    ):  # nobody would tidy up after a count
         memo, names = TileMemo(data.store.address, f"search-{identity}"), memo_names(data, plan)
     tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes, cut.one_sided)
     salt = identity, plan.panel_rows, plan.tiles

@@ -13,8 +13,9 @@ import click
 
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
-from . import compute as runs
 from . import (
+    adversarials,
+    bound,
     data,
     embed,
     evaluate,
@@ -27,6 +28,7 @@ from . import (
     subsets,
     verify,
 )
+from . import compute as runs
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
@@ -40,7 +42,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         subsets.subsets,
         neighbours.neighbours,
     ),
-    "Models": (evaluate.evaluate, evaluate.run_experiment),
+    "Models": (evaluate.evaluate, evaluate.run_experiment, bound.bound, adversarials.adversarials),
     "Label issues, reports, tables": (
         issues.issues,
         hardness.hardness,

@@ -54,7 +54,7 @@ class PairSpec:
     metric : Metric
     labels : LabelMap
     groups : tuple of str
-        Reference groups, the codes of a source's split.
+        Reference groups, the codes of a source's split; none where no row is scored in its own.
     columns : int
         Columns of the features.
     scale : float
@@ -94,6 +94,11 @@ class PairSpec:
     def set_names(self) -> tuple[str, ...]:
         """What rows are scored against."""
         return self.groups if self.sets is None else self.sets.names
+
+    @property
+    def scored(self) -> bool:
+        """Whether the pairs of a row in its own group make its score."""
+        return self.rule == "different" and bool(self.groups)
 
     @property
     def quotients(self) -> bool:

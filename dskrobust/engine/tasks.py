@@ -246,7 +246,7 @@ def _states(
 def _bounds(result: TileResult, task: TileTask, shared: Shared, reader: TileReader) -> list[bytes]:
     """Return R so far of the rows of either side, for whoever listens."""
     pairs, found = shared.spec.pairs, []
-    if pairs.rule != "different" or not isinstance(result.left, QuotientState):
+    if not pairs.scored or not isinstance(result.left, QuotientState):
         return []
     for side, state in enumerate((result.left, result.right)):
         if state is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..labels import CATEGORICAL, L1, L2
+from ..labels import CATEGORICAL, L1, L2, LEADING
 from .compiling import compiled, inlined
 
 SAME, ANY = 4, 5  # beside the codes of label maps: pairs of equal labels count, or all, as 1
@@ -12,7 +12,7 @@ SAME, ANY = 4, 5  # beside the codes of label maps: pairs of equal labels count,
 
 @compiled
 def label_differences(ya, yb, code, out):
-    """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for equal labels only."""
+    """out[i, j] = ‖ya[i] − yb[j]‖, float64; exactly 0 for pairs that do not count only."""
     for i in range(ya.shape[0]):
         for j in range(yb.shape[0]):
             out[i, j] = label_difference(ya[i], yb[j], code)
@@ -20,7 +20,21 @@ def label_differences(ya, yb, code, out):
 
 @inlined()
 def label_difference(a, b, code):
-    """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only."""
+    """‖a − b‖ of two labels (m,), exactly 0 for equal labels only; for SAME 1 for these only.
+
+    With leading columns that of the others, and 0 where those are equal.
+    """
+    if code < LEADING:
+        return _difference(a, b, code)
+    leading = code // LEADING
+    for k in range(leading):
+        if a[k] != b[k]:
+            return _difference(a[leading:], b[leading:], code % LEADING)
+    return 0.0
+
+
+@inlined()
+def _difference(a, b, code):
     if code == ANY:
         return 1.0
     if a.shape[0] == 1:

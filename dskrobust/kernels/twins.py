@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import LEADING
 from .compiling import compiled
 from .job import PairJob, Rows
 from .label_distances import ANY, SAME
@@ -53,7 +54,8 @@ def find_twins(
     takers = np.arange(len(some)) >= np.searchsorted(label, label) + stay
     givers = some[np.searchsorted(label, label[takers]) + stay - 1]
     silent = some[:0]
-    if not own and named:  # beyond those that name enough rows of any other label
+    if not own and named and job.label_code < LEADING:  # beyond those that name enough rows of
+        # any other label
         kept, group = some[~takers], group[~takers]
         rank = np.arange(len(kept)) - np.searchsorted(group, group)
         silent = kept[np.lexsort((kept, group))][rank >= 2 * named]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...labels import L2, LINF
+from ...labels import L2, LEADING, LINF
 from ...metrics import CHEBYSHEV, CITYBLOCK
 from ..compiling import inlined, kernel
 
@@ -32,12 +32,17 @@ def between(low, high, leaf, their_low, their_high, node, code):
 
 @inlined()
 def label_gap(low, high, their_low, their_high, leaf, node, code):
-    """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no labels differ."""
-    top, total, square = 0.0, 0.0, 0.0
+    """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no pair counts."""
+    top, total, square, apart, leading = 0.0, 0.0, 0.0, 0.0, code // LEADING
     for k in range(low.shape[1]):
         t = max(high[leaf, k] - their_low[node, k], their_high[node, k] - low[leaf, k])
-        top, total, square = max(top, t), total + t, square + t * t
-    return _norm(top, total, square, low.shape[1], code)
+        if k < leading:
+            apart = max(apart, t)
+        else:
+            top, total, square = max(top, t), total + t, square + t * t
+    if leading and apart == 0.0:
+        return 0.0
+    return _norm(top, total, square, low.shape[1] - leading, code % LEADING)
 
 
 @kernel(inline="always")
@@ -72,10 +77,15 @@ def to_box(block, size, low, high, code, out):
 @kernel()
 def label_bounds(block, size, low, high, code, out):
     """out[i] = the largest ‖Δy‖ between label i of a block and a box, rounded up."""
-    m = block.shape[0]
+    leading, code = code // LEADING, code % LEADING
+    m = block.shape[0] - leading
     for i in range(size):
-        top, total, square = 0.0, 0.0, 0.0
+        top, total, square, apart = 0.0, 0.0, 0.0, 0.0
+        for k in range(leading):
+            apart = max(apart, block[k, i] - low[k], high[k] - block[k, i])
         for k in range(m):
-            t = max(block[k, i] - low[k], high[k] - block[k, i])
+            t = max(
+                block[leading + k, i] - low[leading + k], high[leading + k] - block[leading + k, i]
+            )
             top, total, square = max(top, t), total + t, square + t * t
-        out[i] = _norm(top, total, square, m, code)
+        out[i] = 0.0 if leading and apart == 0.0 else _norm(top, total, square, m, code)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...labels import CATEGORICAL, L1, L2
+from ...labels import CATEGORICAL, L1, L2, LEADING
 from ...metrics import CHORD
 from ..compiling import compiled, kernel
 from ..proof import TINY
@@ -161,13 +161,13 @@ def _sizes(low, high, lows, highs, units, part, out):
     low, high (m,); lows, highs (m, n); part (n,): scratch. A label is a box without width, and
     every step is monotone: the size for a box is at least that for any label in it.
     """
-    code, scale = units.code, units.scale
-    _components(low[0], high[0], lows[0], highs[0], scale, out)
-    m = low.shape[0]
+    leading, code, scale = units.code // LEADING, units.code % LEADING, units.scale
+    _components(low[leading], high[leading], lows[leading], highs[leading], scale, out)
+    m = low.shape[0] - leading
     if m > 1 and code == L2:
         for j in range(out.shape[0]):
             out[j] *= out[j]
-    for k in range(1, m):
+    for k in range(leading + 1, leading + m):
         _components(low[k], high[k], lows[k], highs[k], scale, part)
         if code == L1:
             for j in range(out.shape[0]):
@@ -184,6 +184,18 @@ def _sizes(low, high, lows, highs, units, part, out):
     if code == CATEGORICAL:
         for j in range(out.shape[0]):
             out[j] = 1.0 if out[j] > 0.0 else 0.0
+    if leading:
+        _drop_equal(low[:leading], high[:leading], lows[:leading], highs[:leading], out)
+
+
+@compiled
+def _drop_equal(low, high, lows, highs, out):
+    """out[j] = 0 where no pair counts: all leading columns are equal in both boxes."""
+    for j in range(out.shape[0]):
+        counts = False
+        for k in range(low.shape[0]):
+            counts |= high[k] > lows[k, j] or highs[k, j] > low[k]
+        out[j] = out[j] if counts else 0.0
 
 
 @compiled
@@ -232,9 +244,13 @@ def _hits(product, mine, low, reach, radius):
 @kernel(inline="always")
 def _size(a, i, b, j, code, scale):
     """What `_sizes` says of two labels a[:, i] and b[:, j]."""
-    total = 0.0
+    total, leading, code = 0.0, code // LEADING, code % LEADING
+    counts = leading == 0
     for k in range(a.shape[0]):
         t = abs(a[k, i] - b[k, j])
+        if k < leading:
+            counts |= t > 0.0
+            continue
         u = max(t * scale, FLOOR) if t > 0.0 else 0.0
         if code == L1:
             total += u
@@ -242,6 +258,7 @@ def _size(a, i, b, j, code, scale):
             total += u * u
         else:
             total = max(total, u)
+    total = total if counts else 0.0
     return np.sqrt(total) if code == L2 else total
 
 

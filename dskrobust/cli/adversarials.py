@@ -1,0 +1,103 @@
+"""The command `adversarials`: errors of the nearest neighbour by R of the reference."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    Number,
+    asked_result,
+    cluster_options,
+    json_option,
+    metric_option,
+    opened_store,
+    store_argument,
+    where_options,
+)
+
+if TYPE_CHECKING:
+    from ..adversarials import NaturalAdversarials
+
+
+@click.command()
+@store_argument
+@click.option("--train", "-x", default="train", show_default=True, metavar="GROUP",
+              help="Group of the references.")  # fmt: skip
+@click.option("--test", "-t", default="test", show_default=True, metavar="GROUP",
+              help="Group of the test samples.")  # fmt: skip
+@click.option("--remove", type=Number(0, 1, min_open=True, max_open=True), multiple=True,
+              metavar="SHARE",
+              help="Share of the references to remove; 0.01, 0.02, 0.05, 0.1 and 0.2 by "
+              "default.")  # fmt: skip
+@metric_option
+@where_options
+@json_option
+def adversarials(
+    store: str,
+    train: str,
+    test: str,
+    remove: tuple[float, ...],
+    metric: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Say from which references the nearest neighbour's errors come, and what removing them does.
+
+    Less robust samples have others of another label close by, and so are natural adversarial
+    examples for it (paper, 3.6). The store needs a result (dskrobust compute).
+
+    \b
+    Examples:
+      dskrobust adversarials mnist.zarr
+      dskrobust adversarials mnist.zarr --remove 0.05 --remove 0.3
+    """
+    from ..adversarials import SHARES, natural_adversarials
+    from ..scores import read_scores
+    from .compute import workers_for
+    from .options import asked_spec
+
+    options, opened = cluster_options(**where), opened_store(store)
+    result = asked_result(opened, metric, None, None)
+    spec = asked_spec(opened, str(result.parameters["metric"]), None, None)
+    with workers_for(opened, options):
+        scores = read_scores(opened, result, spec)
+        found = natural_adversarials(scores, train, test, shares=remove or SHARES)
+    if as_json:
+        click.echo(json.dumps(found.facts(), indent=2))
+    else:
+        _print(found)
+
+
+def _print(found: NaturalAdversarials) -> None:
+    from ..show import terminal
+
+    terminal.heading(
+        f"1-NN from {found.x} on {found.t}: {found.errors:,} errors of {found.tested:,} "
+        f"({found.error:.2%})"
+    )
+    table = terminal.table("R of the reference", "references", "used", "errors", "error", "")
+    most = max((b.errors for b in found.bins), default=0) or 1
+    for b in found.bins:
+        share = f"{b.errors / b.used:.1%}" if b.used else "–"
+        span = f"{terminal.number(b.low)} to {terminal.number(b.high)}"
+        cells = (f"{b.references:,}", f"{b.used:,}", f"{b.errors:,}", share)
+        terminal.add_row(table, span, *cells, terminal.bar(b.errors / most, 16))
+    terminal.show(table)
+    table = terminal.table("without the", "R up to", "error", "mended", "broken", "p", "at random")
+    for one in found.removals:
+        terminal.add_row(
+            table,
+            f"{one.share:.0%} least robust",
+            terminal.number(one.most),
+            f"{one.errors / found.tested:.2%}",
+            f"{one.fixed:,}",
+            f"{one.broken:,}",
+            f"{one.p:.2g}",
+            f"{one.random / found.tested:.2%}",
+        )
+    terminal.show(table)
+    for text in found.words():
+        terminal.say(text)

@@ -1,0 +1,176 @@
+"""The command `bound`: how far a model is from the labels, and A.4's lower bound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    File,
+    cluster_options,
+    json_option,
+    metric_option,
+    opened_store,
+    store_argument,
+    where_options,
+)
+
+if TYPE_CHECKING:
+    from ..error_summary import ErrorSummary
+    from ..store import Store
+
+MODELS = {  # name → estimators for classes and for numbers
+    "knn": ("sklearn.neighbors.KNeighborsClassifier", "sklearn.neighbors.KNeighborsRegressor"),
+    "forest": (
+        "sklearn.ensemble.RandomForestClassifier",
+        "sklearn.ensemble.RandomForestRegressor",
+    ),
+}
+
+
+@click.command()
+@store_argument
+@click.option("--predictions", "-p", type=File(exists=True, dir_okay=False), metavar="FILE",
+              help="Classes, values or probabilities of all rows, in their order: .npy, .csv or "
+              ".parquet with a column for every class.")  # fmt: skip
+@click.option("--model", "-M", metavar="NAME",
+              help="Instead of predictions: knn, forest, or the import path of a scikit-learn "
+              "estimator; it is fitted on the training set.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="A parameter of the model, such as n_neighbors=1.")  # fmt: skip
+@click.option("--train", "-x", default="train", show_default=True, metavar="SET",
+              help="Training set: a group or a selection, such as train:L5000.")  # fmt: skip
+@click.option("--test", "-t", default="test", show_default=True, metavar="SET",
+              help="Test set.")  # fmt: skip
+@metric_option
+@where_options
+@json_option
+def bound(
+    store: str,
+    predictions: str | None,
+    model: str | None,
+    settings: tuple[str, ...],
+    train: str,
+    test: str,
+    metric: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Compare a model F with the labels y that it extends, and name the rows to look at.
+
+    Over training and test set together: the largest error, ‖F − y‖∞; how fast the error changes,
+    L(F − y), and between which two rows; and the bound of the paper's A.4, the largest difference
+    between Q of the labels and of the model. Where the labels are steeper, a label may be wrong or
+    the model too smooth; where the model is, it is too flexible.
+
+    \b
+    Examples:
+      dskrobust bound mnist.zarr --model knn --set n_neighbors=1
+      dskrobust bound mnist.zarr --predictions probabilities.npy
+    """
+    from ..model_error import lipschitz_error
+    from .compute import workers_for
+
+    if (predictions is None) == (model is None):
+        raise click.UsageError("give either --predictions FILE or --model NAME")
+    if settings and model is None:
+        raise click.UsageError("--set is of a --model")
+    options, opened = cluster_options(**where), opened_store(store)
+    given = _read(predictions) if predictions else _estimator(opened, model or "", settings)
+    with workers_for(opened, options):
+        error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
+        found = error.summary()
+    if as_json:
+        click.echo(json.dumps(found.facts(), indent=2))
+    else:
+        _print(opened, found)
+
+
+def _read(address: str) -> Any:
+    """Return the predictions in a file."""
+    import numpy as np
+    import pandas as pd
+
+    from ..errors import SourceFileError
+
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    end = Path(address).suffix.lower()
+    try:
+        values = np.load(address, mmap_mode="r") if end == ".npy" else None
+        if end in readers:
+            values = np.squeeze(readers[end](address).to_numpy())
+    except (OSError, ValueError) as error:
+        raise SourceFileError(f"{address} cannot be read: {error}") from error
+    if values is None:
+        raise SourceFileError(f"{address} must end in .npy, .csv or .parquet")
+    return values
+
+
+def _estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
+    """Return an estimator by its name or import path, with its parameters; refuse unknown ones."""
+    from ..display import suggestion
+    from ..errors import InvalidOptionError
+    from ..own_code import imported
+
+    regressor = store.spec.label_kind != "categorical"
+    path = MODELS[name][regressor] if name in MODELS else name
+    module, _, found = path.rpartition(".")
+    try:
+        estimator = imported(module, found)()
+    except Exception as error:  # whatever a module does when it is imported
+        hint = suggestion(name, tuple(MODELS))
+        raise InvalidOptionError(f"model {name!r} cannot be made: {error}{hint}") from error
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
+    pairs = [text.partition("=") for text in settings]
+    try:
+        return estimator.set_params(**{key: _value(text) for key, _, text in pairs})
+    except ValueError as error:
+        raise InvalidOptionError(f"model {name!r}: {' '.join(str(error).split())}") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _print(store: Store, found: ErrorSummary) -> None:
+    """Show the numbers, the rows that attain them, and what to do."""
+    from ..show import terminal
+
+    at = found.bound
+    rows = [
+        ("L(F − y)", found.lipschitz.value, (found.lipschitz.row, found.lipschitz.other)),
+        ("‖F − y‖∞", found.deviation.value, (found.deviation.row,)),
+        ("their sum", found.norm, ()),
+        ("bound (A.4)", at.value, (at.row,)),
+        ("  Q of y", at.label_quotient, (at.row, at.label_partner)),
+        ("  Q of F", at.model_quotient, (at.row, at.model_partner)),
+        ("largest γ", found.gamma.value, (found.gamma.row,)),
+    ]
+    terminal.heading(f"Model error on {found.x} ∪ {found.t} ({found.sums.rows:,} samples)")
+    table = terminal.table("", "value", "attained by", text=(0, 2))
+    for name, value, attained in rows:
+        there = [row for row in attained if row >= 0]
+        terminal.add_row(table, name, terminal.number(value), _named(store, there))
+    terminal.show(table)
+    for text in found.words():
+        terminal.say(text)
+
+
+def _named(store: Store, rows: list[int]) -> str:
+    """Return rows with their ids, where they have some, and labels."""
+    from ..labels import label_name
+
+    labels: Any = store.labels[rows] if rows else []
+    ids: Any = store.ids[rows] if rows and store.has_ids else [None] * len(rows)
+    said = []
+    for row, label, name in zip(rows, labels, ids, strict=True):
+        shown = label_name(label, store.spec.classes) if label.ndim == 0 else "vector"
+        said.append(f"{row:,} ({shown}{'' if name is None else f', id {name}'})")
+    return " – ".join(said)
