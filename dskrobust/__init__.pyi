@@ -1,6 +1,8 @@
 """The public names, each with the module that it lies in: read by `__init__`, editors and mypy."""
 
 from . import errors as errors
+from .alignments import Alignment as Alignment
+from .alignments import alignment as alignment
 from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
 from .counts import count_within as count_within
@@ -25,6 +27,10 @@ from .export import export_scores as export_scores
 from .label_fit import label_quality as label_quality
 from .label_issues import find_label_issues as find_label_issues
 from .labels import LabelMap as LabelMap
+from .matching import Match as Match
+from .matching import match as match
+from .matching import match_curve as match_curve
+from .matching import match_weights as match_weights
 from .metrics import Angular as Angular
 from .metrics import Chebyshev as Chebyshev
 from .metrics import Cityblock as Cityblock

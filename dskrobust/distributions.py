@@ -7,7 +7,7 @@ bits for every chunking and number of workers. Nothing is binned: the distances 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -93,21 +93,37 @@ def quantiles(
     """
     places = np.array(shares) * (size - 1)
     low = np.floor(places).astype(int)
-    ranks = [np.minimum(low + k, size - 1).tolist() for k in (0, 1)]
-    ends = [[keys[r : r + 1]["value"] for r in side] for side in ranks]
-    return delayed(_quantiles, pure=True)(ends, (places % 1).tolist(), np.dtype(dtype))
+    ranks, ends = np.unique([low, np.minimum(low + 1, size - 1)], return_inverse=True)
+    keys = keys if isinstance(keys, da.Array) else da.from_array(keys, chunks=-1)
+    cuts = np.searchsorted(ranks, np.cumsum([0, *keys.chunks[0]]))
+    starts = np.cumsum([0, *keys.chunks[0]])
+    blocks = keys.to_delayed().ravel()
+    picked = [
+        delayed(_picked, pure=True)(blocks[k], ranks[lo:hi] - starts[k])
+        for k, (lo, hi) in enumerate(pairwise(cuts))
+        if lo < hi
+    ]
+    between = ends.reshape(2, -1), places % 1
+    return delayed(_quantiles, pure=True)(picked, between, np.dtype(dtype))
+
+
+def _picked(keys: Keys, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(keys["value"][ranks])
 
 
 def _quantiles(
-    ends: Sequence[Sequence[NDArray[Any]]], shares: Sequence[float], dtype: np.dtype[Any]
+    picked: Sequence[NDArray[np.float64]],
+    between: tuple[NDArray[np.int64], NDArray[np.float64]],
+    dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    pairs = [np.concatenate(pair).astype(dtype) for pair in zip(*ends, strict=True)]
-    return np.array([_between(pair, s) for pair, s in zip(pairs, shares, strict=True)])
+    """Return quantiles between the picked numbers, of which the two ends of each are named."""
+    (low, high), shares = np.concatenate(picked).astype(dtype)[between[0]], between[1]
+    return np.array([_between(a, b, s) for a, b, s in zip(low, high, shares, strict=True)])
 
 
-def _between(ends: NDArray[Any], share: float) -> Any:
+def _between(low: Any, high: Any, share: float) -> Any:
     """Return what lies between two numbers, rounded as `numpy.quantile` rounds it."""
-    return ends[0] if ends[0] == ends[1] else np.quantile(ends, np.array([share]))[0]
+    return low if low == high else np.quantile([low, high], [share])[0]
 
 
 # -- distances --------------------------------------------------------------------------------
@@ -123,7 +139,9 @@ def distances(one: Sample, other: Sample) -> Delayed:
     (values, inside), (further, there) = one.columns, other.columns
     first = len(values)  # from this row number on it is the other's
     sizes = (one.size, other.size)
-    keys = sorted_keys(da.concatenate([values, further]), da.concatenate([inside, there]), sum(sizes))
+    keys = sorted_keys(
+        da.concatenate([values, further]), da.concatenate([inside, there]), sum(sizes)
+    )
     blocks = keys.to_delayed().ravel()
     begins = delayed(_begins, pure=True)([delayed(_tally, pure=True)(b, first) for b in blocks])
     parts = [

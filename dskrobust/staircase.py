@@ -69,12 +69,13 @@ def taken(available: NDArray[np.int64], wished: Staircase, size: int) -> NDArray
     there = np.cumsum(available)
     spare = float(there[-1] - size)
     left = there - size * wished.shares  # of the strata so far; more can only be left further on
-    gaps = np.diff(wished.edges, append=np.inf)  # for so long the distribution function stands
-    gaps[-2:] = gaps[:-2].max(initial=1.0)  # behind all samples nothing is left to choose
-    gaps = np.maximum(gaps, gaps.max() * 1e-12)
+    gaps = np.diff(wished.edges[:-1])  # for so long the distribution function stands
+    gaps = np.append(gaps, np.full(2, gaps.max(initial=0.0)))  # behind all samples: of no account
+    gaps = np.maximum(gaps, gaps.max() * 1e-12) if gaps.any() else np.ones(len(gaps))
     left = np.floor(isotonic_regression(left, sample_weight=gaps, y_min=0.0, y_max=spare))
     left[-1] = spare
-    return np.diff(there - left.astype(np.int64), prepend=0)
+    so_far = np.maximum.accumulate(there - left.astype(np.int64))  # means of blocks are rounded
+    return np.diff(np.minimum(so_far, size), prepend=0)
 
 
 def count_strata(

@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import compute as runs
-from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
+from . import align, data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
@@ -28,6 +28,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         subsets.subsets,
         neighbours.neighbours,
     ),
+    "Training and test set": (align.align, align.match),
     "Models": (evaluate.evaluate, evaluate.run_experiment),
     "Label issues, reports, tables": (issues.issues, report.report, export.export),
     "Checks and first steps": (verify.verify, runs.demo),

@@ -103,26 +103,26 @@ class Alignment(ArraysMixin):
         """
         in_x, in_t = in_chunks(self.in_x), in_chunks(self.in_t)
         either = in_x | in_t
-        sizes = tuple(map(int, compute(in_x.sum(), in_t.sum(), either.sum())))
-        for name, size in zip((self.x, self.t), sizes, strict=False):
-            if not size:
+        counts = compute(in_x.sum(), in_t.sum(), either.sum())
+        size_x, size_t, size = (int(count) for count in counts)
+        for name, count in ((self.x, size_x), (self.t, size_t)):
+            if not count:
                 raise InvalidOptionError(f"{name} has no samples; choose another set")
-        one = Sample(self.robustness_x, in_x, sizes[0])
-        other = Sample(self.robustness_t, in_t, sizes[1])
+        one = Sample(self.robustness_x, in_x, size_x)
+        other = Sample(self.robustness_t, in_t, size_t)
         spread = [
-            _quantiles(self.difference, either, sizes[2], SHARES),
-            _quantiles(self.gamma, either, sizes[2], SHARES),
-            quantiles(one.keys, one.size, (0.5,)),
-            quantiles(other.keys, other.size, (0.5,)),
+            _quantiles(self.difference, either, size, SHARES),
+            _quantiles(self.gamma, either, size, SHARES),
+            quantiles(one.keys, size_x, (0.5,)),
+            quantiles(other.keys, size_t, (0.5,)),
         ]
         found = compute(distances(one, other), self._pairs(either), *spread)
         apart, pairs, difference, gamma, (median_x,), (median_t,) = found
         return AlignmentSummary(
-            self.x, self.t, *sizes, *apart,
-            median_x=float(median_x), median_t=float(median_t),
-            mean=pairs.total / sizes[2], row=pairs.row, attained=pairs.attained,
-            difference=dict(zip(SHARES, difference.tolist(), strict=True)),
-            gamma=dict(zip(SHARES, gamma.tolist(), strict=True)),
+            self.x, self.t, size_x, size_t, size, apart.wasserstein, apart.kolmogorov,
+            float(median_x), float(median_t), pairs.total / size, pairs.row, pairs.attained,
+            dict(zip(SHARES, difference.tolist(), strict=True)),
+            dict(zip(SHARES, gamma.tolist(), strict=True)),
         )  # fmt: skip
 
     def _pairs(self, either: da.Array) -> Delayed:
@@ -220,9 +220,7 @@ class AlignmentSummary:
         (low, lower), (high, higher) = sorted(((self.median_x, self.x), (self.median_t, self.t)))
         if self.kolmogorov > self.chance:
             said.append(f"{higher} is more robust: its median is {high - low:.4f} above {lower}'s.")
-        size, other = (
-            (self.size_x, self.size_t) if lower == self.x else (self.size_t, self.size_x)
-        )
+        size, other = (self.size_x, self.size_t) if lower == self.x else (self.size_t, self.size_x)
         if size > UNEQUAL * other:
             said.append(
                 f"{lower} has {size / other:.1f} times the samples of {higher}: as a set grows, R "
@@ -232,8 +230,8 @@ class AlignmentSummary:
 
     def _repr_html_(self) -> str:
         sizes = f"{self.size_x:,} and {self.size_t:,} samples, {self.size:,} together"
-        parts = (table(("", ""), self.rows, text=(0, 1)), *self.words)
-        return card(f"Alignment of {self.x} and {self.t}", sizes, *parts)
+        figures = table(("", ""), self.rows, text=(0, 1))
+        return card(f"Alignment of {self.x} and {self.t}", sizes, figures, " ".join(self.words))
 
 
 def alignment(scores: Scores, x: str, t: str) -> Alignment:
@@ -296,10 +294,12 @@ def _pairs_of(
     difference, attained = difference[rows], attained[rows]
     worst = int(difference.argmax())
     counts = tuple(int((attained == side).sum()) for side in (1, -1, 0))
-    return _Pairs(float(difference.sum()), float(difference[worst]), first + int(rows[worst]), counts)
+    return _Pairs(
+        float(difference.sum()), float(difference[worst]), first + int(rows[worst]), counts
+    )
 
 
 def _joined(parts: Sequence[_Pairs]) -> _Pairs:
     worst = max(parts, key=lambda part: part.largest)  # the first of equals
-    counts = tuple(sum(side) for side in zip(*(part.attained for part in parts), strict=True))
-    return _Pairs(sum(part.total for part in parts), worst.largest, worst.row, counts)
+    x, t, both = (sum(side) for side in zip(*(part.attained for part in parts), strict=True))
+    return _Pairs(sum(part.total for part in parts), worst.largest, worst.row, (x, t, both))
