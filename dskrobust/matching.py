@@ -331,7 +331,7 @@ def _blocks(columns: Sequence[da.Array]) -> list[Any]:
 def _moved(
     shares: NDArray[np.float64], available: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return shares where those of empty strata lie on the nearest full one, and how much that is."""
+    """Return shares where those of empty strata lie on the nearest full one, and those."""
     full, empty = np.flatnonzero(available), np.flatnonzero((available == 0) & (shares > 0))
     moved = np.where(available > 0, shares, 0.0)
     nearest = full[np.abs(empty[:, None] - full[None, :]).argmin(axis=1)]

@@ -13,8 +13,20 @@ import click
 
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
+from . import (
+    align,
+    data,
+    embed,
+    evaluate,
+    export,
+    issues,
+    neighbours,
+    report,
+    show,
+    subsets,
+    verify,
+)
 from . import compute as runs
-from . import align, data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"

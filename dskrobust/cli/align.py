@@ -39,7 +39,7 @@ SETS = ".csv", ".csv.gz", ".parquet", ".npz"
 @click.argument("test")
 @metric_option
 @click.option("--figure", type=File(dir_okay=False), metavar="FILE",
-              help="Draw both distributions and the pairs (R_x, R_t): .svg, .png or .pdf.")  # fmt: skip
+              help="Draw both distributions and the pairs of R: .svg, .png or .pdf.")  # fmt: skip
 @where_options
 @json_option
 def align(

@@ -176,7 +176,9 @@ def aligned_robustness(made: Alignment) -> Figure:
     figure = style.new_figure(3.6)
     shares, scatter = figure.subplots(1, 2, width_ratios=(3, 2))
     entries: list[tuple[Artist, str]] = []
-    for (name, *_), count, look in zip(sides, counts, style.look_of(["x", "t"]).values(), strict=True):
+    for (name, *_), count, look in zip(
+        sides, counts, style.look_of(["x", "t"]).values(), strict=True
+    ):
         said = f"{style.short(name, style.LONG)}, {int(count.sum()):,} samples"
         line = shares.stairs(100 * count / max(1, count.sum()), edges, color=look["color"],
                              linestyle=look["linestyle"], linewidth=1.5, label=said)  # fmt: skip
