@@ -18,7 +18,7 @@ THREADS = {"scheduler": "threads", "num_workers": 2}
 numbers = st.lists(st.floats(0, 1).map(lambda v: round(v, 2)), min_size=1, max_size=50)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(x=numbers, t=numbers, run_rows=st.sampled_from((4, 16, 2**20)), shares=numbers)
 def test_distances_and_quantiles_are_scipys(x, t, run_rows, shares):
     x, t = np.array(x), np.array(t)
@@ -28,7 +28,9 @@ def test_distances_and_quantiles_are_scipys(x, t, run_rows, shares):
         found = distances(one, other).compute(**THREADS)
         cuts = quantiles(one.keys, len(x), shares).compute(**THREADS)
     np.testing.assert_array_equal(cuts, np.quantile(x, shares))
-    assert found.kolmogorov == pytest.approx(stats.ks_2samp(x, t).statistic, abs=1e-12)
+    assert found.kolmogorov == pytest.approx(
+        stats.ks_2samp(x, t, method="asymp").statistic, abs=1e-12
+    )
     assert found.wasserstein == pytest.approx(stats.wasserstein_distance(x, t), abs=1e-12)
 
 
@@ -42,7 +44,7 @@ def quotients(data, rows):
     return q[:, rows].max(axis=1, initial=0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(draw=st.data(), data=own.data_sets(groups=(1, 1), labels=("categorical", "real")))
 def test_the_union_is_the_larger_of_both(draw, data):
     n = len(data.X)
@@ -70,7 +72,9 @@ def test_the_union_is_the_larger_of_both(draw, data):
     assert found.size == sum(found.attained) == len(union)
     assert found.attained[0] == (made.lipschitz_x > made.lipschitz_t)[union].sum()
     r_x, r_t = made.robustness_x[np.unique(x)], made.robustness_t[np.unique(t)]
-    assert found.kolmogorov == pytest.approx(stats.ks_2samp(r_x, r_t).statistic, abs=1e-12)
+    assert found.kolmogorov == pytest.approx(
+        stats.ks_2samp(r_x, r_t, method="asymp").statistic, abs=1e-12
+    )
     assert found == made.summary()
 
 

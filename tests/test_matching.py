@@ -132,7 +132,7 @@ def test_what_cannot_be_matched_is_refused(store):
         dr.match(lazy, "train", "test", 10)
 
 
-def test_commands_say_it(store, tmp_path, runner=None):
+def test_commands_say_it(store, tmp_path):
     from click.testing import CliRunner
 
     call = CliRunner().invoke
