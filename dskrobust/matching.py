@@ -79,7 +79,8 @@ class Match(Subset):
     best : int
         Which of them this is: the one with the lowest Wasserstein distance.
     stable : bool
-        Whether the last choice is as the closest one before, or it is as near as asked.
+        Whether the last choice is as the closest one before, or it is as near as asked: within the
+        tolerance, or within what two random draws of these sizes differ by.
     robustness : ndarray (k,) float64
         R within the choice, ascending, in the order of `indices`.
     robustness_within : ndarray (k,) float64
@@ -205,19 +206,19 @@ def match(
     while len(made) < rounds and not kept.within(tolerance):
         further = target + step * (_corrected(wished, kept) - target)
         made.append(_scored(scores, sides, staircase(further, own), size, options, kept))
-        last = made[-1]
-        if last.found.wasserstein < kept.found.wasserstein:
-            kept, target = last, further
+        if made[-1].found.wasserstein < kept.found.wasserstein:
+            kept, target = made[-1], further
         else:
             step /= 2  # what a few samples do to all others is not told by quantiles
-        if last.found.shift <= tolerance:
+        if made[-1].found.shift <= tolerance:
             break
+    near, last = chance(size, sides.t.size), made[-1].found.shift
     order = np.lexsort((kept.rows, kept.robustness))
     return Match(
         f"{within}_as_{to}_{size}", kept.rows[order], size, scores, None, within, to,
         tuple(choice.found for choice in made), made.index(kept),
-        kept.within(tolerance) or made[-1].found.shift <= tolerance,
-        kept.robustness[order], kept.robustness_within[order], chance(size, sides.t.size),
+        kept.within(max(tolerance, near)) or last <= max(tolerance, chance(size, size)),
+        kept.robustness[order], kept.robustness_within[order], near,
     )  # fmt: skip
 
 

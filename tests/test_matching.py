@@ -45,7 +45,7 @@ def test_a_planted_distribution_is_recovered():
     rng = np.random.default_rng(1)
     like, others = rng.standard_normal((600, 3)), 20 * rng.standard_normal((900, 3))
     y = rng.integers(0, 2, 600)
-    X = np.concatenate([like, like - [4e3, 0, 0], others + [4e3, 0, 0]])
+    X = np.concatenate([like, like - 4e3, others + 4e3])
     labels = np.concatenate([y, y, rng.integers(0, 2, 900)])
     split = np.repeat(["test", "train"], [600, 1500])
     scores = dr.sample_robustness(X, labels, split).compute()
