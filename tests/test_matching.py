@@ -42,11 +42,11 @@ def test_a_choice_has_its_size_whatever_is_wished(draw, x, t, steps):
 
 def test_a_planted_distribution_is_recovered():
     """Train is a copy of test, far away, and others that lie apart, so that all have a large R."""
-    rng = np.random.default_rng(1)
-    like, others = rng.standard_normal((600, 3)), 20 * rng.standard_normal((900, 3))
-    y = rng.integers(0, 2, 600)
-    X = np.concatenate([like, like - 4e3, others + 4e3])
-    labels = np.concatenate([y, y, rng.integers(0, 2, 900)])
+    rng, far = np.random.default_rng(1), np.array([4e3, 0, 0])
+    y, like = rng.integers(0, 2, 600), rng.standard_normal((600, 3))
+    further, others = rng.integers(0, 2, 900), 20 * rng.standard_normal((900, 3))
+    X = np.concatenate([like, like - far, others + far])
+    labels = np.concatenate([y, y, further])
     split = np.repeat(["test", "train"], [600, 1500])
     scores = dr.sample_robustness(X, labels, split).compute()
     made = dr.match(scores, "train", "test", 600)
