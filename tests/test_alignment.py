@@ -13,7 +13,10 @@ from dskrobust import ranking
 from dskrobust.distributions import Sample, distances, quantiles
 from dskrobust.errors import InvalidOptionError
 
-pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:scipy"),  # of p-values, which are not read
+]
 THREADS = {"scheduler": "threads", "num_workers": 2}
 numbers = st.lists(st.floats(0, 1).map(lambda v: round(v, 2)), min_size=1, max_size=50)
 
@@ -44,7 +47,7 @@ def quotients(data, rows):
     return q[:, rows].max(axis=1, initial=0.0)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(draw=st.data(), data=own.data_sets(groups=(1, 1), labels=("categorical", "real")))
 def test_the_union_is_the_larger_of_both(draw, data):
     n = len(data.X)
