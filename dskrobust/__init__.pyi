@@ -3,6 +3,8 @@
 from . import errors as errors
 from .adversarials import NaturalAdversarials as NaturalAdversarials
 from .adversarials import natural_adversarials as natural_adversarials
+from .alignments import Alignment as Alignment
+from .alignments import alignment as alignment
 from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
 from .counts import count_within as count_within
@@ -32,6 +34,10 @@ from .label_comparison import compare_samples as compare_samples
 from .label_fit import label_quality as label_quality
 from .label_issues import find_label_issues as find_label_issues
 from .labels import LabelMap as LabelMap
+from .matching import Match as Match
+from .matching import match as match
+from .matching import match_curve as match_curve
+from .matching import match_weights as match_weights
 from .metrics import Angular as Angular
 from .metrics import Chebyshev as Chebyshev
 from .metrics import Cityblock as Cityblock

@@ -14,6 +14,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from .definitions import norms_of
+from .distributions import quantiles
 from .members import in_rows, times_of
 from .ranking import check_size, chunk_rows, sorted_keys
 from .scores import Scores
@@ -93,19 +94,13 @@ def label_quantiles(
     rows = da.arange(store.rows, chunks=(chunks,), dtype=np.int64)
     read = partial(_label_sizes, address=store.address, norm=norm)
     sizes = da.map_blocks(read, rows, dtype=np.float64, meta=np.empty(0))
-    places = [np.array(shares) * (subset.size - 1) for subset in subsets]
-    ends = []
-    for subset, place in zip(subsets, places, strict=True):
-        keys = sorted_keys(sizes, _times(store, subset, chunks), subset.size)
-        low = np.floor(place).astype(int)
-        ranks = [np.minimum(low + k, subset.size - 1).tolist() for k in (0, 1)]
-        ends.append([[keys[r : r + 1]["value"] for r in side] for side in ranks])
     dtype = np.dtype(np.float64) if norm else store.labels.dtype
-    return [
-        np.array([_between(np.concatenate(pair).astype(dtype), p % 1)
-                  for *pair, p in zip(*sides, place, strict=True)])
-        for sides, place in zip(compute(ends)[0], places, strict=True)
+    found = [
+        quantiles(sorted_keys(sizes, _times(store, subset, chunks), subset.size), subset.size,
+                  shares, dtype)
+        for subset in subsets
     ]  # fmt: skip
+    return list(compute(*found))
 
 
 def _chunks(store: Store) -> tuple[int, ...]:
@@ -152,8 +147,3 @@ def _label_sizes(rows: NDArray[np.int64], address: SourceAddress, norm: str | No
         return np.empty(0)
     labels = address.open().read("labels", int(rows[0]), int(rows[-1]) + 1)
     return labels.astype(np.float64) if norm is None else norms_of(labels, norm)
-
-
-def _between(ends: NDArray[Any], share: float) -> Any:
-    """Return what lies between two numbers, rounded as `numpy.quantile` rounds it."""
-    return np.quantile(ends, np.array([share]))[0]

@@ -1,4 +1,4 @@
-"""Ranks of scores: the rows that have them, in order, and how often every row is in a subset."""
+"""Which rows groups, reference sets and ranks of scores mean, in order or one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from .ranking import ENDS, KEY, RUN_ROWS, Keys, in_chunks, row_numbers, sorted_keys, sorted_run
+from .errors import Hint, InvalidOptionError
+from .ranking import (
+    ENDS,
+    KEY,
+    RUN_ROWS,
+    Keys,
+    chunk_rows,
+    in_chunks,
+    row_numbers,
+    sorted_keys,
+    sorted_run,
+)
+from .row_sets import GroupRows, RowSet, rows_within
 from .scores import Scores
 from .selection import Intervals, count_of
 
@@ -93,6 +105,47 @@ def keys_of_rows(scores: Scores, rows: Any, size: int) -> Any:
 
 
 # -- membership -------------------------------------------------------------------------------
+
+
+def inside(scores: Scores, name: str) -> da.Array:
+    """Return whether rows are in a group or reference set, (n,) bool in the chunks of runs.
+
+    Of a store the split is read, or the lists that say it; no scores are computed for it.
+
+    Raises
+    ------
+    InvalidOptionError
+        For an unknown name, or a reference set whose rows these scores do not know.
+    """
+    code, known = scores.group_code(name), scores.reference_rows or {}
+    if name in known:
+        return _in_row_set(known[name], scores.rows)
+    if code >= len(scores.groups):
+        raise InvalidOptionError(
+            f"these scores do not know which rows {name!r} has, only what they are scored as",
+            Hint(
+                "name them again, sample_robustness(store, references={…}): results that are "
+                "stored are read",
+                "name the set by a selection",
+            ),
+        )
+    if scores.store is not None:
+        return _in_row_set(GroupRows(scores.store.address, code), scores.rows)
+    return in_chunks(scores.split == code)
+
+
+def _in_row_set(rows: RowSet, count: int) -> da.Array:
+    size = chunk_rows(count)
+    blocks = [(lo, min(lo + size, count)) for lo in range(0, count, size)]
+    name = f"inside-{tokenize(rows.token, str(rows.address), blocks)}"
+    layer = {(name, k): (_is_inside, rows.at(*b), *b) for k, b in enumerate(blocks)}
+    return da.Array(layer, name, (tuple(hi - lo for lo, hi in blocks),), dtype=bool)
+
+
+def _is_inside(rows: RowSet, lo: int, hi: int) -> NDArray[np.bool_]:
+    found = np.zeros(hi - lo, bool)
+    found[rows_within(rows, lo, hi) - lo] = True
+    return found
 
 
 def in_group(split: Any, code: int | None) -> Any:

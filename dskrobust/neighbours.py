@@ -7,10 +7,8 @@ themselves are taken pair by pair, each for both.
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,7 +29,7 @@ from .metrics import Metric
 from .references import row_set
 from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_within
 from .runs import PairData, RunOptions, data_spec, open_data
-from .searches import Search, one_sided_search, symmetric_search
+from .searches import Search, forget, one_sided_search, searching, symmetric_search
 from .store import ResultTables, ResultWriter, SourceAddress, Store, made_once, matching
 
 if TYPE_CHECKING:
@@ -139,7 +137,7 @@ class Neighbours:
         checksums = compute(*writes)
         seconds = {"seconds": time.perf_counter() - started}
         result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
-        _forget(search)
+        forget(search)
         return _stored(store, result, self.parameters)
 
     def graph(self, mode: str = "distance") -> csr_matrix:
@@ -276,35 +274,13 @@ def group_neighbours(
 def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
     """Compute several reference sets' lists of one search in one go."""
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
-    with searching(waiting.values(), **kwargs):
+    with searching((one.search for one in waiting.values()), **kwargs):
         wanted = ((one.distance, one.index, one.queries) for one in waiting.values())
         arrays = compute(*wanted, **kwargs)
     done = dict(lists)
     for (name, one), (distance, index, queries) in zip(waiting.items(), arrays, strict=True):
         done[name] = replace(one, distance=distance, index=index, queries=queries, search=None)
     return done
-
-
-@contextlib.contextmanager
-def searching(lists: Iterable[Neighbours], **kwargs: Any) -> Iterator[None]:
-    """Compile what the lists of one search need, and run what goes before; then drop what is left.
-
-    kwargs: of the computation by Dask that follows.
-    """
-    searches = [one.search for one in lists if one.search is not None]
-    for search in searches[:1]:
-        search.spec.warm_up()
-    try:
-        for search in searches[:1]:
-            if search.waves is not None:
-                search.waves.run(**kwargs)
-        yield
-    finally:
-        for search in searches:
-            if search.scratch is not None:
-                shutil.rmtree(search.scratch, ignore_errors=True)
-    for search in searches[:1]:
-        _forget(search)
 
 
 def _set_up(
@@ -423,10 +399,3 @@ def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -
 def _cuts(rows: int, k: int) -> list[tuple[int, int]]:
     step = max(1, min(rows, 2**19 // k))
     return [(a, min(a + step, rows)) for a in range(0, rows, step)]
-
-
-def _forget(search: Search) -> None:
-    """Drop the finished tiles of a search that is done."""
-    if search.memo is not None:
-        with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
-            search.memo.clear()

@@ -90,16 +90,17 @@ def score(
     references: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score some data, or search for the nearest samples by another pair rule."""
-    spec, codes = data_spec(data, metric, labels, rule), None
+    spec, codes, rows = data_spec(data, metric, labels, rule), None, None
     if references:
         sets, found = reference_sets(data, references)
         spec, codes = replace(spec, sets=sets), (found, found)
+        rows = dict(zip(sets.names, found.sets, strict=True))
     base = None
     if data.store is not None:
         check_summary(data.store.summary, spec)
         whole, base = _stored(data, spec)
         if whole is not None:
-            return read_scores(data.store, whole, spec)
+            return replace(read_scores(data.store, whole, spec), reference_rows=rows)
     done = 0 if base is None else len(base.segments)
     plan = plan_work(data.workload(spec, done), options)
     start, scratch = data.start(spec, plan, options)
@@ -107,12 +108,13 @@ def score(
         tiles = TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
         graph = build(start, tiles, plan, Choices(codes=codes))
         scores = replace(lazy_scores(graph, spec, plan), arrays=data.arrays, scratch=scratch)
-        return replace(scores, split=data.split)
+        return replace(scores, split=data.split, reference_rows=rows)
     tiles = TileSpec(spec, plan.panel_rows, run_memo(data.store, spec), plan.panel_bytes)
     choices = Choices(memo_names(data, plan), base, codes, block_names=block_names(data, plan))
     graph = build(start, tiles, plan, choices)
     waves = Waves.of(graph, tiles, plan, choices)
-    return replace(lazy_scores(graph, spec, plan), store=data.store, base=base, waves=waves)
+    scores = replace(lazy_scores(graph, spec, plan), store=data.store, base=base, waves=waves)
+    return replace(scores, reference_rows=rows)
 
 
 def _stored(data: PairData, spec: PairSpec) -> tuple[ResultTables | None, ResultTables | None]:

@@ -95,6 +95,8 @@ class Scores(ArraysMixin):
         What events of this computation's tiles are named by.
     waves : Waves, optional
         Graphs that `compute` and `write` run first, where one would not hold all tiles.
+    reference_rows : mapping, optional
+        The rows of every reference set (`row_sets.RowSet`), where they were named for these scores.
     """
 
     robustness: Any
@@ -120,6 +122,7 @@ class Scores(ArraysMixin):
     references: tuple[str, ...] = ()
     run: str | None = None
     waves: Waves | None = field(default=None, repr=False, compare=False)
+    reference_rows: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -272,8 +275,11 @@ class Scores(ArraysMixin):
         with made_once(self.store, self.spec.parameters(), wait=wait):
             for result in matching(self.store, self.spec.parameters()):
                 if result.covers(self.store) and result.groups == self.groups:
-                    return read_scores(self.store, result, self.spec)  # written in the meantime
-            return self._write(self.store, self.spec, facts)
+                    done = read_scores(self.store, result, self.spec)  # written in the meantime
+                    break
+            else:
+                done = self._write(self.store, self.spec, facts)
+        return replace(done, reference_rows=self.reference_rows)
 
     def _write(
         self, store: Store, spec: PairSpec, facts: Callable[[], Mapping[str, Any]] | None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,6 +96,35 @@ def one_sided_search(
         panel_rows=options.panel_rows,
     )
     return _search(data, spec, _Cut(plan, rows, (queries, references), one_sided=True), options)
+
+
+@contextlib.contextmanager
+def searching(several: Iterable[Search | None], **kwargs: Any) -> Iterator[None]:
+    """Compile what searches of one graph need, and run what goes before; then drop what is left.
+
+    several: None where nothing is searched. kwargs: of the computation by Dask that follows.
+    """
+    searches = [search for search in several if search is not None]
+    for search in searches[:1]:
+        search.spec.warm_up()
+    try:
+        for search in searches[:1]:
+            if search.waves is not None:
+                search.waves.run(**kwargs)
+        yield
+    finally:
+        for search in searches:
+            if search.scratch is not None:
+                shutil.rmtree(search.scratch, ignore_errors=True)
+    for search in searches[:1]:
+        forget(search)
+
+
+def forget(search: Search) -> None:
+    """Drop the finished tiles of a search that is done."""
+    if search.memo is not None:
+        with contextlib.suppress(OSError, KeyError):  # read only, or cleared by another run
+            search.memo.clear()
 
 
 @dataclass(frozen=True)

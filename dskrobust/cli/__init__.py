@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import (
     adversarials,
+    align,
     bound,
     data,
     embed,
@@ -42,6 +43,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         subsets.subsets,
         neighbours.neighbours,
     ),
+    "Training and test set": (align.align, align.match),
     "Models": (evaluate.evaluate, evaluate.run_experiment, bound.bound, adversarials.adversarials),
     "Label issues, reports, tables": (
         issues.issues,

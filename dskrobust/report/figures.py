@@ -11,11 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import dask
+import dask.array as da
 import numpy as np
 import pandas as pd
 
 from ..errors import InvalidDataError
 from ..evaluation.protocol import trimmed_mean
+from ..ranking import in_chunks
 from . import style
 from .gallery import extreme_columns, extreme_rows, own_images
 
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import StepPatch
 
+    from ..alignments import Alignment
+
 __all__ = [
+    "aligned_robustness",
     "extreme_columns",
     "extreme_rows",
     "hyperparameter_curves",
@@ -38,6 +44,8 @@ __all__ = [
 ]
 
 BINS = 60
+KINDS = (".svg", ".png", ".pdf")
+MOST_POINTS = 5_000  # of a scatter of pairs
 MOST_PANELS = 24
 NAMES = {"loss": "LOSS", "acc": "ACC"}
 AXES = {"neighbors": "K, number of neighbours", "trees": "number of trees"}
@@ -144,6 +152,46 @@ def _edges(values: pd.Series[float], bins: int = BINS) -> np.ndarray[Any, Any]:
     if high - low < 1e-9:  # one value: a bin around it
         low, high = low - 0.01, high + 0.01
     return np.linspace(low, high, bins + 1)
+
+
+@style.styled
+def aligned_robustness(made: Alignment) -> Figure:
+    """Return how R is distributed in two sets, and R in the one against R in the other (3.5).
+
+    Parameters
+    ----------
+    made : Alignment
+        Shares are of all samples; of pairs, at most 5,000 at even steps of the rows are drawn.
+    """
+    sides = (made.x, in_chunks(made.robustness_x), in_chunks(made.in_x)), (
+        made.t, in_chunks(made.robustness_t), in_chunks(made.in_t))  # fmt: skip
+    either, r_x, r_t = sides[0][2] | sides[1][2], sides[0][1], sides[1][1]
+    steps = slice(None, None, max(1, len(r_x) // MOST_POINTS))
+    low, high, keep, *pairs = dask.compute(
+        da.minimum(r_x, r_t).min(), da.maximum(r_x, r_t).max(),
+        *(column[steps] for column in (either, r_x, r_t)),
+    )  # fmt: skip
+    edges = np.linspace(float(low), max(float(high), float(low) + 1e-9), BINS + 1)
+    counts = dask.compute(*(da.histogram(r, edges, weights=s.astype(int))[0] for _, r, s in sides))
+    figure = style.new_figure(3.6)
+    shares, scatter = figure.subplots(1, 2, width_ratios=(3, 2))
+    entries: list[tuple[Artist, str]] = []
+    for (name, *_), count, look in zip(
+        sides, counts, style.look_of(["x", "t"]).values(), strict=True
+    ):
+        said = f"{style.short(name, style.LONG)}, {int(count.sum()):,} samples"
+        line = shares.stairs(100 * count / max(1, count.sum()), edges, color=look["color"],
+                             linestyle=look["linestyle"], linewidth=1.5, label=said)  # fmt: skip
+        entries.append((line, said))
+    shares.set(xlabel="sample robustness R in the own set", ylabel="share of samples (%)",
+               ylim=(0, None))  # fmt: skip
+    style.legend(shares, entries, loc="upper left")
+    scatter.axline((edges[0], edges[0]), slope=1, color="black", linewidth=0.8)
+    scatter.scatter(pairs[0][keep], pairs[1][keep], s=3, alpha=0.3, color=style.COLOURS[2],
+                    rasterized=True)  # fmt: skip
+    scatter.set(xlabel=f"R in {style.short(made.x)}", ylabel=f"R in {style.short(made.t)}",
+                aspect="equal")  # fmt: skip
+    return figure
 
 
 # -- labels ----------------------------------------------------------------------------------

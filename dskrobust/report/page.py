@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..alignments import alignment
 from ..credentials import last_part, without_credentials
 from ..data_issues import find_data_issues
 from ..datasets import feature_texts
@@ -177,6 +178,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "notes": data_notes(results),
         "groups": group_table(results),
         "distribution": _distribution(results),
+        "alignment": _alignment(results),
         "sampled": results.overview.sample_line() if results.overview.is_sample else None,
         "classes": class_table(results.samples) if results.categorical else None,
         "most_classes": MOST_CLASSES,
@@ -262,6 +264,19 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
         caption = "How R is distributed in every class (as the paper's Figure 4)."
         images.append((_drawn(drawn, alt), caption))
     return images
+
+
+def _alignment(results: StoredResults) -> tuple[Image, str] | None:
+    """The figure of the main group beside the next one, and what their alignment comes to."""
+    main = results.main_group
+    others = [g for g, count in results.group_counts.items() if count and g != main]
+    if not others:
+        return None
+    made = alignment(results.scores, main, others[0])
+    found = made.summary()
+    near = f"Kolmogorov {found.kolmogorov:.3f}, Wasserstein {found.wasserstein:.3f}"
+    drawn = _drawn(figures.aligned_robustness(made), f"R of {main} and of {others[0]}: {near}")
+    return drawn, f"{' '.join(found.words)} ({near}; the paper's 3.5.)"
 
 
 def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:

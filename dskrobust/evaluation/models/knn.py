@@ -11,8 +11,9 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ...metrics import resolve_metric
-from ...neighbours import Neighbours, nearest_neighbours, searching
+from ...neighbours import Neighbours, nearest_neighbours
 from ...row_sets import RecordedRows
+from ...searches import searching
 from ..experiment import Setting
 from ..job import Job
 from ..rows import BLOCK, read_labels, test_block
@@ -94,7 +95,7 @@ class NearestNeighbours(Model, kind="knn"):
         )
         shared = delayed(job, traverse=False)
         rows = tuple(block.stop - block.start for block in job.blocks)
-        with searching(lists.values()):
+        with searching(one.search for one in lists.values()):
             tables = compute(*(_scored(shared, rows, one, models) for one in lists.values()))
         for name, table in zip(lists, tables, strict=True):
             yield Scores(name, tuple(settings), table)
