@@ -22,6 +22,8 @@ from .evaluation import Model as Model
 from .evaluation import evaluate as evaluate
 from .evaluation import read_experiment as read_experiment
 from .export import export_scores as export_scores
+from .folds import Folds as Folds
+from .folds import make_folds as make_folds
 from .label_fit import label_quality as label_quality
 from .label_issues import find_label_issues as find_label_issues
 from .labels import LabelMap as LabelMap

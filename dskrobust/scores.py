@@ -95,6 +95,8 @@ class Scores(ArraysMixin):
         What events of this computation's tiles are named by.
     waves : Waves, optional
         Graphs that `compute` and `write` run first, where one would not hold all tiles.
+    sizes : tuple of int, optional
+        Samples of every group, where the groups are not those of the store (see `folds`).
     """
 
     robustness: Any
@@ -120,6 +122,7 @@ class Scores(ArraysMixin):
     references: tuple[str, ...] = ()
     run: str | None = None
     waves: Waves | None = field(default=None, repr=False, compare=False)
+    sizes: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:
