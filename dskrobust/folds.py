@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .datasets.splits import Drawing, RowKeys, SplitOptions
 from .definitions import robustness_of
 from .display import card, table
+from .engine.lazy import BY_GROUP
 from .errors import Hint, InvalidOptionError
 from .members import ranked
 from .memory import check_memory
@@ -55,6 +56,8 @@ class Folds:
         How many those are.
     drawn : str
         How they were drawn; "" where they are groups of the store's split.
+    seed : int
+        Of the drawing.
     """
 
     address: SourceAddress
@@ -62,6 +65,7 @@ class Folds:
     sets: tuple[RowSet, ...]
     sizes: tuple[int, ...]
     drawn: str = ""
+    seed: int = 0
 
     @property
     def count(self) -> int:
@@ -189,9 +193,8 @@ class Folds:
         return card("Folds", self.drawn or "groups of the split", table(("fold", "rows"), rows))
 
     def __repr__(self) -> str:
-        low, high = f"{min(self.sizes):,}", f"{max(self.sizes):,}"
-        of = low if low == high else f"{low} to {high}"
-        return f"<{self.count} folds of {of} rows, {self.drawn or 'groups of the split'}>"
+        groups = f"{self.count} groups of its split"
+        return f"<Folds of {self.store.spec.name}: {self.drawn or groups}>"
 
 
 def make_folds(
@@ -232,9 +235,9 @@ def make_folds(
     if named:
         _check_own(store, named, count, within, stratify)
         codes = [store.groups.index(name) for name in named]
-        sets = tuple(GroupRows(store.address, code) for code in codes)
+        held = tuple(GroupRows(store.address, code) for code in codes)
         sizes = tuple(store.summary.groups[code].rows for code in codes)
-        return Folds(store.address, named, sets, sizes)
+        return Folds(store.address, named, held, sizes)
     if count is None:
         raise InvalidOptionError(
             f"the split of {store.url} has no folds, its groups are {', '.join(store.groups)}",
@@ -247,7 +250,12 @@ def make_folds(
         _draw(store, records, request)
     sizes = tuple(int(np.sum(records.counts(name))) for name in asked.names)  # type: ignore[arg-type]
     sets = tuple(RecordedRows(records, (name,)) for name in asked.names)
-    return Folds(store.address, asked.names, sets, sizes, str(records.facts()["told"]))
+    return Folds(store.address, asked.names, sets, sizes, str(records.facts()["told"]), seed)
+
+
+def has_folds(store: Store) -> bool:
+    """Whether a store's split has folds."""
+    return bool(_fold_groups(store))
 
 
 def _fold_groups(store: Store) -> tuple[str, ...]:
@@ -278,6 +286,20 @@ def _check_own(
                 f"{name}={value!r} says how folds are drawn, but those of {store.url} are groups "
                 "of its split; leave it away"
             )
+
+
+def keep_groups(scores: Scores) -> None:
+    """Write what stored scores against further sets say of the groups alone, as `compute` does.
+
+    It is a result of its own, which is what commands look for where nobody asks for the sets.
+    """
+    if not scores.references or scores.store is None or scores.spec is None:
+        return
+    spec, width = replace(scores.spec, sets=None), len(scores.groups)
+    tables = {name: getattr(scores, name)[:, :width] for name in BY_GROUP}
+    alone = replace(scores, **tables, references=(), spec=spec, result=None, base=None)
+    seconds = scores.result.facts["seconds"] if scores.result else 0.0
+    alone.write(lambda: {"seconds": seconds})
 
 
 # -- drawing -----------------------------------------------------------------------------------
@@ -339,23 +361,18 @@ def fold_codes(sets: tuple[RowSet, ...], lo: int, hi: int) -> NDArray[np.int16]:
 
 def _merged_sides(scores: Scores, sides: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
     """Return the tables against the training and the test set, (n, 2) each."""
-    q, reach = scores.lipschitz_by_group, scores.reach_by_group
     tables = {}
     for values, rows, least in (("lipschitz", "witness", False), ("reach", "nearest", True)):
         best, found = (getattr(scores, f"{name}_by_group") for name in (values, rows))
-        asked = {"sides": sides, "least": least}
-        tables[f"{values}_by_group"] = _blocks(
-            partial(_best, **asked), best, dtype=best.dtype, width=len(sides)
-        )
-        tables[f"{rows}_by_group"] = _blocks(
-            partial(_best_rows, **asked), best, found, dtype=found.dtype, width=len(sides)
-        )
+        value_of = partial(_best, sides=sides, least=least)
+        row_of = partial(_best_rows, sides=sides, least=least)
+        width = len(sides)
+        tables[f"{values}_by_group"] = _blocks(value_of, best, dtype=best.dtype, width=width)
+        tables[f"{rows}_by_group"] = _blocks(row_of, best, found, dtype=found.dtype, width=width)
     return tables
 
 
-def _blocks(
-    task: Callable[..., Any], *arrays: Any, dtype: Any, width: int | None = None
-) -> Any:
+def _blocks(task: Callable[..., Any], *arrays: Any, dtype: Any, width: int | None = None) -> Any:
     """Return what a task makes of all rows, (n,) or (n, width), of lazy arrays block by block."""
     if not any(isinstance(array, da.Array) for array in arrays):
         return task(*arrays)

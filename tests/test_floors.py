@@ -59,6 +59,7 @@ FLOORS = (  # from the foundations up
     "members",
     "label_counts",
     "subsets",
+    "folds",
     "verify",
     "estimator",
     "sampler",

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dskrobust as dr
-from dskrobust.engine.events import listening
-from dskrobust.errors import InvalidOptionError
 
 THREADS = {"scheduler": "threads", "num_workers": 2}
 pytestmark = pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
@@ -58,7 +56,15 @@ def test_a_fold_equals_a_store_of_its_own(draw, data, as_groups):
             folds = dr.make_folds(store, COUNT, seed=draw.draw(st.integers(0, 9)), stratify=False)
             codes = np.concatenate([s.within(0, store.rows) for s in folds.sets])
             codes = np.repeat(np.arange(COUNT), folds.sizes)[np.argsort(codes)]
-            sides = [set(map(tuple, np.reshape(data.y[codes == k], (-1, np.atleast_2d(data.y.T).shape[0])))) for k in range(COUNT)]
+            sides = [
+                set(
+                    map(
+                        tuple,
+                        np.reshape(data.y[codes == k], (-1, np.atleast_2d(data.y.T).shape[0])),
+                    )
+                )
+                for k in range(COUNT)
+            ]
             if min(map(len, sides)) < 2:
                 return  # a group of one label is refused where it is a split of its own
         asked = {"labels": data.labels, "options": draw.draw(own.options())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,12 +53,13 @@ class Comparison(NamedTuple):
         return self.low > 0
 
     def __str__(self) -> str:
-        folds = f"better in {self.won} of {self.folds} folds"
-        by = f"{number_text(self.acc - self.other_acc)}, {SURE:.0%} interval "
-        by += f"{number_text(self.low)} to {number_text(self.high)}, {folds}"
-        if not self.is_sure:
-            return f"{self.test}: {self.best} and {self.other} cannot be told apart (ACC + {by})"
-        return f"{self.test}: train on {self.best}, not {self.other} (ACC + {by})"
+        ends = f"{number_text(self.low)} to {number_text(self.high)}"
+        by = (
+            f"ACC {number_text(self.acc - self.other_acc)} higher, {100 * SURE:g} % interval {ends}"
+        )
+        words = "train on {} rather than {}" if self.is_sure else "{} and {} cannot be told apart"
+        decided = words.format(self.best, self.other)
+        return f"{self.test}: {decided} ({by}, better in {self.won} of {self.folds} folds)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,7 +112,8 @@ class FoldsMatrix(Shown):
 
     def to_frame(self) -> pd.DataFrame:
         """Return rows test and columns (train, measure, statistic), then the hyper-parameter."""
-        first, columns = self.folds[0], {}
+        first = self.folds[0]
+        columns: dict[tuple[str, str, str], Any] = {}
         known = {measure: self.statistics(measure) for measure in first.measures}
         for j, train in enumerate(self.train):
             for measure, statistics in known.items():
@@ -140,10 +142,19 @@ class FoldsMatrix(Shown):
             best, other = int(order[0]), int(order[1]) if order[0] == 0 else 0
             gain = acc[:, best] - acc[:, other]
             low, high = interval(gain)
-            means = (float(acc[:, k].mean()) for k in (best, other))
-            won = int((gain > 0).sum())
-            names = self.train[best], self.train[other]
-            found.append(Comparison(test, *names, *means, low, high, won, len(gain)))
+            found.append(
+                Comparison(
+                    test,
+                    best=self.train[best],
+                    other=self.train[other],
+                    acc=float(acc[:, best].mean()),
+                    other_acc=float(acc[:, other].mean()),
+                    low=low,
+                    high=high,
+                    won=int((gain > 0).sum()),
+                    folds=len(gain),
+                )
+            )
         return found
 
     # -- how it is shown -------------------------------------------------------------------------
@@ -151,16 +162,16 @@ class FoldsMatrix(Shown):
     def sheet(self) -> Sheet:
         """Return what is shown, in words: mean ± standard deviation, and the range below."""
         first = self.folds[0]
-        heads = [("", "", *self.train)]
+        heads = [("", "measure", *self.train)]
         if first.sweep is not None and first.best != EACH:
             row = self.values[self.test.index(first.best)]
-            heads.append((first.sweep, "", *map(value_text, row)))
+            heads.append((first.sweep, "chosen", *map(value_text, row)))
         rows = []
         known = {measure: self.statistics(measure) for measure in first.measures}
         for i, test in enumerate(self.test):
-            for k, (measure, statistics) in enumerate(known.items()):
-                rows.append(("" if k else test, self._line(i, measure, statistics)))
-                rows.append(("", self._ranges(i, statistics)))
+            for measure, statistics in known.items():
+                rows.append((test, self._line(i, measure, statistics)))
+                rows.append((test, self._ranges(i, statistics)))
         groups = (("", len(self.train) + 1),)
         return Sheet(first.sheet().title, groups, tuple(heads), tuple(rows), self._foot())
 
@@ -168,7 +179,8 @@ class FoldsMatrix(Shown):
         self, i: int, measure: str, known: Mapping[str, NDArray[np.float64]]
     ) -> tuple[Cell, ...]:
         first = self.folds[0]
-        means = replace(first, **{measure: known["mean"]})
+        mean = known["mean"]
+        means = replace(first, acc=mean) if measure == "acc" else replace(first, loss=mean)
         best = means.best_acc if measure == "acc" else means.best_loss
         own = first.sweep is not None and first.best == EACH
         cells = [Cell(((measure.upper(), False),))]

@@ -108,17 +108,36 @@ def result_against(folds: Folds, metric: str | None) -> ResultTables:
         wanted = str(resolve_metric(wanted))
     for result in reversed(find_results(store, everything=True)):
         known = result.parameters
-        if known.get("references") == sets.digest and str(known["metric"]).startswith(wanted):
-            if result.covers(store):
-                return result
+        same = known.get("references") == sets.digest and str(known["metric"]).startswith(wanted)
+        if same and result.covers(store):
+            return result
     of = f" of the metric {wanted}" if wanted else ""
+    drawn = f"{folds.count} --seed {folds.seed}" if folds.seed else f"{folds.count}"
     raise StaleResultsError(
         f"{store.url} has no results{of} against its {folds.count} folds",
         Hint(
-            f"run dr.make_folds(store, {folds.count}).robustness().write()",
-            f"run `dskrobust compute {quote(store.url)} --folds {folds.count}`",
+            "run folds.robustness().write() of dr.make_folds(store, …)",
+            f"run `dskrobust compute {quote(store.url)} --folds {drawn}`",
         ),
     )
+
+
+def fold_subsets(folds: Folds, metric: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return training and test subsets where nobody says which: all, and where R is known halves.
+
+    They are of the same sizes in every fold: halves of the smallest one.
+    """
+    sizes = [folds.train_size(k) for k in range(1, folds.count + 1)]
+    chosen = []
+    for letter, group, rows in (("x", TRAIN, min(sizes)), ("t", TEST, min(folds.sizes))):
+        half = rows // 2
+        halves = {f"{letter}_L": f"{group}:L{half}", f"{letter}_M": f"{group}:M{half}"}
+        chosen.append({letter: group, **(halves if half else {})})
+    try:
+        result_against(folds, metric)
+    except StaleResultsError:
+        return {"x": TRAIN}, {"t": TEST}
+    return chosen[0], chosen[1]
 
 
 class FoldEvaluation(Evaluation):
@@ -294,8 +313,7 @@ class CrossValidation:
         own = self.parts[0].choice(model, sweep=sweep, best=best, by=by)
         tables = [part.table for part in self.parts]
         loss_high = not self.parts[0].problem.categorical
-        asked = {"model": model, "fixed": fixed, "loss": loss}
-        return fold_matrix(tables, own, loss_high=loss_high, **asked)
+        return fold_matrix(tables, own, loss_high=loss_high, model=model, fixed=fixed, loss=loss)
 
     def matrices(self, best: str | None = None, loss: str = "loss") -> list[FoldsMatrix]:
         """Return all matrices: of every model one for each setting of its other hyper-parameters.
@@ -303,13 +321,12 @@ class CrossValidation:
         Settings that not every fold has are left out. `best` and `loss` are those of `matrix`.
         """
         self._computed()
-        shown = []
+        shown: list[FoldsMatrix] = []
         for model in self.models:
             name = model.spec.name
             first, *others = (part.other_settings(model) for part in self.parts)
-            for fixed in first:
-                if all(fixed in known for known in others):
-                    shown.append(self.matrix(name, fixed=fixed, best=best, loss=loss))
+            every = [fixed for fixed in first if all(fixed in known for known in others)]
+            shown += [self.matrix(name, fixed=fixed, best=best, loss=loss) for fixed in every]
         return shown
 
     # -- how it is shown -------------------------------------------------------------------------
