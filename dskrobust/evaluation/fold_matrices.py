@@ -111,19 +111,20 @@ class FoldsMatrix(Shown):
         return replace(self, folds=tuple(matrix.showing(*measures) for matrix in self.folds))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return rows test and columns (train, measure, statistic), then the hyper-parameter."""
-        first = self.folds[0]
-        columns: dict[tuple[str, str, str], Any] = {}
+        """Return a row for every test subset, training subset and measure.
+
+        Columns test, train, measure, mean, std, least and largest, then the hyper-parameter.
+        """
+        first, rows = self.folds[0], []
         known = {measure: self.statistics(measure) for measure in first.measures}
-        for j, train in enumerate(self.train):
-            for measure, statistics in known.items():
-                for name, values in statistics.items():
-                    columns[train, measure, name] = values[:, j]
-            if first.sweep is not None:
-                columns[train, first.sweep, "chosen"] = self.values[:, j]
-        frame = pd.DataFrame(columns, index=pd.Index(self.test, name="test"))
-        frame.columns = frame.columns.set_names(["train", "measure", "statistic"])
-        return frame
+        for i, test in enumerate(self.test):
+            for j, train in enumerate(self.train):
+                chosen = {} if first.sweep is None else {first.sweep: self.values[i, j]}
+                for measure, statistics in known.items():
+                    cell = {name: float(values[i, j]) for name, values in statistics.items()}
+                    about = {"test": test, "train": train, "measure": measure}
+                    rows.append({**about, **cell, **chosen})
+        return pd.DataFrame(rows)
 
     # -- decisions -------------------------------------------------------------------------------
 
