@@ -16,6 +16,7 @@ from .embedding import embed as embed
 from .engine.plan import Plan as Plan
 from .engine.plan import Resources as Resources
 from .estimator import SampleRobustness as SampleRobustness
+from .evaluation import CrossValidation as CrossValidation
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Experiment as Experiment
 from .evaluation import Model as Model

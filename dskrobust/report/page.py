@@ -411,5 +411,6 @@ def _model(model: ModelTrials, first: str) -> dict[str, Any]:
         "steps": len(model.steps),
         "finished": moment(model.steps["date"].max()),
         "matrices": [m.sheet() for m in matrices],
+        "advice": [],
         "curves": drawn,
     }
