@@ -65,7 +65,7 @@ def say_folds(folds: Folds, scores: Scores) -> None:
 
 def next_command(address: str, folds: Folds | None) -> str:
     """Return what to do with the results of a run."""
-    if folds is None:
+    if folds is None or not folds.drawn:
         return f"dskrobust show {quote(address)}"
     seed = f" --seed {folds.seed}" if folds.seed else ""
     return f"dskrobust evaluate {quote(address)} --model knn --folds {folds.count}{seed}"
