@@ -22,12 +22,15 @@ from .embedding import embed as embed
 from .engine.plan import Plan as Plan
 from .engine.plan import Resources as Resources
 from .estimator import SampleRobustness as SampleRobustness
+from .evaluation import CrossValidation as CrossValidation
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Experiment as Experiment
 from .evaluation import Model as Model
 from .evaluation import evaluate as evaluate
 from .evaluation import read_experiment as read_experiment
 from .export import export_scores as export_scores
+from .folds import Folds as Folds
+from .folds import make_folds as make_folds
 from .hardness import InstanceHardness as InstanceHardness
 from .hardness import instance_hardness as instance_hardness
 from .label_comparison import compare_samples as compare_samples

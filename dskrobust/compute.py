@@ -56,12 +56,17 @@ def run_scores(
     start: Callable[[Client, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
     wait: bool = True,
+    references: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Compute the scores of a store on a cluster and write them; see `run_and_write`."""
+    """Compute the scores of a store on a cluster and write them; see `run_and_write`.
+
+    references: those that `spec` has, see `sample_robustness`.
+    """
 
     def prepare(resources: Resources) -> Scores:
         data = PairData(store, scale=spec.scale)
-        return score(data, spec.metric, spec.labels, RunOptions(resources), rule=spec.rule)
+        rule, how = spec.rule, RunOptions(resources)
+        return score(data, spec.metric, spec.labels, how, rule=rule, references=references)
 
     with made_once(store, spec.parameters(), wait=wait):
         return run_and_write(store, prepare, options, start=start, tell=tell)

@@ -39,7 +39,7 @@ from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
 from .memory import check_memory
 from .metrics import Metric
-from .neighbours import Neighbours, group_neighbours, searching
+from .neighbours import Neighbours, group_neighbours
 from .outputs import check_output
 from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions

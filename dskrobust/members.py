@@ -36,6 +36,8 @@ def group_size(scores: Scores, code: int | None) -> int:
     """Return how many samples a group has; all together for None."""
     if code is None:
         return scores.rows
+    if scores.sizes is not None:
+        return scores.sizes[code]
     if scores.store is not None:
         known = scores.store.summary.groups.get(code)
         return known.rows if known else 0

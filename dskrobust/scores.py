@@ -97,6 +97,8 @@ class Scores(ArraysMixin):
         Graphs that `compute` and `write` run first, where one would not hold all tiles.
     reference_rows : mapping, optional
         The rows of every reference set (`row_sets.RowSet`), where they were named for these scores.
+    sizes : tuple of int, optional
+        Samples of every group, where the groups are not those of the store (see `folds`).
     """
 
     robustness: Any
@@ -123,6 +125,7 @@ class Scores(ArraysMixin):
     run: str | None = None
     waves: Waves | None = field(default=None, repr=False, compare=False)
     reference_rows: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    sizes: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:

@@ -77,6 +77,7 @@ FLOORS = (  # from the foundations up
     "predicting",
     "model_error",
     "adversarials",
+    "folds",
     "verify",
     "estimator",
     "sampler",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ..cluster import ClusterOptions
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
+    from ..folds import Folds
     from ..scores import Scores
     from ..store import Store
 
@@ -134,6 +134,19 @@ def _prefix_remark(facts: dict[str, Any]) -> tuple[str, str]:
 @click.command()
 @store_argument
 @metric_options
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 1_000),
+    metavar="N",
+    help="Score against N folds too: of the split, or drawn (by class) without rewriting the data.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of folds that are drawn.",
+)
 @wait_option
 @where_options
 def compute(
@@ -141,6 +154,8 @@ def compute(
     metric: str | None,
     labels: str | None,
     label_bound: float | None,
+    folds: int | None,
+    seed: int,
     wait: bool,
     **where: Any,
 ) -> None:
@@ -153,29 +168,31 @@ def compute(
     Examples:
       dskrobust compute mnist.zarr
       dskrobust compute mnist.zarr --workers 2 --memory-limit 1GiB
+      dskrobust compute mnist.zarr --folds 5
       dskrobust compute news.zarr -m cityblock --scheduler tcp://10.0.0.1:8786
     """
-    from ..errors import StaleResultsError
+    from ..scores import read_scores
     from ..show import terminal
-    from ..store import current_results
+    from .folds import against_folds, next_command, say_folds, stored_result
 
     options = cluster_options(**where)
     opened = opened_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
-    try:
-        result = current_results(opened, spec.parameters())
-    except StaleResultsError:
-        result = None
+    made, spec = against_folds(opened, folds, seed, spec)
+    result = stored_result(opened, spec)
     if result is not None:
         check_scheduler(options)
         terminal.say(
             f"{store} has these results already, computed "
             f"{terminal.moment(result.facts.get('date'))} ({result.name})."
         )
-        terminal.fact("next", f"dskrobust show {quote(store)}")
+        if made is not None:
+            say_folds(made, read_scores(opened, result, spec))
+        terminal.fact("next", next_command(store, made))
         return
     try:
-        scores = run(opened, spec, options, wait=wait)
+        references = made.references if made else None
+        scores = run(opened, spec, options, wait=wait, references=references)
     except KeyboardInterrupt:
         terminal.say(
             "Stopped. Finished tiles are kept in the store: run the same command again to go on.",
@@ -183,7 +200,7 @@ def compute(
             stderr=True,
         )
         raise click.exceptions.Exit(130) from None
-    summarise_run(scores, store)
+    summarise_run(scores, store, made)
 
 
 def check_scheduler(options: ClusterOptions) -> None:
@@ -216,14 +233,15 @@ def run(
     *,
     quiet: bool = False,
     wait: bool = True,
+    references: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Compute scores on a cluster and show how far it is; quiet: nothing on stdout.
 
-    wait: whether to wait where another process computes the same.
+    wait: whether to wait where another process computes the same. references: those of `spec`.
     """
     from ..compute import run_scores
 
-    run_it = partial(run_scores, store, spec, options, wait=wait)
+    run_it = partial(run_scores, store, spec, options, wait=wait, references=references)
     done: Scores = show_run(run_it, spec.metric.name.capitalize(), options, quiet=quiet)
     return done
 
@@ -311,10 +329,11 @@ def plan_line(plan: Plan) -> str:
     )
 
 
-def summarise_run(scores: Scores, address: str) -> None:
-    """Say what came out of a run."""
+def summarise_run(scores: Scores, address: str, folds: Folds | None = None) -> None:
+    """Say what came out of a run; of folds, what every one of them is like too."""
     from ..show import terminal
     from ..show.overview import Overview
+    from .folds import next_command, say_folds
     from .show import group_table
 
     overview = Overview.of(scores)
@@ -322,6 +341,8 @@ def summarise_run(scores: Scores, address: str) -> None:
     line = overview.contradiction_line()
     if line:
         terminal.say(line, style="yellow")
+    if folds is not None:
+        say_folds(folds, scores)
     assert scores.result is not None
     facts = scores.result.facts
     terminal.fact("took", terminal.clock(float(facts["seconds"])))
@@ -329,7 +350,7 @@ def summarise_run(scores: Scores, address: str) -> None:
         measured, projected = (terminal.size(facts[f"peak_{k}"]) for k in ("measured", "projected"))
         terminal.fact("memory", f"{measured} at most in a worker, {projected} projected")
     terminal.fact("results", f"{address}/results/{scores.result.name}")
-    terminal.fact("next", f"dskrobust show {quote(address)}")
+    terminal.fact("next", next_command(address, folds))
 
 
 @click.command()

@@ -25,7 +25,7 @@ from .outcome import report, write
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
-    from ..evaluation import Evaluation, Experiment
+    from ..evaluation import CrossValidation, Evaluation, Experiment
     from ..store import Store
 
 
@@ -85,6 +85,13 @@ balanced_option = click.option(
     "networks without a GPU; of one model as for --grid.",
 )
 @click.option(
+    "--folds",
+    type=click.IntRange(2, 1_000),
+    metavar="N",
+    help="Test each of N folds, and train on the others: in selections, test and train. Folds of "
+    "the split, or drawn by the seed.",
+)
+@click.option(
     "--trials",
     type=click.IntRange(1, 1_000_000),
     default=25,
@@ -128,6 +135,7 @@ def evaluate(
     grid: tuple[str, ...],
     fixed: tuple[str, ...],
     options: tuple[str, ...],
+    folds: int | None,
     trials: int,
     seed: int,
     threshold: float | None,
@@ -146,12 +154,12 @@ def evaluate(
     Examples:
       dskrobust evaluate digits.zarr --model forest
       dskrobust evaluate mnist.zarr --model knn --test t=test:L5000
+      dskrobust evaluate mnist.zarr --model knn --folds 5
       dskrobust evaluate news.zarr --model sklearn.svm.SVR --grid C=1,10
       dskrobust evaluate mnist.zarr --model cnn --scheduler tcp://10.0.0.1:8786
       dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment, Model
-    from ..evaluation.commands import default_subsets
     from ..export import write_csv
     from ..outputs import check_output
 
@@ -160,9 +168,10 @@ def evaluate(
     _check_balanced(opened, balanced)
     swept = _values(grid, _swept)
     parameters, how = (_values(part, _value) for part in (fixed, options))
+    chosen = _chosen(opened, _named(train), _named(test), (folds, seed, metric))
     experiment = Experiment(
-        train=_named(train) or default_subsets(opened, "train"),
-        test=_named(test) or default_subsets(opened, "test"),
+        train=chosen[0],
+        test=chosen[1],
         models=[
             Model(k, _own(swept, k, kinds), _own(parameters, k, kinds), _own(how, k, kinds))
             for k in kinds
@@ -171,6 +180,7 @@ def evaluate(
         seed=seed,
         threshold=threshold,
         metric=metric,
+        folds=folds,
         name=f"{', '.join(kinds)} on {opened.spec.name}",
     )
     if out:
@@ -254,6 +264,29 @@ def _check_balanced(store: Store, balanced: bool) -> None:
         raise InvalidOptionError("--balanced is for classes; the labels of this store are numbers")
 
 
+def _chosen(
+    store: Store,
+    train: dict[str, str],
+    test: dict[str, str],
+    about: tuple[int | None, int, str | None],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return training and test subsets: those that are named, else all and the halves.
+
+    about: folds, their seed and the metric.
+    """
+    from ..evaluation.commands import default_subsets
+    from ..evaluation.folds import fold_subsets
+    from ..folds import make_folds
+
+    folds, seed, metric = about
+    if folds is None:
+        return train or default_subsets(store, "train"), test or default_subsets(store, "test")
+    if not (train and test):
+        usual = fold_subsets(make_folds(store, folds, seed=seed), metric)
+        train, test = train or usual[0], test or usual[1]
+    return train, test
+
+
 def _named(texts: Iterable[str]) -> dict[str, str]:
     """Return NAME=SELECTION by name; a selection without a name is its own."""
     named: dict[str, str] = {}
@@ -331,14 +364,14 @@ def _value(text: str) -> Any:
 
 def _run(
     store: Store, experiment: Experiment, options: ClusterOptions, *, quiet: bool
-) -> Evaluation:
+) -> Evaluation | CrossValidation:
     """Run what is missing on a cluster and show how far it is."""
     from ..cluster import connect
-    from ..evaluation import Evaluation, Failure
+    from ..evaluation import Failure, evaluate
     from ..show import terminal
     from .compute import check_scheduler
 
-    made = Evaluation(store, experiment)
+    made = evaluate(store, experiment)
     total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
@@ -375,7 +408,9 @@ def _run(
     return made
 
 
-def _with_gpu(stack: ExitStack, made: Evaluation, options: ClusterOptions) -> ClusterOptions:
+def _with_gpu(
+    stack: ExitStack, made: Evaluation | CrossValidation, options: ClusterOptions
+) -> ClusterOptions:
     """Give a local cluster this machine's GPU, where a model needs it."""
     from ..evaluation.checks import local_gpu
 

@@ -14,11 +14,13 @@ from ..outputs import whole_file, written_at
 from ..paths import behind_links
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
+    from ..evaluation import CrossValidation, Evaluation
+
+    Evaluated = Evaluation | CrossValidation
 
 
 def report(
-    evaluation: Evaluation, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
+    evaluation: Evaluated, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
 ) -> None:
     """Print what came out; fail where steps failed, with a line for each."""
     from ..show import terminal
@@ -40,21 +42,27 @@ def report(
         raise summary_of(evaluation.failures, len(evaluation.jobs))
 
 
-def evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_facts(evaluation: Evaluated) -> dict[str, Any]:
     """Return an evaluation as plain values; LOSS and ACC that are not there are null."""
     table, sessions = (t.astype(object) for t in (evaluation.table, evaluation.sessions))
     more = {"sessions": sessions.where(sessions.notna(), None).to_dict("records")}
     return {
         **evaluation.facts(),
         "versions": evaluation.versions(),
-        "records": evaluation.records.path,
+        "records": _record_paths(evaluation),
         "table": table.where(table.notna(), None).to_dict("records"),
         **(more if len(sessions) else {}),
         "failures": [str(failure) for failure in evaluation.failures],
     }
 
 
-def _print(evaluation: Evaluation, written: Sequence[tuple[str, Any]], balanced: bool) -> None:
+def _record_paths(evaluation: Evaluated) -> str | list[str]:
+    """Return where the finished steps lie in the store: of folds, of each."""
+    paths = [part.records.path for part in evaluation.parts]
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _print(evaluation: Evaluated, written: Sequence[tuple[str, Any]], balanced: bool) -> None:
     from ..show import terminal
 
     for matrix in _matrices(evaluation, balanced):
@@ -66,10 +74,12 @@ def _print(evaluation: Evaluation, written: Sequence[tuple[str, Any]], balanced:
         terminal.fact("epochs", line)
     for name, path in written:
         terminal.fact(name, str(path))
-    terminal.fact("records", f"{evaluation.records.address.url}/{evaluation.records.path}")
+    first, *others = (part.records for part in evaluation.parts)
+    names = ", ".join([first.path, *(records.name for records in others)])
+    terminal.fact("records", f"{first.address.url}/{names}")
 
 
-def session_lines(evaluation: Evaluation) -> list[str]:
+def session_lines(evaluation: Evaluated) -> list[str]:
     """Return how networks came to their epochs, as the paper's Table 4 and C.3 have it."""
     lines = []
     for row in evaluation.sessions.to_dict("records"):
@@ -84,7 +94,7 @@ def session_lines(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
+def _matrices(evaluation: Evaluated, balanced: bool) -> list[Any]:
     """Return matrices as Tables 6 and 8 have them, then, where there is a choice, 7 and 9.
 
     `balanced` adds those of the re-weighted LOSS, as Table 3 has them.
@@ -94,7 +104,7 @@ def _matrices(evaluation: Evaluation, balanced: bool) -> list[Any]:
     return made + (evaluation.matrices(loss="balanced_loss") if balanced else [])
 
 
-def write(evaluation: Evaluation, folder: Path, balanced: bool) -> list[Path]:
+def write(evaluation: Evaluated, folder: Path, balanced: bool) -> list[Path]:
     """Write the table, the matrices, the provenance and, where there are some, the curves."""
     from ..export import write_csv
 

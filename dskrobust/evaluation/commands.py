@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from shlex import join
+from typing import NamedTuple
 
 from ..errors import Hint, InvalidOptionError, StaleResultsError
+from ..folds import has_folds, make_folds
 from ..store import Store, current_results
-from .evaluation import Evaluation
+from .entry import evaluate
 from .experiment import Experiment, ModelSpec
+from .folds import fold_subsets
 from .models.knn import NearestNeighbours
 
 TRAIN, TEST = "train", "test"
@@ -37,7 +40,7 @@ def default_subsets(store: Store, group: str) -> dict[str, str]:
         raise InvalidOptionError(
             f"there is no group {group!r}, the groups are {', '.join(store.groups)}; say what to "
             f"take with --{group} {letter}=SELECTION",
-            ONE_GROUP if len(store.groups) == 1 else None,
+            _instead(store),
         )
     rows = _group_rows(store, group)
     try:
@@ -52,6 +55,14 @@ def default_subsets(store: Store, group: str) -> dict[str, str]:
         f"{letter}_L": f"{group}:L{half}",
         f"{letter}_M": f"{group}:M{rows - half}",
     }
+
+
+def _instead(store: Store) -> Hint | None:
+    """Return what to do where there are no such groups."""
+    if has_folds(store):
+        count = make_folds(store).count
+        return Hint(f"give folds={count}", f"give --folds {count}")
+    return ONE_GROUP if len(store.groups) == 1 else None
 
 
 def evaluate_command(store: Store, kind: str = "knn", options: Sequence[str] = ()) -> str:
@@ -70,27 +81,49 @@ def evaluate_command(store: Store, kind: str = "knn", options: Sequence[str] = (
     InvalidOptionError
         Where there is none; the message says why.
     """
-    sides = _sides(store)
-    arguments = ["dskrobust", "evaluate", store.url, "--model", kind]
-    if sides == {TRAIN: TRAIN, TEST: TEST}:
-        named = [default_subsets(store, group) for group in sides.values()]
-    else:
-        named = [{LETTERS[side]: group} for side, group in sides.items()]
-        arguments += [f"--{side}={LETTERS[side]}={group}" for side, group in sides.items()]
+    asked = _of_folds(store) if has_folds(store) else _of_groups(store)
+    arguments = ["dskrobust", "evaluate", store.url, "--model", kind, *asked.arguments]
     grid: dict[str, list[int]] = {}
-    if kind == "knn":
-        rows = _group_rows(store, sides[TRAIN])
-        fewest = rows if len(named[0]) == 1 else rows // 2
-        if fewest < max(NearestNeighbours.default_grid(True)["neighbors"]):
-            grid = {"neighbors": list(range(1, fewest + 1))}
-            arguments += ["--grid", f"neighbors=1:{fewest}"]
+    if kind == "knn" and asked.fewest < max(NearestNeighbours.default_grid(True)["neighbors"]):
+        grid = {"neighbors": list(range(1, asked.fewest + 1))}
+        arguments += ["--grid", f"neighbors=1:{asked.fewest}"]
     given = dict(option.split("=", 1) for option in options)
     for option in options:
         arguments += ["--option", option]
     values = {name: {"true": True, "false": False}.get(v, v) for name, v in given.items()}
     models = [ModelSpec(kind, grid, options=values)]
-    Evaluation(store, Experiment(named[0], named[1], models))  # which checks it, and runs nothing
+    experiment = Experiment(asked.train, asked.test, models, folds=asked.folds)
+    evaluate(store, experiment)  # which checks it, and runs nothing
     return join(arguments)
+
+
+class _Asked(NamedTuple):
+    """Subsets, how a command names them, the rows of the smallest training subset, and folds."""
+
+    train: dict[str, str]
+    test: dict[str, str]
+    arguments: list[str]
+    fewest: int
+    folds: int | None = None
+
+
+def _of_folds(store: Store) -> _Asked:
+    folds = make_folds(store)
+    train, test = fold_subsets(folds, None)
+    rows = min(folds.train_size(number + 1) for number in range(folds.count))
+    fewest = rows if len(train) == 1 else rows // 2
+    return _Asked(train, test, ["--folds", str(folds.count)], fewest, folds.count)
+
+
+def _of_groups(store: Store) -> _Asked:
+    sides, arguments = _sides(store), []
+    if sides == {TRAIN: TRAIN, TEST: TEST}:
+        train, test = (default_subsets(store, group) for group in sides.values())
+    else:
+        train, test = ({LETTERS[side]: group} for side, group in sides.items())
+        arguments = [f"--{side}={LETTERS[side]}={group}" for side, group in sides.items()]
+    rows = _group_rows(store, sides[TRAIN])
+    return _Asked(train, test, arguments, rows if len(train) == 1 else rows // 2)
 
 
 def _sides(store: Store) -> dict[str, str]:

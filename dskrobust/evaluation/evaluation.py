@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -31,12 +30,11 @@ from ..store import (
     Store,
     evaluation_records,
     exclusive,
-    open_store,
 )
 from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
 from .collection import Prepared, StepsMixin, TableForm, client_of_task, finished_table
-from .experiment import Experiment, ModelSpec, Selection
+from .experiment import Experiment, ModelSpec, Setting
 from .findings import FindingsMixin, Step
 from .job import Job
 from .jobs import jobs_of, versions
@@ -56,50 +54,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[Job, "dict[str, Any] | Failure", bool], None]
 Watch = Callable[[Job, "dict[str, Any]"], None]
-
-
-def evaluate(
-    store: str | Path | Store,
-    experiment: Experiment | None = None,
-    *,
-    train: Mapping[str, Selection] | None = None,
-    test: Mapping[str, Selection] | None = None,
-    models: Sequence[ModelSpec] | None = None,
-    client: Client | None = None,
-    **parts: Any,
-) -> Evaluation:
-    """Return an experiment's evaluation: checked, but nothing is read or trained until asked.
-
-    Parameters
-    ----------
-    store : str or Store
-        Its labels are categories or real numbers.
-    experiment : Experiment, optional
-        In its place its parts can be given.
-    train, test : mapping of str to selection, optional
-        Training and test subsets, as `Experiment` takes them.
-    models : sequence of Model, optional
-        What is trained.
-    client : distributed.Client, optional
-        Where to run; the current client by default, threads of this process without one.
-    **parts : int, float or str
-        Further parts of an experiment: trials, seed, threshold, metric, name.
-
-    Raises
-    ------
-    InvalidOptionError
-        For what does not fit the data: an unknown subset, model or hyper-parameter, more
-        neighbours than samples, a threshold beyond the labels.
-    StaleResultsError
-        Where subsets are chosen by robustness and the store has no results.
-    """
-    if experiment is None:
-        if train is None or test is None or models is None:
-            raise InvalidOptionError("evaluate needs an experiment, or train, test and models")
-        experiment = Experiment(train, test, models, **parts)
-    elif parts or any(part is not None for part in (train, test, models)):
-        raise InvalidOptionError("give evaluate either an experiment or its parts, not both")
-    return Evaluation(open_store(store), experiment, client)
 
 
 class Evaluation(StepsMixin, FindingsMixin):
@@ -132,7 +86,7 @@ class Evaluation(StepsMixin, FindingsMixin):
                 f"{store.url} has vector labels; an evaluation needs categorical or real ones"
             )
         self.store, self.client = store, client
-        selector = Selector(store, experiment.metric)
+        selector = self._selector(experiment)
         self._train, self._test = (
             [selector.choose(what, name, value) for name, value in named.items()]
             for what, named in (("training", experiment.train), ("test", experiment.test))
@@ -155,6 +109,15 @@ class Evaluation(StepsMixin, FindingsMixin):
         self.failures: list[Failure] = []
         self._records: dict[str, dict[str, Any]] = {}  # of the jobs that are done, by name
         self._ready = False
+
+    def _selector(self, experiment: Experiment) -> Selector:
+        """Return what turns selections into rows."""
+        return Selector(self.store, experiment.metric)
+
+    @property
+    def parts(self) -> tuple[Evaluation, ...]:
+        """Evaluations of one split each: this one."""
+        return (self,)
 
     # -- what is to be done --------------------------------------------------------------------
 
@@ -415,20 +378,25 @@ class Evaluation(StepsMixin, FindingsMixin):
         loss : {"loss", "balanced_loss"}
             Which LOSS is shown; the other is re-weighted by class (Table 3).
         """
-        table = self.table
+        return performance_matrix(
+            self.table,
+            loss_high=not self.problem.categorical,
+            model=model,
+            fixed=fixed or {},
+            choice=self.choice(model, sweep=sweep, best=best, by=by),
+            loss=loss,
+        )
+
+    def choice(
+        self, model: str | None, *, sweep: str | None, best: str | None, by: str | None
+    ) -> Choice:
+        """Return how a model's hyper-parameter is chosen, where nothing else is said by itself."""
         models = [m for m in self.models if model in (None, m.spec.name)]
         if len(models) == 1:
             own = models[0]
             by = by or own.chosen_by
             sweep = sweep or (own.sweep if own.sweep in (*own.spec.grid, *own.own_sweep) else None)
-        return performance_matrix(
-            table,
-            loss_high=not self.problem.categorical,
-            model=model,
-            fixed=fixed or {},
-            choice=Choice(sweep, best or next(iter(self.experiment.test)), by or "acc"),
-            loss=loss,
-        )
+        return Choice(sweep, best or next(iter(self.experiment.test)), by or "acc")
 
     def _steps(self) -> Iterator[Step]:
         self._computed()
@@ -449,20 +417,24 @@ class Evaluation(StepsMixin, FindingsMixin):
         self._computed()
         shown: list[PerformanceMatrix | SideBySide] = []
         for model in self.models:
-            records = [record for name, record in self._done if name == model.spec.name]
-            done = [setting for record in records for _, setting in settings_of(record)]
-            others = {
-                json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
-                for s in model.spec.settings
-            }
             made = [
                 self.matrix(model.spec.name, fixed=fixed, best=best, loss=loss)
-                for fixed in others.values()
-                if any(fixed.items() <= setting.items() for setting in done)
+                for fixed in self.other_settings(model)
             ]
             if made:
                 shown.append(made[0] if len(made) == 1 else side_by_side(made))
         return shown
+
+    def other_settings(self, model: Model) -> list[Setting]:
+        """Return the settings of a model's hyper-parameters but the swept one that have records."""
+        records = [record for name, record in self._done if name == model.spec.name]
+        done = [setting for record in records for _, setting in settings_of(record)]
+        others = {
+            json.dumps(fixed := {k: v for k, v in s.items() if k != model.sweep}): fixed
+            for s in model.spec.settings
+        }
+        known = others.values()
+        return [o for o in known if any(o.items() <= setting.items() for setting in done)]
 
     # -- how it is shown -------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..datasets.splits import SplitOptions
 from ..display import suggestion
 from ..errors import Hint, InvalidOptionError, SourceFileError
 from ..paths import check_regular, expand_path, local_path
@@ -139,6 +140,9 @@ class Experiment:
     name : str
     store : str, optional
         Address of the data; the caller may give another.
+    folds : int, optional
+        Every fold is tested once, and the others together are trained on: in selections those are
+        the groups test and train (see `evaluate`).
     """
 
     train: Mapping[str, Selection]
@@ -150,6 +154,7 @@ class Experiment:
     metric: str | None = None
     name: str = "experiment"
     store: str | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", _checked_models(self.models))
@@ -171,7 +176,10 @@ class Experiment:
                 )
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
+        if self.folds is not None:
+            SplitOptions(folds=self.folds)  # which checks it
         steps = self.trials * len(self.train) * sum(_combinations(m) for m in self.models)
+        steps *= self.folds or 1
         if steps > MOST_STEPS:
             raise InvalidOptionError(
                 f"{steps:,} trainings are asked for, more than {MOST_STEPS:,}: of every trial, "
@@ -192,6 +200,7 @@ class Experiment:
             "trials": self.trials,
             "threshold": self.threshold,
             "metric": self.metric,
+            **({} if self.folds is None else {"folds": self.folds}),
             "train": {name: _words(value) for name, value in self.train.items()},
             "test": {name: _words(value) for name, value in self.test.items()},
             "models": [
@@ -269,6 +278,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     trials: int = TRIALS
     threshold: float | None = None
     metric: str | None = None
+    folds: int | None = None
     train: dict[str, str]
     test: dict[str, str]
     models: list[_ModelTable]
@@ -325,6 +335,7 @@ def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experime
             metric=file.metric,
             name=file.name or path.stem,
             store=_beside(path, file.store),
+            folds=file.folds,
         )
     except msgspec.ValidationError as error:
         raise InvalidOptionError(f"{path}: {_reworded(str(error))}") from error

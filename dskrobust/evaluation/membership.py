@@ -19,6 +19,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
+from ..row_sets import RowSet
 from ..store import SPAN, EvaluationRecords, SourceAddress
 
 RUN = 16  # spans that one task does
@@ -54,6 +55,23 @@ class GroupRows:
     def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
         """Return tasks that read who is in the group."""
         return [delayed(_save_group)(records, key, self.code, run) for run in runs_of(records)]
+
+
+@dataclass(frozen=True)
+class UnionRows:
+    """The rows of some sets together.
+
+    Attributes
+    ----------
+    sets : tuple of RowSet
+        By their addresses.
+    """
+
+    sets: tuple[RowSet, ...]
+
+    def saving(self, records: EvaluationRecords, key: str) -> list[Any]:
+        """Return tasks that read who is in the sets."""
+        return [delayed(_save_union)(records, key, self.sets, run) for run in runs_of(records)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +166,14 @@ def _save_group(
     rows = np.arange(lo, hi)
     if code is not None:
         rows = rows[records.address.open().read("split", lo, hi) == code]
+    return _save_run(records, key, run, rows)
+
+
+def _save_union(
+    records: EvaluationRecords, key: str, sets: tuple[RowSet, ...], run: Run
+) -> NDArray[np.int64]:
+    lo, hi = run[0] * SPAN, min(run[1] * SPAN, records.address.rows)
+    rows = np.unique(np.concatenate([one.within(lo, hi) for one in sets]))
     return _save_run(records, key, run, rows)
 
 

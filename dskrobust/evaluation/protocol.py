@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,9 @@ __all__ = [
 _KNOWN = ("train", "test", "model", "trial", *MEASURES)
 _BESIDE = ("seed", BALANCED)  # may be there too; other columns are hyper-parameters
 
-Runs = dict[tuple[str, str, Any], dict[int, tuple[float, ...]]]
+Key = tuple[str, str, Any]  # training subset, test subset, swept value
+Means = tuple[float, float, float]
+Runs = dict[Key, dict[int, tuple[float, ...]]]
 
 
 def trimmed_mean(values: Iterable[float]) -> float:
@@ -124,37 +126,84 @@ def performance_matrix(
         Where the table lacks columns or rows, has a trial twice, or an ACC that is NaN.
     """
     choice = choice or Choice()
-    sweep, best, by = choice.sweep, choice.best, choice.by
-    for what, asked, known in (("choice by", by, BY), ("LOSS", loss, LOSSES)):
-        if asked not in known:
-            raise InvalidOptionError(f"there is no {what} {asked!r}; choose {' or '.join(known)}")
-    model, rows = _model_rows(table, model, {*(fixed or {}), sweep}, loss)
-    rows = _fixed_rows(rows, fixed or {})
-    sweep, parameters = _parameters(rows, sweep)
-    train, test = (tuple(dict.fromkeys(rows[c])) for c in ("train", "test"))
-    if best != EACH:
-        _check_known("test subset", best, test)
-    runs = _collect(rows, sweep, loss)
-    means = {key: _means(key, tuple(trials.values())) for key, trials in runs.items()}
-    shape = len(test), len(train)
+    best, by = choice.best, choice.by
+    found = averages(table, choice, model=model, fixed=fixed, loss=loss)
+    shape = len(found.test), len(found.train)
     losses, acc = np.full(shape, np.nan), np.full(shape, np.nan)
     values = np.full(shape, None, dtype=object)
     counts = []
-    # what is small is best
-    costs = {k: -acc if by == "acc" else -own if loss_high else own
-             for k, (_, acc, own) in means.items()}  # fmt: skip
-    for j, x in enumerate(train):
-        for i, t in enumerate(test):
-            value = _choose(costs, x, t if best == EACH else best)
-            if (x, t, value) in means:
-                losses[i, j], acc[i, j], _ = means[x, t, value]
+    costs = costs_of(found.means, by, loss_high=loss_high)
+    for j, x in enumerate(found.train):
+        for i, t in enumerate(found.test):
+            value = cheapest(costs, x, t if best == EACH else best)
+            if (x, t, value) in found.means:
+                losses[i, j], acc[i, j], _ = found.means[x, t, value]
                 values[i, j] = value
-                counts.append(len(runs[x, t, value]))
+                counts.append(found.counts[x, t, value])
     trials = (min(counts), max(counts)) if counts else (0, 0)
     return PerformanceMatrix(
-        train, test, losses, acc, values, model, sweep, best, loss_high, parameters, trials,
-        by=by, balanced=loss == BALANCED,
+        found.train, found.test, losses, acc, values, found.model, found.sweep, best, loss_high,
+        found.parameters, trials, by=by, balanced=loss == BALANCED,
     )  # fmt: skip
+
+
+class Averages(NamedTuple):
+    """What the trials of a model come to.
+
+    Attributes
+    ----------
+    model : str
+    sweep : str, optional
+        The swept hyper-parameter.
+    parameters : dict
+        The others.
+    train, test : tuple of str
+    means : dict
+        Training subset, test subset and swept value → trimmed means of the LOSS that is shown, of
+        ACC, and of the LOSS that chooses.
+    counts : dict
+        The same → number of trials.
+    """
+
+    model: str
+    sweep: str | None
+    parameters: dict[str, Any]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    means: dict[Key, Means]
+    counts: dict[Key, int]
+
+
+def averages(
+    table: pd.DataFrame,
+    choice: Choice,
+    *,
+    model: str | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    loss: str = "loss",
+) -> Averages:
+    """Return the trimmed means of a model's trials; see `performance_matrix`."""
+    for what, asked, known in (("choice by", choice.by, BY), ("LOSS", loss, LOSSES)):
+        if asked not in known:
+            raise InvalidOptionError(f"there is no {what} {asked!r}; choose {' or '.join(known)}")
+    model, rows = _model_rows(table, model, {*(fixed or {}), choice.sweep}, loss)
+    rows = _fixed_rows(rows, fixed or {})
+    sweep, parameters = _parameters(rows, choice.sweep)
+    train, test = (tuple(dict.fromkeys(rows[c])) for c in ("train", "test"))
+    if choice.best != EACH:
+        _check_known("test subset", choice.best, test)
+    runs = _collect(rows, sweep, loss)
+    means = {key: _means(key, tuple(trials.values())) for key, trials in runs.items()}
+    counts = {key: len(trials) for key, trials in runs.items()}
+    return Averages(model, sweep, parameters, train, test, means, counts)
+
+
+def costs_of(means: Mapping[Key, Means], by: str, *, loss_high: bool) -> dict[Key, float]:
+    """Return what chooses, so that what is small is best."""
+    return {
+        key: -acc if by == "acc" else -own if loss_high else own
+        for key, (_, acc, own) in means.items()
+    }
 
 
 def _model_rows(
@@ -244,9 +293,7 @@ def _collect(rows: pd.DataFrame, sweep: str | None, loss: str) -> Runs:
     return runs
 
 
-def _means(
-    key: tuple[str, str, Any], trials: Sequence[tuple[float, ...]]
-) -> tuple[float, float, float]:
+def _means(key: Key, trials: Sequence[tuple[float, ...]]) -> Means:
     shown, accs, losses = zip(*trials, strict=True)
     try:
         return _mean_loss(shown), trimmed_mean(accs), _mean_loss(losses)
@@ -259,8 +306,8 @@ def _mean_loss(values: Sequence[float]) -> float:
     return math.nan if all(map(math.isnan, values)) else trimmed_mean(values)
 
 
-def _choose(costs: Mapping[tuple[str, str, Any], float], x: str, t: str) -> Any:
-    """The value with the lowest cost for x on t, of equal ones the smallest."""
+def cheapest(costs: Mapping[Key, float], x: str, t: str) -> Any:
+    """Return the value with the lowest cost for x on t, of equal ones the smallest."""
     cost_of = {
         value: cost for (train, test, value), cost in costs.items() if (train, test) == (x, t)
     }

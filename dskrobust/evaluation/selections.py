@@ -80,6 +80,22 @@ class Selector:
             self._scores = read_scores(self.store, result_of(self.store, self.metric))
         return self._scores
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What selections are of."""
+        return self.store.groups
+
+    @property
+    def context(self) -> tuple[Any, ...]:
+        """What tells these groups from those of the store."""
+        return ()
+
+    @property
+    def result_name(self) -> str:
+        """Of the stored result whose robustness selects."""
+        assert self.scores.result is not None
+        return self.scores.result.name
+
     def choose(self, what: str, name: str, selection: Any) -> SubsetRows:
         """Return a checked subset; nothing is computed.
 
@@ -104,19 +120,21 @@ class Selector:
         return chosen
 
     def _of_text(self, name: str, text: str) -> SubsetRows:
-        terms = parse_selection(text, self.store.groups)
+        terms = parse_selection(text, self.groups)
         group, steps = terms[0].group, terms[0].steps
-        if steps or len(terms) > 1:
-            subset = select_subset(self.scores, text)
-            result = self.scores.result
-            assert result is not None
-            what = [group, steps] if len(terms) == 1 else [subset.intervals]
-            key = _digest(["selection", *what, result.name])
-            return SubsetRows(name, subset.size, key, partial(_rows_of_subset, subset))
+        if not steps and len(terms) == 1:
+            return self.whole_group(name, group)
+        subset = select_subset(self.scores, text)
+        what = [group, steps] if len(terms) == 1 else [subset.intervals]
+        key = digest_of([*self.context, "selection", *what, self.result_name])
+        return SubsetRows(name, subset.size, key, partial(_rows_of_subset, subset))
+
+    def whole_group(self, name: str, group: str | None) -> SubsetRows:
+        """Return all rows of a group, or of the store."""
         code = self.store.groups.index(group) if group in self.store.groups else None
         known = self.store.summary.groups
         size = self.store.rows if code is None else known[code].rows if code in known else 0
-        key = _digest(["group", code])
+        key = digest_of(["group", code])
         return SubsetRows(name, size, key, partial(_rows_of_group, self.store, code))
 
     def _of_subset(self, name: str, subset: Subset) -> SubsetRows:
@@ -181,5 +199,6 @@ def _key_of(rows: NDArray[np.int64]) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16]
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """Return the digest of plain values."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from ..show.sheets import subset_parts
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
+from .folds import Folded, by_folds, fold_matrices, models_of
 from .pictures import to_png
 from .provenance import (
     data_facts,
@@ -193,7 +195,7 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
         "evaluate": None if results.evaluations else _evaluate_command(results.store),
-        "evaluations": [_evaluation(evaluation) for evaluation in results.evaluations],
+        "evaluations": _evaluations(results),
         "costs": score_costs(results.result),
         "model_costs": [model_cost(m) for e in results.evaluations for m in e.models],
     }
@@ -400,6 +402,30 @@ def _label_figure(results: StoredResults) -> Image | None:
     return _drawn(drawn, f"Histograms of the labels in {names}; quantiles are in the tables")
 
 
+def _evaluations(results: StoredResults) -> list[dict[str, Any]]:
+    single, folded = by_folds(results.evaluations)
+    return [*map(_evaluation, single), *map(_folds, folded)]
+
+
+def _folds(folds: Folded) -> dict[str, Any]:
+    return {
+        "seed": folds[0].facts["experiment"]["seed"],
+        "models": [_model_of_folds(models, folds[0].tests[0]) for models in models_of(folds)],
+    }
+
+
+def _model_of_folds(models: Sequence[ModelTrials], first: str) -> dict[str, Any]:
+    matrices = fold_matrices(models, first)
+    return {
+        "name": f"{models[0].spec.name}, {len(models)} folds",
+        "steps": sum(len(model.steps) for model in models),
+        "finished": moment(max(model.steps["date"].max() for model in models)),
+        "matrices": [matrix.sheet() for matrix in matrices],
+        "advice": matrices[0].advice(),
+        "curves": [],
+    }
+
+
 def _evaluation(evaluation: StoredEvaluation) -> dict[str, Any]:
     return {
         "seed": evaluation.facts["experiment"]["seed"],
@@ -425,5 +451,6 @@ def _model(model: ModelTrials, first: str) -> dict[str, Any]:
         "steps": len(model.steps),
         "finished": moment(model.steps["date"].max()),
         "matrices": [m.sheet() for m in matrices],
+        "advice": [],
         "curves": drawn,
     }

@@ -270,7 +270,7 @@ class StoredResults:
         if self.asked:
             return [self._ready(select_subset(self.scores, text)) for text in self.asked]
         by_key: dict[str, Subset] = {}
-        for evaluation in self.evaluations:
+        for evaluation in (one for one in self.evaluations if one.fold is None):
             for name, key in evaluation.subset_keys().items():
                 if key not in by_key:
                     rows = evaluation.records.rows(key)

@@ -74,6 +74,11 @@ class ModelTrials:
         known = self.by == "loss" and self.table[BALANCED].notna().any()
         return ["loss", BALANCED] if known else ["loss"]
 
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Settings of the hyper-parameters beside the chosen one."""
+        return [setting for setting, _ in _parts(self.table, self.others)]
+
     def matrices(self, best: str, loss: str = "loss") -> list[PerformanceMatrix]:
         """Return a matrix for every setting of the other hyper-parameters (Tables 2 to 9)."""
         return [
@@ -84,7 +89,7 @@ class ModelTrials:
                 choice=Choice(self.sweep, best, self.by),
                 loss=loss,
             )
-            for setting, _ in _parts(self.table, self.others)
+            for setting in self.settings
         ]
 
 
@@ -108,6 +113,12 @@ class StoredEvaluation:
     def tests(self) -> tuple[str, ...]:
         """Names of the test subsets."""
         return tuple(self.facts["subsets"]["test"])
+
+    @property
+    def fold(self) -> Mapping[str, Any] | None:
+        """Which of how many folds is tested, and how they were drawn; None for one split."""
+        fold: Mapping[str, Any] | None = self.facts.get("fold")
+        return fold
 
     def subset_keys(self) -> dict[str, str]:
         """Return the keys of the subsets' row numbers by name, training subsets first."""

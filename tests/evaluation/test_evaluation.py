@@ -208,7 +208,7 @@ def test_joined_selections(url):
     assert both.key == other.key
     assert both.size == 50
     known = ["selection", "train", [["L", 80]], selector.scores.result.name]
-    assert selector.choose("training", "x", "train:L80").key == selections._digest(known)
+    assert selector.choose("training", "x", "train:L80").key == selections.digest_of(known)
 
 
 def test_whole_groups_need_no_results(digits):
