@@ -7,10 +7,12 @@ good it is; a choice is measured on folds that had no say in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from .errors import InvalidOptionError
 
@@ -95,6 +97,14 @@ class FoldScores:
         """The one option for everything: trained on all rows, best over all parts."""
         return int(np.argmax(np.where(self.whole, _mean(self.scores, self.rows).sum(axis=0), -np.inf)))
 
+    def part_means(self) -> Floats:
+        """Score of every option in every part, over the folds (parts, options)."""
+        return _by_part(self.scores, self.rows)
+
+    def total(self, option: int) -> float:
+        """Score of an option over all parts."""
+        return float(_mean(self.scores, self.rows)[:, option].sum())
+
     def choice(self) -> Codes:
         """Return the option of every part (parts,): the best, or else the baseline.
 
@@ -103,8 +113,7 @@ class FoldScores:
         """
         base = self.baseline
         chosen = np.full(self.scores.shape[1], base)
-        means = _by_part(self.scores, self.rows)
-        for part, values in enumerate(means):
+        for part, values in enumerate(self.part_means()):
             best = int(np.argmax(values))
             gains = self.scores[:, part, best] - self.scores[:, part, base]
             gains = gains[~np.isnan(gains)]
@@ -147,3 +156,39 @@ def _mean(scores: Floats, rows: Codes) -> Floats:
     """Score of every option in every part, weighed by the rows of the part (parts, options)."""
     shares = rows.sum(axis=0) / rows.sum()
     return np.asarray(_by_part(scores, rows) * shares[:, None])
+
+
+# -- folds and parts ---------------------------------------------------------------------------
+
+
+def held_out(labels: NDArray[Any], folds: int, seed: int, *, by_class: bool) -> list[Codes]:
+    """Return the places that each fold holds out, rising.
+
+    Parameters
+    ----------
+    labels : ndarray (n,)
+    folds, seed : int
+    by_class : bool
+        Whether classes are to have the same shares in all folds, where each has enough samples.
+    """
+    kind = KFold
+    if by_class and np.unique(labels, return_counts=True)[1].min() >= folds:
+        kind = StratifiedKFold
+    splits = kind(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
+    return [held for _, held in splits]
+
+
+def part_cuts(places: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+    """Return where the spectrum is cut into parts of equally many rows, (parts − 1,) rising.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where so many rows lie at one place that a part has none.
+    """
+    cuts = np.quantile(places, np.arange(1, parts) / parts, method="lower")
+    if len(np.unique([places.min(), *cuts])) < parts:
+        raise InvalidOptionError(
+            f"too many rows are equally robust to cut the spectrum into {parts} parts; give fewer"
+        )
+    return np.asarray(cuts)

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..display import card, caption, escape, heat_map
+from ..display import caption, card, escape
 from ..errors import InvalidOptionError
+from ..show.heat import heat_html
 from ..store import Store, open_store
 from .evaluation import Evaluation, Progress
 from .experiment import COLUMNS, Experiment, ModelSpec
@@ -80,11 +81,18 @@ class Windows:
                 "fewer, or of another width"
             )
         ends = [(start, start + size) for start in starts]
-        for digits in range(7):
-            names = [_span(start / rows, stop / rows, digits) for start, stop in ends]
+        return dict(zip(self.names, ends, strict=True))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the windows are called: the shares of the spectrum that they span."""
+        step = (1 - self.width) / (self.count - 1)
+        spans = [(100 * k * step, 100 * (k * step + self.width)) for k in range(self.count)]
+        for digits in range(3):
+            names = [f"{low:.{digits}f}–{high:.{digits}f}%" for low, high in spans]
             if len(set(names)) == len(names):
                 break
-        return dict(zip(names, ends, strict=True))
+        return tuple(names)
 
     def selections(self, group: str, rows: int) -> dict[str, str]:
         """Return every window of a group as a selection in words, by its name."""
@@ -99,10 +107,6 @@ class Windows:
                 steps = f"L{stop}-L{start}"
             found[name] = f"{quoted}:{steps}"
         return found
-
-
-def _span(start: float, stop: float, digits: int) -> str:
-    return f"{100 * start:.{digits}f}–{100 * stop:.{digits}f}%"
 
 
 # -- what is best where ------------------------------------------------------------------------
@@ -412,7 +416,7 @@ class Spectrum:
             values, settings = self.grid(model)
             texts = np.vectorize(number_text, otypes=[object])(values)
             parts.append(caption(f"{model}: test windows (rows) × training windows (columns)"))
-            parts.append(heat_map(test, train, self._shade(values), texts, settings))
+            parts.append(heat_html(test, train, self._shade(values), texts, settings))
         return card("Spectrum", str(self.evaluation.store.spec.name), *parts, self.foot())
 
     def _shade(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
