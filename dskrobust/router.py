@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import Tags, get_tags
@@ -143,6 +144,8 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
         tags.estimator_type = own.estimator_type
         tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
         tags.target_tags.required = True
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False
         return tags
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> RobustnessRouter:
@@ -384,6 +387,11 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
     # -- checks ----------------------------------------------------------------------------------
 
     def _checked(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
+            warnings.warn(
+                "y has the shape (n, 1); its only column is taken", DataConversionWarning,
+                stacklevel=3,
+            )  # fmt: skip
         X, y = checked_features(X), take_labels(y)
         refuse_infinite(y, "y")
         finite = {"dtype": "numeric", "ensure_all_finite": False}
