@@ -117,11 +117,9 @@ def shares_of(store: dr.Store, labels: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def tailored(data: Data, placement: str, work: Path, seed: int) -> tuple[float, float, int]:
-    """Return the one model's score on the test rows, the gain, and how many parts have their own."""
-    path = (
-        work / f"{data.name.split(' (')[0]}-{'classes' if data.classes else 'values'}-{seed}.zarr"
-    )
-    path = path.with_name(path.name.replace(" ", "-"))
+    """Return the one model's score on the test rows, the gain, and parts that have their own."""
+    kind = "categorical" if data.classes else "real"
+    path = work / f"{data.name.split(' (')[0].replace(' ', '-')}-{kind}-{seed}.zarr"
     if not path.exists():
         spec = dr.StoreSpec(data.name, kind, scale=data.scale)
         dr.create_store(str(path), data.X, data.y, data.split(seed), spec=spec)
