@@ -58,8 +58,8 @@ from .subsets import least_robust as least_robust
 from .subsets import most_robust as most_robust
 from .subsets import select_subset as select_subset
 from .tailoring import Tailoring as Tailoring
-from .tailoring import Validation as Validation
 from .tailoring import tailor as tailor
+from .validation import Validation as Validation
 from .verify import verify_store as verify_store
 
 __version__: str

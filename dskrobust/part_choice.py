@@ -95,7 +95,9 @@ class FoldScores:
     @property
     def baseline(self) -> int:
         """The one option for everything: trained on all rows, best over all parts."""
-        return int(np.argmax(np.where(self.whole, _mean(self.scores, self.rows).sum(axis=0), -np.inf)))
+        return int(
+            np.argmax(np.where(self.whole, _mean(self.scores, self.rows).sum(axis=0), -np.inf))
+        )
 
     def part_means(self) -> Floats:
         """Score of every option in every part, over the folds (parts, options)."""

@@ -52,7 +52,7 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
 
     R of a new sample would need its label. So one model, trained on all samples, predicts a label;
     R under that label (for classes a matter of the distance to the nearest training sample of any
-    other one) says in which part of the spectrum the sample lies, and the model of the part answers.
+    other one) says in which part of the spectrum the sample lies, and the part's model answers.
     Which window of the training spectrum and which hyper-parameters serve a part is chosen on
     held-out samples, placed in the same way. A part that nothing serves surely better keeps the one
     model. Whether all that gains anything is told by `gain_`: it often does not.
@@ -179,7 +179,7 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
         self.cuts_ = np.empty(0) if study is None else study.cuts
         if study is None:
             self.options_, self.models_ = [self.baseline_], [self.estimator_]
-            self.part_gains_, self.gain_ = [], Interval(0.0, 0.0, 0.0)
+            self._gains([Interval(0.0, 0.0, 0.0)])
             return self
         self.robustness_ = self._placing(X, y)
         self._keep(study, X, y)
@@ -197,7 +197,10 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
                 made[repr(option)] = self._trained(option, X[own], y[own])
         self.models_ = [made[repr(option)] for option in self.options_]
         gains = study.scores.cross_fitted().T
-        intervals = [corrected_interval(g, 1 / (self.cv - 1)) for g in gains]
+        self._gains([corrected_interval(g, 1 / (self.cv - 1)) for g in gains])
+
+    def _gains(self, intervals: list[Interval]) -> None:
+        """Keep what is gained in every part, and over all of them."""
         self.part_gains_, self.gain_ = intervals[:-1], intervals[-1]
 
     def _study(self, X: NDArray[Any], y: NDArray[Any], grid: Sequence[Option]) -> Study | None:

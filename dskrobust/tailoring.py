@@ -1,4 +1,4 @@
-"""Tailoring: for every part of the test spectrum the training set and hyper-parameters that suit it.
+"""Tailoring: which training set and hyper-parameters suit which part of the test spectrum.
 
 Whether the paper's promise holds, better models by training sets chosen for the robustness of what
 they are used on, is measured on rows that had no say in the choice.
@@ -6,83 +6,43 @@ they are used on, is measured on rows that had no say in the choice.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .display import card, caption, counted, escape, number, table
-from .errors import Hint, InvalidOptionError, OverlapWarning
-from .evaluation import Experiment, Model, evaluate
+from .display import caption, card, counted, escape, table
+from .errors import InvalidOptionError
+from .evaluation import Model
 from .evaluation.matrices import number_text
-from .evaluation.windows import ALL, Measure, Outcome, Windows, group_size, outcomes
-from .memory import check_memory
-from .part_choice import FoldScores, Interval, corrected_interval, held_out, part_cuts
-from .placement import PLACEMENTS, ROW_BYTES, labelled_places, predicted_places
-from .robustness import sample_robustness
+from .evaluation.windows import ALL, Outcome, Windows, group_size
+from .part_choice import FoldScores, Interval, corrected_interval, part_cuts
 from .store import Store, open_store
-from .subsets import Subset, select_subset
+from .validation import (
+    Fold,
+    Option,
+    Plan,
+    Reached,
+    Rows,
+    Validation,
+    complete_options,
+    folds_of,
+    further_candidates,
+    part_name,
+    scores_of,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from .evaluation.evaluation import Progress
 
-Rows = NDArray[np.int64]
-Option = tuple[str, str, str]  # training set, model, hyper-parameters in words
-_FEWER = Hint("tailor on a sample of the rows", "tailor on a sample of the rows")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """How a choice is made and measured.
-
-    Attributes
-    ----------
-    folds : int
-        Parts that the training rows are cut into; each is held out once, of classes with the same
-        shares.
-    parts : int
-        Into how many parts, of equally many held-out rows, the spectrum is cut.
-    placement : {"predicted", "label"}, optional
-        What a held-out row is placed by: R under the label of its nearest training row, which is
-        there for new rows too (the default for classes), or R under its own label, as the paper's
-        test subsets are (and for real labels), which new rows have not.
-    margin : float
-        How many standard errors a choice has to be better by than one model on everything.
-    by : {"acc", "loss"}, optional
-        What is compared: ACC of classes and LOSS of real labels by default.
-    seed : int
-        Of the folds.
-    """
-
-    folds: int = 5
-    parts: int = 3
-    placement: str | None = None
-    margin: float = 1.0
-    by: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("folds", "parts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-                raise InvalidOptionError(f"{name} must be a whole number from 2 on, not {value!r}")
-        if self.folds < 3:
-            raise InvalidOptionError("two folds leave one to choose by; give folds=3 or more")
-        if self.placement not in (None, *PLACEMENTS):
-            raise InvalidOptionError(
-                f"rows are placed by {' or '.join(PLACEMENTS)}, not {self.placement!r}"
-            )
-        if not self.margin >= 0:
-            raise InvalidOptionError(f"the margin must be a number from 0 on, not {self.margin!r}")
+Run = tuple[Optional["Client"], Optional["Progress"]]
 
 
 def tailor(
@@ -143,146 +103,11 @@ def tailor(
         cut = replace(cut, placement="label" if real else "predicted")
     sides = None if windows is None else Windows.of(windows)
     metric = experiment.pop("metric", "euclidean")
-    plan = Plan(opened, tuple(models), sides, cut, dict(candidates or {}), groups, metric, experiment)
+    plan = Plan(
+        opened, tuple(models), sides, cut, dict(candidates or {}), groups, metric, experiment
+    )
     plan.check()
     return Tailoring(plan, client)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is tailored, and how."""
-
-    store: Store
-    models: tuple[Model, ...]
-    windows: Windows | None
-    validation: Validation
-    candidates: Mapping[str, Any]
-    groups: tuple[str, str]
-    metric: Any
-    experiment: Mapping[str, Any]
-
-    @property
-    def measure(self) -> Measure:
-        """Which of LOSS and ACC is compared."""
-        return Measure.of(self.validation.by, self.store)
-
-    def check(self) -> None:
-        """Refuse what cannot be evaluated, before anything runs."""
-        train = self.groups[0]
-        self._experiment({ALL: train}, {train: train}, 0)
-        rows = group_size(self.store, train)
-        if self.windows is not None:
-            self.windows.ranks(rows - -(-rows // self.validation.folds))
-
-    def _experiment(self, train: Any, test: Any, fold: int | str) -> Any:
-        known = {"name": f"tailoring, fold {fold}", **self.experiment}
-        return evaluate(self.store, Experiment(train, test, self.models, **known))
-
-    def measured(
-        self, fold: int | str, train: Mapping[str, Rows], test: Mapping[str, Rows], run: Any
-    ) -> dict[tuple[Option, str], Outcome]:
-        """Return what every option reaches on every part."""
-        evaluation = self._experiment(train, test, fold)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OverlapWarning)  # equal rows: the data's own
-            evaluation.compute(*run)
-        return {((o.train, o.model, o.setting), o.test): o for o in outcomes(evaluation)}
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """Training rows that remain, rows that are held out, and where both lie.
-
-    Attributes
-    ----------
-    rest, held : ndarray int64
-        Rising.
-    spectrum : ndarray (rest,) float64
-        R of the remaining rows among themselves.
-    places : ndarray (held,) float64
-        By which held-out rows are placed.
-    """
-
-    rest: Rows
-    held: Rows
-    spectrum: NDArray[np.float64]
-    places: NDArray[np.float64]
-
-    def candidates(self, windows: Windows | None, further: Mapping[str, Rows]) -> dict[str, Rows]:
-        """Return the training sets that are tried: everything first."""
-        order = self.rest[np.argsort(self.spectrum, kind="stable")]
-        ranks = {} if windows is None else windows.ranks(len(order))
-        found = {ALL: self.rest, **{name: order[a:b] for name, (a, b) in ranks.items()}}
-        kept = {name: np.intersect1d(rows, self.rest) for name, rows in further.items()}
-        return found | {name: rows for name, rows in kept.items() if len(rows)}
-
-    def parts(self, cuts: NDArray[np.float64]) -> dict[str, Rows]:
-        """Return the held-out rows of every part that has some."""
-        codes = np.searchsorted(cuts, self.places, side="right")
-        found = {part_name(k): self.held[codes == k] for k in range(len(cuts) + 1)}
-        return {name: rows for name, rows in found.items() if len(rows)}
-
-
-def part_name(part: int) -> str:
-    """Return what a part is called among the test subsets."""
-    return f"part {part + 1}"
-
-
-# -- folds -------------------------------------------------------------------------------------
-
-
-def folds_of(plan: Plan) -> tuple[list[Fold], Fold | None]:
-    """Return the folds of the training group, and the whole of it with the test group.
-
-    Raises
-    ------
-    MemoryPlanError
-    """
-    store, cut = plan.store, plan.validation
-    check_memory("the folds of all rows", store.rows, ROW_BYTES, _FEWER)
-    train, test = (_group_rows(store, group) for group in plan.groups)
-    held = _held_out(store, train, cut)
-    sets = {f"without fold {k + 1}": np.setdiff1d(train, rows) for k, rows in enumerate(held)}
-    sets["all folds"] = train
-    own = labelled_places(store, sets, plan.metric)
-    places, at = own, np.arange(store.rows)
-    if cut.placement == "predicted":
-        asked = np.sort(np.concatenate([train, test]))
-        places = predicted_places(store, asked, sets, plan.metric)
-        at = np.searchsorted(asked, at)
-    folds = [Fold(rest, rows, own[rest, k], places[at[rows], k])
-             for k, (rest, rows) in enumerate(zip(sets.values(), [*held, test], strict=True))]  # fmt: skip
-    return folds[:-1], folds[-1] if len(test) else None
-
-
-def _group_rows(store: Store, group: str) -> Rows:
-    if group not in store.groups:
-        return np.empty(0, np.int64)
-    return np.flatnonzero(store.read("split", 0, store.rows) == store.groups.index(group))
-
-
-def _held_out(store: Store, rows: Rows, cut: Validation) -> list[Rows]:
-    """Return the rows of every fold."""
-    labels = store.read("labels", 0, store.rows).ravel()[rows]
-    by_class = store.spec.label_kind == "categorical"
-    return [rows[held] for held in held_out(labels, cut.folds, cut.seed, by_class=by_class)]
-
-
-def _further(plan: Plan, train: Rows) -> dict[str, Rows]:
-    """Return the rows of the caller's candidates."""
-    found = {}
-    for name, given in plan.candidates.items():
-        if isinstance(given, str):
-            scores = sample_robustness(plan.store, metric=plan.metric).write()
-            given = select_subset(scores, given)
-        rows = given.compute().indices if isinstance(given, Subset) else np.asarray(given)
-        outside = np.setdiff1d(rows, train)
-        if len(outside):
-            raise InvalidOptionError(
-                f"candidate {name!r} has row {outside[0]}, which is not in {plan.groups[0]}"
-            )
-        found[name] = np.unique(rows).astype(np.int64)
-    return found
 
 
 # -- the result --------------------------------------------------------------------------------
@@ -424,8 +249,8 @@ class Tailoring:
             return f"<p>{escape(repr(self))}; <code>.compute()</code> runs it</p>"
         decision, *more = self.findings()
         rows = [part_cells(self.plan, part) for part in self.advice.parts]
-        return card("Tailoring", str(self.plan.store.spec.name), caption(decision),
-                    table(part_heads(self.plan, self.advice), rows, text=(0, 1, 2, 6)), *more)  # fmt: skip
+        parts = table(part_heads(self.plan, self.advice), rows, (0, 1, 2, 6))
+        return card("Tailoring", str(self.plan.store.spec.name), caption(decision), parts, *more)
 
 
 def part_heads(plan: Plan, advice: Advice) -> tuple[str, ...]:
@@ -438,9 +263,9 @@ def part_cells(plan: Plan, part: PartAdvice) -> tuple[str, ...]:
     """Return a part's line of a table."""
     shown = plan.measure.shown
     cells = (
-        f"{number(part.low)} – {number(part.high)}",
+        f"{part.low:.3f}–{part.high:.3f}",
         part.train,
-        _model_words(part.model, part.setting),
+        _model_words(part.model if len(plan.models) > 1 else "", part.setting),
         number_text(shown(part.score)),
         number_text(shown(part.baseline)),
         str(part.gain),
@@ -450,14 +275,21 @@ def part_cells(plan: Plan, part: PartAdvice) -> tuple[str, ...]:
 
 
 def _model_words(model: str, setting: str) -> str:
-    return f"{model}, {setting}" if setting else model
+    return ", ".join(filter(None, (model, setting)))
 
 
 def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
     cut, one = plan.validation, _model_words(*advice.baseline[1:])
     said = f"over one model on everything ({one}): {plan.measure} {advice.gain}"
-    if advice.gain.verdict == "better":
-        yield f"Tailoring pays {said}. Take a training set for each part, as listed."
+    chosen = {(part.train, part.model, part.setting) for part in advice.parts}
+    if chosen == {advice.baseline}:
+        yield (
+            f"One model on everything it is: {one}, trained on all of {plan.groups[0]} "
+            f"({plan.measure} {number_text(plan.measure.shown(advice.score))}). No part of the "
+            "spectrum has anything better."
+        )
+    elif advice.gain.verdict == "better":
+        yield f"Tailoring pays {said}. Take what is listed for each part."
     elif advice.gain.verdict == "worse":
         yield f"Tailoring harms {said}. Take one model, trained on all of {plan.groups[0]}."
     else:
@@ -467,9 +299,9 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
         )
     for part in advice.parts:
         own = (part.train, part.model, part.setting)
-        where = f"R from {number(part.low)} to {number(part.high)}"
+        where = f"R from {part.low:.3f} to {part.high:.3f}"
         if own == advice.baseline:
-            yield f"{where}: nothing beats training on everything by more than {cut.margin:g} SE."
+            yield f"{where}: nothing surely beats the one model."
             continue
         what = "all" if part.train == ALL else part.train
         yield (
@@ -477,7 +309,8 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
             f"{part.gain} ({part.gain.verdict})."
         )
     if advice.test_gain is not None:
-        yield f"On {plan.groups[1]}, whose labels chose nothing: {advice.test_gain:+.4f} over all parts."
+        test = plan.groups[1]
+        yield f"On {test}, whose labels chose nothing: {advice.test_gain:+.4f} over all parts."
     if cut.placement == "label":
         yield (
             "Rows are placed by R under their own labels, as the paper's test subsets are. New "
@@ -493,82 +326,111 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
 # -- computing it ------------------------------------------------------------------------------
 
 
-def advise(plan: Plan, run: tuple[Client | None, Progress | None]) -> Advice:
-    """Measure all options on all folds, choose, and measure the choice."""
+TestScores = Mapping[int, tuple[float, float, int]]  # part → of the choice, the baseline; rows
+
+
+class Trial(NamedTuple):
+    """All options, measured on all folds.
+
+    Attributes
+    ----------
+    whole : Fold, optional
+        The training and the test group.
+    cuts : ndarray (parts - 1,) float64
+        R at which the parts meet.
+    edges : list of float
+        The same with both ends.
+    further : mapping of str to ndarray
+        The caller's candidates.
+    found : list of mapping
+        What was reached in every fold.
+    rows : ndarray (folds, parts) int64
+    """
+
+    whole: Fold | None
+    cuts: NDArray[np.float64]
+    edges: list[float]
+    further: Mapping[str, Rows]
+    found: list[Reached]
+    rows: NDArray[np.int64]
+
+
+def advise(plan: Plan, run: Run) -> Advice:
+    """Measure all options on all folds, choose, and measure the choice.
+
+    Parameters
+    ----------
+    plan : Plan
+    run : pair
+        Client and progress, as `Evaluation.compute` takes them.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where the models have no LOSS to compare.
+    """
+    trial = _tried(plan, run)
+    options = complete_options(trial.found, trial.rows)
+    scores = scores_of(plan.measure, trial.found, options, trial.rows.shape[1])
+    whole = np.array([train == ALL for train, *_ in options])
+    made = FoldScores(scores, trial.rows, whole, plan.validation.margin)
+    baseline, chosen = options[made.baseline], [options[k] for k in made.choice()]
+    if np.isnan(made.total(made.baseline)):
+        raise InvalidOptionError(f"the models have no {plan.measure}; compare by acc")
+    test = _on_test(plan, trial, (chosen, baseline), run) if trial.whole else {}
+    intervals = [corrected_interval(column, 1 / (len(trial.found) - 1))
+                 for column in made.cross_fitted().T]  # fmt: skip
+    means, parts = made.part_means(), []
+    for p, (train, model, setting) in enumerate(chosen):
+        own = float(means[p, options.index(chosen[p])])
+        base = float(means[p, options.index(baseline)])
+        low, high = trial.edges[p], trial.edges[p + 1]
+        parts.append(PartAdvice(part_name(p), low, high, train, model, setting,
+                                own, base, intervals[p], test.get(p)))  # fmt: skip
+    total = made.total(made.baseline)
+    gain = _test_gain(test) if test else None
+    return Advice(tuple(parts), baseline, total, intervals[-1], _table(trial.found), gain)
+
+
+def _tried(plan: Plan, run: Run) -> Trial:
+    """Measure all options on all folds."""
     folds, whole = folds_of(plan)
+    further = further_candidates(plan, np.concatenate([fold.held for fold in folds]))
     places = np.concatenate([fold.places for fold in folds])
     cuts = part_cuts(places, plan.validation.parts)
-    further = _further(plan, np.concatenate([fold.held for fold in folds]))
     found, rows = [], np.zeros((len(folds), len(cuts) + 1), np.int64)
     for k, fold in enumerate(folds):
         parts = fold.parts(cuts)
         rows[k] = [len(parts.get(part_name(p), ())) for p in range(len(cuts) + 1)]
         found.append(plan.measured(k + 1, fold.candidates(plan.windows, further), parts, run))
-    options = _complete(found, rows)
-    scores = _scores(plan.measure, found, options, rows.shape[1])
-    whole_options = np.array([train == ALL for train, *_ in options])
-    made = FoldScores(scores, rows, whole_options, plan.validation.margin)
-    chosen = [options[k] for k in made.choice()]
-    baseline = options[made.baseline]
-    test = None if whole is None else _on_test(plan, whole, cuts, further, (chosen, baseline), run)
     edges = [float(places.min()), *cuts.tolist(), float(places.max())]
-    gains, ratio = made.cross_fitted(), 1 / (len(folds) - 1)
-    intervals = [corrected_interval(column, ratio) for column in gains.T]
-    means = [[made.part_means()[p, options.index(o)] for o in (chosen[p], baseline)]
-             for p in range(rows.shape[1])]  # fmt: skip
-    parts = tuple(
-        PartAdvice(part_name(p), edges[p], edges[p + 1], *chosen[p], *means[p], intervals[p],
-                   None if test is None else test.get(p))
-        for p in range(rows.shape[1])
-    )  # fmt: skip
-    return Advice(parts, baseline, made.total(options.index(baseline)), intervals[-1],
-                  _table(found), None if test is None else _test_gain(test.values()))  # fmt: skip
-
-
-def _complete(found: Sequence[Mapping[tuple[Option, str], Outcome]], rows: Any) -> list[Option]:
-    """Return the options that were measured on every part that has rows."""
-    wanted = [{part_name(p) for p in np.flatnonzero(line)} for line in rows]
-    options = list(dict.fromkeys(option for option, _ in found[0]))
-    return [o for o in options
-            if all((o, p) in one for one, parts in zip(found, wanted, strict=True) for p in parts)]  # fmt: skip
-
-
-def _scores(
-    measure: Measure, found: Sequence[Mapping[tuple[Option, str], Outcome]],
-    options: Sequence[Option], parts: int,
-) -> NDArray[np.float64]:  # fmt: skip
-    scores = np.full((len(found), parts, len(options)), np.nan)
-    for f, one in enumerate(found):
-        for o, option in enumerate(options):
-            for p in range(parts):
-                if outcome := one.get((option, part_name(p))):
-                    scores[f, p, o] = measure.score(outcome)
-    return scores
+    return Trial(whole, cuts, edges, further, found, rows)
 
 
 def _on_test(
-    plan: Plan, whole: Fold, cuts: NDArray[np.float64], further: Mapping[str, Rows],
-    options: tuple[Sequence[Option], Option], run: Any,
-) -> dict[int, tuple[float, float, int]]:  # fmt: skip
-    """Return scores of the choice and of the baseline, and rows, of every part of the test group."""
+    plan: Plan, trial: Trial, options: tuple[Sequence[Option], Option], run: Run
+) -> TestScores:
+    """Return of every part of the test group what choice and baseline score, and its rows."""
     chosen, baseline = options
+    assert trial.whole is not None
     wanted = {option[0] for option in (*chosen, baseline)}
-    train = {k: v for k, v in whole.candidates(plan.windows, further).items() if k in wanted}
-    parts = whole.parts(cuts)
-    found = plan.measured("of all", train, parts, run)
+    sets = trial.whole.candidates(plan.windows, trial.further)
+    parts = trial.whole.parts(trial.cuts)
+    found = plan.measured("of all", {k: v for k, v in sets.items() if k in wanted}, parts, run)
     made = {}
     for p, option in enumerate(chosen):
-        if (name := part_name(p)) in parts and (baseline, name) in found:
-            both = (plan.measure.score(found[o, name]) for o in (option, baseline))
-            made[p] = (*both, len(parts[name]))
-    return made  # type: ignore[return-value]
+        name = part_name(p)
+        if (option, name) in found and (baseline, name) in found:
+            own, base = (plan.measure.score(found[o, name]) for o in (option, baseline))
+            made[p] = own, base, len(parts[name])
+    return made
 
 
-def _test_gain(parts: Iterable[tuple[float, float, int]]) -> float:
-    values, base, rows = np.array(list(parts)).T
+def _test_gain(test: TestScores) -> float:
+    values, base, rows = np.array(list(test.values())).T
     return float(((values - base) * rows).sum() / rows.sum())
 
 
-def _table(found: Sequence[Mapping[tuple[Option, str], Outcome]]) -> pd.DataFrame:
+def _table(found: Sequence[Reached]) -> pd.DataFrame:
     lines = [(k + 1, *outcome) for k, one in enumerate(found) for outcome in one.values()]
     return pd.DataFrame(lines, columns=["fold", *Outcome._fields]).rename(columns={"test": "part"})

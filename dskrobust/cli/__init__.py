@@ -14,7 +14,19 @@ import click
 from .. import __version__
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import compute as runs
-from . import data, embed, evaluate, export, issues, neighbours, report, show, subsets, verify
+from . import (
+    data,
+    embed,
+    evaluate,
+    export,
+    issues,
+    neighbours,
+    report,
+    show,
+    subsets,
+    tailor,
+    verify,
+)
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
@@ -28,7 +40,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         subsets.subsets,
         neighbours.neighbours,
     ),
-    "Models": (evaluate.evaluate, evaluate.run_experiment),
+    "Models": (evaluate.evaluate, evaluate.run_experiment, tailor.spectrum, tailor.tailor),
     "Label issues, reports, tables": (issues.issues, report.report, export.export),
     "Checks and first steps": (verify.verify, runs.demo),
 }

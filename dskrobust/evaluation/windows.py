@@ -22,6 +22,7 @@ from ..display import caption, card, escape
 from ..errors import InvalidOptionError
 from ..show.heat import heat_html
 from ..store import Store, open_store
+from .commands import ONE_GROUP
 from .evaluation import Evaluation, Progress
 from .experiment import COLUMNS, Experiment, ModelSpec
 from .matrices import BY, number_text, value_text
@@ -275,7 +276,8 @@ def group_size(store: Store, group: str) -> int:
     """
     if group not in store.groups:
         raise InvalidOptionError(
-            f"there is no group {group!r}; the groups are {', '.join(store.groups)}"
+            f"there is no group {group!r}; the groups are {', '.join(store.groups)}",
+            ONE_GROUP if len(store.groups) == 1 else None,
         )
     known = store.summary.groups.get(store.groups.index(group))
     return known.rows if known else 0
@@ -354,6 +356,11 @@ class Spectrum:
                     settings[i, j] = found.setting
         return values, settings
 
+    def scores(self, model: str) -> NDArray[np.float64]:
+        """Return a model's values so that more is better, as heat maps are coloured by."""
+        values = self.grid(model)[0]
+        return values if self.measure.by == "acc" or self.measure.loss_high else -values
+
     @property
     def windows(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the windows of the training and of the test spectrum."""
@@ -416,16 +423,8 @@ class Spectrum:
             values, settings = self.grid(model)
             texts = np.vectorize(number_text, otypes=[object])(values)
             parts.append(caption(f"{model}: test windows (rows) × training windows (columns)"))
-            parts.append(heat_html(test, train, self._shade(values), texts, settings))
+            parts.append(heat_html(test, train, shades(self.scores(model)), texts, settings))
         return card("Spectrum", str(self.evaluation.store.spec.name), *parts, self.foot())
-
-    def _shade(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return 0 to 1 in every row, from its worst to its best."""
-        return shades(values if self._high else -values)
-
-    @property
-    def _high(self) -> bool:
-        return self.measure.by == "acc" or self.measure.loss_high
 
 
 def shades(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -433,7 +432,8 @@ def shades(values: NDArray[np.float64]) -> NDArray[np.float64]:
     low = np.nanmin(values, axis=1, keepdims=True, initial=np.inf)
     high = np.nanmax(values, axis=1, keepdims=True, initial=-np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(high > low, (values - low) / (high - low), np.where(values == high, 0.5, np.nan))
+        spread = (values - low) / (high - low)
+    return np.where(high > low, spread, np.where(np.isnan(values), np.nan, 0.5))
 
 
 def _where(train: str) -> str:
