@@ -207,6 +207,10 @@ def further_candidates(plan: Plan, train: Rows) -> dict[str, Rows]:
             scores = sample_robustness(plan.store, metric=plan.metric).write()
             given = select_subset(scores, given)
         rows = given.compute().indices if isinstance(given, Subset) else np.asarray(given)
+        if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
+            raise InvalidOptionError(
+                f"candidate {name!r} must be a selection, a Subset or row numbers, at least one"
+            )
         outside = np.setdiff1d(rows, train)
         if len(outside):
             raise InvalidOptionError(

@@ -203,10 +203,11 @@ def measured(
 def page(facts: Mapping[str, Any]) -> str:
     """Return the results as Markdown, what was found first."""
     lines = facts["lines"]
-    heads = ("data", "rows", "columns", "model", "way", "one model", "gain", "95 %", "verdict")
+    heads = ("data", "rows", "columns", "splits", "model", "way", "one model", "gain", "95 %", "")
     body = [
         (
-            x["data"], f"{x['rows']:,}", f"{x['columns']:,}", x["model"], x["way"],
+            x["data"], f"{x['rows']:,}", f"{x['columns']:,}", str(x["splits"]), x["model"],
+            x["way"],
             f"{x['measure']} {x['one model']:.4f}", f"{x['gain']:+.4f}",
             f"{x['low']:+.4f} to {x['high']:+.4f}", x["verdict"],
         )
@@ -217,9 +218,9 @@ def page(facts: Mapping[str, Any]) -> str:
         [
             "# Tailored training sets against one model on everything",
             f"Made by `scripts/paper/tailoring.py` with dskrobust {facts['versions']['dskrobust']} "
-            f"on {facts['date'][:10]}; {facts['splits']} splits of every data set, {TEST:.0%} of "
-            "the rows for testing. Of large data sets rows are drawn at random, as many as the "
-            "table says: these are no results on whole data sets.",
+            f"on {facts['date'][:10]}; {TEST:.0%} of the rows are for testing in every split. Of "
+            "large data sets rows are drawn at random, as many as the table says: these are no "
+            "results on whole data sets.",
             *verdicts(lines),
             "\n".join("| " + " | ".join(line) + " |" for line in table),
             "\n".join(f"- *{way}*: {words}." for way, words in WAYS.items()),
@@ -271,16 +272,18 @@ def main() -> None:
 
 
 def write(options: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
-    """Write the lines, and the page of them."""
+    """Write the lines beside those of other data sets that are there, and the page of them all."""
+    path = options.out / "tailoring.json"
+    known = json.loads(path.read_text())["lines"] if path.exists() else []
+    merged = {(line["data"], line["model"], line["way"]): line for line in (*known, *lines)}
     libraries = ("dskrobust", "numpy", "scikit-learn")
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "splits": options.splits,
         "versions": {name: version(name) for name in libraries},
-        "lines": lines,
+        "lines": list(merged.values()),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "tailoring.json").write_text(json.dumps(facts, indent=1) + "\n")
+    path.write_text(json.dumps(facts, indent=1) + "\n")
     (options.out / "tailoring.md").write_text(page(facts))
 
 
