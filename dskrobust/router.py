@@ -26,6 +26,8 @@ from .part_choice import FoldScores, Interval, corrected_interval, held_out, par
 from .runs import RunOptions
 
 Rows = NDArray[np.int64]
+# as scikit-learn's own estimators say it
+COLUMN = "A column-vector y was passed when a 1d array was expected; its only column is taken"
 
 
 class Option(NamedTuple):
@@ -390,11 +392,8 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
     # -- checks ----------------------------------------------------------------------------------
 
     def _checked(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
-            warnings.warn(
-                "y has the shape (n, 1); its only column is taken", DataConversionWarning,
-                stacklevel=3,
-            )  # fmt: skip
+        if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+            warnings.warn(COLUMN, DataConversionWarning, stacklevel=3)
         X, y = checked_features(X), take_labels(y)
         refuse_infinite(y, "y")
         finite = {"dtype": "numeric", "ensure_all_finite": False}

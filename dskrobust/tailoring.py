@@ -303,11 +303,10 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
         if own == advice.baseline:
             yield f"{where}: nothing surely beats the one model."
             continue
-        what = "all" if part.train == ALL else part.train
-        yield (
-            f"{where}: train on {what} with {_model_words(part.model, part.setting)}, "
-            f"{part.gain} ({part.gain.verdict})."
-        )
+        what = f"{part.train} with {_model_words(part.model, part.setting)}"
+        pays = advice.gain.verdict == "better"
+        said = f"train on {what}" if pays else f"training on {what} looked best"
+        yield f"{where}: {said}, {part.gain} ({part.gain.verdict})."
     if advice.test_gain is not None:
         test = plan.groups[1]
         yield f"On {test}, whose labels chose nothing: {advice.test_gain:+.4f} over all parts."

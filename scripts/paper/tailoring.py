@@ -119,7 +119,7 @@ def shares_of(store: dr.Store, labels: NDArray[Any]) -> NDArray[np.float64]:
 def tailored(data: Data, placement: str, work: Path, seed: int) -> tuple[float, float, int]:
     """Return the one model's score on the test rows, the gain, and parts that have their own."""
     kind = "categorical" if data.classes else "real"
-    path = work / f"{data.name.split(' (')[0].replace(' ', '-')}-{kind}-{seed}.zarr"
+    path = work / f"{data.name.split(' (')[0].replace(' ', '-')}-{kind}-{len(data.y)}-{seed}.zarr"
     if not path.exists():
         spec = dr.StoreSpec(data.name, kind, scale=data.scale)
         dr.create_store(str(path), data.X, data.y, data.split(seed), spec=spec)
