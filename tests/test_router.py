@@ -15,9 +15,11 @@ from dskrobust.errors import InvalidOptionError
 
 
 @parametrize_with_checks(
-    [RobustnessRouter(kind(3), parts=2, windows=None, cv=3)
-     for kind in (KNeighborsClassifier, KNeighborsRegressor)]
-)  # fmt: skip
+    [
+        RobustnessRouter(kind(3), windows=None)
+        for kind in (KNeighborsClassifier, KNeighborsRegressor)
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
