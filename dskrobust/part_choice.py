@@ -99,6 +99,12 @@ class FoldScores:
             np.argmax(np.where(self.whole, _mean(self.scores, self.rows).sum(axis=0), -np.inf))
         )
 
+    @property
+    def single(self) -> int:
+        """The one option for everything that is best over all parts, whatever it is trained on."""
+        totals = _mean(self.scores, self.rows).sum(axis=0)
+        return self.baseline if totals[self.baseline] == totals.max() else int(np.argmax(totals))
+
     def part_means(self) -> Floats:
         """Score of every option in every part, over the folds (parts, options)."""
         return _by_part(self.scores, self.rows)
@@ -144,6 +150,16 @@ class FoldScores:
             there = ~np.isnan(found)
             weights = self.rows[fold][there]
             gains[fold, parts] = (found[there] * weights).sum() / weights.sum()
+        return gains
+
+    def cross_fitted_single(self) -> Floats:
+        """Return what the best single option gains in every fold (folds,), as `cross_fitted`."""
+        gains = np.empty(len(self.scores))
+        for fold, (values, rows) in enumerate(zip(self.scores, self.rows, strict=True)):
+            others = self.without(fold)
+            found = values[:, others.single] - values[:, others.baseline]
+            there = ~np.isnan(found)
+            gains[fold] = (found[there] * rows[there]).sum() / rows[there].sum()
         return gains
 
 

@@ -158,8 +158,12 @@ class Advice:
         Its score on held-out rows.
     gain : Interval
         Of all parts together, over that model.
-    test_gain : float, optional
-        The same of the test group.
+    single : Option
+        The one option that is best for everything, whatever it is trained on.
+    single_gain, added : Interval
+        What it gains over the model on all rows, and what a choice by part gains over it.
+    test_gain, test_single : float, optional
+        Gains of the choice by part, and of the single option, on the test group.
     measured : DataFrame
         Every option on every part of every fold.
     """
@@ -168,8 +172,12 @@ class Advice:
     baseline: Option
     score: float
     gain: Interval
+    single: Option
+    single_gain: Interval
+    added: Interval
     measured: pd.DataFrame = field(repr=False)
     test_gain: float | None = None
+    test_single: float | None = None
 
 
 class Tailoring:
@@ -278,24 +286,40 @@ def _model_words(model: str, setting: str) -> str:
     return ", ".join(filter(None, (model, setting)))
 
 
-def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
-    cut, one = plan.validation, _model_words(*advice.baseline[1:])
+def _decision(plan: Plan, advice: Advice) -> str:
+    """Return what to do, in a sentence or two."""
+    one = _model_words(*advice.baseline[1:])
     said = f"over one model on everything ({one}): {plan.measure} {advice.gain}"
-    chosen = {(part.train, part.model, part.setting) for part in advice.parts}
-    if chosen == {advice.baseline}:
-        yield (
+    all_rows = f"Take one model, trained on all of {plan.groups[0]}."
+    if {(part.train, part.model, part.setting) for part in advice.parts} == {advice.baseline}:
+        return (
             f"One model on everything it is: {one}, trained on all of {plan.groups[0]} "
             f"({plan.measure} {number_text(plan.measure.shown(advice.score))}). No part of the "
             "spectrum has anything better."
         )
-    elif advice.gain.verdict == "better":
-        yield f"Tailoring pays {said}. Take what is listed for each part."
-    elif advice.gain.verdict == "worse":
-        yield f"Tailoring harms {said}. Take one model, trained on all of {plan.groups[0]}."
-    else:
+    if advice.single_gain.verdict == "better" and advice.added.verdict != "better":
+        train, *model = advice.single
+        what = "other hyper-parameters" if train == ALL else f"training on {train} alone"
+        return (
+            f"One model is enough, but {what} pays: {plan.measure} {advice.single_gain}. Take "
+            f"{_model_words(*model)}, trained on {train} of {plan.groups[0]}, for all parts."
+        )
+    if advice.gain.verdict == "better":
+        return f"Tailoring pays {said}. Take what is listed for each part."
+    if advice.gain.verdict == "worse":
+        return f"Tailoring harms {said}. {all_rows}"
+    return f"Tailoring gains no more than its spread {said}. {all_rows}"
+
+
+def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
+    cut = plan.validation
+    yield _decision(plan, advice)
+    if advice.single != advice.baseline:
+        train, *model = advice.single
         yield (
-            f"Tailoring gains no more than its spread {said}. Take one model, trained on all of "
-            f"{plan.groups[0]}."
+            f"One set for everything, {train} with {_model_words(*model)}, gains "
+            f"{advice.single_gain} over all rows ({advice.single_gain.verdict}); choosing by part "
+            f"adds {advice.added} to that ({advice.added.verdict})."
         )
     for part in advice.parts:
         own = (part.train, part.model, part.setting)
@@ -376,9 +400,13 @@ def advise(plan: Plan, run: Run) -> Advice:
     baseline, chosen = options[made.baseline], [options[k] for k in made.choice()]
     if np.isnan(made.total(made.baseline)):
         raise InvalidOptionError(f"the models have no {plan.measure}; compare by acc")
-    test = _on_test(plan, trial, (chosen, baseline), run) if trial.whole else {}
-    intervals = [corrected_interval(column, 1 / (len(trial.found) - 1))
-                 for column in made.cross_fitted().T]  # fmt: skip
+    single, ratio = options[made.single], 1 / (len(trial.found) - 1)
+    test: TestScores = {}
+    alone: TestScores = {}
+    if trial.whole:
+        test, alone = _on_test(plan, trial, (chosen, [single] * len(chosen), baseline), run)
+    gains, singles = made.cross_fitted(), made.cross_fitted_single()
+    intervals = [corrected_interval(column, ratio) for column in gains.T]
     means, parts = made.part_means(), []
     for p, (train, model, setting) in enumerate(chosen):
         own = float(means[p, options.index(chosen[p])])
@@ -386,9 +414,11 @@ def advise(plan: Plan, run: Run) -> Advice:
         low, high = trial.edges[p], trial.edges[p + 1]
         parts.append(PartAdvice(part_name(p), low, high, train, model, setting,
                                 own, base, intervals[p], test.get(p)))  # fmt: skip
-    total = made.total(made.baseline)
-    gain = _test_gain(test) if test else None
-    return Advice(tuple(parts), baseline, total, intervals[-1], _table(trial.found), gain)
+    return Advice(
+        tuple(parts), baseline, made.total(made.baseline), intervals[-1], single,
+        corrected_interval(singles, ratio), corrected_interval(gains[:, -1] - singles, ratio),
+        _table(trial.found), _test_gain(test), _test_gain(alone),
+    )  # fmt: skip
 
 
 def _tried(plan: Plan, run: Run) -> Trial:
@@ -407,25 +437,28 @@ def _tried(plan: Plan, run: Run) -> Trial:
 
 
 def _on_test(
-    plan: Plan, trial: Trial, options: tuple[Sequence[Option], Option], run: Run
-) -> TestScores:
-    """Return of every part of the test group what choice and baseline score, and its rows."""
-    chosen, baseline = options
+    plan: Plan, trial: Trial, options: tuple[Sequence[Option], Sequence[Option], Option], run: Run
+) -> tuple[TestScores, TestScores]:
+    """Return what two choices score on every part of the test group, beside the baseline."""
+    *choices, baseline = options
     assert trial.whole is not None
-    wanted = {option[0] for option in (*chosen, baseline)}
+    wanted = {option[0] for option in (*choices[0], *choices[1], baseline)}
     sets = trial.whole.candidates(plan.windows, trial.further)
     parts = trial.whole.parts(trial.cuts)
     found = plan.measured("of all", {k: v for k, v in sets.items() if k in wanted}, parts, run)
-    made = {}
-    for p, option in enumerate(chosen):
-        name = part_name(p)
-        if (option, name) in found and (baseline, name) in found:
-            own, base = (plan.measure.score(found[o, name]) for o in (option, baseline))
-            made[p] = own, base, len(parts[name])
-    return made
+    made: tuple[dict[int, tuple[float, float, int]], ...] = ({}, {})
+    for scores, choice in zip(made, choices, strict=True):
+        for p, option in enumerate(choice):
+            name = part_name(p)
+            if (option, name) in found and (baseline, name) in found:
+                own, base = (plan.measure.score(found[o, name]) for o in (option, baseline))
+                scores[p] = own, base, len(parts[name])
+    return made[0], made[1]
 
 
-def _test_gain(test: TestScores) -> float:
+def _test_gain(test: TestScores) -> float | None:
+    if not test:
+        return None
     values, base, rows = np.array(list(test.values())).T
     return float(((values - base) * rows).sum() / rows.sum())
 

@@ -41,6 +41,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 TEST = 0.3  # share of the rows
 NEIGHBOURS = [1, 3, 5, 9, 15]
 POPULAR = 1400  # shares, as in the paper (4.1)
+SINGLE = "one window for everything"
 PREDICTED, LABEL = "tailored, by predicted labels", "tailored, by own labels"
 ROUTED, SETTINGS = "router", "router, hyper-parameters only"
 TABLES: Mapping[str, Callable[..., Any]] = {  # of scikit-learn; every column from 0 to 1
@@ -52,6 +53,8 @@ TABLES: Mapping[str, Callable[..., Any]] = {  # of scikit-learn; every column fr
 LARGE = ("online-news", "mnist", "cifar10")
 WAYS = {
     PREDICTED: "`tailor`, test rows placed by the label that their nearest training row predicts",
+    SINGLE: "`tailor`: the one training set and hyper-parameters that are best for all parts, "
+    "whatever the set; no choice by part",
     LABEL: "`tailor`, test rows placed by their own labels, as the paper's test subsets are; "
     "impossible for new rows",
     ROUTED: "`RobustnessRouter`, test rows placed by what the one model predicts",
@@ -116,7 +119,9 @@ def shares_of(store: dr.Store, labels: NDArray[Any]) -> NDArray[np.float64]:
 # -- what is compared ----------------------------------------------------------------------------
 
 
-def tailored(data: Data, placement: str, work: Path, seed: int) -> tuple[float, float, int]:
+def tailored(
+    data: Data, placement: str, work: Path, single: bool, seed: int
+) -> tuple[float, float, int]:
     """Return the one model's score on the test rows, the gain, and parts that have their own."""
     kind = "categorical" if data.classes else "real"
     path = work / f"{data.name.split(' (')[0].replace(' ', '-')}-{kind}-{len(data.y)}-{seed}.zarr"
@@ -127,6 +132,9 @@ def tailored(data: Data, placement: str, work: Path, seed: int) -> tuple[float, 
     cut = dr.Validation(placement=placement, seed=seed)
     advice = dr.tailor(str(path), models, validation=cut).advice
     base, rows = np.array([(part.test[1], part.test[2]) for part in advice.parts if part.test]).T
+    if single:
+        own = int(advice.single[0] != "all")
+        return float((base * rows).sum() / rows.sum()), advice.test_single or 0.0, own
     own = sum((p.train, p.model, p.setting) != advice.baseline for p in advice.parts)
     assert advice.test_gain is not None
     return float((base * rows).sum() / rows.sum()), advice.test_gain, own
@@ -155,8 +163,9 @@ def estimators(data: Data) -> Iterator[tuple[str, BaseEstimator, dict[str, Any]]
 def ways(data: Data, work: Path, most: int) -> Iterator[tuple[str, str, Callable[[int], Any]]]:
     """Yield model, way and what measures it with a seed."""
     if data.classes:
-        yield "knn", PREDICTED, partial(tailored, data, "predicted", work)
-    yield "knn", LABEL, partial(tailored, data, "label", work)
+        yield "knn", PREDICTED, partial(tailored, data, "predicted", work, False)
+        yield "knn", SINGLE, partial(tailored, data, "predicted", work, True)
+    yield "knn", LABEL, partial(tailored, data, "label", work, False)
     if data.X.size > most:
         return
     for name, estimator, grid in estimators(data):
