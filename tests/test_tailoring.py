@@ -139,6 +139,13 @@ def test_a_planted_gain_is_found_and_measured():
     assert interval.low < 0.105 < interval.high
 
 
+def test_one_set_for_everything_is_told_from_a_choice_by_part():
+    made = scores_of([[0.5, 0.7, 0.4], [0.5, 0.6, 0.4]], 0.001)
+    assert made.single == 1
+    np.testing.assert_allclose(made.cross_fitted_single(), 0.15, atol=0.01)
+    np.testing.assert_allclose(made.cross_fitted()[:, -1], made.cross_fitted_single())
+
+
 def test_the_best_of_many_equal_options_gains_nothing():
     means = [corrected_interval(scores_of(np.zeros((2, 40)), 1.0, seed).cross_fitted()[:, -1], 0.2)
              for seed in range(30)]  # fmt: skip

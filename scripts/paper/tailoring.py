@@ -232,6 +232,7 @@ def page(facts: Mapping[str, Any]) -> str:
             "results on whole data sets.",
             *verdicts(lines),
             "\n".join("| " + " | ".join(line) + " |" for line in table),
+            "A data set and way that is not in the table was not measured.",
             "\n".join(f"- *{way}*: {words}." for way, words in WAYS.items()),
             "Gains are means over the splits; intervals are Student's with the variance of Nadeau "
             "and Bengio (2003), as training sets of splits overlap. A part keeps the one model "
