@@ -28,6 +28,9 @@ from .evaluation import Experiment as Experiment
 from .evaluation import Model as Model
 from .evaluation import evaluate as evaluate
 from .evaluation import read_experiment as read_experiment
+from .evaluation.windows import Spectrum as Spectrum
+from .evaluation.windows import Windows as Windows
+from .evaluation.windows import spectrum as spectrum
 from .export import export_scores as export_scores
 from .folds import Folds as Folds
 from .folds import make_folds as make_folds
@@ -56,6 +59,7 @@ from .neighbours import nearest_neighbours as nearest_neighbours
 from .report import ReportOptions as ReportOptions
 from .report import write_report as write_report
 from .robustness import sample_robustness as sample_robustness
+from .router import RobustnessRouter as RobustnessRouter
 from .runs import RunOptions as RunOptions
 from .sampler import RobustnessSampler as RobustnessSampler
 from .scores import Scores as Scores
@@ -71,6 +75,9 @@ from .subsets import class_counts as class_counts
 from .subsets import least_robust as least_robust
 from .subsets import most_robust as most_robust
 from .subsets import select_subset as select_subset
+from .tailoring import Tailoring as Tailoring
+from .tailoring import tailor as tailor
+from .validation import Validation as Validation
 from .verify import verify_store as verify_store
 
 __version__: str

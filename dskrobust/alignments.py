@@ -293,10 +293,9 @@ def _pairs_of(
         return _Pairs(0.0, -1.0, -1, (0, 0, 0))
     difference, attained = difference[rows], attained[rows]
     worst = int(difference.argmax())
-    counts = tuple(int((attained == side).sum()) for side in (1, -1, 0))
-    return _Pairs(
-        float(difference.sum()), float(difference[worst]), first + int(rows[worst]), counts
-    )
+    x, t, both = (int((attained == side).sum()) for side in (1, -1, 0))
+    largest, where = float(difference[worst]), first + int(rows[worst])
+    return _Pairs(float(difference.sum()), largest, where, (x, t, both))
 
 
 def _joined(parts: Sequence[_Pairs]) -> _Pairs:

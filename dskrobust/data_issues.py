@@ -274,7 +274,7 @@ def _shared(
     limit = NEAR * np.nan_to_num(quartiles[main, 1])
     inside, outside = (np.flatnonzero(part.compute()) for part in (split == main, split != main))
     data = scores.store if scores.store is not None else scores.arrays.X  # type: ignore[union-attr]
-    scale = {} if scores.store is not None else {"scale": spec.scale}
+    scale: dict[str, Any] = {} if scores.store is not None else {"scale": spec.scale}
     lists = nearest_neighbours(data, 1, queries=outside, references=inside, metric=spec.metric,
                                options=options, **scale)  # fmt: skip
     done = compute_neighbours({"": lists})[""]

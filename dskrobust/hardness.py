@@ -44,6 +44,7 @@ from .outputs import check_output
 from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .scores import Scores
+from .searches import searching
 from .store import ResultTables, ResultWriter, Store, made_once, matching
 from .tomek import tomek_links
 from .witnesses import disagreements
@@ -88,7 +89,7 @@ class Searches(NamedTuple):
             if one.waves is not None:
                 one.waves.run(**kwargs)
         try:
-            with searching([] if self.lists is None else [self.lists], **kwargs):
+            with searching([None if self.lists is None else self.lists.search], **kwargs):
                 yield
         finally:
             for one in (of.scores, of.same_scores):

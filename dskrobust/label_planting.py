@@ -93,7 +93,7 @@ def planting_of(quality: LabelQuality) -> Planting:
     scores, spec = quality.scores, quality.scores.spec
     assert spec is not None
     data = PairData(scores.store, scores.arrays, spec.scale)
-    columns = scores.store.columns if scores.store is not None else scores.arrays.shape[1]
+    columns = spec.columns
     fitting = max(1, SAMPLE_BYTES // max(1, columns * data.dtype.itemsize))
     sample = min(quality.rows, SAMPLE_ROWS, fitting)
     return Planting(spec.metric, spec.scale, data.groups, quality.rows, sample)
@@ -112,10 +112,10 @@ def planted_scores(quality: LabelQuality, evidence: ModelEvidence | None = None)
         task = delayed(_plant, pure=True)(X, y, np.asarray(arrays.split)[rows], planting, beside)
     else:  # the arrays are here
         assert arrays is not None
-        parts = (np.asarray(part)[rows] for part in (arrays.X, arrays.y, arrays.split))
-        return _plant(*parts, planting, beside)
+        X, y, split = (np.asarray(part)[rows] for part in (arrays.X, arrays.y, arrays.split))
+        return _plant(X, y, split, planting, beside)
     (made,) = compute(task)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def sample_rows(rows: int, count: int) -> NDArray[np.int64]:
@@ -154,7 +154,7 @@ def planted_labels(
     return noisy, planted
 
 
-def _rounded(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _rounded(values: NDArray[np.floating[Any]], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return whole numbers of the same mean, rounded up or down at random."""
     return np.floor(values + rng.random(len(values))).astype(np.int64)
 
@@ -200,7 +200,8 @@ def _plant(
         rounds = [one(seed) for seed in (None, *range(planting.rounds)) if len(y)]
     if not rounds:
         return PlantedScores(y, np.empty(0), np.empty(0, np.int8), 1)
-    return PlantedScores(*map(np.concatenate, zip(*rounds, strict=True)), len(rounds) - 1)
+    labels, scores, kinds = map(np.concatenate, zip(*rounds, strict=True))
+    return PlantedScores(labels, scores, kinds, len(rounds) - 1)
 
 
 def _comparable(y: NDArray[Any], split: NDArray[np.int16]) -> NDArray[np.intp]:

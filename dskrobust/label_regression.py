@@ -187,7 +187,7 @@ def regression_quality(
             f"{NEIGHBOURS} others"
         )
     source: Any = opened.store if opened.arrays is None else opened.arrays.X
-    scaled = {} if opened.arrays is None else {"scale": scale}
+    scaled: dict[str, Any] = {} if opened.arrays is None else {"scale": scale}
     lists = nearest_neighbours(source, NEIGHBOURS, metric=metric, options=options, **scaled)
     return RegressionQuality(opened, lists)
 

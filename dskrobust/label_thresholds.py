@@ -154,7 +154,7 @@ class Thresholds:
         return da.map_blocks(self._at, labels, dtype=np.float64, meta=np.empty(0))
 
     def _at(self, labels: NDArray[Any]) -> NDArray[np.float64]:
-        return self.judged["threshold"][self.place(labels)]  # type: ignore[no-any-return]
+        return self.judged["threshold"][self.place(labels)]
 
     def place(self, labels: NDArray[Any]) -> NDArray[np.intp]:
         """Return which record is of which label, (n,)."""

@@ -27,6 +27,7 @@ from . import (
     report,
     show,
     subsets,
+    tailor,
     verify,
 )
 from . import compute as runs
@@ -43,7 +44,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         subsets.subsets,
         neighbours.neighbours,
     ),
-    "Training and test set": (align.align, align.match),
+    "Training and test set": (align.align, align.match, tailor.spectrum, tailor.tailor),
     "Models": (evaluate.evaluate, evaluate.run_experiment, bound.bound, adversarials.adversarials),
     "Label issues, reports, tables": (
         issues.issues,

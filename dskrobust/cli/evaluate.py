@@ -12,6 +12,7 @@ import click
 
 from .options import (
     Address,
+    Command,
     File,
     Number,
     cluster_options,
@@ -25,7 +26,7 @@ from .outcome import report, write
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
-    from ..evaluation import CrossValidation, Evaluation, Experiment
+    from ..evaluation import CrossValidation, Evaluation, Experiment, Model
     from ..store import Store
 
 
@@ -35,11 +36,7 @@ balanced_option = click.option(
     is_flag=True,
     help="Show LOSS re-weighted by class too, as the paper's Table 3.",
 )
-
-
-@click.command()
-@store_argument
-@click.option(
+model_option = click.option(
     "--model",
     "kinds",
     multiple=True,
@@ -49,6 +46,63 @@ balanced_option = click.option(
     "estimator, incremental: and that of one with partial_fit, or torch: and that of a torch "
     "module; may be given several times.",
 )
+_TRAINING = (
+    click.option(
+        "--grid",
+        multiple=True,
+        metavar="KEY=VALUES",
+        help="A hyper-parameter to sweep: trees=1:9, epochs=5:90:5, alpha=1,10 or "
+        "sizes=[5],[5,5]; the paper's by default. Of one of several models: forest.trees=1:9; "
+        "without its name, of all.",
+    ),
+    click.option(
+        "--set",
+        "fixed",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A hyper-parameter that stays as it is; of one model as for --grid.",
+    ),
+    click.option(
+        "--option",
+        "options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="How the model is run: nested=true reads small forests off large ones, device=cpu "
+        "trains networks without a GPU; of one model as for --grid.",
+    ),
+    click.option(
+        "--trials",
+        type=click.IntRange(1, 1_000_000),
+        default=25,
+        show_default=True,
+        help="Trainings of a model that is not deterministic.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Of everything random; the same seed gives the same table.",
+    ),
+    click.option(
+        "--threshold",
+        type=Number(),
+        metavar="Y",
+        help="For real labels: from here on they are popular; the median by default.",
+    ),
+)
+
+
+def training_options(command: Command) -> Command:
+    """Add what says how models are trained: grids, trials, seed."""
+    for option in reversed(_TRAINING):
+        command = option(command)
+    return command
+
+
+@click.command()
+@store_argument
+@model_option
 @click.option(
     "--train",
     multiple=True,
@@ -62,54 +116,13 @@ balanced_option = click.option(
     metavar="NAME=SELECTION",
     help="A test subset; test and its halves by default.",
 )
-@click.option(
-    "--grid",
-    multiple=True,
-    metavar="KEY=VALUES",
-    help="A hyper-parameter to sweep: trees=1:9, epochs=5:90:5, alpha=1,10 or sizes=[5],[5,5]; "
-    "the paper's by default. Of one of several models: forest.trees=1:9; without its name, of all.",
-)
-@click.option(
-    "--set",
-    "fixed",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A hyper-parameter that stays as it is; of one model as for --grid.",
-)
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="How the model is run: nested=true reads small forests off large ones, device=cpu trains "
-    "networks without a GPU; of one model as for --grid.",
-)
+@training_options
 @click.option(
     "--folds",
     type=click.IntRange(2, 1_000),
     metavar="N",
     help="Test each of N folds, and train on the others: in selections, test and train. Folds of "
     "the split, or drawn by the seed.",
-)
-@click.option(
-    "--trials",
-    type=click.IntRange(1, 1_000_000),
-    default=25,
-    show_default=True,
-    help="Trainings of a model that is not deterministic.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    show_default=True,
-    help="Of everything random; the same seed gives the same table.",
-)
-@click.option(
-    "--threshold",
-    type=Number(),
-    metavar="Y",
-    help="For real labels: from here on they are popular; the median by default.",
 )
 @click.option(
     "--metric",
@@ -159,23 +172,18 @@ def evaluate(
       dskrobust evaluate mnist.zarr --model cnn --scheduler tcp://10.0.0.1:8786
       dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
-    from ..evaluation import Experiment, Model
+    from ..evaluation import Experiment
     from ..export import write_csv
     from ..outputs import check_output
 
     cluster = cluster_options(**where)
     opened = opened_store(store)
     _check_balanced(opened, balanced)
-    swept = _values(grid, _swept)
-    parameters, how = (_values(part, _value) for part in (fixed, options))
-    chosen = _chosen(opened, _named(train), _named(test), (folds, seed, metric))
+    chosen = _chosen(opened, named(train), named(test), (folds, seed, metric))
     experiment = Experiment(
         train=chosen[0],
         test=chosen[1],
-        models=[
-            Model(k, _own(swept, k, kinds), _own(parameters, k, kinds), _own(how, k, kinds))
-            for k in kinds
-        ],
+        models=asked_models(kinds, grid, fixed, options),
         trials=trials,
         seed=seed,
         threshold=threshold,
@@ -257,6 +265,20 @@ def run_experiment(
 # -- what is asked for -----------------------------------------------------------------------
 
 
+def asked_models(
+    kinds: Sequence[str], grid: Iterable[str], fixed: Iterable[str], options: Iterable[str]
+) -> list[Model]:
+    """Return the models that --model, --grid, --set and --option ask for."""
+    from ..evaluation import Model
+
+    swept = _values(grid, _swept)
+    parameters, how = (_values(part, _value) for part in (fixed, options))
+    return [
+        Model(k, _own(swept, k, kinds), _own(parameters, k, kinds), _own(how, k, kinds))
+        for k in kinds
+    ]
+
+
 def _check_balanced(store: Store, balanced: bool) -> None:
     from ..errors import InvalidOptionError
 
@@ -287,7 +309,7 @@ def _chosen(
     return train, test
 
 
-def _named(texts: Iterable[str]) -> dict[str, str]:
+def named(texts: Iterable[str]) -> dict[str, str]:
     """Return NAME=SELECTION by name; a selection without a name is its own."""
     named: dict[str, str] = {}
     for text in texts:

@@ -11,10 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
+from dask.base import compute
 
 from ..errors import InvalidDataError
 from ..evaluation.protocol import trimmed_mean
@@ -167,12 +167,12 @@ def aligned_robustness(made: Alignment) -> Figure:
         made.t, in_chunks(made.robustness_t), in_chunks(made.in_t))  # fmt: skip
     either, r_x, r_t = sides[0][2] | sides[1][2], sides[0][1], sides[1][1]
     steps = slice(None, None, max(1, len(r_x) // MOST_POINTS))
-    low, high, keep, *pairs = dask.compute(
+    low, high, keep, *pairs = compute(
         da.minimum(r_x, r_t).min(), da.maximum(r_x, r_t).max(),
         *(column[steps] for column in (either, r_x, r_t)),
     )  # fmt: skip
     edges = np.linspace(float(low), max(float(high), float(low) + 1e-9), BINS + 1)
-    counts = dask.compute(*(da.histogram(r, edges, weights=s.astype(int))[0] for _, r, s in sides))
+    counts = compute(*(da.histogram(r, edges, weights=s.astype(int))[0] for _, r, s in sides))
     figure = style.new_figure(3.6)
     shares, scatter = figure.subplots(1, 2, width_ratios=(3, 2))
     entries: list[tuple[Artist, str]] = []

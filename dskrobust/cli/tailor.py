@@ -1,0 +1,277 @@
+"""The commands `spectrum` and `tailor`: models by windows of the spectrum, and what to train on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .evaluate import asked_models, model_option, named, training_options
+from .options import (
+    MOST_SEED,
+    File,
+    cluster_options,
+    json_option,
+    metric_option,
+    opened_store,
+    store_argument,
+    where_options,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..cluster import ClusterOptions
+    from ..evaluation.evaluation import Progress
+    from ..evaluation.windows import Spectrum
+    from ..tailoring import Tailoring
+
+windows_option = click.option(
+    "--windows",
+    type=click.IntRange(2, 100),
+    default=5,
+    show_default=True,
+    help="Windows of the training spectrum, from its least to its most robust end.",
+)
+width_option = click.option(
+    "--width",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of the samples in each window.",
+)
+by_option = click.option(
+    "--by",
+    type=click.Choice(["acc", "loss"]),
+    help="What is compared; ACC of classes and LOSS of real labels by default.",
+)
+
+
+@click.command()
+@store_argument
+@model_option
+@windows_option
+@width_option
+@by_option
+@training_options
+@metric_option
+@where_options
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.csv",
+              help="Write the cells.")  # fmt: skip
+@click.option("--figure", type=File(dir_okay=False), metavar="FILE.png",
+              help="Draw the heat maps: .png, .svg or .pdf.")  # fmt: skip
+@json_option
+def spectrum(
+    store: str,
+    kinds: tuple[str, ...],
+    windows: int,
+    width: float,
+    by: str | None,
+    grid: tuple[str, ...],
+    fixed: tuple[str, ...],
+    options: tuple[str, ...],
+    out: str | None,
+    figure: str | None,
+    as_json: bool,
+    **more: Any,
+) -> None:
+    """Train and test models on windows of both robustness spectra, and print heat maps.
+
+    Windows slide from the least to the most robust samples of train and of test. A cell has the
+    best performance and its hyper-parameters. They are best on that very test window: it shows how
+    the best choice moves along the spectrum. `dskrobust tailor` chooses on held-out rows.
+
+    \b
+    Examples:
+      dskrobust spectrum mnist.zarr --model knn
+      dskrobust spectrum news.zarr --model forest --windows 3 --figure map.png
+    """
+    from ..evaluation.windows import Windows
+    from ..evaluation.windows import spectrum as make
+    from ..export import write_csv
+    from ..outputs import check_output
+
+    if out:
+        check_output(out)
+    if figure:
+        check_output(figure, (".png", ".svg", ".pdf"))
+    experiment, cluster = _split(more)
+    opened = opened_store(store)
+    models = asked_models(kinds, grid, fixed, options)
+    made = make(opened, models, Windows(windows, width), by=by, **experiment)
+    with _running(cluster, len(made.evaluation.jobs), quiet=as_json) as tell:
+        made.compute(tell=tell)
+    if out:
+        write_csv(made.cells, out)
+    if figure:
+        _draw(made, figure)
+    if as_json:
+        click.echo(json.dumps(_plain(made.cells), indent=2))
+        return
+    _print_spectrum(made)
+    _say_written(out, figure)
+
+
+@click.command()
+@store_argument
+@model_option
+@windows_option
+@width_option
+@click.option("--parts", type=click.IntRange(2, 20), default=3, show_default=True,
+              help="Parts that the test spectrum is cut into.")  # fmt: skip
+@click.option("--folds", type=click.IntRange(3, 50), default=5, show_default=True,
+              help="Folds of the training rows, each held out once.")  # fmt: skip
+@click.option("--place", type=click.Choice(["predicted", "label"]),
+              help="What rows are placed by: the label that the nearest training row predicts "
+              "(classes, by default) or their own, which new rows have not.")  # fmt: skip
+@click.option("--candidate", "candidates", multiple=True, metavar="NAME=SELECTION",
+              help="A further training set that is tried, such as L=train:L500.")  # fmt: skip
+@by_option
+@training_options
+@metric_option
+@where_options
+@click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.csv",
+              help="Write what every option reached in every fold.")  # fmt: skip
+@json_option
+def tailor(
+    store: str,
+    kinds: tuple[str, ...],
+    windows: int,
+    width: float,
+    candidates: tuple[str, ...],
+    grid: tuple[str, ...],
+    fixed: tuple[str, ...],
+    options: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+    **more: Any,
+) -> None:
+    """Say which training rows and hyper-parameters to take for which part of the test spectrum.
+
+    Windows of the training spectrum are tried on held-out training rows of every part, placed by
+    their robustness, beside one model on everything. What a choice gains is measured on folds that
+    had no say in it. Labels of the group test are read only to measure what was chosen.
+
+    \b
+    Examples:
+      dskrobust tailor mnist.zarr --model knn
+      dskrobust tailor news.zarr --model forest --trials 3 --candidate L=train:L8000
+    """
+    from ..evaluation.windows import Windows
+    from ..export import write_csv
+    from ..outputs import check_output
+    from ..tailoring import tailor as make
+    from ..validation import Validation
+
+    if out:
+        check_output(out)
+    names = {"parts": "parts", "folds": "folds", "place": "placement", "by": "by"}
+    cut = {own: more.pop(name) for name, own in names.items()}
+    experiment, cluster = _split(more)
+    made = make(
+        opened_store(store),
+        asked_models(kinds, grid, fixed, options),
+        windows=Windows(windows, width),
+        validation=Validation(**cut, seed=experiment["seed"] % (MOST_SEED + 1)),
+        candidates=named(candidates),
+        **experiment,
+    )
+    with _running(cluster, None, quiet=as_json) as tell:
+        made.compute(tell=tell)
+    if out:
+        write_csv(made.advice.measured, out)
+    if as_json:
+        decision = {"findings": made.findings(), "parts": _plain(made.choices)}
+        click.echo(json.dumps(decision, indent=2))
+        return
+    _print_tailoring(made)
+    _say_written(out, None)
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], ClusterOptions]:
+    """Return an experiment's further parts, and where to run."""
+    names = ("trials", "seed", "threshold", "metric")
+    experiment = {name: options.pop(name) for name in names}
+    if experiment["metric"] is None:
+        del experiment["metric"]
+    return experiment, cluster_options(**options)
+
+
+@contextmanager
+def _running(options: ClusterOptions, steps: int | None, *, quiet: bool) -> Iterator[Progress]:
+    """Connect to workers and show how many steps are done."""
+    from ..cluster import connect
+    from ..show import terminal
+
+    with connect(options), terminal.progress("Evaluating", steps, unit="steps") as bar:
+
+        def tell(job: Any, record: Any, was_found: bool) -> None:
+            bar.note = job.model.name
+            bar.add(1, found=was_found)
+
+        yield tell
+
+
+def _draw(made: Spectrum, path: str) -> None:
+    from ..outputs import whole_file
+    from ..report.spectrum import heat_map
+    from ..report.style import save
+
+    image = save(heat_map(made), path.rpartition(".")[2].lower())
+    with whole_file(path) as part:
+        part.write_bytes(image)
+
+
+# -- printing ------------------------------------------------------------------------------------
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain values; what is missing or infinite is None."""
+    return list(json.loads(table.to_json(orient="records")))
+
+
+def _print_spectrum(made: Spectrum) -> None:
+    import numpy as np
+
+    from ..evaluation.matrices import number_text
+    from ..evaluation.windows import shades
+    from ..show import terminal
+    from ..show.heat import heat_table
+
+    train, test = made.windows
+    for model in made.models:
+        values, settings = made.grid(model)
+        terminal.heading(f"{model}: test windows (rows) × training windows (columns)")
+        texts = np.vectorize(number_text, otypes=[object])(values)
+        terminal.show(heat_table(test, train, shades(made.scores(model)), texts, settings))
+    for line in made.findings():
+        terminal.say(line)
+    terminal.say(made.foot(), style=terminal.QUIET)
+
+
+def _print_tailoring(made: Tailoring) -> None:
+    from ..show import terminal
+    from ..tailoring import part_cells, part_heads
+
+    decision, *more = made.findings()
+    terminal.say(decision, style=terminal.STRONG)
+    shown = terminal.table(*part_heads(made.plan, made.advice), text=(0, 1, 2, 6))
+    for part in made.advice.parts:
+        terminal.add_row(shown, *part_cells(made.plan, part))
+    terminal.show(shown)
+    for line in more:
+        terminal.say(line)
+
+
+def _say_written(out: str | None, figure: str | None) -> None:
+    from ..show import terminal
+
+    for name, path in (("table", out), ("figure", figure)):
+        if path:
+            terminal.fact(name, path)

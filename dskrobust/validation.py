@@ -1,0 +1,244 @@
+"""The folds of a training group: what is trained on, what is held out, and what is reached on it.
+
+Of the rows of a fold R is that against the remaining rows, and so are the windows of these.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import Hint, InvalidOptionError, OverlapWarning
+from .evaluation import Experiment, Model, evaluate, summary_of
+from .evaluation.windows import ALL, Measure, Outcome, Windows, group_size, outcomes
+from .memory import check_memory
+from .part_choice import held_out
+from .placement import PLACEMENTS, ROW_BYTES, labelled_places, predicted_places
+from .robustness import sample_robustness
+from .store import Store
+from .subsets import Subset, select_subset
+
+Rows = NDArray[np.int64]
+Option = tuple[str, str, str]  # training set, model, hyper-parameters in words
+Reached = Mapping[tuple[Option, str], Outcome]  # by option and part
+_FEWER = Hint("tailor on a sample of the rows", "tailor on a sample of the rows")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How a choice is made and measured.
+
+    Attributes
+    ----------
+    folds : int
+        Parts that the training rows are cut into; each is held out once, of classes with the same
+        shares.
+    parts : int
+        Into how many parts, of equally many held-out rows, the spectrum is cut.
+    placement : {"predicted", "label"}, optional
+        What a held-out row is placed by: R under the label of its nearest training row, which is
+        there for new rows too (the default for classes), or R under its own label, as the paper's
+        test subsets are (and for real labels), which new rows have not.
+    margin : float
+        How many standard errors a choice has to be better by than one model on everything.
+    by : {"acc", "loss"}, optional
+        What is compared: ACC of classes and LOSS of real labels by default.
+    seed : int
+        Of the folds.
+    """
+
+    folds: int = 5
+    parts: int = 3
+    placement: str | None = None
+    margin: float = 1.0
+    by: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("folds", "parts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+                raise InvalidOptionError(f"{name} must be a whole number from 2 on, not {value!r}")
+        if self.folds < 3:
+            raise InvalidOptionError("two folds leave one to choose by; give folds=3 or more")
+        if self.placement not in (None, *PLACEMENTS):
+            raise InvalidOptionError(
+                f"rows are placed by {' or '.join(PLACEMENTS)}, not {self.placement!r}"
+            )
+        if isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+            raise InvalidOptionError(f"the seed must be from 0 to 2³² − 1, not {self.seed!r}")
+        if not self.margin >= 0:
+            raise InvalidOptionError(f"the margin must be a number from 0 on, not {self.margin!r}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tailored, and how."""
+
+    store: Store
+    models: tuple[Model, ...]
+    windows: Windows | None
+    validation: Validation
+    candidates: Mapping[str, Any]
+    groups: tuple[str, str]
+    metric: Any
+    experiment: Mapping[str, Any]
+
+    @property
+    def measure(self) -> Measure:
+        """Which of LOSS and ACC is compared."""
+        return Measure.of(self.validation.by, self.store)
+
+    def check(self) -> None:
+        """Refuse what cannot be evaluated, before anything runs."""
+        train = self.groups[0]
+        self._experiment({ALL: train}, {train: train}, 0)
+        rows = group_size(self.store, train)
+        if self.windows is not None:
+            self.windows.ranks(rows - -(-rows // self.validation.folds))
+
+    def _experiment(self, train: Any, test: Any, fold: int | str) -> Any:
+        known = {"name": f"tailoring, fold {fold}", **self.experiment}
+        return evaluate(self.store, Experiment(train, test, self.models, **known))
+
+    def measured(
+        self, fold: int | str, train: Mapping[str, Rows], test: Mapping[str, Rows], run: Any
+    ) -> Reached:
+        """Return what every option reaches on every part."""
+        evaluation = self._experiment(train, test, fold)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OverlapWarning)  # equal rows: the data's own
+            evaluation.compute(*run)
+        if not evaluation.table["train"].eq(ALL).any():
+            raise summary_of(evaluation.failures, len(evaluation.jobs))
+        return {((o.train, o.model, o.setting), o.test): o for o in outcomes(evaluation)}
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Training rows that remain, rows that are held out, and where both lie.
+
+    Attributes
+    ----------
+    rest, held : ndarray int64
+        Rising.
+    spectrum : ndarray (rest,) float64
+        R of the remaining rows among themselves.
+    places : ndarray (held,) float64
+        By which held-out rows are placed.
+    """
+
+    rest: Rows
+    held: Rows
+    spectrum: NDArray[np.float64]
+    places: NDArray[np.float64]
+
+    def candidates(self, windows: Windows | None, further: Mapping[str, Rows]) -> dict[str, Rows]:
+        """Return the training sets that are tried: everything first."""
+        order = self.rest[np.argsort(self.spectrum, kind="stable")]
+        ranks = {} if windows is None else windows.ranks(len(order))
+        found = {ALL: self.rest, **{name: order[a:b] for name, (a, b) in ranks.items()}}
+        kept = {name: np.intersect1d(rows, self.rest) for name, rows in further.items()}
+        return found | {name: rows for name, rows in kept.items() if len(rows)}
+
+    def parts(self, cuts: NDArray[np.float64]) -> dict[str, Rows]:
+        """Return the held-out rows of every part that has some."""
+        codes = np.searchsorted(cuts, self.places, side="right")
+        found = {part_name(k): self.held[codes == k] for k in range(len(cuts) + 1)}
+        return {name: rows for name, rows in found.items() if len(rows)}
+
+
+def part_name(part: int) -> str:
+    """Return what a part is called among the test subsets."""
+    return f"part {part + 1}"
+
+
+# -- folds -------------------------------------------------------------------------------------
+
+
+def folds_of(plan: Plan) -> tuple[list[Fold], Fold | None]:
+    """Return the folds of the training group, and the whole of it with the test group.
+
+    Raises
+    ------
+    MemoryPlanError
+    """
+    store, cut = plan.store, plan.validation
+    check_memory("the folds of all rows", store.rows, ROW_BYTES, _FEWER)
+    train, test = (_group_rows(store, group) for group in plan.groups)
+    held = _held_out(store, train, cut)
+    sets = {f"without fold {k + 1}": np.setdiff1d(train, rows) for k, rows in enumerate(held)}
+    sets["all folds"] = train
+    own = labelled_places(store, sets, plan.metric)
+    places, at = own, np.arange(store.rows)
+    if cut.placement == "predicted":
+        asked = np.sort(np.concatenate([train, test]))
+        places = predicted_places(store, asked, sets, plan.metric)
+        at = np.searchsorted(asked, at)
+    both = zip(sets.values(), [*held, test], strict=True)
+    folds = [Fold(rest, rows, own[rest, k], places[at[rows], k])
+             for k, (rest, rows) in enumerate(both)]  # fmt: skip
+    return folds[:-1], folds[-1] if len(test) else None
+
+
+def _group_rows(store: Store, group: str) -> Rows:
+    if group not in store.groups:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(store.read("split", 0, store.rows) == store.groups.index(group))
+
+
+def _held_out(store: Store, rows: Rows, cut: Validation) -> list[Rows]:
+    """Return the rows of every fold."""
+    labels = store.read("labels", 0, store.rows).ravel()[rows]
+    by_class = store.spec.label_kind == "categorical"
+    return [rows[held] for held in held_out(labels, cut.folds, cut.seed, by_class=by_class)]
+
+
+def further_candidates(plan: Plan, train: Rows) -> dict[str, Rows]:
+    """Return the rows of the caller's candidates."""
+    found = {}
+    for name, given in plan.candidates.items():
+        if isinstance(given, str):
+            scores = sample_robustness(plan.store, metric=plan.metric).write()
+            given = select_subset(scores, given)
+        rows = given.compute().indices if isinstance(given, Subset) else np.asarray(given)
+        if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
+            raise InvalidOptionError(
+                f"candidate {name!r} must be a selection, a Subset or row numbers, at least one"
+            )
+        outside = np.setdiff1d(rows, train)
+        if len(outside):
+            raise InvalidOptionError(
+                f"candidate {name!r} has row {outside[0]}, which is not in {plan.groups[0]}"
+            )
+        found[name] = np.unique(rows).astype(np.int64)
+    return found
+
+
+# -- what was reached ----------------------------------------------------------------------------
+
+
+def complete_options(found: Sequence[Reached], rows: NDArray[np.int64]) -> list[Option]:
+    """Return the options that were measured on every part that has rows."""
+    wanted = [{part_name(int(p)) for p in np.flatnonzero(line)} for line in rows]
+    options = list(dict.fromkeys(option for option, _ in found[0]))
+    both = list(zip(found, wanted, strict=True))
+    return [o for o in options if all((o, p) in one for one, parts in both for p in parts)]
+
+
+def scores_of(
+    measure: Measure, found: Sequence[Reached], options: Sequence[Option], parts: int
+) -> NDArray[np.float64]:
+    """Return scores (folds, parts, options), NaN where a fold has no rows of a part."""
+    scores = np.full((len(found), parts, len(options)), np.nan)
+    for f, one in enumerate(found):
+        for o, option in enumerate(options):
+            for p in range(parts):
+                if outcome := one.get((option, part_name(p))):
+                    scores[f, p, o] = measure.score(outcome)
+    return scores
