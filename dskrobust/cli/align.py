@@ -97,8 +97,8 @@ def align(
 @click.command()
 @store_argument
 @click.option("--within", "-w", required=True, metavar="SET", help="What to choose from.")
-@click.option("--to", "-t", required=True, metavar="SET", help="What it is to be like.")
-@click.option("--size", "-n", "sizes", multiple=True, required=True, type=click.IntRange(2),
+@click.option("--to", required=True, metavar="SET", help="What it is to be like.")
+@click.option("--size", "sizes", multiple=True, required=True, type=click.IntRange(2),
               metavar="N", help="How many samples; several times for a curve.")  # fmt: skip
 @metric_option
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
@@ -123,7 +123,7 @@ def match(
     \b
     Examples:
       dskrobust match mnist.zarr --within train --to test --size 10000 --out rows.csv
-      dskrobust match mnist.zarr -w train -t test:M5000 -n 5000 -n 10000 -n 20000
+      dskrobust match mnist.zarr -w train --to test:M5000 --size 5000 --size 10000
     """
     from ..cluster import connect
     from ..cluster.checks import check_source
