@@ -61,8 +61,9 @@ def susceptibility(
     """Return how networks' accuracy falls under attack, by what they were trained on; lazy.
 
     The networks are those that `evaluate` trains: the same seeds, epochs and checkpoints, all
-    trials in one job, on a worker with a GPU or with ``device="cpu"``. Once trained each is attacked
-    with images of its own, so a second call with other sizes trains again: ask for all at once.
+    trials in one job, on a worker with a GPU or with ``device="cpu"``. Once trained, each is
+    attacked with images of its own. Networks are not kept, so a second call with other sizes
+    trains again: ask for all at once.
 
     Parameters
     ----------
