@@ -394,9 +394,10 @@ VERDICTS = {
 
 
 def size_text(size: float) -> str:
-    """Return a size in words: as levels of a pixel where it is whole ones."""
-    levels = size * LEVELS
-    return f"{round(levels)}/{LEVELS}" if abs(levels - round(levels)) < 1e-6 else f"{size:.3g}"
+    """Return a size in words: as levels of a pixel where that is shorter."""
+    levels, short = size * LEVELS, f"{size:.3g}"
+    whole = abs(levels - round(levels)) < 1e-6
+    return f"{round(levels)}/{LEVELS}" if whole and float(short) != size else short
 
 
 def _findings(made: Susceptibility) -> Iterator[str]:
@@ -422,6 +423,16 @@ def _findings(made: Susceptibility) -> Iterator[str]:
             f"On {part} that is {before.acc.mean:.1%} and {after.acc.mean:.1%}, "
             f"{_more_or_less(fall - beside)} than on {test}."
         )
+        yield from _sure(made, part, others)
+
+
+def _sure(made: Susceptibility, part: str, others: Sequence[str]) -> Iterator[str]:
+    """Say which networks differ surely on a part of the test spectrum."""
+    for train in others:
+        gain = made._gain(train, part, made.telling)
+        if gain.verdict != "no difference":
+            said = VERDICTS[gain.verdict]
+            yield f"On {part} those of {train} are {said} than those of {made.subsets[0][0]}: {gain}."
 
 
 def _more_or_less(points: float) -> str:

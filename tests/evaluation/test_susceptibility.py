@@ -216,7 +216,7 @@ def test_a_second_call_reads_what_the_store_has(url, computed, monkeypatch):
 def test_it_says_what_to_do(computed):
     decision, *more = computed.findings()
     assert "rain on x" in decision
-    assert len(more) == 3
+    assert sum(line.startswith("On t_") and " that is " in line for line in more) == 2
     html = computed._repr_html_()
     assert "accuracy on t_L" in html
     assert "FGSM" in html
@@ -294,6 +294,6 @@ def test_no_difference_is_not_certain():
     assert found.low < 0 < found.high
 
 
-@pytest.mark.parametrize(("size", "text"), [(8 / 255, "8/255"), (0.3, "0.3"), (0.1, "0.1")])
+@pytest.mark.parametrize(("size", "text"), [(8 / 255, "8/255"), (0.3, "0.3"), (0.2, "0.2")])
 def test_sizes_are_read_as_levels(size, text):
     assert size_text(size) == text
