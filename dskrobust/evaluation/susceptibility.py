@@ -428,11 +428,11 @@ def _findings(made: Susceptibility) -> Iterator[str]:
 
 def _sure(made: Susceptibility, part: str, others: Sequence[str]) -> Iterator[str]:
     """Say which networks differ surely on a part of the test spectrum."""
+    first = made.subsets[0][0]
     for train in others:
         gain = made._gain(train, part, made.telling)
         if gain.verdict != "no difference":
-            said = VERDICTS[gain.verdict]
-            yield f"On {part} those of {train} are {said} than those of {made.subsets[0][0]}: {gain}."
+            yield f"On {part} those of {train} are {VERDICTS[gain.verdict]} than {first}'s: {gain}."
 
 
 def _more_or_less(points: float) -> str:

@@ -41,7 +41,8 @@ def accuracy_under_attack(made: Susceptibility) -> Figure:
         axes.set_title(f"tested on {style.subset_name(test)}", parse_math=True)
         axes.set_xticks(places, [size_text(size) if size else "0" for size in made.sizes])
         axes.tick_params(axis="x", labelrotation=45)
-        axes.set(xlabel=f"size of the attack ({made.attack_words})", ylabel="accuracy")
+        axes.set_xlabel(f"size of the attack ({made.attack_words})")
         axes.set_ylim(0, 1)
+    panels[0].set_ylabel("accuracy")
     style.legend_above(figure, entries, math=True)
     return figure
