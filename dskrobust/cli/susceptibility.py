@@ -155,7 +155,7 @@ def _print(made: Susceptibility) -> None:
         head, lines = made.table(test)
         terminal.heading(f"accuracy on {test}")
         shown = terminal.table(*head, text=(0, len(head) - 1))
-        for line in lines:
-            terminal.add_row(shown, *line)
+        for cells in lines:
+            terminal.add_row(shown, *cells)
         terminal.show(shown)
     terminal.say(made.foot(), style=terminal.QUIET)
