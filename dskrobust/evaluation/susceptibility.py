@@ -29,7 +29,7 @@ from .evaluation import Evaluation, Progress, Watch
 from .experiment import Experiment, ModelSpec, Selection
 from .findings import RightAnswers
 from .models import model_class
-from .models.networks.measuring import PGD_STEPS
+from .models.networks.limits import PGD_STEPS
 from .models.networks.model import Network
 
 if TYPE_CHECKING:

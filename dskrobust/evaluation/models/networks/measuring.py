@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from .settings import Training
 
 
-PGD_STEPS = 10
-ATTACKED = 256  # images times models that are attacked at once, or a training step's, if more
-
-
 class NetworkModel(Protocol):
     """What a run asks of the model that it trains."""
 
@@ -75,11 +71,6 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def attacked_at_once(batch_size: int, models: int) -> int:
-    """Return how many images an attack moves at once."""
-    return max(batch_size, ATTACKED // models)
 
 
 @lru_cache(maxsize=16)

@@ -17,14 +17,8 @@ from ...experiment import Setting
 from ...job import Job
 from ..base import GPU, Model, Outcome, Problem
 from . import sessions
-from .measuring import (
-    attacked_at_once,
-    memory_in_a_line,
-    parameters,
-    saved_bytes,
-    torch_threads,
-    training_module,
-)
+from .limits import attacked_at_once
+from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
 from .sessions import STEP, Bench, TrainingLog
 

@@ -16,7 +16,8 @@ from ...measures import class_sums, true_class_probabilities
 from ...rows import TestRows, all_test_rows, read_features, training_data
 from ...scoring import codes_of
 from ..base import TOPIC, Outcome, Problem
-from .measuring import PGD_STEPS, NetworkModel, training_module
+from .limits import PGD_STEPS
+from .measuring import NetworkModel, training_module
 from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Look, TrainingLog
 
 if TYPE_CHECKING:

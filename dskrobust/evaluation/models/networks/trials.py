@@ -21,8 +21,8 @@ from ....errors import InvalidDataError, InvalidOptionError
 from .architectures import NETWORKS, Network, make_network
 from .attacks import Attack, Examples, right_answers
 from .data import DataSet
+from .limits import attacked_at_once
 from .lockstep import Group, packed, unpack
-from .measuring import attacked_at_once
 from .settings import Training, defaults_of
 
 __all__ = ["Training", "Trials", "defaults_of", "parameter_count"]
