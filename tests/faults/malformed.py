@@ -43,6 +43,7 @@ BASES = {  # a call of each command that would do something, in the folder that 
     "bound": ("own.zarr", "--model", "knn", "--train", "all:L12", "--test", "all:M12"),
     "adversarials": ("own.zarr", "--train", "all", "--test", "all", "--remove", "0.2"),
     "hardness": ("own.zarr",),
+    "susceptibility": ("own.zarr", "--train", "x=all", "--test", "t=all"),
     "evaluate": ("own.zarr", "--model", "forest", "--train", "x=all", "--test", "t=all"),
     "run": ("own.toml", "own.zarr"),
     "issues": ("own.zarr",),
