@@ -72,7 +72,7 @@ def bound(
       dskrobust bound mnist.zarr --predictions probabilities.npy
     """
     from ..model_error import lipschitz_error
-    from .compute import workers_for
+    from .compute import shown_work, workers_for
 
     if (predictions is None) == (model is None):
         raise click.UsageError("give either --predictions FILE or --model NAME")
@@ -80,7 +80,7 @@ def bound(
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
     given = _read(predictions) if predictions else _estimator(opened, model or "", settings)
-    with workers_for(opened, options):
+    with workers_for(opened, options), shown_work("Comparing the model with the labels"):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
         found = error.summary()
     if as_json:

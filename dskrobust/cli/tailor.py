@@ -261,9 +261,13 @@ def _print_tailoring(made: Tailoring) -> None:
 
     decision, *more = made.findings()
     terminal.say(decision, style=terminal.STRONG)
-    shown = terminal.table(*part_heads(made.plan, made.advice), text=(0, 1, 2, 6))
+    heads = [head for head in part_heads(made.plan, made.advice) if head != "verdict"]
+    shown = terminal.table(*heads, text=(0, 1, 2))
     for part in made.advice.parts:
-        terminal.add_row(shown, *part_cells(made.plan, part))
+        named = dict(zip(part_heads(made.plan, made.advice), part_cells(made.plan, part), strict=True))
+        named["with"] = named["with"].replace(", ", "\n")  # lines of a terminal are short
+        named["gain"] += "\n" + named.pop("verdict")
+        terminal.add_row(shown, *named.values())
     terminal.show(shown)
     for line in more:
         terminal.say(line)
