@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,10 +69,10 @@ def adversarials(
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))
     else:
-        _print(found)
+        _print(found, store)
 
 
-def _print(found: NaturalAdversarials) -> None:
+def _print(found: NaturalAdversarials, address: str) -> None:
     from ..show import terminal
 
     terminal.heading(
@@ -104,3 +105,5 @@ def _print(found: NaturalAdversarials) -> None:
     terminal.show(table)
     for text in found.words():
         terminal.say(text)
+    if found.errors:
+        terminal.fact("next", f"dskrobust issues {quote(address)}")

@@ -142,11 +142,14 @@ def match(
     if as_json:
         click.echo(json.dumps([_plain(one) for one in made], indent=2))
         return
+    from ..show import terminal
+
     _print(opened, made)
     if path is not None:
-        from ..show import terminal
-
         terminal.fact("saved", str(path))
+    elif len(made) == 1:
+        asked = f"--within {quote(within)} --to {quote(to)} --size {sizes[0]}"
+        terminal.fact("next", f"dskrobust match {quote(store)} {asked} --out rows.csv")
 
 
 def _scored(

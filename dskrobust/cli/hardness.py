@@ -175,8 +175,6 @@ def _say_next(total: pd.Series[Any], address: str) -> None:
         terminal.say("Some may have wrong labels.")
         terminal.fact("next", f"dskrobust issues {quote(address)}")
     elif total["tomek"]:
-        terminal.say(
-            "RobustnessSampler(strategy='tomek') cleans the border of the larger classes."
-        )
+        terminal.say("RobustnessSampler(strategy='tomek') cleans the border of the larger classes.")
     else:
         terminal.say("Nothing to do: most of every sample's neighbours have its label.")
