@@ -149,7 +149,7 @@ class NaturalAdversarials:
         best = min(self.removals, key=lambda one: (one.errors, one.share))
         change = f"{self.error:.2%} to {best.errors / self.tested:.2%}"
         counts = f"{best.fixed:,} mended, {best.broken:,} broken, p = {best.p:.2g}"
-        which = f"the {best.share:.0%} least robust references"
+        which = f"the {100 * best.share:.3g}% least robust references"
         if best.errors >= self.errors:
             return f"No removal lowers the error ({which}: {change}): keep all of {self.x}."
         if best.p >= CERTAIN:

@@ -142,7 +142,10 @@ class Thresholds:
             f"Of {self.planted:,} errors planted among {self.rows:,} samples {found:.0%} are found"
         )
         if not np.isnan(precision):
-            said += f"; of what is flagged, at least {precision:.0%} would be errors if 1 % were"
+            said += (
+                f"; of what is flagged, at least {precision:.0%} would be errors if 1 % of all "
+                "labels were"
+            )
         hidden = (
             " Most wrong labels look like right ones here: one that is not listed is not thereby "
             "right."

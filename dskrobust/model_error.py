@@ -95,7 +95,7 @@ class ModelError(ArraysMixin):
 
     @property
     def bound(self) -> Any:
-        """|Q_y − Q_F| of every sample, (m,): none exceeds L(F − y) (A.4).
+        """``|Q_y − Q_F|`` of every sample, (m,): none exceeds L(F − y) (A.4).
 
         0 where both are infinite, of which no difference can be told.
         """

@@ -81,12 +81,10 @@ def align(
     from ..show import terminal
 
     terminal.say(f"{opened.spec.name}: {train} and {test}", style=terminal.STRONG)
-    shown = terminal.table("", "", text=(0, 1))
-    shown.show_header = False
-    for row in found.rows:
-        terminal.add_row(shown, *row)
-    terminal.show(shown)
-    terminal.say(" ".join(found.words))
+    for name, said in found.rows:
+        terminal.fact(name, said, width=24)
+    for line in found.words:
+        terminal.say(line)
     if found.kolmogorov > found.chance:
         asked = f"--within {quote(train)} --to {quote(test)} --size {found.size_t}"
         terminal.fact("next", f"dskrobust match {quote(store)} {asked}")
@@ -144,11 +142,14 @@ def match(
     if as_json:
         click.echo(json.dumps([_plain(one) for one in made], indent=2))
         return
+    from ..show import terminal
+
     _print(opened, made)
     if path is not None:
-        from ..show import terminal
-
         terminal.fact("saved", str(path))
+    elif len(made) == 1:
+        asked = f"--within {quote(within)} --to {quote(to)} --size {sizes[0]}"
+        terminal.fact("next", f"dskrobust match {quote(store)} {asked} --out rows.csv")
 
 
 def _scored(

@@ -173,7 +173,7 @@ def test_label_issues_are_shown_where_the_store_knows_them(images, pages, tmp_pa
     issues = dr.find_label_issues(images)
     found = issues[issues["is_issue"]]
     page = Page(pages["images"])
-    assert f"The {min(12, len(found))} worst label issues" in page.text
+    assert f"The {min(12, len(found))} most suspicious labels" in page.text
     same = found["nearest_same"].iloc[0]
     assert any(img["alt"].startswith(f"row {same},") for img in page.all("img"))
     lacking = tmp_path / "lacking.zarr"
