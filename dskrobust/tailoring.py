@@ -99,17 +99,10 @@ def tailor(
             f"folds={experiment['folds']!r}: tailoring has folds of its own; give "
             f"validation={experiment['folds']!r}"
         )
-    opened = open_store(store)
-    cut = validation if isinstance(validation, Validation) else Validation(validation)
-    if group_size(opened, groups[0]) < 2 * cut.folds * cut.parts:
-        raise InvalidOptionError(
-            f"{groups[0]} has too few rows for {cut.folds} folds of {cut.parts} parts; give fewer"
-        )
     if ALL in (candidates or {}):
         raise InvalidOptionError(f"a candidate may not be called {ALL!r}: that is the whole group")
-    if cut.placement is None:
-        real = opened.spec.label_kind != "categorical"
-        cut = replace(cut, placement="label" if real else "predicted")
+    opened = open_store(store)
+    cut = _checked(opened, validation, groups[0])
     sides = None if windows is None else Windows.of(windows)
     metric = experiment.pop("metric", "euclidean")
     plan = Plan(
@@ -117,6 +110,19 @@ def tailor(
     )
     plan.check()
     return Tailoring(plan, client)
+
+
+def _checked(store: Store, validation: int | Validation, train: str) -> Validation:
+    """Return how a choice is measured, with a placement that the labels allow."""
+    cut = validation if isinstance(validation, Validation) else Validation(validation)
+    if group_size(store, train) < 2 * cut.folds * cut.parts:
+        raise InvalidOptionError(
+            f"{train} has too few rows for {cut.folds} folds of {cut.parts} parts; give fewer"
+        )
+    if cut.placement is None:
+        real = store.spec.label_kind != "categorical"
+        cut = replace(cut, placement="label" if real else "predicted")
+    return cut
 
 
 # -- the result --------------------------------------------------------------------------------
