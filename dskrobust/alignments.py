@@ -74,14 +74,15 @@ class Alignment(ArraysMixin):
 
     @property
     def gamma(self) -> Any:
-        """γ_z = Q_{x∪t}(z) − Q_x(z), (n,) float64: 0 where x attains the union's Q."""
-        further = self.lipschitz_t - self.lipschitz_x
-        return np.where(self.lipschitz_t > self.lipschitz_x, further, 0.0)
+        """By how much t's Q is above x's, (n,) float64: γ_z = Q_{x∪t}(z) − Q_x(z), 0 for none."""
+        more = self.lipschitz_t > self.lipschitz_x  # only there: ∞ − ∞ is no number
+        return np.where(more, self.lipschitz_t, 0.0) - np.where(more, self.lipschitz_x, 0.0)
 
     @property
     def attained(self) -> Any:
         """Which set attains the union's Q, (n,) int8: 1 for x, -1 for t, 0 for both."""
-        return np.sign(np.nan_to_num(self.lipschitz_x - self.lipschitz_t)).astype(np.int8)
+        x, t = self.lipschitz_x, self.lipschitz_t
+        return (x > t).astype(np.int8) - (t > x).astype(np.int8)
 
     def compute(self, **kwargs: Any) -> Alignment:
         """Return the same with NumPy arrays."""

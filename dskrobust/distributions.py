@@ -122,8 +122,13 @@ def _quantiles(
 
 
 def _between(low: Any, high: Any, share: float) -> Any:
-    """Return what lies between two numbers, rounded as `numpy.quantile` rounds it."""
-    return low if low == high else np.quantile([low, high], [share])[0]
+    """Return what lies between two numbers, rounded as `numpy.quantile` rounds it.
+
+    On the way to an infinite number it is infinite.
+    """
+    if low == high or share == 0:
+        return low
+    return high if np.isinf(high) else np.quantile([low, high], [share])[0]
 
 
 # -- distances --------------------------------------------------------------------------------

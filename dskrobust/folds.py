@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
+from operator import index
 from typing import Any
 
 import dask.array as da
@@ -144,7 +145,7 @@ class Folds:
             robustness=_blocks(robustness_of, q, norm, dtype=np.float64),
             split=codes,
             groups=(TRAIN, TEST),
-            references=(),
+            references=(), reference_rows=None,
             sizes=(self.train_size(number), self.sizes[place]),
             plan=None, result=None, spec=None, base=None, run=None, waves=None,
         )  # fmt: skip
@@ -244,13 +245,25 @@ def make_folds(
             Hint("say how many to draw: make_folds(store, 5)", "say how many to draw: --folds 5"),
         )
     asked = SplitOptions(folds=count)
+    seed = _checked_seed(seed)
     request = {"folds": int(count), "seed": seed, "stratify": stratify, "within": within}
     records = evaluation_records(store, request)
-    if any(records.counts(name) is None for name in asked.names):
-        _draw(store, records, request)
-    sizes = tuple(int(np.sum(records.counts(name))) for name in asked.names)  # type: ignore[arg-type]
+    told = records.facts().get("told")
+    counts = [records.counts(name) for name in asked.names]
+    if told is None or any(count is None for count in counts):  # never, or not to its end
+        told = _draw(store, records, request)
+        counts = [records.counts(name) for name in asked.names]
+    sizes = tuple(int(np.sum(count)) for count in counts)  # type: ignore[arg-type]
     sets = tuple(RecordedRows(records, (name,)) for name in asked.names)
-    return Folds(store.address, asked.names, sets, sizes, str(records.facts()["told"]), seed)
+    return Folds(store.address, asked.names, sets, sizes, str(told), seed)
+
+
+def _checked_seed(seed: Any) -> int:
+    """Return a seed as a plain number: of the same one the records have the same name."""
+    try:
+        return index(seed)
+    except TypeError:
+        raise InvalidOptionError(f"the seed must be a whole number, not {seed!r}") from None
 
 
 def has_folds(store: Store) -> bool:
@@ -305,8 +318,8 @@ def keep_groups(scores: Scores) -> None:
 # -- drawing -----------------------------------------------------------------------------------
 
 
-def _draw(store: Store, records: EvaluationRecords, request: Mapping[str, Any]) -> None:
-    """Draw folds as `ingest` does, and keep the rows of each beside the data."""
+def _draw(store: Store, records: EvaluationRecords, request: Mapping[str, Any]) -> str:
+    """Draw folds as `ingest` does, keep the rows of each beside the data, say how it was done."""
     rows, within = store.rows, request["within"]
     check_memory(
         "a drawing of folds",
@@ -328,11 +341,12 @@ def _draw(store: Store, records: EvaluationRecords, request: Mapping[str, Any]) 
     options = SplitOptions(folds=request["folds"], stratify=bool(stratify))
     drawing = Drawing(store.url, len(members), RowKeys(labels), store.spec.classes)
     drawn = drawing.split(options, request["seed"])
-    for code, name in enumerate(options.names):
-        _keep(records, name, members[drawn == code])
     told = drawing.told(options, drawn, request["seed"]).removeprefix("split: ")
     told += "" if within is None else f", within {within}"
     records.begin({"told": told, "drawn": dict(request)})
+    for code, name in enumerate(options.names):
+        _keep(records, name, members[drawn == code])
+    return told
 
 
 def _can_stratify(store: Store, labels: NDArray[Any]) -> bool:

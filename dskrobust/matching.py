@@ -72,6 +72,15 @@ class Match(Subset):
 
     Attributes
     ----------
+    name : str
+        Such as ``train_as_test_500``.
+    indices : ndarray (k,) int64
+        Global row numbers, from the least to the most robust within the choice.
+    size : int
+    scores : Scores
+        What it was chosen by.
+    intervals : None
+        It is no interval of ranks.
     within, to : str
         What it was chosen from, and what it is to be like.
     rounds : tuple of Round
@@ -234,13 +243,18 @@ def match_curve(
 
     Parameters
     ----------
-    scores, within, to, options
+    scores : Scores
+        Computed or stored, against both sets.
+    within, to : str
         As for `match`.
     sizes : sequence of int
+        How many samples, each in turn.
+    options : RunOptions, optional
+        How the passes run.
 
     Returns
     -------
-    pandas.DataFrame
+    DataFrame
         A row per size: ``size``, ``share`` (of the set), ``kolmogorov``, ``wasserstein``, ``even``
         (Kolmogorov distance of as many samples at even steps), ``chance``, ``stable``, ``rounds``.
     """
@@ -332,8 +346,13 @@ def _blocks(columns: Sequence[da.Array]) -> list[Any]:
 def _moved(
     shares: NDArray[np.float64], available: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return shares where those of empty strata lie on the nearest full one, and those."""
+    """Return shares where those of empty strata lie on the nearest full one, and those.
+
+    In the first and the last stratum nothing of the wished set lies: they serve if no other does.
+    """
     full, empty = np.flatnonzero(available), np.flatnonzero((available == 0) & (shares > 0))
+    within = full[(full > 0) & (full < len(shares) - 1)]
+    full = within if len(within) else full
     moved = np.where(available > 0, shares, 0.0)
     nearest = full[np.abs(empty[:, None] - full[None, :]).argmin(axis=1)]
     np.add.at(moved, nearest, shares[empty])

@@ -131,7 +131,7 @@ def inside(scores: Scores, name: str) -> da.Array:
                 "name the set by a selection",
             ),
         )
-    if scores.store is not None:
+    if scores.store is not None and scores.sizes is None:  # else its groups are others
         return _in_row_set(GroupRows(scores.store.address, code), scores.rows)
     return in_chunks(scores.split == code)
 

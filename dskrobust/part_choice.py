@@ -1,7 +1,9 @@
 """Which of several options serves each part best, and whether it is more than chance.
 
 An option is a training set with a model and its hyper-parameters. Scores of held-out rows say how
-good it is; a choice is measured on folds that had no say in it.
+good it is. What a choice gains is cross-fitted: each fold is measured with what the others' scores
+choose. That is no nested cross-validation: the models behind those scores were trained on rows of
+the fold too.
 """
 
 from __future__ import annotations
@@ -172,8 +174,8 @@ def _by_part(scores: Floats, rows: Codes) -> Floats:
 
 def _mean(scores: Floats, rows: Codes) -> Floats:
     """Score of every option in every part, weighed by the rows of the part (parts, options)."""
-    shares = rows.sum(axis=0) / rows.sum()
-    return np.asarray(_by_part(scores, rows) * shares[:, None])
+    shares = (rows.sum(axis=0) / rows.sum())[:, None]
+    return np.where(shares > 0, _by_part(scores, rows) * shares, 0.0)  # a part without rows is none
 
 
 # -- folds and parts ---------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
         R at which the parts meet; empty where there are too few samples, or labels, for parts.
     gain_ : Interval
         Accuracy (for regression R²) that routing gains over the one model, with its 95 % interval,
-        measured on folds that had no say in the choice.
+        cross-fitted: each fold is measured with what the scores of the others choose.
     part_gains_ : list of Interval
         The same in every part.
     classes_ : ndarray

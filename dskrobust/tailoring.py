@@ -1,7 +1,7 @@
 """Tailoring: which training set and hyper-parameters suit which part of the test spectrum.
 
 Whether the paper's promise holds, better models by training sets chosen for the robustness of what
-they are used on, is measured on rows that had no say in the choice.
+they are used on, is measured on rows whose scores had no say in the choice.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from .validation import (
     Option,
     Plan,
     Reached,
-    Rows,
     Validation,
     complete_options,
     folds_of,
-    further_candidates,
     part_name,
     scores_of,
+    training_sets,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +59,11 @@ def tailor(
 
     Training rows are cut into folds. Of each fold's rows R is that against the remaining training
     rows, and so are the windows that models are trained on. For every part the option is chosen
-    that is best on held-out rows; what that gains over one model on everything is measured on folds
-    that had no say in it. The test group's labels are only read to measure what was chosen.
+    that is best on held-out rows. What that gains over one model on everything is cross-fitted:
+    each fold is measured with what the scores of the other folds choose. It is no nested
+    cross-validation, as the models behind those scores were trained on rows of the fold too. The
+    test group's labels measure what was chosen and, where rows are placed by their own labels, say
+    in which part they are.
 
     Parameters
     ----------
@@ -74,9 +76,11 @@ def tailor(
         How many folds, or all about the measuring.
     candidates : mapping of str to selection, optional
         Further training sets: name → a selection such as train:L500, a `Subset` or an array of row
-        numbers, all of the training group.
+        numbers, all of the training group. A selection is made anew in every fold, among the rows
+        that remain. Rows of a subset or array stay what they are, also where held-out or test
+        labels chose them: then gains are too high.
     groups : pair of str
-        Training and test group; without rows of the latter nothing is measured on it.
+        Training and test group; where a store has no group test nothing is measured on it.
     client : distributed.Client, optional
         Where to run, as for `evaluate`.
     **experiment : int, float or str
@@ -85,22 +89,20 @@ def tailor(
     Raises
     ------
     InvalidOptionError
-        For an unknown group, candidates beyond the training group, too few rows, and for what
-        `evaluate` refuses.
+        For an unknown group, twice the same one, folds beside `validation`, candidates beyond the
+        training group, too few rows, and for what `evaluate` refuses.
     MemoryPlanError
         Where row numbers and scores of all rows do not fit into this process.
     """
-    opened = open_store(store)
-    cut = validation if isinstance(validation, Validation) else Validation(validation)
-    if group_size(opened, groups[0]) < 2 * cut.folds * cut.parts:
+    if "folds" in experiment:
         raise InvalidOptionError(
-            f"{groups[0]} has too few rows for {cut.folds} folds of {cut.parts} parts; give fewer"
+            f"folds={experiment['folds']!r}: tailoring has folds of its own; give "
+            f"validation={experiment['folds']!r}"
         )
     if ALL in (candidates or {}):
         raise InvalidOptionError(f"a candidate may not be called {ALL!r}: that is the whole group")
-    if cut.placement is None:
-        real = opened.spec.label_kind != "categorical"
-        cut = replace(cut, placement="label" if real else "predicted")
+    opened = open_store(store)
+    cut = _checked(opened, validation, groups[0])
     sides = None if windows is None else Windows.of(windows)
     metric = experiment.pop("metric", "euclidean")
     plan = Plan(
@@ -108,6 +110,19 @@ def tailor(
     )
     plan.check()
     return Tailoring(plan, client)
+
+
+def _checked(store: Store, validation: int | Validation, train: str) -> Validation:
+    """Return how a choice is measured, with a placement that the labels allow."""
+    cut = validation if isinstance(validation, Validation) else Validation(validation)
+    if group_size(store, train) < 2 * cut.folds * cut.parts:
+        raise InvalidOptionError(
+            f"{train} has too few rows for {cut.folds} folds of {cut.parts} parts; give fewer"
+        )
+    if cut.placement is None:
+        real = store.spec.label_kind != "categorical"
+        cut = replace(cut, placement="label" if real else "predicted")
+    return cut
 
 
 # -- the result --------------------------------------------------------------------------------
@@ -127,7 +142,7 @@ class PartAdvice:
     score, baseline : float
         Of held-out rows of the part: with that, and with one model on everything.
     gain : Interval
-        Of choices on folds that had no say in them.
+        Of choices by the scores of other folds.
     test : tuple of float, optional
         The same two of the test group's rows, and how many these are.
     """
@@ -332,8 +347,7 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
         said = f"train on {what}" if pays else f"training on {what} looked best"
         yield f"{where}: {said}, {part.gain} ({part.gain.verdict})."
     if advice.test_gain is not None:
-        test = plan.groups[1]
-        yield f"On {test}, whose labels chose nothing: {advice.test_gain:+.4f} over all parts."
+        yield _test_words(plan, advice.test_gain)
     if cut.placement == "label":
         yield (
             "Rows are placed by R under their own labels, as the paper's test subsets are. New "
@@ -341,9 +355,25 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
             "places by predicted labels)."
         )
     yield (
-        f"Gains are means over {counted(cut.folds, 'fold')} with 95 % intervals; every fold is "
-        "measured with what the others chose."
+        f"Gains are means over {counted(cut.folds, 'fold')} with 95 % intervals, cross-fitted: "
+        "each fold is measured with what the scores of the others choose. The models behind those "
+        "were trained on rows of the fold too, so this is no nested cross-validation."
     )
+    if plan.listed:
+        yield (
+            f"Rows of {', '.join(plan.listed)} were given as they are: where held-out or test "
+            "labels chose them (R in the whole group, a match with a test set), gains are too high."
+        )
+
+
+def _test_words(plan: Plan, gain: float) -> str:
+    """Return what was gained on the test group, and what its labels did."""
+    test, chose = plan.groups[1], "whose labels chose nothing"
+    if plan.validation.placement == "label":
+        chose = "placed by their own labels"
+    elif plan.listed:
+        chose = "whose labels chose nothing here"
+    return f"On {test}, {chose}: {gain:+.4f} over all parts."
 
 
 # -- computing it ------------------------------------------------------------------------------
@@ -363,8 +393,6 @@ class Trial(NamedTuple):
         R at which the parts meet.
     edges : list of float
         The same with both ends.
-    further : mapping of str to ndarray
-        The caller's candidates.
     found : list of mapping
         What was reached in every fold.
     rows : ndarray (folds, parts) int64
@@ -373,7 +401,6 @@ class Trial(NamedTuple):
     whole: Fold | None
     cuts: NDArray[np.float64]
     edges: list[float]
-    further: Mapping[str, Rows]
     found: list[Reached]
     rows: NDArray[np.int64]
 
@@ -390,16 +417,14 @@ def advise(plan: Plan, run: Run) -> Advice:
     Raises
     ------
     InvalidOptionError
-        Where the models have no LOSS to compare.
+        Where the models have no finite LOSS to compare.
     """
     trial = _tried(plan, run)
-    options = complete_options(trial.found, trial.rows)
+    options = complete_options(plan.measure, trial.found, trial.rows)
     scores = scores_of(plan.measure, trial.found, options, trial.rows.shape[1])
     whole = np.array([train == ALL for train, *_ in options])
     made = FoldScores(scores, trial.rows, whole, plan.validation.margin)
     baseline, chosen = options[made.baseline], [options[k] for k in made.choice()]
-    if np.isnan(made.total(made.baseline)):
-        raise InvalidOptionError(f"the models have no {plan.measure}; compare by acc")
     single, ratio = options[made.single], 1 / (len(trial.found) - 1)
     test: TestScores = {}
     alone: TestScores = {}
@@ -424,16 +449,15 @@ def advise(plan: Plan, run: Run) -> Advice:
 def _tried(plan: Plan, run: Run) -> Trial:
     """Measure all options on all folds."""
     folds, whole = folds_of(plan)
-    further = further_candidates(plan, np.concatenate([fold.held for fold in folds]))
     places = np.concatenate([fold.places for fold in folds])
     cuts = part_cuts(places, plan.validation.parts)
     found, rows = [], np.zeros((len(folds), len(cuts) + 1), np.int64)
     for k, fold in enumerate(folds):
         parts = fold.parts(cuts)
         rows[k] = [len(parts.get(part_name(p), ())) for p in range(len(cuts) + 1)]
-        found.append(plan.measured(k + 1, fold.candidates(plan.windows, further), parts, run))
+        found.append(plan.measured(k + 1, training_sets(plan, fold), parts, run))
     edges = [float(places.min()), *cuts.tolist(), float(places.max())]
-    return Trial(whole, cuts, edges, further, found, rows)
+    return Trial(whole, cuts, edges, found, rows)
 
 
 def _on_test(
@@ -443,7 +467,7 @@ def _on_test(
     *choices, baseline = options
     assert trial.whole is not None
     wanted = {option[0] for option in (*choices[0], *choices[1], baseline)}
-    sets = trial.whole.candidates(plan.windows, trial.further)
+    sets = training_sets(plan, trial.whole)
     parts = trial.whole.parts(trial.cuts)
     found = plan.measured("of all", {k: v for k, v in sets.items() if k in wanted}, parts, run)
     made: tuple[dict[int, tuple[float, float, int]], ...] = ({}, {})

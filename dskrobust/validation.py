@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,15 @@ from .memory import check_memory
 from .part_choice import held_out
 from .placement import PLACEMENTS, ROW_BYTES, labelled_places, predicted_places
 from .robustness import sample_robustness
+from .scores import Scores
+from .selection import parse_selection
 from .store import Store
 from .subsets import Subset, select_subset
 
 Rows = NDArray[np.int64]
 Option = tuple[str, str, str]  # training set, model, hyper-parameters in words
 Reached = Mapping[tuple[Option, str], Outcome]  # by option and part
+DEFAULT_TEST = "test"
 _FEWER = Hint("tailor on a sample of the rows", "tailor on a sample of the rows")
 
 
@@ -96,11 +101,33 @@ class Plan:
 
     def check(self) -> None:
         """Refuse what cannot be evaluated, before anything runs."""
-        train = self.groups[0]
+        train, test = self.groups
         self._experiment({ALL: train}, {train: train}, 0)
+        if test == train:
+            raise InvalidOptionError(
+                f"{train} is the training and the test group; choose another test group"
+            )
+        if test not in (*self.store.groups, DEFAULT_TEST):  # a store need not have that
+            raise InvalidOptionError(
+                f"there is no group {test!r}; the groups are {', '.join(self.store.groups)}"
+            )
         rows = group_size(self.store, train)
+        least = rows - -(-rows // self.validation.folds)  # that remain in every fold
         if self.windows is not None:
-            self.windows.ranks(rows - -(-rows // self.validation.folds))
+            self.windows.ranks(least)
+        for name, text in self.selections.items():
+            _check_selection(name, text, self.store.groups, train, least)
+        self.listed  # noqa: B018  refuses other rows
+
+    @property
+    def selections(self) -> dict[str, str]:
+        """Those of the candidates that are selections in words."""
+        return {name: given for name, given in self.candidates.items() if isinstance(given, str)}
+
+    @cached_property
+    def listed(self) -> dict[str, Rows]:
+        """The rows of the other candidates."""
+        return _listed(self)
 
     def _experiment(self, train: Any, test: Any, fold: int | str) -> Any:
         known = {"name": f"tailoring, fold {fold}", **self.experiment}
@@ -138,13 +165,11 @@ class Fold:
     spectrum: NDArray[np.float64]
     places: NDArray[np.float64]
 
-    def candidates(self, windows: Windows | None, further: Mapping[str, Rows]) -> dict[str, Rows]:
-        """Return the training sets that are tried: everything first."""
+    def windows(self, windows: Windows | None) -> dict[str, Rows]:
+        """Return everything, and the windows of its spectrum."""
         order = self.rest[np.argsort(self.spectrum, kind="stable")]
         ranks = {} if windows is None else windows.ranks(len(order))
-        found = {ALL: self.rest, **{name: order[a:b] for name, (a, b) in ranks.items()}}
-        kept = {name: np.intersect1d(rows, self.rest) for name, rows in further.items()}
-        return found | {name: rows for name, rows in kept.items() if len(rows)}
+        return {ALL: self.rest, **{name: order[a:b] for name, (a, b) in ranks.items()}}
 
     def parts(self, cuts: NDArray[np.float64]) -> dict[str, Rows]:
         """Return the held-out rows of every part that has some."""
@@ -156,6 +181,11 @@ class Fold:
 def part_name(part: int) -> str:
     """Return what a part is called among the test subsets."""
     return f"part {part + 1}"
+
+
+def training_sets(plan: Plan, fold: Fold) -> dict[str, Rows]:
+    """Return the training sets that are tried in a fold: everything first."""
+    return fold.windows(plan.windows) | further_candidates(plan, fold)
 
 
 # -- folds -------------------------------------------------------------------------------------
@@ -199,13 +229,46 @@ def _held_out(store: Store, rows: Rows, cut: Validation) -> list[Rows]:
     return [rows[held] for held in held_out(labels, cut.folds, cut.seed, by_class=by_class)]
 
 
-def further_candidates(plan: Plan, train: Rows) -> dict[str, Rows]:
-    """Return the rows of the caller's candidates."""
-    found = {}
+def further_candidates(plan: Plan, fold: Fold) -> dict[str, Rows]:
+    """Return the rows of the caller's candidates that remain in a fold, rising.
+
+    A selection is made among these rows, by R within them: labels that are held out have no say.
+    Rows that were named are those they are.
+    """
+    found = {name: rows[np.isin(rows, fold.rest)] for name, rows in plan.listed.items()}
+    selections = plan.selections
+    if selections:
+        scores = _scores_within(plan, fold)
+        chosen = {name: select_subset(scores, text) for name, text in selections.items()}
+        found |= {name: np.sort(subset.compute().indices) for name, subset in chosen.items()}
+    return {name: found[name] for name in plan.candidates if len(found[name])}
+
+
+def _scores_within(plan: Plan, fold: Fold) -> Scores:
+    """Return scores whose training group is what remains in a fold, ranked by R within it."""
+    store, code = plan.store, plan.store.groups.index(plan.groups[0])
+    split, robustness = np.full(store.rows, -1, np.int16), np.full(store.rows, np.nan)
+    split[fold.rest], robustness[fold.rest] = code, fold.spectrum
+    return replace(
+        sample_robustness(store, metric=plan.metric), robustness=robustness, split=split,
+        sizes=tuple(len(fold.rest) if k == code else 0 for k in range(len(store.groups))),
+        references=(), reference_rows=None, plan=None, result=None, spec=None, base=None,
+        run=None, waves=None,
+    )  # fmt: skip
+
+
+def _listed(plan: Plan) -> dict[str, Rows]:
+    """Return the rows of candidates that are no selections, rising.
+
+    Raises
+    ------
+    InvalidOptionError
+        For what is no list of rows of the training group.
+    """
+    train, found = _group_rows(plan.store, plan.groups[0]), {}
     for name, given in plan.candidates.items():
         if isinstance(given, str):
-            scores = sample_robustness(plan.store, metric=plan.metric).write()
-            given = select_subset(scores, given)
+            continue
         rows = given.compute().indices if isinstance(given, Subset) else np.asarray(given)
         if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
             raise InvalidOptionError(
@@ -220,15 +283,48 @@ def further_candidates(plan: Plan, train: Rows) -> dict[str, Rows]:
     return found
 
 
+def _check_selection(name: str, text: str, groups: Sequence[str], train: str, most: int) -> None:
+    """Refuse a selection that is not of the training group, or asks for too many rows."""
+    for term in parse_selection(text, groups):
+        if term.group != train:
+            raise InvalidOptionError(
+                f"candidate {name!r} is of {term.group}; choose from {train} alone"
+            )
+        if term.steps and term.steps[0].size > most:
+            raise InvalidOptionError(
+                f"candidate {name!r}: {text} are more than the {most:,} rows of {train} that "
+                "remain where a fold is held out; give fewer, or more folds"
+            )
+
+
 # -- what was reached ----------------------------------------------------------------------------
 
 
-def complete_options(found: Sequence[Reached], rows: NDArray[np.int64]) -> list[Option]:
-    """Return the options that were measured on every part that has rows."""
+def complete_options(
+    measure: Measure, found: Sequence[Reached], rows: NDArray[np.int64]
+) -> list[Option]:
+    """Return the options with a finite score on every part that has rows.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where none of those that are trained on everything has.
+    """
     wanted = [{part_name(int(p)) for p in np.flatnonzero(line)} for line in rows]
     options = list(dict.fromkeys(option for option, _ in found[0]))
-    both = list(zip(found, wanted, strict=True))
-    return [o for o in options if all((o, p) in one for one, parts in both for p in parts)]
+    pairs = [(one, part) for one, parts in zip(found, wanted, strict=True) for part in parts]
+    known = [
+        option
+        for option in options
+        if all((option, p) in one and isfinite(measure.score(one[option, p])) for one, p in pairs)
+    ]
+    if not any(train == ALL for train, *_ in known):
+        raise InvalidOptionError(
+            f"no model that is trained on everything has a finite {measure} on every part",
+            Hint("compare by another measure: Validation(by='acc')",
+                 "compare by another measure: --by acc"),
+        )  # fmt: skip
+    return known
 
 
 def scores_of(

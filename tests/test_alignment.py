@@ -37,6 +37,21 @@ def test_distances_and_quantiles_are_scipys(x, t, run_rows, shares):
     assert found.wasserstein == pytest.approx(stats.wasserstein_distance(x, t), abs=1e-12)
 
 
+def test_quantiles_between_a_finite_and_an_infinite_number():
+    x = np.array([1.0, 3.0, np.inf, np.inf])
+    keys = Sample(x, None, 4).keys
+    cuts = quantiles(keys, 4, (0, 1 / 3, 0.5, 0.6, 0.9, 1)).compute(**THREADS)
+    np.testing.assert_array_equal(cuts, [1, 3, np.inf, np.inf, np.inf, np.inf])
+
+
+def test_a_contradiction_has_no_differences_that_are_no_numbers():
+    infinite = np.array([np.inf, np.inf, 1.0, 2.0])
+    made = dr.Alignment("x", "t", infinite, np.array([np.inf, 1.0, np.inf, 3.0]), *[infinite] * 3)
+    assert made.gamma.tolist() == [0, 0, np.inf, 1]
+    assert made.attained.tolist() == [0, 1, -1, -1]
+    assert made.attained.dtype == np.int8
+
+
 def quotients(data, rows):
     """Q of every row against some rows, pair by pair."""
     d = brute.distances(data.X, "euclidean", data.scale)
@@ -48,7 +63,10 @@ def quotients(data, rows):
 
 
 @settings(max_examples=4, deadline=None)
-@given(draw=st.data(), data=own.data_sets(groups=(1, 1), labels=("categorical", "real")))
+@given(
+    draw=st.data(),
+    data=own.data_sets(groups=(1, 1), rows=(2, 20), labels=("categorical", "real")),
+)
 def test_the_union_is_the_larger_of_both(draw, data):
     n = len(data.X)
     lists = st.lists(st.integers(0, n - 1), min_size=1, max_size=n, unique=True)
@@ -65,9 +83,10 @@ def test_the_union_is_the_larger_of_both(draw, data):
     np.testing.assert_array_equal(made.lipschitz_x, scores.lipschitz_against("x"))
     np.testing.assert_allclose(np.maximum(made.lipschitz_x, made.lipschitz_t), q["union"], **tight)
     np.testing.assert_array_equal(made.robustness_union, scores.robustness_against("union"))
+    both, own_x = scores.lipschitz_against("union").compute(), made.lipschitz_x
     with np.errstate(invalid="ignore"):
-        gamma = np.where(q["union"] == q["x"], 0.0, q["union"] - q["x"])
-    np.testing.assert_allclose(made.gamma, gamma, rtol=1e-9, atol=1e-12 * q["x"].max(initial=1))
+        gamma = np.where(both == own_x, 0.0, both - own_x)
+    np.testing.assert_array_equal(made.gamma, gamma)
     difference = np.abs(made.robustness_x - made.robustness_t)[union]
     assert found.difference[1.0] == difference.max()
     assert made.difference[found.row] == difference.max()

@@ -18,6 +18,7 @@ from dskrobust.errors import InvalidDataError, InvalidOptionError, StaleResultsE
 from dskrobust.evaluation.fold_matrices import fold_matrix, interval
 from dskrobust.evaluation.protocol import Choice
 from dskrobust.folds import fold_codes, keep_groups
+from dskrobust.members import inside
 from dskrobust.store import find_results
 
 THREADS = {"scheduler": "threads", "num_workers": 2}
@@ -149,11 +150,40 @@ def test_rows_in_no_fold(tmp_path, data):
     np.testing.assert_array_equal(np.asarray(view.witness) < 0, outside)
 
 
+def test_members_of_a_fold_are_its_own(scored):
+    folds, scores = scored
+    view = folds.scores(scores, 2)
+    wanted = fold_codes(folds.sets, 0, 150) == 1
+    np.testing.assert_array_equal(inside(view, "test").compute(), wanted)
+    np.testing.assert_array_equal(inside(view, "train").compute(), ~wanted)
+    found = dr.alignment(view, "train", "test").summary()
+    assert (found.size_x, found.size_t) == (folds.train_size(2), folds.sizes[1])
+    assert found.size == 150
+
+
+@pytest.mark.parametrize("name", ["begin", "save_counts"])
+def test_a_drawing_that_was_killed_is_done_again(tmp_path, data, store, monkeypatch, name):
+    fresh = create(tmp_path, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.EvaluationRecords, name, dead)
+        with pytest.raises(KeyboardInterrupt):
+            dr.make_folds(fresh, COUNT, seed=np.int64(0))
+    again, whole = dr.make_folds(fresh, COUNT), dr.make_folds(store, COUNT)
+    assert (again.drawn, again.sizes) == (whole.drawn, whole.sizes)
+    np.testing.assert_array_equal(fold_codes(again.sets, 0, 150), fold_codes(whole.sets, 0, 150))
+
+
+def dead(*args):
+    raise KeyboardInterrupt
+
+
 def test_what_is_refused(tmp_path, data, store, scored):
     with pytest.raises(InvalidOptionError, match="has no folds, its groups are all; say how many"):
         dr.make_folds(store)
     with pytest.raises(InvalidDataError, match="no such split can be drawn"):
         dr.make_folds(store, 200, stratify=False)
+    with pytest.raises(InvalidOptionError, match="the seed must be a whole number"):
+        dr.make_folds(store, COUNT, seed=0.5)
     folds, scores = scored
     for number in (0, 4, True):
         with pytest.raises(InvalidOptionError, match="there is no fold"):

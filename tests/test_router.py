@@ -16,7 +16,7 @@ from dskrobust.errors import InvalidOptionError
 
 @parametrize_with_checks(
     [
-        RobustnessRouter(kind(3), windows=None)
+        RobustnessRouter(kind(3), windows=None, parts=2, cv=3)
         for kind in (KNeighborsClassifier, KNeighborsRegressor)
     ]
 )

@@ -1,6 +1,8 @@
 """Tailoring: choices are of held-out rows, parts that gain nothing keep the one model."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from dskrobust.cli import main
 from dskrobust.errors import InvalidOptionError
 from dskrobust.part_choice import FoldScores, corrected_interval, held_out, part_cuts
 from dskrobust.placement import labelled_places, predicted_places, reach_of_prediction
+from dskrobust.tailoring import _findings
+from dskrobust.validation import complete_options, folds_of, training_sets
 
 MODELS = [dr.Model("knn", {"neighbors": [1, 9], "weights": ["uniform"]})]
 
@@ -85,12 +89,32 @@ def test_a_candidate_is_any_selection_or_list_of_rows(store):
     made = dr.tailor(store, MODELS, windows=None, validation=3, candidates=candidates)
     assert set(made.advice.measured["train"]) == {"all", "half", "L"}
     with pytest.raises(InvalidOptionError, match="row 0, which is not in train"):
-        dr.tailor(store, MODELS, candidates={"c": np.arange(3)}).compute()
+        dr.tailor(store, MODELS, candidates={"c": np.arange(3)})
 
 
-def test_the_command_says_what_to_do(store):
+def test_a_selection_is_made_among_the_rows_that_remain(store):
+    half = np.flatnonzero(store.read("split", 0, 450) == store.groups.index("train"))[::2]
+    asked = {"validation": dr.Validation(3, 2), "candidates": {"L": "train:L90", "half": half}}
+    plan = dr.tailor(store, MODELS, windows=2, **asked).plan
+    for fold in folds_of(plan)[0]:
+        rows = training_sets(plan, fold)
+        order = np.lexsort((fold.rest, fold.spectrum))
+        np.testing.assert_array_equal(rows["L"], np.sort(fold.rest[order[:90]]))
+        np.testing.assert_array_equal(rows["half"], np.setdiff1d(half, fold.held))
+
+
+def test_what_is_said_of_labels(store, made):
+    assert any(line.startswith("On test, whose labels chose nothing:") for line in made.findings())
+    by_label = replace(made.plan, validation=replace(made.plan.validation, placement="label"))
+    said = " ".join(_findings(by_label, made.advice))
+    assert "On test, placed by their own labels:" in said
+    assert "cross-fitted" in said
+
+
+def test_the_command_says_what_to_do(store, local_cluster):
     where = [store.url, "--model", "knn", "--grid", "neighbors=1,9", "--folds", "3", "--parts", "2"]
-    where += ["--windows", "2", "--set", "weights=uniform", "--workers", "1", "--no-dashboard"]
+    where += ["--windows", "2", "--set", "weights=uniform"]
+    where += ["--scheduler", local_cluster.scheduler_address]
     said = CliRunner().invoke(main, ["tailor", *where], catch_exceptions=False)
     assert said.exit_code == 0, said.output
     assert "one model" in said.stdout.lower()
@@ -115,8 +139,22 @@ def test_what_cannot_be_validated(validation, said):
 def test_too_few_rows_and_unknown_groups(store):
     with pytest.raises(InvalidOptionError, match="too few rows"):
         dr.tailor(store, MODELS, validation=60)
-    with pytest.raises(InvalidOptionError, match="no group 'x'"):
-        dr.tailor(store, MODELS, groups=("x", "test"))
+    for groups, said in (
+        (("x", "test"), "no group 'x'"),
+        (("train", "tset"), "no group 'tset'"),
+        (("train", "train"), "the training and the test group"),
+    ):
+        with pytest.raises(InvalidOptionError, match=said):
+            dr.tailor(store, MODELS, groups=groups)
+    with pytest.raises(InvalidOptionError, match="give validation=4"):
+        dr.tailor(store, MODELS, folds=4)
+    for text, said in (
+        ("train:X5", "no selection"),
+        ("test:L5", "choose from train alone"),
+        ("train:L250", "more than the 240 rows"),
+    ):
+        with pytest.raises(InvalidOptionError, match=said):
+            dr.tailor(store, MODELS, candidates={"c": text})
 
 
 # -- choosing --------------------------------------------------------------------------------------
@@ -137,6 +175,25 @@ def test_a_planted_gain_is_found_and_measured():
     interval = corrected_interval(made.cross_fitted()[:, -1], 1 / 5)
     assert interval.verdict == "better"
     assert interval.low < 0.105 < interval.high
+
+
+def test_a_part_with_rows_in_one_fold_alone_decides_nothing():
+    made = scores_of([[0.7, 0.5], [0.5, 0.6]], 0.001, folds=3)
+    made.scores[1:, 1], made.rows[1:, 1] = np.nan, 0
+    made = FoldScores(made.scores, made.rows, np.ones(2, bool))
+    assert made.without(0).baseline == 0
+    made.scores[:, 0] = made.scores[:, 0, ::-1]
+    assert made.without(0).baseline == 1
+    assert made.without(0).single == 1
+
+
+def test_options_without_a_finite_score_are_left_out():
+    known = ("all", "knn", "1"), ("all", "knn", "2")
+    measure = SimpleNamespace(score=float, __str__=str)
+    found = [{(known[0], "part 1"): np.nan, (known[1], "part 1"): 0.5}]
+    assert complete_options(measure, found, np.ones((1, 1), int)) == [known[1]]
+    with pytest.raises(InvalidOptionError, match="trained on everything has a finite"):
+        complete_options(measure, [{(known[0], "part 1"): np.inf}], np.ones((1, 1), int))
 
 
 def test_one_set_for_everything_is_told_from_a_choice_by_part():

@@ -76,7 +76,7 @@ def align(
         if path is not None:
             _draw(made, path)
     if as_json:
-        click.echo(json.dumps(asdict(found) | {"verdict": found.verdict}, indent=2))
+        click.echo(_json(asdict(found) | {"verdict": found.verdict}))
         return
     from ..show import terminal
 
@@ -140,7 +140,7 @@ def match(
     if path is not None:
         _write(made[0], path)
     if as_json:
-        click.echo(json.dumps([_plain(one) for one in made], indent=2))
+        click.echo(_json([_plain(one) for one in made]))
         return
     from ..show import terminal
 
@@ -164,13 +164,14 @@ def _scored(
     from .compute import check_scheduler, show_run
     from .options import asked_result
 
-    stored = read_scores(store, asked_result(store, metric, None, None))
+    result = asked_result(store, metric, None, None)
+    stored, used = read_scores(store, result), str(result.parameters["metric"])
     asked = [text for text in dict.fromkeys(texts) if text not in store.groups]
     references = {text: select_subset(stored, text).compute() for text in asked}
 
     def prepare(resources: Any) -> Scores:
         return sample_robustness(
-            store, metric=metric or "euclidean", references=references or None,
+            store, metric=used, references=references or None,
             options=RunOptions(resources),
         )  # fmt: skip
 
@@ -181,6 +182,11 @@ def _scored(
     run_it = partial(run_and_write, store, prepare, options)
     done: Scores = show_run(run_it, "Robustness in both sets", options, quiet=quiet)
     return done
+
+
+def _json(facts: Any) -> str:
+    """Return facts as JSON; numbers that are not finite, which it does not have, are null."""
+    return json.dumps(json.loads(json.dumps(facts), parse_constant=lambda _: None), indent=2)
 
 
 def _draw(made: Alignment, path: Any) -> None:

@@ -154,8 +154,9 @@ def tailor(
     """Say which training rows and hyper-parameters to take for which part of the test spectrum.
 
     Windows of the training spectrum are tried on held-out training rows of every part, placed by
-    their robustness, beside one model on everything. What a choice gains is measured on folds that
-    had no say in it. Labels of the group test are read only to measure what was chosen.
+    their robustness, beside one model on everything. What a choice gains is cross-fitted: each fold
+    is measured with what the scores of the others choose. Labels of the group test measure what was
+    chosen and, with --place label, say in which part a row is.
 
     \b
     Examples:
