@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from strategies import LABELS, data_sets, options
 
 import dskrobust as dr
+from dskrobust.datasets import restore_labels
 from dskrobust.errors import InvalidDataError, MemoryPlanError
 
 
@@ -106,6 +107,11 @@ def test_equal_rows_of_different_labels_are_named():
     assert "rows 3 and 40 are equal" in found.words()[0]
     assert np.isfinite(found.finite.value)
     assert found.facts()["lipschitz_error"] is None
+    twice = dr.lipschitz_error(np.zeros((4, 2)), np.zeros(4), [0, 1], [2, 3],
+                               y=np.arange(4.0)).summary()  # fmt: skip
+    assert twice.finite is twice.facts()["finite"] is None  # all quotients are infinite
+    assert "nor at 2 more rows" in twice.words()[0]
+    assert not any("-1" in text for text in twice.words())
 
 
 def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_path, monkeypatch):
@@ -124,6 +130,36 @@ def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_pat
     assert dr.lipschitz_error(store, fitted.predict_proba(X)).summary() == first
     half = dr.lipschitz_error(store, fitted, "train:L20").compute()
     assert len(half.rows) == 50
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_sets_are_given_as_rows_in_any_form(tmp_path, scored):
+    X, y, split = some()
+    store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split)
+    if scored:  # then Q of the labels comes from there for sets that are groups
+        dr.sample_robustness(store).write()
+    wanted = dr.lipschitz_error(store, y[::-1].copy()).summary()
+    rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    for x, t in (rows, [one.tolist() for one in rows]):
+        found = dr.lipschitz_error(store, y[::-1].copy(), x=x, t=t).summary()
+        assert (found.lipschitz, found.bound) == (wanted.lipschitz, wanted.bound)
+
+
+def test_predictions_are_in_the_units_of_the_labels(tmp_path):
+    X, _, split = some()
+    y = X[:, 0] - X[:, 0].min()
+    y /= y.max()
+    spec = dr.StoreSpec("scaled", "real", scaling={"labels": {"min": 20.3, "max": 70.7}})
+    store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split, spec=spec)
+    own = restore_labels(spec, y)
+    perfect = dr.lipschitz_error(store, own).summary()
+    assert perfect.norm == 0  # not only up to rounding
+    found = dr.lipschitz_error(store, own + 5.04).summary()
+    assert found.deviation.value == pytest.approx(0.1)
+    model = KNeighborsRegressor(1).fit(X[:30], y[:30])  # of the labels in the store
+    by_model = dr.lipschitz_error(store, model).summary()
+    by_file = dr.lipschitz_error(store, restore_labels(spec, model.predict(X))).summary()
+    assert by_file.lipschitz.value == pytest.approx(by_model.lipschitz.value, rel=1e-12)
 
 
 def test_predictions_that_do_not_fit_are_refused(monkeypatch):
