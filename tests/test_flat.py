@@ -11,6 +11,7 @@ from dask.callbacks import Callback
 import dskrobust as dr
 from dskrobust import (
     cli,
+    data_issues,
     export,
     label_fit,
     label_issues,
@@ -32,8 +33,9 @@ LIMITS = [
     (export, "NAMED_ROWS", BLOCK), (label_fit, "BLOCK_ROWS", BLOCK), (results, "BLOCK_ROWS", BLOCK),
     (label_issues, "NAMED_ROWS", BLOCK), (label_issues, "SORTED_ROWS", BLOCK),
     (witnesses, "ROWS", DRAWN), (overview, "SAMPLE_ROWS", DRAWN), (results, "SAMPLE_ROWS", DRAWN),
-    (label_planting, "SAMPLE_ROWS", DRAWN), (inspection, "ROWS", BLOCK),
-    (verify, "SLICE_BYTES", 4 * 8 * BLOCK), (arrays, "UNIT_BYTES", 4 * 8 * 32),
+    (label_planting, "SAMPLE_ROWS", DRAWN), (data_issues, "DRAWN", DRAWN),
+    (inspection, "ROWS", BLOCK), (verify, "SLICE_BYTES", 4 * 8 * BLOCK),
+    (arrays, "UNIT_BYTES", 4 * 8 * 32),
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def model_of(rng, data):
     return data.y + np.round(rng.standard_normal(data.y.shape), 1)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(data=data_sets(labels=LABELS, groups=(2, 3), dtypes=("uint8", "float32")), run=options(),
        seed=st.integers(0, 999))  # fmt: skip
 def test_all_is_what_a_brute_force_says_and_the_bound_holds(data, run, seed):
@@ -132,12 +132,10 @@ def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_pat
     assert len(half.rows) == 50
 
 
-@pytest.mark.parametrize("scored", [False, True])
-def test_sets_are_given_as_rows_in_any_form(tmp_path, scored):
+def test_sets_are_given_as_rows_in_any_form(tmp_path):
     X, y, split = some()
     store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split)
-    if scored:  # then Q of the labels comes from there for sets that are groups
-        dr.sample_robustness(store).write()
+    dr.sample_robustness(store).write()  # Q of the labels comes from there for groups
     wanted = dr.lipschitz_error(store, y[::-1].copy()).summary()
     rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
     for x, t in (rows, [one.tolist() for one in rows]):
@@ -206,5 +204,4 @@ def test_on_the_workers_of_a_cluster_everything_is_the_same(tmp_path, request):
     fitted = dr.lipschitz_error(store, model).summary()
     request.getfixturevalue("client")
     assert dr.lipschitz_error(store, F).summary() == here  # written to a file for the workers
-    assert dr.lipschitz_error(X, F, y=y, split=split).summary() == here
-    assert dr.lipschitz_error(store, model).summary() == fitted
+    assert dr.lipschitz_error(X, model, y=y, split=split).summary() == fitted
