@@ -28,6 +28,8 @@ from .evaluation import Experiment as Experiment
 from .evaluation import Model as Model
 from .evaluation import evaluate as evaluate
 from .evaluation import read_experiment as read_experiment
+from .evaluation.susceptibility import Susceptibility as Susceptibility
+from .evaluation.susceptibility import susceptibility as susceptibility
 from .evaluation.windows import Spectrum as Spectrum
 from .evaluation.windows import Windows as Windows
 from .evaluation.windows import spectrum as spectrum

@@ -152,7 +152,7 @@ class NaturalAdversarials:
         p = min(1.0, best.p * tried)  # Bonferroni's
         among = f" as the best of {tried} removals" if tried > 1 else ""
         counts = f"{best.fixed:,} mended, {best.broken:,} broken, p = {p:.2g}{among}"
-        which = f"the {best.share:.0%} least robust references"
+        which = f"the {100 * best.share:.3g}% least robust references"
         if best.errors >= self.errors:
             return f"No removal lowers the error ({which}: {change}): keep all of {self.x}."
         if p >= CERTAIN:

@@ -69,7 +69,7 @@ class Alignment(ArraysMixin):
 
     @property
     def difference(self) -> Any:
-        """|R_x(z) − R_t(z)|, (n,) float64: how far 3.5's equality is missed on the other side."""
+        """``|R_x(z) − R_t(z)|``, (n,) float64: how far 3.5's equality is missed."""
         return np.abs(self.robustness_x - self.robustness_t)
 
     @property

@@ -101,7 +101,7 @@ def find_label_issues(
         Of real labels the columns are others: ``neighbours_label`` (the median label of the ten
         nearest samples of any group), ``difference`` of the given label to it, ``spread`` (how far
         the neighbours' labels are from it as a rule), ``nearest`` and ``nearest_distance``. The
-        score is 1 / (1 + |difference| / spread).
+        score is 1 / (1 + ``|difference|`` / spread).
 
         What does not exist is missing (``<NA>`` or NaN). Where rows have ids they are the index,
         and the other samples have theirs in ``witness_id`` and ``nearest_same_id``.

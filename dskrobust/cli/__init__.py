@@ -27,6 +27,7 @@ from . import (
     report,
     show,
     subsets,
+    susceptibility,
     tailor,
     verify,
 )
@@ -45,7 +46,13 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         neighbours.neighbours,
     ),
     "Training and test set": (align.align, align.match, tailor.spectrum, tailor.tailor),
-    "Models": (evaluate.evaluate, evaluate.run_experiment, bound.bound, adversarials.adversarials),
+    "Models": (
+        evaluate.evaluate,
+        evaluate.run_experiment,
+        bound.bound,
+        adversarials.adversarials,
+        susceptibility.susceptibility,
+    ),
     "Label issues, reports, tables": (
         issues.issues,
         hardness.hardness,

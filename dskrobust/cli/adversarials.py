@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,42 +57,45 @@ def adversarials(
     """
     from ..adversarials import SHARES, natural_adversarials
     from ..scores import read_scores
-    from .compute import workers_for
+    from .compute import shown_work, workers_for
     from .options import asked_spec
 
     options, opened = cluster_options(**where), opened_store(store)
     result = asked_result(opened, metric, None, None)
     spec = asked_spec(opened, str(result.parameters["metric"]), None, None)
-    with workers_for(opened, options):
+    with workers_for(opened, options), shown_work("Searching nearest references"):
         scores = read_scores(opened, result, spec)
         found = natural_adversarials(scores, train, test, shares=remove or SHARES)
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))
     else:
-        _print(found)
+        _print(found, store)
 
 
-def _print(found: NaturalAdversarials) -> None:
+def _print(found: NaturalAdversarials, address: str) -> None:
     from ..show import terminal
 
     terminal.heading(
         f"1-NN from {found.x} on {found.t}: {found.errors:,} errors of {found.tested:,} "
         f"({found.error:.2%})"
     )
-    table = terminal.table("R of the reference", "references", "used", "errors", "error", "")
+    table = terminal.table(
+        "R of the reference", "references", "used", "errors", "error", "", text=(0, 5)
+    )
     most = max((b.errors for b in found.bins), default=0) or 1
     for b in found.bins:
         share = f"{b.errors / b.used:.1%}" if b.used else "–"
-        span = f"{terminal.number(b.low)} to {terminal.number(b.high)}"
+        span = f"{b.low:.4f} to {b.high:.4f}"
         cells = (f"{b.references:,}", f"{b.used:,}", f"{b.errors:,}", share)
-        terminal.add_row(table, span, *cells, terminal.bar(b.errors / most, 16))
+        drawn = terminal.bar(b.errors / most, 16) if b.errors else ""
+        terminal.add_row(table, span, *cells, drawn)
     terminal.show(table)
     table = terminal.table("without the", "R up to", "error", "mended", "broken", "p", "at random")
     for one in found.removals:
         terminal.add_row(
             table,
-            f"{one.share:.0%} least robust",
-            terminal.number(one.most),
+            f"{100 * one.share:.3g}% least robust",
+            f"{one.most:.4f}",
             f"{one.errors / found.tested:.2%}",
             f"{one.fixed:,}",
             f"{one.broken:,}",
@@ -101,3 +105,5 @@ def _print(found: NaturalAdversarials) -> None:
     terminal.show(table)
     for text in found.words():
         terminal.say(text)
+    if found.errors:
+        terminal.fact("next", f"dskrobust issues {quote(address)}")

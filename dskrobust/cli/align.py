@@ -81,12 +81,10 @@ def align(
     from ..show import terminal
 
     terminal.say(f"{opened.spec.name}: {train} and {test}", style=terminal.STRONG)
-    shown = terminal.table("", "", text=(0, 1))
-    shown.show_header = False
-    for row in found.rows:
-        terminal.add_row(shown, *row)
-    terminal.show(shown)
-    terminal.say(" ".join(found.words))
+    for name, said in found.rows:
+        terminal.fact(name, said, width=24)
+    for line in found.words:
+        terminal.say(line)
     if found.kolmogorov > found.chance:
         asked = f"--within {quote(train)} --to {quote(test)} --size {found.size_t}"
         terminal.fact("next", f"dskrobust match {quote(store)} {asked}")
@@ -97,8 +95,8 @@ def align(
 @click.command()
 @store_argument
 @click.option("--within", "-w", required=True, metavar="SET", help="What to choose from.")
-@click.option("--to", "-t", required=True, metavar="SET", help="What it is to be like.")
-@click.option("--size", "-n", "sizes", multiple=True, required=True, type=click.IntRange(2),
+@click.option("--to", required=True, metavar="SET", help="What it is to be like.")
+@click.option("--size", "sizes", multiple=True, required=True, type=click.IntRange(2),
               metavar="N", help="How many samples; several times for a curve.")  # fmt: skip
 @metric_option
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
@@ -123,7 +121,7 @@ def match(
     \b
     Examples:
       dskrobust match mnist.zarr --within train --to test --size 10000 --out rows.csv
-      dskrobust match mnist.zarr -w train -t test:M5000 -n 5000 -n 10000 -n 20000
+      dskrobust match mnist.zarr -w train --to test:M5000 --size 5000 --size 10000
     """
     from ..cluster import connect
     from ..cluster.checks import check_source
@@ -144,11 +142,14 @@ def match(
     if as_json:
         click.echo(json.dumps([_plain(one) for one in made], indent=2))
         return
+    from ..show import terminal
+
     _print(opened, made)
     if path is not None:
-        from ..show import terminal
-
         terminal.fact("saved", str(path))
+    elif len(made) == 1:
+        asked = f"--within {quote(within)} --to {quote(to)} --size {sizes[0]}"
+        terminal.fact("next", f"dskrobust match {quote(store)} {asked} --out rows.csv")
 
 
 def _scored(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +37,7 @@ MODELS = {  # name → estimators for classes and for numbers
 @click.option("--predictions", "-p", type=File(exists=True, dir_okay=False), metavar="FILE",
               help="Classes, values (in the labels' own units) or probabilities of all rows, in "
               "their order: .npy, .csv or .parquet with a column for every class.")  # fmt: skip
-@click.option("--model", "-M", metavar="NAME",
+@click.option("--model", metavar="NAME",
               help="Instead of predictions: knn, forest, or the import path of a scikit-learn "
               "estimator; it is fitted on the training set.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
@@ -72,7 +73,7 @@ def bound(
       dskrobust bound mnist.zarr --predictions probabilities.npy
     """
     from ..model_error import lipschitz_error
-    from .compute import workers_for
+    from .compute import shown_work, workers_for
 
     if (predictions is None) == (model is None):
         raise click.UsageError("give either --predictions FILE or --model NAME")
@@ -80,13 +81,13 @@ def bound(
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
     given = _read(predictions) if predictions else _estimator(opened, model or "", settings)
-    with workers_for(opened, options):
+    with workers_for(opened, options), shown_work("Comparing the model with the labels"):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
         found = error.summary()
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))
     else:
-        _print(opened, found)
+        _print(opened, found, store)
 
 
 def _read(address: str) -> Any:
@@ -148,7 +149,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _print(store: Store, found: ErrorSummary) -> None:
+def _print(store: Store, found: ErrorSummary, address: str) -> None:
     """Show the numbers, the rows that attain them, and what to do."""
     from ..datasets import label_ends
     from ..show import terminal
@@ -177,6 +178,8 @@ def _print(store: Store, found: ErrorSummary) -> None:
             "in the store, labels of rows and predictions in a file in their own units.",
             style=terminal.QUIET,
         )
+    if found.bound.value:
+        terminal.fact("next", f"dskrobust show {quote(address)} {at.row}")
 
 
 def _named(store: Store, rows: list[int]) -> str:
@@ -191,5 +194,5 @@ def _named(store: Store, rows: list[int]) -> str:
     said = []
     for row, label, name in zip(rows, labels, ids, strict=True):
         shown = label_name(label, store.spec.classes) if label.ndim == 0 else "vector"
-        said.append(f"{row:,} ({shown}{'' if name is None else f', id {name}'})")
+        said.append(f"{row:,} ({shown}{'' if name is None else f', {name}'})")
     return " – ".join(said)

@@ -226,6 +226,25 @@ def workers_for(store: Store, options: ClusterOptions) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def shown_work(title: str) -> Iterator[None]:
+    """Show that something runs, and how much of each of its Dask graphs is done in this process."""
+    from dask.callbacks import Callback
+
+    from ..show import terminal
+
+    with terminal.progress(title, unit="") as bar:
+
+        def begin(_: Any, state: Mapping[str, Any]) -> None:
+            bar.begin(title, len(state["waiting"]) + len(state["ready"]))
+
+        def count(*_: Any) -> None:
+            bar.add(1)
+
+        with Callback(start_state=begin, posttask=count):
+            yield
+
+
 def run(
     store: Store,
     spec: PairSpec,

@@ -26,7 +26,7 @@ from .outcome import report, write
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
-    from ..evaluation import CrossValidation, Evaluation, Experiment, Model
+    from ..evaluation import CrossValidation, Evaluation, Model
     from ..store import Store
 
 
@@ -173,6 +173,7 @@ def evaluate(
       dskrobust evaluate mnist.zarr --model cnn --option device=cpu --trials 5
     """
     from ..evaluation import Experiment
+    from ..evaluation import evaluate as make
     from ..export import write_csv
     from ..outputs import check_output
 
@@ -193,7 +194,8 @@ def evaluate(
     )
     if out:
         check_output(out)
-    evaluation = _run(opened, experiment, cluster, quiet=as_json)
+    evaluation = make(opened, experiment)
+    run_steps(evaluation, cluster, quiet=as_json)
     if out:
         write_csv(evaluation.table, out)
     report(evaluation, as_json, [("table", out)] if out else [], balanced)
@@ -245,6 +247,7 @@ def run_experiment(
       trees = [1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
     from ..errors import InvalidOptionError
+    from ..evaluation import evaluate as make
     from ..evaluation import read_experiment
     from ..outputs import check_folder
 
@@ -257,7 +260,8 @@ def run_experiment(
     _check_balanced(opened, balanced)
     if out:
         check_folder(out)
-    evaluation = _run(opened, described, cluster, quiet=as_json)
+    evaluation = make(opened, described)
+    run_steps(evaluation, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []
     report(evaluation, as_json, written, balanced)
 
@@ -384,16 +388,13 @@ def _value(text: str) -> Any:
 # -- running ---------------------------------------------------------------------------------
 
 
-def _run(
-    store: Store, experiment: Experiment, options: ClusterOptions, *, quiet: bool
-) -> Evaluation | CrossValidation:
+def run_steps(made: Evaluation | CrossValidation, options: ClusterOptions, *, quiet: bool) -> None:
     """Run what is missing on a cluster and show how far it is."""
     from ..cluster import connect
-    from ..evaluation import Failure, evaluate
+    from ..evaluation import Failure
     from ..show import terminal
     from .compute import check_scheduler
 
-    made = evaluate(store, experiment)
     total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
@@ -427,7 +428,6 @@ def _run(
                 stderr=True,
             )
             raise click.exceptions.Exit(130) from None
-    return made
 
 
 def _with_gpu(

@@ -164,13 +164,17 @@ def _print(
         "enemy. Tomek: an enemy, both being the nearest of each other.",
         style=terminal.QUIET,
     )
-    terminal.fact("next", _next(total, address))
+    _say_next(total, address)
 
 
-def _next(total: pd.Series[Any], address: str) -> str:
+def _say_next(total: pd.Series[Any], address: str) -> None:
     """Say what to do about what was found."""
+    from ..show import terminal
+
     if total["hard"]:
-        return f"dskrobust issues {quote(address)}, whether hard samples have wrong labels"
-    if total["tomek"]:
-        return "RobustnessSampler(strategy='tomek') cleans the border of the larger classes"
-    return "nothing: every sample is where most of its neighbours have its label"
+        terminal.say("Some may have wrong labels.")
+        terminal.fact("next", f"dskrobust issues {quote(address)}")
+    elif total["tomek"]:
+        terminal.say("RobustnessSampler(strategy='tomek') cleans the border of the larger classes.")
+    else:
+        terminal.say("Nothing to do: most of every sample's neighbours have its label.")

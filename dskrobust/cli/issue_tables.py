@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 CLASSES = 12  # that thresholds are shown of
+WIDE = 100  # columns of a terminal that has room for distances
 
 
 def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -66,24 +67,28 @@ def _say_worst(worst: list[dict[str, Any]]) -> None:
 
     named = bool(worst) and "id" in worst[0]
     own, end = (("row", "id"), "_id") if named else (("row",), "")
-    shown = terminal.table(
-        "score", *own, "label", "suggested", "witness", "at", "same", "at", "limits",
-        text=(2, 3, 4, 5, 7) if named else (2, 3), quiet=(6, 8) if named else (5, 7),
-    )  # fmt: skip
+    heads = {f"witness{end}": "witness", "witness_distance": "at", f"nearest_same{end}": "same",
+             "same_distance": "at"}  # fmt: skip
+    if terminal.console().width < WIDE:  # names are worth more than distances
+        heads = {name: head for name, head in heads.items() if head != "at"}
+    names = ("score", *own, "label", "suggested", *heads.values(), "limits")
+    words = {"id", "label", "suggested"} | ({"witness", "same"} if named else set())
+    text = [k for k, name in enumerate(names) if name in words]
+    quiet = [k for k, name in enumerate(names) if name == "at"]
+    shown = terminal.table(*names, text=text, quiet=quiet)
     for facts in worst:
         terminal.add_row(
             shown,
             "–" if facts["score"] is None else f"{facts['score']:.3f}",
             *(facts[name] for name in (*own, "given_label")),
-            *(_cell(facts[n]) for n in ("suggested_label", f"witness{end}", "witness_distance")),
-            *(_cell(facts[name]) for name in (f"nearest_same{end}", "same_distance")),
+            *(_cell(facts[name]) for name in ("suggested_label", *heads)),
             f"{facts['witness_of']:,}",
             style=None if facts["is_issue"] else terminal.QUIET,
         )
     terminal.show(shown)
     terminal.say(
         "Score: 0 where the label does not fit its surroundings, 1 where it does. Witness and "
-        "same: the nearest samples of another label and of the same, and how far they are. "
+        "same: the nearest samples of another label and of the same; at: how far they are. "
         "Limits: how many samples have this one as witness. –: there is none in its group. "
         "Pale: no issue.",
         style=terminal.QUIET,
@@ -152,6 +157,8 @@ def say_why_weak(store: Store) -> None:
 
 def say_others(found: DataIssues | None) -> None:
     """Say in a few lines what else was found."""
+    from rich.text import Text
+
     from ..show import terminal
 
     lines = [] if found is None else [line for line in found.lines() if line[1]]
@@ -160,11 +167,11 @@ def say_others(found: DataIssues | None) -> None:
     terminal.heading("Also found")
     shown = terminal.table("--kind", "samples", "what it means", text=(0, 2))
     for kind, count, means in lines:
-        terminal.add_row(shown, _PLURAL.get(kind, kind), f"{count:,}", means)
+        shown.add_row(_PLURAL.get(kind, kind), f"{count:,}", Text(means))
     if len(found.overlaps):
         label, other, rows, share = next(found.overlaps.itertuples(index=False))
         means = f"most: {share:.1%} of class {label} lie nearest to {other}"
-        terminal.add_row(shown, "overlaps", f"{rows:,}", means)
+        shown.add_row("overlaps", f"{rows:,}", Text(terminal.shown_name(means)))
     terminal.show(shown)
 
 

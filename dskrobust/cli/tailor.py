@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..evaluation.windows import Spectrum
     from ..tailoring import Tailoring
 
+WIDE = 110  # columns of a terminal that has room for gains; sentences tell them too
+
 windows_option = click.option(
     "--windows",
     type=click.IntRange(2, 100),
@@ -256,14 +258,21 @@ def _print_spectrum(made: Spectrum) -> None:
 
 
 def _print_tailoring(made: Tailoring) -> None:
+    from rich.text import Text
+
     from ..show import terminal
     from ..tailoring import part_cells, part_heads
 
     decision, *more = made.findings()
     terminal.say(decision, style=terminal.STRONG)
-    shown = terminal.table(*part_heads(made.plan, made.advice), text=(0, 1, 2, 6))
+    heads = part_heads(made.plan, made.advice)
+    told = {"verdict"} if terminal.console().width >= WIDE else {"verdict", "gain"}
+    shown = terminal.table(*(head for head in heads if head not in told), text=(0, 1, 2))
     for part in made.advice.parts:
-        terminal.add_row(shown, *part_cells(made.plan, part))
+        named = dict(zip(heads, part_cells(made.plan, part), strict=True))
+        lines = {"with": named["with"].split(", "), "gain": [named["gain"], named["verdict"]]}
+        cells = named | {name: Text("\n").join(map(Text, said)) for name, said in lines.items()}
+        terminal.add_row(shown, *(cells[head] for head in heads if head not in told))
     terminal.show(shown)
     for line in more:
         terminal.say(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..errors import InvalidOptionError
 from ..store import EvaluationRecords, Store
@@ -106,6 +107,34 @@ def true_class_probability(
     return pd.DataFrame({"row": rows, "label": read_labels(store, rows), "probability": values})
 
 
+class RightAnswers(NamedTuple):
+    """What the networks of a training subset say of attacked test samples.
+
+    Attributes
+    ----------
+    train : str
+    right : ndarray (trials, sizes, n) bool
+        Which of them are right, of the union of the test subsets.
+    places : dict of str to ndarray (k,)
+        For every test subset its samples' positions in the union.
+    """
+
+    train: str
+    right: NDArray[np.bool_]
+    places: Mapping[str, NDArray[np.int64]]
+
+
+def right_answers(steps: Iterable[Step]) -> Iterator[RightAnswers]:
+    """Yield what networks say of attacked samples, one training subset at a time."""
+    for job, _, _ in steps:
+        bits = job.records.array(job.name, "attacked")
+        if bits is None:  # of no attack, or damaged since the record was read
+            continue
+        tested = all_test_rows(job)
+        right = np.unpackbits(bits, axis=-1, count=len(tested.rows)).astype(np.bool_)
+        yield RightAnswers(job.train[0][0], right, tested.places)
+
+
 class FindingsMixin(ABC):
     """What an evaluation says of these."""
 
@@ -133,6 +162,10 @@ class FindingsMixin(ABC):
         penalty (mean over the trials of Σ λ‖w‖², which Keras adds to every LOSS), device, seconds.
         """
         return sessions(self._steps())
+
+    def right_answers(self) -> Iterator[RightAnswers]:
+        """Yield which attacked test samples networks get right; see `susceptibility`."""
+        return right_answers(self._steps())
 
     def true_class_probability(
         self,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 MOST_CLASSES = 40  # that are named, or shown
 SAMPLE_BYTES = 300  # of a sample in tables, of which the page's parts are picked
-FIGURES = 64 * 2**20  # bytes of figures and of the page
+FIGURES = 80 * 2**20  # bytes of figures, of the page and of what draws them
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
 

@@ -62,7 +62,8 @@ def heat_table(
     notes: NDArray[Any],
 ) -> Table:
     """Return the same for a terminal: a bar beside the number, the best of a row bold."""
-    made = table("", *columns)
+    made = table("", *columns, text=range(len(columns) + 1))
+    made.columns[0].no_wrap = True
     for name, *cells in zip(rows, shades, texts, notes, strict=True):
         made.add_row(Text(name, QUIET), *(_text(*cell) for cell in zip(*cells, strict=True)))
     return made
@@ -72,5 +73,5 @@ def _text(shade: float, text: str, note: str) -> Text:
     best = shade == 1
     said = Text(f"{text}{'*' if best else ' '}", "bold" if best else "", no_wrap=True)
     if note:
-        said.append(f"\n{note} ", QUIET)
+        said.append("\n" + note.replace(", ", "\n"), QUIET)
     return said

@@ -274,7 +274,7 @@ class Progress:
 
     def begin(self, what: str, total: int | None) -> None:
         """Begin anew, after something else was waited for."""
-        self.what, self.total = _told(what), total
+        self.what, self.total, self.done, self.found = _told(what), total, 0, 0
         self.started = self.changed = time.monotonic()
 
     def add(self, count: int, *, found: bool = False) -> None:
@@ -308,7 +308,8 @@ class Progress:
         said = [self.note] if self.note else []
         if self.unit:
             of = f" of {self.total:,}" if self.total is not None else ""
-            said.append(f"{self.done:,}{of} {self.unit}")
+            one = (self.done if self.total is None else self.total) == 1
+            said.append(f"{self.done:,}{of} {self.unit.removesuffix('s') if one else self.unit}")
         said.append(clock(self.elapsed))
         if self.left is not None and self.total is not None and self.done < self.total:
             said.append(f"{clock(self.left)} left")

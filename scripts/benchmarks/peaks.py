@@ -50,6 +50,9 @@ SHAPES = {
     "million": Shape(1_000_000, 3, 10),
     "ten-million": Shape(10_000_000, 3, 10),
     "thirty-million": Shape(30_000_000, 3, 10),
+    "five-million": Shape(5_000_000, 16, 10),
+    "noise": Shape(40_000, 4_096, 10),
+    "long": Shape(20_000, 100_000, 10),
 }
 LOCAL = ["--workers", "2", "--threads", "1", "--no-dashboard"]
 # in the order in which one leaves what the next one needs

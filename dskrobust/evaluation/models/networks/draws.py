@@ -7,6 +7,8 @@ step are a hash of (key, number of the word), made where they are needed for all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from torch import Tensor
 # Which of a step's keys is for what.
 MOVES, DROPOUT = 0, 1
 
-_WEIGHTS, _EPOCH = 0, 1  # streams of a seed
+_WEIGHTS, _EPOCH, _START = 0, 1, 2  # streams of a seed
 
 
 def weights_seed(seed: int) -> int:
@@ -32,6 +34,16 @@ def epoch_draws(
     order = rng.permutation(rows)
     keys = rng.integers(0, 1 << 32, (steps, 2, 2), dtype=np.uint32)
     return order, keys.view(np.int32)
+
+
+def start_keys(seeds: Sequence[int], rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the keys (rows, seeds, 2) of an attack's random starts, by row numbers."""
+    words = [
+        np.random.SeedSequence(seed, spawn_key=(_START,)).generate_state(2, np.uint32)
+        for seed in seeds
+    ]
+    halves = np.stack([rows >> 32, rows & 0xFFFFFFFF], axis=1).astype(np.uint32)
+    return (halves[:, None] ^ np.stack(words)).view(np.int32)
 
 
 def random_words(keys: Tensor, count: int) -> Tensor:

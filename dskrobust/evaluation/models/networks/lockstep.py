@@ -86,7 +86,7 @@ class Group:
 
     def losses(self, images: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
         """Return the mean cross-entropy (T,) of a batch, each sample weighted by its class."""
-        logits = self._logits(images, keys[:, DROPOUT])
+        logits = self.logits(images, keys[:, DROPOUT])
         weight = self.data.class_weights
         each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight, reduction="none")
         return each.view(labels.shape).mean(1)
@@ -99,7 +99,8 @@ class Group:
             gradient.addcmul_(self.vector, self.shrinkage, value=2)
         return gradient
 
-    def _logits(self, images: Tensor, keys: Tensor) -> Tensor:
+    def logits(self, images: Tensor, keys: Tensor) -> Tensor:
+        """Return logits (T, B, classes) of images (B, T·C, H, W), at least of float32."""
         device, mixed = self.data.device.type, self.training.precision == "bfloat16"
         # a step uses every weight once, and a captured one could not share casts with the next
         with torch.autocast(device, torch.bfloat16, enabled=mixed, cache_enabled=False):
@@ -156,12 +157,16 @@ class Group:
     def probabilities(self, images: Tensor) -> Tensor:
         """Return probabilities (T, B, classes) of images (B, C, H, W), the same for all models."""
         trials, device = self.network.trials, self.data.device
-        repeated = images.unsqueeze(1).expand(-1, trials, -1, -1, -1).flatten(0, 1)
         self.network.eval()
         with torch.inference_mode(), products(self.training.precision, device):
-            x = self.data.arranged(repeated, trials, self.network.layout)
             keys = torch.zeros(trials, 2, dtype=torch.int32, device=device)
-            return self._logits(x, keys).softmax(-1)
+            return self.logits(self.repeated(images), keys).softmax(-1)
+
+    def repeated(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) as the network takes them, the same for all models."""
+        trials = self.network.trials
+        repeated = images.unsqueeze(1).expand(-1, trials, -1, -1, -1).flatten(0, 1)
+        return self.data.arranged(repeated, trials, self.network.layout)
 
     def penalty(self) -> NDArray[np.float64]:
         """Return the L2 penalty (T,) of the models' weights, Σ λ‖w‖²."""

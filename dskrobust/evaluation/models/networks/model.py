@@ -17,6 +17,7 @@ from ...experiment import Setting
 from ...job import Job
 from ..base import GPU, Model, Outcome, Problem
 from . import sessions
+from .limits import attacked_at_once
 from .measuring import memory_in_a_line, parameters, saved_bytes, torch_threads, training_module
 from .run import Run
 from .sessions import STEP, Bench, TrainingLog
@@ -30,6 +31,7 @@ TORCH = "torch:"  # before the import path of a module
 TUNED = ("optimizer", "learning_rate", "decay", "batch_size", "augment", "class_weight")
 RUN_ONLY = ("device", "torch_threads", "checkpoint_every", "strategy")  # no record depends on them
 WAYS = ("search", "best-weights")
+ATTACK_ONLY = ("sizes", "attack_steps")
 WAY_ONLY = ("session", "first", "patience", "max_epochs")
 TORCH_BYTES = 400 * MIB  # of a worker: torch itself (measured on the CPU)
 CUDA_BYTES = 2048 * MIB  # of a worker: what CUDA's libraries hold in the host's memory
@@ -42,6 +44,14 @@ Option = tuple[Callable[[Any], bool], str]
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_sizes(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and bool(value)
+        and all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in value)
+    )
 
 
 def _is_shape(value: Any) -> bool:
@@ -65,6 +75,9 @@ OPTIONS: dict[str, Option] = {
     "curves": _YES_NO,
     "train_probabilities": _YES_NO,
     "shape": (_is_shape, "[height, width] or [channels, height, width]"),
+    "attack": _one_of("fgsm", "pgd"),
+    "sizes": (_are_sizes, "a list of shares of the data's range, from 0 to 1"),
+    "attack_steps": _COUNT,
     "precision": _one_of("float32", "tf32", "bfloat16"),
     "device": _one_of("gpu", "cpu"),
     "torch_threads": _COUNT,
@@ -87,7 +100,8 @@ class Network(Model, kind="cnn", paths=TORCH):
 
     Other options: ``device`` ("gpu", the default, or "cpu"), ``curves`` (every epoch is measured),
     ``train_probabilities`` (of the true class, of training samples too), ``shape`` (of a row as a
-    picture), ``precision``, ``strategy``, ``torch_threads`` and ``checkpoint_every`` (epochs).
+    picture), ``precision``, ``strategy``, ``torch_threads`` and ``checkpoint_every`` (epochs);
+    ``attack`` ("fgsm" or "pgd"), ``sizes`` and ``attack_steps``, which `susceptibility` sets.
     """
 
     lockstep = True
@@ -151,6 +165,7 @@ class Network(Model, kind="cnn", paths=TORCH):
             if not fits(value):
                 raise self.refuse(f"option {name} must be {words}, not {value!r}")
         self._check_way()
+        self._check_attack()
         self.check_names(TUNED)
         self.check_whole("epochs")
         for values in map(self.values, self.spec.settings):
@@ -168,6 +183,13 @@ class Network(Model, kind="cnn", paths=TORCH):
                 raise self.refuse(f"option {name} is of a search for epochs; leave out one of both")
         if "patience" in self.spec.options and self._way != "search":
             raise self.refuse("option patience is of session = search")
+
+    def _check_attack(self) -> None:
+        if "attack" in self.spec.options and "sizes" not in self.spec.options:
+            raise self.refuse("option attack needs sizes, such as [0,0.01,0.03]")
+        for name in () if "attack" in self.spec.options else ATTACK_ONLY:
+            if name in self.spec.options:
+                raise self.refuse(f"option {name} is of an attack; give attack=fgsm or attack=pgd")
 
     def values(self, setting: Setting) -> dict[str, Any]:
         """Return all hyper-parameters of a setting but epochs, with what C.1 has for the rest."""
@@ -230,7 +252,9 @@ class Network(Model, kind="cnn", paths=TORCH):
         images = rows * problem.columns * problem.itemsize
         tested = sum(problem.test.values())
         test = tested * (
-            problem.columns * problem.itemsize + 3 * problem.trials * problem.classes * 4
+            problem.columns * problem.itemsize
+            + 3 * problem.trials * problem.classes * 4
+            + 2 * problem.trials * len(self.option("sizes", ()))  # who is right under attack
         )
         copies = 3 if self._way == "best-weights" and not self._epochs else 2
         each = TORCH_BYTES + test + copies * self._state_bytes(problem)
@@ -255,7 +279,10 @@ class Network(Model, kind="cnn", paths=TORCH):
         lockstep = self.on_gpu if training.strategy == "auto" else training.strategy == "lockstep"
         lockstep &= not self.spec.kind.startswith(TORCH)
         at_once = problem.trials if lockstep else 1
-        step = at_once * training.batch_size * saved_bytes(training) * GRADIENTS
+        images_at_once = training.batch_size
+        if self.option("attack"):
+            images_at_once = attacked_at_once(images_at_once, at_once)
+        step = at_once * images_at_once * saved_bytes(training) * GRADIENTS
         gradients = at_once * self._parameters(training) * 4
         if self.on_gpu:
             # a graph keeps its step's memory while the last, short batch takes its own; gradients

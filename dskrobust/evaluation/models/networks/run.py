@@ -16,6 +16,7 @@ from ...measures import class_sums, true_class_probabilities
 from ...rows import TestRows, all_test_rows, read_features, training_data
 from ...scoring import codes_of
 from ..base import TOPIC, Outcome, Problem
+from .limits import PGD_STEPS
 from .measuring import NetworkModel, training_module
 from .sessions import ACC, BALANCED, LOSS, STEP, Bench, Look, TrainingLog
 
@@ -118,18 +119,29 @@ class Run:
         return Look(measures, {"true_class_test": _mean_of(p, self.codes)})
 
     def _more(self, models: Trials) -> dict[str, NDArray[Any]]:
-        """Return the L2 penalties, and the mean probability of training samples' true class.
+        """Return the L2 penalties, right answers under attack, mean probabilities in training.
 
-        The former where a network has some, the latter where they are asked for.
+        The first where a network has some, the others where they are asked for.
         """
         penalty = models.penalty()
         arrays: dict[str, NDArray[Any]] = {"penalty": penalty} if penalty.any() else {}
+        if self.model.option("attack"):
+            arrays["attacked"] = self._attacked(models)
         if not self.model.option("train_probabilities", False):
             return arrays
         images, codes = self._data
         parts = [slice(k, k + ROWS) for k in range(0, len(codes), ROWS)]
         means = [_mean_of(models.probabilities(images[part]), codes[part]) for part in parts]
         return {**arrays, "true_class_train": np.concatenate(means)}
+
+    def _attacked(self, models: Trials) -> NDArray[np.uint8]:
+        """Return which models are right about attacked test samples: bits (T, sizes, n / 8)."""
+        from .attacks import Attack
+
+        option = self.model.option
+        attack = Attack(option("attack"), option("sizes"), option("attack_steps", PGD_STEPS))
+        right = models.right_under(attack, self._test_images, self.codes, self.side.rows)
+        return np.packbits(right, axis=-1)
 
     def _tell(self, event: dict[str, Any]) -> None:
         from distributed import get_worker

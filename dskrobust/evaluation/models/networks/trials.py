@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from ....errors import InvalidDataError, InvalidOptionError
 from .architectures import NETWORKS, Network, make_network
+from .attacks import Attack, Examples, right_answers
 from .data import DataSet
+from .limits import attacked_at_once
 from .lockstep import Group, packed, unpack
 from .settings import Training, defaults_of
 
@@ -154,6 +156,47 @@ class Trials:
             for place, k in enumerate(chosen):
                 answers[place, part] = p[k // wide][k % wide]
         return answers
+
+    def right_under(
+        self,
+        attack: Attack,
+        images: NDArray[Any],
+        labels: NDArray[np.int64],
+        rows: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Return which models are right about attacked images, (T, sizes, n).
+
+        Every model is misled by images of its own. The range that they stay in is that of the
+        given ones.
+
+        Parameters
+        ----------
+        attack : Attack
+        images : ndarray (n, C·H·W)
+        labels : ndarray (n,) of int64
+            From 0 to classes − 1.
+        rows : ndarray (n,) of int64
+            Row numbers, from which random starts follow.
+        """
+        right = np.empty((len(self), len(attack.sizes), len(images)), np.bool_)
+        plain = self.probabilities(images).argmax(-1) == labels
+        box = tuple(float(end()) * self.training.scale for end in (images.min, images.max))
+        wide = len(self) // len(self._groups)
+        step = attacked_at_once(self.training.batch_size, wide)
+        for start in range(0, len(images), step):
+            part = slice(start, start + step)
+            pixels = self._data.pixels(images[part]).view(-1, *self.training.shape)
+            wanted = torch.tensor(labels[part], device=self._data.device)
+            examples = Examples(pixels, wanted, rows[part], (box[0], box[1]))
+            for k, size in enumerate(attack.sizes):
+                for g, group in enumerate(self._groups):
+                    own = slice(g * wide, (g + 1) * wide)
+                    if not size:  # to the last bit what is measured elsewhere
+                        right[own, k, part] = plain[own, part]
+                        continue
+                    said = right_answers(group, attack, size, examples)
+                    right[own, k, part] = said.cpu().numpy()
+        return right
 
     @property
     def networks(self) -> tuple[Network, ...]:
