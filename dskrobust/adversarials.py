@@ -148,11 +148,14 @@ class NaturalAdversarials:
         """Say which removal helps, and whether that is more than chance."""
         best = min(self.removals, key=lambda one: (one.errors, one.share))
         change = f"{self.error:.2%} to {best.errors / self.tested:.2%}"
-        counts = f"{best.fixed:,} mended, {best.broken:,} broken, p = {best.p:.2g}"
+        tried = len(self.removals)
+        p = min(1.0, best.p * tried)  # Bonferroni's
+        among = f" as the best of {tried} removals" if tried > 1 else ""
+        counts = f"{best.fixed:,} mended, {best.broken:,} broken, p = {p:.2g}{among}"
         which = f"the {100 * best.share:.3g}% least robust references"
         if best.errors >= self.errors:
             return f"No removal lowers the error ({which}: {change}): keep all of {self.x}."
-        if best.p >= CERTAIN:
+        if p >= CERTAIN:
             return (
                 f"Without {which} the error goes from {change} ({counts}): no more than chance may "
                 f"do. Keep all of {self.x}."

@@ -18,7 +18,7 @@ from dask.base import compute
 from numpy.typing import ArrayLike, NDArray
 
 from . import display
-from .errors import Hint, InvalidOptionError
+from .errors import Hint
 from .export import with_ids
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
@@ -26,7 +26,7 @@ from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
 from .neighbours import compute_neighbours, nearest_neighbours
-from .records import as_records, lowest, sample, value_counts
+from .records import as_records, check_count, lowest, sample, value_counts
 from .runs import RunOptions
 from .witnesses import at_witness
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEAR = 0.1  # of the median distance to the nearest sample: nearer ones are nearly equal
+PLANE = 4  # columns; in fewer, as many samples would be that near by chance as in so many: 1e-4
 FENCE = 3.0  # interquartile ranges of the logarithm of distances, above the upper quartile
 OFTEN = 20  # times as often a witness as samples are on average
 SHARED_BYTES = 48  # of a sample, while those of other groups are searched
@@ -119,7 +120,9 @@ def find_data_issues(
 ) -> DataIssues:
     """Find duplicates, contradictions, isolated samples, hubs and overlapping classes.
 
-    All of it comes from the two searches of `find_label_issues`, which a store keeps.
+    All of it comes from the two searches of `find_label_issues`, which a store keeps. Nearly equal
+    are samples at most a tenth as far as nearest samples are in the median; with less than four
+    columns, where so near ones are ordinary, 10^(-4 / columns) of it.
 
     Parameters
     ----------
@@ -151,12 +154,12 @@ def find_data_issues(
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
+    check_count("top", top, "samples")
     quality.warm_up()
     columns = _columns(quality)
     quartiles = _quartiles(columns, len(quality.scores.groups))
-    kinds = _kinds(columns, quartiles)
+    near = _near(quality) * np.nan_to_num(quartiles[:, 1])
+    kinds = _kinds(columns, quartiles, near)
     found = {kind: as_records({**columns, "is": part}) for kind, part in kinds.items()}
     worst = {kind: lowest(found[kind], by, int(top), "is") for kind, by in _ORDER.items()}
     counts = {kind: part.sum() for kind, part in kinds.items()}
@@ -165,7 +168,7 @@ def find_data_issues(
     tables = [_frame(quality, kind, records) for kind, records in worst.items()]
     counts = {kind: int(count) for kind, count in counts.items()}
     if across and len(quality.scores.groups) > 1:
-        shared = _shared(quality, quartiles, options or RunOptions())
+        shared = _shared(quality, near, options or RunOptions())
         counts["shared"] = len(shared)
         tables.append(_frame(quality, "shared", shared[: int(top)]))
     table = with_ids(_joined(tables), held_ids(quality.scores.ids))
@@ -202,9 +205,19 @@ def _quartiles(columns: Mapping[str, da.Array], groups: int) -> NDArray[np.float
     return made
 
 
-def _kinds(columns: Mapping[str, da.Array], quartiles: NDArray[np.float64]) -> dict[str, da.Array]:
-    """Return which samples are of which kind, (n,) bool each."""
-    near = NEAR * np.nan_to_num(quartiles[:, 1])
+def _near(quality: LabelQuality) -> float:
+    """Return what part of the median distance to the nearest sample is nearly equal.
+
+    In d columns about log(2) f^d of ordinary samples are nearer than the part f of that median.
+    """
+    assert quality.scores.spec is not None
+    return float(NEAR ** max(1.0, PLANE / quality.scores.spec.columns))
+
+
+def _kinds(
+    columns: Mapping[str, da.Array], quartiles: NDArray[np.float64], near: NDArray[np.float64]
+) -> dict[str, da.Array]:
+    """Return which samples are of which kind, (n,) bool each; near: distance in every group."""
     with np.errstate(divide="ignore", invalid="ignore"):
         low, _, high = np.log(quartiles).T
         fence = np.exp(high + FENCE * (high - low))
@@ -259,7 +272,7 @@ def _overlaps(
 
 
 def _shared(
-    quality: LabelQuality, quartiles: NDArray[np.float64], options: RunOptions
+    quality: LabelQuality, near: NDArray[np.float64], options: RunOptions
 ) -> NDArray[np.void]:
     """Return the samples that are nearly in the largest group, and lie in another; the worst first.
 
@@ -271,19 +284,18 @@ def _shared(
     check_memory("a list of the rows of groups", quality.rows, SHARED_BYTES, _INSTEAD)
     sizes = da.bincount(split, minlength=len(scores.groups)).compute()
     main = int(sizes.argmax())
-    limit = NEAR * np.nan_to_num(quartiles[main, 1])
     inside, outside = (np.flatnonzero(part.compute()) for part in (split == main, split != main))
     data = scores.store if scores.store is not None else scores.arrays.X  # type: ignore[union-attr]
     scale: dict[str, Any] = {} if scores.store is not None else {"scale": spec.scale}
     lists = nearest_neighbours(data, 1, queries=outside, references=inside, metric=spec.metric,
                                options=options, **scale)  # fmt: skip
     done = compute_neighbours({"": lists})[""]
-    near = np.flatnonzero(done.distance[:, 0] <= limit)
+    found = np.flatnonzero(done.distance[:, 0] <= near[main])
     kind = np.dtype([("row", np.int64), ("split", np.int16), ("other", np.int64),
                      ("distance", np.float64), ("witness_of", np.int64)])  # fmt: skip
-    made = np.zeros(len(near), kind)
-    made["row"], made["other"] = outside[near], done.index[near, 0]
-    made["distance"] = done.distance[near, 0]
+    made = np.zeros(len(found), kind)
+    made["row"], made["other"] = outside[found], done.index[found, 0]
+    made["distance"] = done.distance[found, 0]
     made["split"] = split[made["row"]].compute()
     made["witness_of"] = da.asarray(quality.witness_of)[made["row"]].compute()
     return made[np.lexsort((made["row"], made["distance"]))]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .display import caption, card, number, table
+from .display import caption, card, counted, number, table
 
 
 class Place(NamedTuple):
@@ -52,7 +52,10 @@ class Sums(NamedTuple):
 
 
 class BlockSummary(NamedTuple):
-    """The largest values of some rows; `finite` is L without the rows that have an infinite one."""
+    """The largest values of some rows; `finite` is L without the rows that have an infinite one.
+
+    Of a block that has no others its value is -1, so that all others are larger.
+    """
 
     lipschitz: Place
     finite: Place
@@ -72,9 +75,9 @@ class ErrorSummary:
         Training and test set.
     lipschitz : Place
         L(F − y) on x ∪ t, and the two rows that attain it.
-    finite : Place
+    finite : Place, optional
         The same over the rows whose quotients are finite; equal rows of different errors have
-        infinite ones.
+        infinite ones. None where all rows have.
     deviation : Place
         ‖F − y‖∞ and the row that attains it.
     bound : Peak
@@ -87,11 +90,18 @@ class ErrorSummary:
     x: str
     t: str
     lipschitz: Place
-    finite: Place
+    finite: Place | None
     deviation: Place
     bound: Peak
     gamma: Place
     sums: Sums
+
+    @classmethod
+    def of(cls, x: str, t: str, blocks: Sequence[BlockSummary]) -> ErrorSummary:
+        """Return what blocks that follow each other say together."""
+        found = merge_summaries(blocks)
+        finite = found.finite if found.sums.infinite < found.sums.rows else None
+        return cls(x, t, found.lipschitz, finite, *found[2:])
 
     @property
     def norm(self) -> float:
@@ -111,7 +121,8 @@ class ErrorSummary:
 
     def facts(self) -> dict[str, Any]:
         """Return everything as plain values; what is infinite is None."""
-        places = {name: getattr(self, name)._asdict() for name in _PLACES}
+        places = {name: getattr(self, name) for name in _PLACES}
+        places = {name: place and place._asdict() for name, place in places.items()}
         whole = {"lipschitz_error": self.lipschitz.value, "norm": self.norm, "share": self.share,
                  "mean_deviation": self.mean_deviation}  # fmt: skip
         found = {"x": self.x, "t": self.t, **whole, **places, **self.sums._asdict()}
@@ -155,11 +166,15 @@ def _told_of_norm(found: ErrorSummary) -> list[str]:
         return [f"F − y is the same everywhere, {number(found.deviation.value)} at most: "
                 "the model is right up to a constant."]  # fmt: skip
     if np.isinf(found.lipschitz.value):
+        others = found.sums.infinite - 2  # those two attain it, too
+        more = f", nor at {counted(others, 'more row')}" if others else ""
         told = (
             f"L(F − y) is infinite: rows {found.lipschitz.row:,} and {found.lipschitz.other:,} are "
-            f"equal, but the model's errors there are not, nor at {found.sums.infinite - 1:,} more "
-            "rows. Equal rows with different labels do that to every model: look at them first."
+            f"equal, but the model's errors there are not{more}. Equal rows with different labels "
+            "do that to every model: look at them first."
         )
+        if found.finite is None:
+            return [told]
         rest = f"Over the other rows L is {number(found.finite.value)} ({_rows(found.finite)})."
         return [told, rest]
     return [

@@ -41,7 +41,7 @@ from .memory import check_memory
 from .metrics import Metric
 from .neighbours import Neighbours, group_neighbours
 from .outputs import check_output
-from .records import BLOCK_ROWS
+from .records import BLOCK_ROWS, check_count
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .searches import searching
@@ -270,7 +270,13 @@ class InstanceHardness(ArraysMixin):
         """Return the hardest samples as a table: by kDN, then by N2, then by row number.
 
         Only so many come into this process.
+
+        Raises
+        ------
+        InvalidOptionError
+            For a count that is no number from 1 on.
         """
+        count = check_count("count", count, "samples")
         records = hardest_records(self._done(), count).compute()
         return with_ids(hardness_frame(self, records), held_ids(self.ids))
 
@@ -367,8 +373,7 @@ def instance_hardness(
     >>> int((hardness.kdn > 0.5).sum()), int((hardness.tomek_link >= 0).sum())
     (25, 2)
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InvalidOptionError(f"k must be a number of neighbours from 1 on, not {k!r}")
+    check_count("k", k, "neighbours")
     quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
     return _measured(quality, int(k), options)
 

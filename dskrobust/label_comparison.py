@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import feature_texts
-from .errors import InvalidOptionError
 from .label_fit import LabelQuality
+from .records import check_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +47,7 @@ def compare_samples(
     """
     import pandas as pd
 
-    if isinstance(columns, bool) or not isinstance(columns, (int, np.integer)) or columns < 1:
-        raise InvalidOptionError(f"columns must be a number from 1 on, but is {columns!r}")
+    check_count("columns", columns)
     numbers = np.stack(
         [issues[name].fillna(-1).to_numpy(np.int64) for name in ("row", "witness", "nearest_same")],
         axis=1,

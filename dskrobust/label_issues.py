@@ -24,7 +24,7 @@ from .label_thresholds import Thresholds
 from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
-from .records import as_records, in_order, lowest, value_counts
+from .records import as_records, check_count, in_order, lowest, value_counts
 from .runs import RunOptions
 from .witnesses import at_witness
 
@@ -73,12 +73,13 @@ def find_label_issues(
         errors are planted in about 1 % of the labels (of a sample of at most 10,000 rows), and at
         least half of what would be flagged is planted, or as suspicious as that. In clean data
         about 1 % of a class is flagged at most. ``table.attrs["thresholds"]`` says which share of
-        the planted errors is found, and with which precision.
+        the planted errors is found, and with about which precision.
     top : int, optional
         Only so many samples, the worst ones; all of them without it.
     probabilities : array_like (n, classes), optional
         What a model that has not seen a sample's label (cross-validation) gives every class, in
-        the order of the classes; NumPy or Dask. It counts beside the neighbours.
+        the order of the classes; NumPy or Dask. It counts beside the neighbours. As the model was
+        trained without the planted errors, what these tell is optimistic.
     options : RunOptions, optional
         How to run; results do not depend on it.
 
@@ -114,7 +115,8 @@ def find_label_issues(
     if labels == "real" or (not labels and has_real_labels(data)):
         if probabilities is not None:
             raise InvalidOptionError("probabilities of classes say nothing of real labels")
-        _check_top(top)
+        if top is not None:
+            check_count("top", top, "samples")
         real = regression_quality(data, y, split, metric=metric, scale=scale, options=options)
         return _named(real.findings(threshold).table(top), real.data)
     quality = data
@@ -131,13 +133,6 @@ def _named(table: pd.DataFrame, data: Any) -> pd.DataFrame:
     named = with_ids(table, held_ids(ids))
     named.attrs = table.attrs
     return named
-
-
-def _check_top(top: Any) -> None:
-    if top is None:
-        return
-    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-        raise InvalidOptionError(f"top must be a number of samples from 1 on, but is {top!r}")
 
 
 def issue_table(
@@ -157,7 +152,8 @@ def issue_table(
     """
     if top is None:
         check_memory("a table of all labels", quality.rows, ROW_BYTES, _INSTEAD)
-    _check_top(top)
+    else:
+        check_count("top", top, "samples")
     findings = Findings.of(quality, threshold, evidence)
     quality.warm_up()
     table = findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())

@@ -5,14 +5,15 @@ in it. Were a share π of the labels wrong before, G(t) would be at least π F(t
 G/F, over scores that many planted errors reach, is at least π unless others score like errors do.
 Its lower confidence limit is taken; 0 where planted errors do not stand out themselves; and for no
 class less than for all together. The threshold is the largest t at which at least half of what is
-flagged is planted or was wrong before: (PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. In clean
-data π is near 0, and then at most PLANTED of a class is flagged.
+flagged is planted or was wrong before: (PLANTED + π) F(t) ≥ (PLANTED F(t) + G(t)) / 2. That share
+is an estimate, of errors that come at random and as many as PLANTED beside those from before. In
+clean data π is near 0, and then at most PLANTED of a class is flagged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -57,12 +58,15 @@ class Thresholds:
     judged : ndarray (k + 1,)
         A record each, and one of all other classes together: ``rows`` and ``planted`` errors that
         were looked at, the ``threshold`` (NaN: nothing is an issue), which share of the planted
-        errors is ``found``, the ``precision`` where PLANTED of the labels is wrong, and the share
-        that was ``wrong`` before, at least.
+        errors is ``found``, the estimated ``precision`` where PLANTED of the labels is wrong
+        beside those that were before, and the share that was ``wrong`` before, at least.
+    by_model : bool
+        Whether a model's probabilities counted, which it made without the planted errors.
     """
 
     labels: NDArray[Any]
     judged: NDArray[np.void]
+    by_model: bool = False
 
     @classmethod
     def fixed(cls, threshold: float) -> Thresholds:
@@ -94,6 +98,7 @@ class Thresholds:
         if kept is not None:
             return kept
         made = cls.of(planted_scores(quality, evidence))
+        made = replace(made, by_model=evidence is not None)
         store, spec = quality.scores.store, quality.scores.spec
         if store is not None and spec is not None and evidence is None:
             keep_small(store, _depends(spec), {"labels": made.labels, "judged": made.judged})
@@ -143,14 +148,19 @@ class Thresholds:
         )
         if not np.isnan(precision):
             said += (
-                f"; of what is flagged, at least {precision:.0%} would be errors if 1 % of all "
-                "labels were"
+                "; were 1 % of the labels wrong beside those that are, about "
+                f"{precision:.0%} of what is flagged would be errors (an estimate)"
             )
         hidden = (
             " Most wrong labels look like right ones here: one that is not listed is not thereby "
             "right."
         )
-        return f"{said}.{hidden if found < STANDING_OUT else ''}"
+        optimistic = (
+            " Both are optimistic: the model whose probabilities count never saw these errors."
+        )
+        return (
+            f"{said}.{hidden if found < STANDING_OUT else ''}{optimistic if self.by_model else ''}"
+        )
 
     def at(self, labels: da.Array) -> da.Array:
         """Return the threshold of every sample (n,) by its label, lazy."""

@@ -26,11 +26,12 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .collection import ArraysMixin
+from .datasets import label_ends
 from .definitions import norms_of
 from .engine.lazy import LazyArrays
 from .engine.spec import PairSpec, ReferenceSets
 from .engine.tasks import by_set
-from .error_summary import ErrorSummary, block_summary, merge_summaries
+from .error_summary import ErrorSummary, block_summary
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .kernels import NOBODY, LargestQuotient, QuotientState
 from .label_fit import stored_labels
@@ -128,7 +129,7 @@ class ModelError(ArraysMixin):
         one = delayed(block_summary)
         blocks = range(len(columns["rows"]))
         parts = [one({name: column[k] for name, column in columns.items()}) for k in blocks]
-        return ErrorSummary(self.x, self.t, *merge_summaries(self._run(parts, **kwargs)))
+        return ErrorSummary.of(self.x, self.t, self._run(parts, **kwargs))
 
     def _run(self, wanted: list[Any], **kwargs: Any) -> tuple[Any, ...]:
         for search in self.searches:
@@ -188,14 +189,19 @@ def lipschitz_error(
         F of every row of the data, in its order: classes or real values (n,), or probabilities
         (n, c) in the order of the classes (rising), or vectors (n, m). Or a scikit-learn
         estimator, which predicts block by block from the features times the scale; one that is not
-        fitted is fitted on x first, in this process.
+        fitted is fitted on x first, in this process. Of labels that a store has scaled, arrays are
+        in the labels' own units, as a threshold is, and what estimators predict in the store's;
+        F − y is in the store's.
     x, t : str, Subset or array_like of int
         Training and test set: a group, a selection in words (such as ``train:L500``, by stored
         scores), or row numbers. Pairs of x ∪ t count.
     y, split : array_like (n,), optional
         Labels and groups of arrays.
-    metric, labels, scale, options
-        As for `sample_robustness`.
+    metric : str, Metric or callable
+    labels : str or LabelMap, optional
+    scale : float
+    options : RunOptions, optional
+        All four as for `sample_robustness`.
 
     Returns
     -------
@@ -216,8 +222,10 @@ def lipschitz_error(
     cut = cut_sets(opened.rows, [row_set(opened, rows, name) for name, rows in sets.items()])
     if is_estimator(predictions):
         predictions = predicted(predictions, opened, sets["x"], space)
-    elif not isinstance(predictions, da.Array):
-        predictions = space.codes(np.asanyarray(predictions))  # a memmap stays one
+    else:
+        space = replace(space, ends=_own_units(opened, space))
+        if not isinstance(predictions, da.Array):
+            predictions = space.codes(np.asanyarray(predictions))  # a memmap stays one
     _check_shape(predictions, opened.rows, space)
     runs = _Runs(opened, (x, t), cut.references, as_rows(predictions, options), space, options)
     made: dict[str, Any] = runs.arrays(spec)
@@ -248,6 +256,12 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
             f"{MOST_CLASSES:,}. Give labels='real' where they are numbers"
         )
     return LabelSpace(tuple(map(float, known)), len(known), "linf", tuple(names or ()))
+
+
+def _own_units(data: PairData, space: LabelSpace) -> tuple[tuple[float, ...], ...]:
+    """Return what 0 and 1 in every column of a store's scaled labels are in their own units."""
+    ends = None if data.store is None or space.classes else label_ends(data.store.spec)
+    return () if ends is None else tuple(tuple(np.atleast_1d(end).tolist()) for end in ends)
 
 
 def _rows_of(data: PairData, rows: Any, name: str, metric: Any) -> Any:
@@ -312,7 +326,13 @@ class _Runs:
         Stored scores know those of groups that are all of the data.
         """
         store, sets = self.data.store, self.names
-        if store is not None and set(sets) == set(store.groups) and self.parts.total == store.rows:
+        named = all(isinstance(name, str) for name in sets)
+        if (
+            named
+            and store is not None
+            and set(sets) == set(store.groups)
+            and self.parts.total == store.rows
+        ):
             scores = sample_robustness(store, metric=spec.metric, labels=spec.labels)
             if scores.result is not None:
                 columns = [scores.group_code(name) for name in sets]

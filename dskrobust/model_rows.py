@@ -51,12 +51,16 @@ class LabelSpace:
         l1, l2 or linf.
     names : tuple of str
         What classes are called, where they have names.
+    ends : tuple of tuple of float
+        Of predictions in the labels' own units: what the store's labels 0 and 1 are in these, in
+        every column. Empty where predictions are in the units of the store.
     """
 
     classes: tuple[float, ...]
     columns: int
     norm: str
     names: tuple[str, ...] = ()
+    ends: tuple[tuple[float, ...], ...] = ()
 
     @property
     def errors(self) -> LabelMap:
@@ -87,6 +91,19 @@ class LabelSpace:
                 f"the prediction of row {row:,} is {said[row]!r}, no class of the data{few}"
             )
         return np.array([known[name] for name in said])
+
+    def as_stored(
+        self, model: NDArray[np.float64], labels: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return predictions in the units of the store; those that are right equal the labels.
+
+        model, labels: points of the same rows, (n, columns) float64.
+        """
+        if not self.ends:
+            return model
+        zero, one = np.array(self.ends)
+        span = np.where(one == zero, 1.0, one - zero)
+        return np.where(model == zero + labels * (one - zero), labels, (model - zero) / span)
 
     def leading(self, labels: NDArray[Any]) -> NDArray[np.float64]:
         """Return true labels as leading columns, (n, 1) or (n, m)."""
@@ -162,15 +179,11 @@ class ModelRows:
         source = open_source(self.source)
         if name != "labels":
             return source.read(name, lo, hi, out)
-        labels = source.read("labels", lo, hi)
-        model = self.model(lo, hi)
-        if self.paired:
-            return np.hstack([self.space.leading(labels), model])
-        return model - self.space.points(labels, lo, "the label")
-
-    def model(self, lo: int, hi: int) -> NDArray[np.float64]:
-        """Return what the model makes of rows lo:hi, as points."""
-        return self.space.points(np.asarray(self.predictions[lo:hi]), lo, "the prediction")
+        labels, space = source.read("labels", lo, hi), self.space
+        truth = space.points(labels, lo, "the label")
+        model = space.points(np.asarray(self.predictions[lo:hi]), lo, "the prediction")
+        model = space.as_stored(model, truth)
+        return np.hstack([space.leading(labels), model]) if self.paired else model - truth
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import dskrobust as dr
+from dskrobust.adversarials import Bin, NaturalAdversarials, Removal
 from dskrobust.errors import InvalidOptionError
 
 
@@ -40,6 +41,16 @@ def test_counts_are_those_of_a_brute_force(blobs):
     assert (np.diff(R) >= 0).all()
     assert "least robust" in found.words()[0]
     assert "errors" in found._repr_html_()
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.02, "no more than chance"), (0.009, "Look at")])
+def test_the_best_of_several_removals_has_to_be_better_than_one(p, said):
+    tried = [Removal(0.1 * k, 10 * k, 0.1, 20 + k, 10, k, 25, p) for k in range(1, 6)]
+    found = NaturalAdversarials(
+        "x", "t", 100, 30, (Bin(0, 1, 9, 9, 9),), tuple(tried), np.empty((0, 2), np.int64)
+    )
+    assert said in found.words()[1]
+    assert f"p = {5 * p:.2g} as the best of 5 removals" in found.words()[1]
 
 
 def test_what_has_no_classes_or_no_references_is_refused(blobs):

@@ -50,6 +50,17 @@ def test_every_kind_is_found(store):
     assert "isolated" in found._repr_html_()
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3, 4])
+def test_in_few_columns_ordinary_samples_are_not_nearly_equal(columns):
+    rng = np.random.default_rng(columns)
+    X, y = rng.uniform(size=(2_000, columns)), rng.integers(0, 2, 2_000)
+    counts = dr.find_data_issues(X, y).counts
+    assert counts["duplicate"] + counts["contradiction"] <= 4  # 0.2 by chance; a tenth: 130 of 1
+    X[7], y[7] = X[8], y[8]
+    found = dr.find_data_issues(X, y).of_kind("duplicates")
+    assert {7, 8} <= set(found["row"])  # equal ones are, however many columns
+
+
 def test_overlaps_are_counted(store, made):
     found = dr.find_data_issues(store)
     quality = dr.label_quality(store).compute()

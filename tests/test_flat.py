@@ -9,7 +9,18 @@ from click.testing import CliRunner
 from dask.callbacks import Callback
 
 import dskrobust as dr
-from dskrobust import cli, export, label_fit, label_issues, records, scores, verify, witnesses
+from dskrobust import (
+    cli,
+    data_issues,
+    export,
+    label_fit,
+    label_issues,
+    label_planting,
+    records,
+    scores,
+    verify,
+    witnesses,
+)
 from dskrobust.report import StoredResults, results
 from dskrobust.report.tables import closest_pairs, extremes
 from dskrobust.show import overview
@@ -22,6 +33,7 @@ LIMITS = [
     (export, "NAMED_ROWS", BLOCK), (label_fit, "BLOCK_ROWS", BLOCK), (results, "BLOCK_ROWS", BLOCK),
     (label_issues, "NAMED_ROWS", BLOCK), (label_issues, "SORTED_ROWS", BLOCK),
     (witnesses, "ROWS", DRAWN), (overview, "SAMPLE_ROWS", DRAWN), (results, "SAMPLE_ROWS", DRAWN),
+    (label_planting, "SAMPLE_ROWS", DRAWN), (data_issues, "DRAWN", DRAWN),
     (inspection, "ROWS", BLOCK), (verify, "SLICE_BYTES", 4 * 8 * BLOCK),
     (arrays, "UNIT_BYTES", 4 * 8 * 32),
 ]  # fmt: skip

@@ -141,6 +141,12 @@ def test_a_k_that_is_no_number_is_refused(blobs, k):
         dr.instance_hardness(*blobs, k=k)
 
 
+@pytest.mark.parametrize("count", [0, -5, 2.0])
+def test_a_number_of_hardest_samples_is_one(blobs, count):
+    with pytest.raises(InvalidOptionError, match="count must be a number of samples from 1 on"):
+        dr.instance_hardness(*blobs).hardest(count)
+
+
 def test_labels_that_are_no_classes_are_refused(blobs, tmp_path):
     store = dr.create_store(str(tmp_path / "a.zarr"), blobs[0], blobs[0][:, 0])
     with pytest.raises(InvalidOptionError, match="has real labels"):

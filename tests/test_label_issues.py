@@ -15,7 +15,7 @@ from strategies import data_sets
 import dskrobust as dr
 from dskrobust import cli, label_issues, label_planting, memory, scores, witnesses
 from dskrobust.cli import compute as runs
-from dskrobust.cluster import local
+from dskrobust.cluster import ClusterOptions, local
 from dskrobust.errors import InvalidOptionError, MemoryPlanError
 from dskrobust.label_issues import Findings
 
@@ -237,11 +237,23 @@ def test_of_many_samples_the_file_has_the_order_of_the_rows(call, url, tmp_path,
     pd.testing.assert_frame_equal(table.astype(expected.dtypes), expected)
 
 
-def test_what_is_missing_is_computed_first(tmp_path, made, monkeypatch):
-    """On the workers, as is what is made of it where there are many rows."""
-    monkeypatch.setattr(runs, "MOST_HERE", 60)
+def test_of_many_rows_workers_make_the_tables(url, monkeypatch):
+    def started(options):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("dskrobust.cluster.connect", started)
+    store = dr.open_store(url)
+    with runs.workers_for(store, ClusterOptions()):
+        monkeypatch.setattr(runs, "MOST_HERE", 60)
+    with pytest.raises(ConnectionRefusedError), runs.workers_for(store, ClusterOptions()):
+        pass
+
+
+def test_what_is_missing_is_computed_first(tmp_path, made, local_cluster):
+    """On the workers, as is what is made of it."""
     fresh = dr.create_store(str(tmp_path / "f.zarr"), *made)
-    asked = ["issues", fresh.url, "--json", "--workers", "1", "--no-dashboard", "--top", "1"]
+    where = ["--scheduler", local_cluster.scheduler_address]
+    asked = ["issues", fresh.url, "--json", *where, "--top", "1"]
     here = []
     with Callback(pretask=lambda key, dask, state: here.append(key)):
         result = CliRunner().invoke(cli.main, asked)

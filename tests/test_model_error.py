@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from strategies import LABELS, data_sets, options
 
 import dskrobust as dr
+from dskrobust.datasets import restore_labels
 from dskrobust.errors import InvalidDataError, MemoryPlanError
 
 
@@ -55,7 +56,7 @@ def model_of(rng, data):
     return data.y + np.round(rng.standard_normal(data.y.shape), 1)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(data=data_sets(labels=LABELS, groups=(2, 3), dtypes=("uint8", "float32")), run=options(),
        seed=st.integers(0, 999))  # fmt: skip
 def test_all_is_what_a_brute_force_says_and_the_bound_holds(data, run, seed):
@@ -106,6 +107,11 @@ def test_equal_rows_of_different_labels_are_named():
     assert "rows 3 and 40 are equal" in found.words()[0]
     assert np.isfinite(found.finite.value)
     assert found.facts()["lipschitz_error"] is None
+    twice = dr.lipschitz_error(np.zeros((4, 2)), np.zeros(4), [0, 1], [2, 3],
+                               y=np.arange(4.0)).summary()  # fmt: skip
+    assert twice.finite is twice.facts()["finite"] is None  # all quotients are infinite
+    assert "nor at 2 more rows" in twice.words()[0]
+    assert not any("-1" in text for text in twice.words())
 
 
 def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_path, monkeypatch):
@@ -124,6 +130,34 @@ def test_a_store_serves_its_scores_and_estimators_predict_block_by_block(tmp_pat
     assert dr.lipschitz_error(store, fitted.predict_proba(X)).summary() == first
     half = dr.lipschitz_error(store, fitted, "train:L20").compute()
     assert len(half.rows) == 50
+
+
+def test_sets_are_given_as_rows_in_any_form(tmp_path):
+    X, y, split = some()
+    store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split)
+    dr.sample_robustness(store).write()  # Q of the labels comes from there for groups
+    wanted = dr.lipschitz_error(store, y[::-1].copy()).summary()
+    rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    for x, t in (rows, [one.tolist() for one in rows]):
+        found = dr.lipschitz_error(store, y[::-1].copy(), x=x, t=t).summary()
+        assert (found.lipschitz, found.bound) == (wanted.lipschitz, wanted.bound)
+
+
+def test_predictions_are_in_the_units_of_the_labels(tmp_path):
+    X, _, split = some()
+    y = X[:, 0] - X[:, 0].min()
+    y /= y.max()
+    spec = dr.StoreSpec("scaled", "real", scaling={"labels": {"min": 20.3, "max": 70.7}})
+    store = dr.create_store(str(tmp_path / "some.zarr"), X, y, split=split, spec=spec)
+    own = restore_labels(spec, y)
+    perfect = dr.lipschitz_error(store, own).summary()
+    assert perfect.norm == 0  # not only up to rounding
+    found = dr.lipschitz_error(store, own + 5.04).summary()
+    assert found.deviation.value == pytest.approx(0.1)
+    model = KNeighborsRegressor(1).fit(X[:30], y[:30])  # of the labels in the store
+    by_model = dr.lipschitz_error(store, model).summary()
+    by_file = dr.lipschitz_error(store, restore_labels(spec, model.predict(X))).summary()
+    assert by_file.lipschitz.value == pytest.approx(by_model.lipschitz.value, rel=1e-12)
 
 
 def test_predictions_that_do_not_fit_are_refused(monkeypatch):
@@ -170,5 +204,4 @@ def test_on_the_workers_of_a_cluster_everything_is_the_same(tmp_path, request):
     fitted = dr.lipschitz_error(store, model).summary()
     request.getfixturevalue("client")
     assert dr.lipschitz_error(store, F).summary() == here  # written to a file for the workers
-    assert dr.lipschitz_error(X, F, y=y, split=split).summary() == here
-    assert dr.lipschitz_error(store, model).summary() == fitted
+    assert dr.lipschitz_error(X, model, y=y, split=split).summary() == fitted

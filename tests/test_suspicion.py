@@ -25,7 +25,7 @@ from dskrobust.label_planting import (
     sample_rows,
 )
 from dskrobust.label_regression import NEIGHBOURS
-from dskrobust.label_thresholds import Thresholds
+from dskrobust.label_thresholds import JUDGED, Thresholds
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +175,16 @@ def test_a_model_helps():
     assert joined > alone
     even = dr.find_label_issues(quality, threshold=0.4, probabilities=np.full((len(y), 10), 0.1))
     np.testing.assert_allclose(even.sort_values("row")["score"], tables[0]["score"], rtol=1e-12)
+
+
+def test_what_is_an_estimate_is_called_one():
+    judged = np.array([(900, 200, 0.3, 0.9, 0.8, 0.0)], JUDGED)
+    words = Thresholds(np.empty(0), judged).words()
+    assert "about 80% of what is flagged would be errors (an estimate)." in words
+    assert "optimistic" not in words
+    by_model = Thresholds(np.empty(0), judged, by_model=True).words()
+    assert by_model.startswith(words)  # the model saw none of the planted errors
+    assert "optimistic" in by_model
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ MODELS = {  # name → estimators for classes and for numbers
 @click.command()
 @store_argument
 @click.option("--predictions", "-p", type=File(exists=True, dir_okay=False), metavar="FILE",
-              help="Classes, values or probabilities of all rows, in their order: .npy, .csv or "
-              ".parquet with a column for every class.")  # fmt: skip
+              help="Classes, values (in the labels' own units) or probabilities of all rows, in "
+              "their order: .npy, .csv or .parquet with a column for every class.")  # fmt: skip
 @click.option("--model", metavar="NAME",
               help="Instead of predictions: knn, forest, or the import path of a scikit-learn "
               "estimator; it is fitted on the training set.")  # fmt: skip
@@ -119,11 +119,20 @@ def _estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
     regressor = store.spec.label_kind != "categorical"
     path = MODELS[name][regressor] if name in MODELS else name
     module, _, found = path.rpartition(".")
+    if not module:
+        raise InvalidOptionError(
+            f"there is no model {name!r}; {suggestion(name, tuple(MODELS))} (or give the import "
+            "path of an estimator, such as sklearn.svm.SVC)"
+        )
     try:
         estimator = imported(module, found)()
     except Exception as error:  # whatever a module does when it is imported
-        hint = suggestion(name, tuple(MODELS))
-        raise InvalidOptionError(f"model {name!r} cannot be made: {error}{hint}") from error
+        raise InvalidOptionError(f"model {name!r} cannot be made: {error}") from error
+    lacking = [what for what in ("fit", "predict", "get_params") if not hasattr(estimator, what)]
+    if lacking:
+        raise InvalidOptionError(
+            f"model {name!r} is no estimator that predicts: it has no {lacking[0]}"
+        )
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=0)
     pairs = [text.partition("=") for text in settings]
@@ -142,6 +151,7 @@ def _value(text: str) -> Any:
 
 def _print(store: Store, found: ErrorSummary, address: str) -> None:
     """Show the numbers, the rows that attain them, and what to do."""
+    from ..datasets import label_ends
     from ..show import terminal
 
     at = found.bound
@@ -162,15 +172,24 @@ def _print(store: Store, found: ErrorSummary, address: str) -> None:
     terminal.show(table)
     for text in found.words():
         terminal.say(text)
+    if label_ends(store.spec) is not None:
+        terminal.say(
+            "The labels were scaled when they came into the store: errors and slopes are of those "
+            "in the store, labels of rows and predictions in a file in their own units.",
+            style=terminal.QUIET,
+        )
     if found.bound.value:
         terminal.fact("next", f"dskrobust show {quote(address)} {at.row}")
 
 
 def _named(store: Store, rows: list[int]) -> str:
     """Return rows with their ids, where they have some, and labels."""
+    from ..datasets import label_ends, restore_labels
     from ..labels import label_name
 
     labels: Any = store.labels[rows] if rows else []
+    if rows and label_ends(store.spec) is not None:
+        labels = restore_labels(store.spec, labels)
     ids: Any = store.ids[rows] if rows and store.has_ids else [None] * len(rows)
     said = []
     for row, label, name in zip(rows, labels, ids, strict=True):

@@ -112,12 +112,13 @@ def _say_classes(found: IssueSummary, findings: Findings) -> None:
     terminal.show(shown)
     terminal.say(
         "Threshold: the largest score that is flagged. Found: the share of planted errors that is. "
-        "Right: the share of what is flagged that is an error, at least, if 1 % of the labels is.",
+        "Right: an estimate of the share of what is flagged that is an error, if beside those that "
+        "are there 1 % of the labels were.",
         style=terminal.QUIET,
     )
 
 
-_WORTH = {"threshold": "{:.2f}", "found": "{:.0%}", "precision": "≥ {:.0%}"}
+_WORTH = {"threshold": "{:.2f}", "found": "{:.0%}", "precision": "≈ {:.0%}"}
 
 
 def _share(value: float, text: str) -> str:

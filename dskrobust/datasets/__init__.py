@@ -19,7 +19,7 @@ from .quantiles import digit_counts, order_statistic
 from .reader import IngestKeywords, Reader, ReaderKeywords, ReaderOptions
 from .room import with_room
 from .splits import SplitOptions
-from .units import feature_texts, restore_features, restore_labels
+from .units import feature_texts, label_ends, restore_features, restore_labels
 
 __all__ = [
     "CsvOptions",
@@ -40,6 +40,7 @@ __all__ = [
     "image_files",
     "images_like",
     "ingest",
+    "label_ends",
     "link_store",
     "more_rows",
     "open_reader",

@@ -36,10 +36,21 @@ def restore_labels(spec: StoreSpec, values: ArrayLike) -> NDArray[np.float64]:
     return _restore(spec, "labels", values)
 
 
-def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
+def label_ends(spec: StoreSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return what the labels 0 and 1 are in the units they had before; None of unscaled ones."""
+    return _ends(spec, "labels")
+
+
+def _ends(spec: StoreSpec, part: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     bounds = (spec.scaling or {}).get(part)
     if bounds is None:
+        return None
+    return np.asarray(bounds["min"], np.float64), np.asarray(bounds["max"], np.float64)
+
+
+def _restore(spec: StoreSpec, part: str, values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, np.float64)
+    if (ends := _ends(spec, part)) is None:
         return values
-    low, high = np.asarray(bounds["min"], np.float64), np.asarray(bounds["max"], np.float64)
+    low, high = ends
     return low + values * (high - low)

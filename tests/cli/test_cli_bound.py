@@ -29,7 +29,9 @@ def store(tmp_path_factory):
 
 
 def test_a_file_and_a_model_say_the_same(store, tmp_path):
-    said = json.loads(call("bound", store.url, "-M", "knn", "--set", "n_neighbors=1", "--json"))
+    said = json.loads(
+        call("bound", store.url, "--model", "knn", "--set", "n_neighbors=1", "--json")
+    )
     from sklearn.neighbors import KNeighborsClassifier
 
     X, y = store.features[:], store.labels[:]
@@ -47,8 +49,12 @@ def test_a_file_and_a_model_say_the_same(store, tmp_path):
 
 def test_what_cannot_be_compared_is_refused(store, tmp_path):
     assert "either" in call("bound", store.url, code=2)
-    assert "cannot be made" in call("bound", store.url, "-M", "knm", code=1)
-    assert "'knn'" in call("bound", store.url, "-M", "knn", "--set", "neighbours=2", code=1)
+    assert "'knm'; did you mean 'knn'?" in call("bound", store.url, "--model", "knm", code=1)
+    assert "'json'; choose from knn, forest" in call("bound", store.url, "--model", "json", code=1)
+    assert "cannot be made" in call("bound", store.url, "--model", "sklearn.svm.SVM", code=1)
+    scaler = "sklearn.preprocessing.StandardScaler"
+    assert "has no predict" in call("bound", store.url, "--model", scaler, code=1)
+    assert "'knn'" in call("bound", store.url, "--model", "knn", "--set", "neighbours=2", code=1)
     (tmp_path / "p.csv").write_text("class\nhorse\n")
     assert "'horse'" in call("bound", store.url, "-p", tmp_path / "p.csv", code=1)
     (tmp_path / "p.txt").write_text("1")

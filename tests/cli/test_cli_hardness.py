@@ -9,8 +9,6 @@ from click.testing import CliRunner
 
 from dskrobust import cli, create_store, instance_hardness, label_quality
 
-ONE = ("--workers", "1", "--threads", "1", "--no-dashboard")
-
 
 def call(*arguments, code=0):
     result = CliRunner().invoke(cli.main, [str(a) for a in arguments], prog_name="dskrobust")
@@ -19,14 +17,15 @@ def call(*arguments, code=0):
 
 
 @pytest.mark.cluster
-def test_hardness_is_kept_and_said(tmp_path):
+def test_hardness_is_kept_and_said(tmp_path, local_cluster):
     rng = np.random.default_rng(3)
     y = np.arange(120) % 2
     X = rng.standard_normal((120, 4)) + y[:, None]
     names = np.array(["ham", "spam"])[y]
     store = create_store(str(tmp_path / "some.zarr"), X, names)
-    label_quality(store).write()  # each further search would start a cluster
-    said = call("hardness", store.url, "--k", 5, "--top", 3, *ONE)
+    label_quality(store).write()
+    where = "--scheduler", local_cluster.scheduler_address
+    said = call("hardness", store.url, "--k", 5, "--top", 3, *where)
     found = instance_hardness(store, k=5)
     assert found.result is not None
     kdn = np.asarray(found.kdn)

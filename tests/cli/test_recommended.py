@@ -120,8 +120,8 @@ def test_of_a_store_from_nothing_to_models(name, call, tmp_path):
     codes = re.findall(r"<code>(dskrobust .+?)</code>", text)
     commands = [html.unescape(code) for code in codes if code != "dskrobust report"]
     verbs = [command.split()[1] for command, _ in succeed(call, commands)]
-    categorical = open_store(url).spec.label_kind == "categorical"
-    assert verbs == ["issues"] * categorical + ["evaluate"] * (name in EVALUATED)
+    judged = open_store(url).spec.label_kind != "vector"
+    assert verbs == ["issues"] * judged + ["evaluate"] * (name in EVALUATED)
     assert call("report", url, "--out", str(page))[0] == 0
     text = page.read_text(encoding="utf-8")
     assert ("No model was evaluated" in text) == (name not in EVALUATED)

@@ -74,7 +74,7 @@ def test_the_page_holds_every_name_and_its_figures_are_xml(store, tmp_path):
         assert text in page
     assert "<b>bold" not in page
     figures_ = re.findall('data:image/svg[+]xml;base64,([^"]*)', page)
-    assert len(figures_) == 2
+    assert len(figures_) == 3  # R by class, by group, and its alignment between two groups
     for figure in figures_:
         ElementTree.fromstring(base64.b64decode(figure))
 
