@@ -240,8 +240,10 @@ def natural_adversarials(
 
 
 def _sizes(shares: Sequence[float], rows: int) -> dict[float, int]:
-    """Return how many references every share is."""
+    """Return how many references every share is; of the usual shares those that are some."""
     sizes = {float(share): round(share * rows) for share in shares}
+    if shares == SHARES and rows > 1:  # nobody asked for them
+        sizes = {share: size for share, size in sizes.items() if size} or {1 / rows: 1}
     for share, size in sizes.items():
         if not 0 < size < rows:
             raise InvalidOptionError(

@@ -41,7 +41,7 @@ BASES = {  # a call of each command that would do something, in the folder that 
     "spectrum": ("own.zarr", "--model", "knn", "--grid", "neighbors=1:2"),
     "tailor": ("own.zarr", "--model", "knn", "--grid", "neighbors=1:2"),
     "bound": ("own.zarr", "--model", "knn", "--train", "all:L12", "--test", "all:M12"),
-    "adversarials": ("own.zarr", "--train", "all", "--test", "all", "--remove", "0.2"),
+    "adversarials": ("own.zarr", "--train", "all", "--test", "all"),
     "hardness": ("own.zarr",),
     "susceptibility": ("own.zarr", "--train", "x=all", "--test", "t=all"),
     "evaluate": ("own.zarr", "--model", "forest", "--train", "x=all", "--test", "t=all"),
