@@ -45,7 +45,6 @@ from .labels import LabelMap as LabelMap
 from .matching import Match as Match
 from .matching import match as match
 from .matching import match_curve as match_curve
-from .matching import match_weights as match_weights
 from .metrics import Angular as Angular
 from .metrics import Chebyshev as Chebyshev
 from .metrics import Cityblock as Cityblock
@@ -81,5 +80,6 @@ from .tailoring import Tailoring as Tailoring
 from .tailoring import tailor as tailor
 from .validation import Validation as Validation
 from .verify import verify_store as verify_store
+from .weighting import match_weights as match_weights
 
 __version__: str

@@ -72,6 +72,7 @@ FLOORS = (  # from the foundations up
     "alignments",
     "staircase",
     "matching",
+    "weighting",
     "error_summary",
     "model_rows",
     "predicting",

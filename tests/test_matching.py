@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import dskrobust as dr
 from dskrobust.cli import main
 from dskrobust.errors import InvalidOptionError
-from dskrobust.matching import _moved
 from dskrobust.staircase import count_strata, rows_taken, staircase, taken
 from dskrobust.store import find_results
+from dskrobust.weighting import _moved
 
 values = st.lists(st.integers(-30, 30).map(lambda v: v / 10), min_size=2, max_size=60).map(np.array)
 
@@ -144,14 +144,14 @@ def test_commands_say_it(store, tmp_path, local_cluster):
     assert json.loads(said.output)["size_x"] == 1600
     assert figure.read_text().startswith("<?xml")
     out = tmp_path / "rows.csv"
-    asked = ["match", store.url, "-w", "train", "-t", "test", *there]
-    found = call(main, [*asked, "-n", "1600", "--out", str(out)])
+    asked = ["match", store.url, "-w", "train", "--to", "test", *there]
+    found = call(main, [*asked, "--size", "1600", "--out", str(out)])
     assert found.exit_code == 0, found.output
     assert "stable" in found.output
     table = pd.read_csv(out)
     assert list(table) == ["row", "robustness", "robustness_within"]
     assert len(table) == 1600
-    wrong = call(main, [*asked, "-n", "200", "-n", "300", "--out", str(out)])
+    wrong = call(main, [*asked, "--size", "200", "--size", "300", "--out", str(out)])
     assert wrong.exit_code == 2
 
 
