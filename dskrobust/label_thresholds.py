@@ -37,6 +37,7 @@ SAID = 20  # planted errors of a class that tell shares; of fewer, those of all 
 PRECISE = 0.5  # share of what is flagged, at least
 REACHED = (0.3, 0.5, 0.7, 0.9)  # shares of planted errors at whose scores G/F is looked at
 STANDING_OUT = 0.5  # share of planted errors; where fewer score low, right labels do so like wrong
+MANY_FOUND = 0.75  # with fewer planted errors found the list is worth a longer look
 CONFIDENCE = 0.95
 TRIED = np.arange(0.0, HIGHEST + STEP / 2, STEP)
 REST = -1  # position of what is said of the classes that are judged together
@@ -155,12 +156,12 @@ class Thresholds:
             " Most wrong labels look like right ones here: one that is not listed is not thereby "
             "right."
         )
+        further = " What is flagged is the surer part: look down the list, wrong labels come first."
+        hidden = hidden if found < STANDING_OUT else further if found < MANY_FOUND else ""
         optimistic = (
             " Both are optimistic: the model whose probabilities count never saw these errors."
         )
-        return (
-            f"{said}.{hidden if found < STANDING_OUT else ''}{optimistic if self.by_model else ''}"
-        )
+        return f"{said}.{hidden}{optimistic if self.by_model else ''}"
 
     def at(self, labels: da.Array) -> da.Array:
         """Return the threshold of every sample (n,) by its label, lazy."""
