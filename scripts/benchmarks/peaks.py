@@ -33,12 +33,13 @@ SIZE = r"([\d.,]+ [KMGT]?i?B)"
 
 
 class Shape(NamedTuple):
-    """Rows, columns, classes and groups of a data set."""
+    """Rows, columns, classes and groups of a data set, and how fast the spectrum falls."""
 
     rows: int
     columns: int
     classes: int
     groups: int = 2
+    falling: float = 0.0  # the k-th direction's deviation is k to the minus this power
 
 
 SHAPES = {
@@ -53,6 +54,7 @@ SHAPES = {
     "five-million": Shape(5_000_000, 16, 10),
     "noise": Shape(40_000, 4_096, 10),
     "long": Shape(20_000, 100_000, 10),
+    "embeddings": Shape(1_000_000, 256, 100, falling=0.8),
 }
 LOCAL = ["--workers", "2", "--threads", "1", "--no-dashboard"]
 # in the order in which one leaves what the next one needs
@@ -139,15 +141,32 @@ def watch(command: list[str], limit_seconds: float) -> Peaks:
     return Peaks(run.returncode, time.perf_counter() - started, "".join(texts), client, workers)
 
 
+def unit_rows(
+    X: np.ndarray[Any, Any], y: np.ndarray[Any, Any], rng: np.random.Generator, falling: float
+) -> np.ndarray[Any, Any]:
+    """Rows of length 1 around a centre per class, turned: what embeddings look like."""
+    columns = X.shape[1]
+    deviations = np.arange(1, columns + 1, dtype=np.float32) ** np.float32(-falling)
+    turned, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
+    centres = rng.standard_normal((y.max() + 1, columns)).astype(np.float32) * deviations
+    X *= deviations
+    X += centres[y]
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    return X @ turned.astype(np.float32)
+
+
 def write_data(shape: Shape, stem: Path) -> None:
     """Write clusters of a shape to .npz files, and what `link` takes."""
     import zarr
 
     rng = np.random.default_rng(0)
-    rows, columns, classes, groups = shape
+    rows, columns, classes, groups, falling = shape
     y = rng.permutation(rows) % classes
     X = rng.standard_normal((rows, columns), np.float32)
-    X += (y % 10)[:, None].astype(np.float32) * np.float32(0.5)
+    if falling:
+        X = unit_rows(X, y, rng, falling)
+    else:
+        X += (y % 10)[:, None].astype(np.float32) * np.float32(0.5)
     names = np.array([f"g{k:03}" for k in range(groups)]) if groups > 2 else ["train", "test"]
     split = np.asarray(names)[np.arange(rows) % groups]
     np.savez(f"{stem}.npz", X=X, y=y, split=split)
