@@ -19,7 +19,9 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .cluster.workers import cores_here
 from .datasets.labelled import LabelledArrays
+from .engine.plan import Resources
 from .label_fit import LabelQuality, quality_of
 from .label_models import ModelEvidence
 from .robustness import score
@@ -28,7 +30,8 @@ from .store import SourceAddress
 from .witnesses import at_witness
 
 PLANTED = 0.01  # of the labels of every class, in a round
-SAMPLE_ROWS, SAMPLE_BYTES = 10_000, 256 * 2**20  # of a sample, at most
+SAMPLE_ROWS, SAMPLE_BYTES = 10_000, 64 * 2**20  # of a sample, at most
+MEMORY = 512 * 2**20  # of the process that searches a sample, at most
 RUNS = 256  # of consecutive rows that a sample is made of
 ENOUGH, ROUNDS = 200, 12  # planted errors that will do; rounds at most
 GIVEN, BESIDE, PLANTED_ERROR = 0, 1, 2  # what a score is of
@@ -204,6 +207,11 @@ def _plant(
     return PlantedScores(labels, scores, kinds, len(rounds) - 1)
 
 
+def _resources() -> Resources:
+    """What a search in a sample may take, on a worker with other tasks too."""
+    return Resources(1, cores_here(), MEMORY)
+
+
 def _comparable(y: NDArray[Any], split: NDArray[np.int16]) -> NDArray[np.intp]:
     """Return the rows of groups that have several labels, each more than twice."""
     kept = np.zeros(len(y), bool)
@@ -231,7 +239,7 @@ def _round(
     present, codes = np.unique(split, return_inverse=True)
     groups = tuple(planting.groups[k] for k in present.tolist())
     arrays = LabelledArrays(X, noisy, codes.astype(np.int16), groups)
-    data, options = PairData(arrays=arrays, scale=planting.scale), RunOptions()
+    data, options = PairData(arrays=arrays, scale=planting.scale), RunOptions(_resources())
     quality = quality_of(*(score(data, planting.metric, "categorical", options, rule=rule)
                            for rule in ("different", "same")))  # fmt: skip
     if evidence is not None:

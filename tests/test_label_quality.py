@@ -1,5 +1,7 @@
 """Nearest samples of the same label, and the samples whose labels they make suspicious."""
 
+import shutil
+
 import brute
 import numpy as np
 import pytest
@@ -134,3 +136,13 @@ def test_only_categories_have_wrong_labels(tmp_path):
 def test_robustness_is_not_of_equal_labels():
     with pytest.raises(InvalidOptionError, match="label map 'same' is unknown"):
         dr.sample_robustness(np.eye(4), np.arange(4) % 2, labels="same")
+
+
+def test_copies_of_a_store_share_no_task(tmp_path):
+    rng = np.random.default_rng(3)
+    first, second = (str(tmp_path / f"{name}.zarr") for name in ("first", "second"))
+    dr.label_quality(dr.create_store(first, rng.normal(size=(60, 4)), np.arange(60) % 3)).write()
+    shutil.copytree(first, second)
+    one, other = (dr.label_quality(path) for path in (first, second))
+    assert not set(one.ratio.__dask_graph__()) & set(other.ratio.__dask_graph__())
+    assert not set(one.scores.__dask_graph__()) & set(other.scores.__dask_graph__())

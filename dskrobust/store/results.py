@@ -147,10 +147,10 @@ class ResultTables:
 
     def record(self) -> ResultRecord:
         """Return what the result says of itself."""
-        record = _record_of(self.url, json.dumps(self.storage_options, sort_keys=True), self.name)
-        if record is None:
-            raise self._gone()
-        return record
+        try:
+            return _record_of(self.url, json.dumps(self.storage_options, sort_keys=True), self.name)
+        except LookupError:
+            raise self._gone() from None
 
     def _is_there(self) -> bool:
         objects = Objects(self)
@@ -165,9 +165,15 @@ class ResultTables:
 
 
 @lru_cache(maxsize=64)
-def _record_of(url: str, storage: str, name: str) -> ResultRecord | None:
-    """Return the record of a result, read once a process: it never changes."""
-    return _read(Objects(Place(url, json.loads(storage))), name)
+def _record_of(url: str, storage: str, name: str) -> ResultRecord:
+    """Return the record of a result, read once a process: it never changes.
+
+    One that is not there may come, so that is not kept: it raises LookupError.
+    """
+    record = _read(Objects(Place(url, json.loads(storage))), name)
+    if record is None:
+        raise LookupError(name)
+    return record
 
 
 def _read(objects: Objects, name: str) -> ResultRecord | None:

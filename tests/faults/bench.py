@@ -16,7 +16,7 @@ import numpy as np
 
 from . import writes
 from .children import HERE, Pool, Ran
-from .commands import ALL, COMMANDS, TWO, Command, Process, Start, judge, wait_until
+from .commands import ALL, COMMANDS, TWO, Cluster, Command, Process, Start, judge, wait_until
 
 ROWS, COLUMNS = 4_000, 128  # the least for which a run keeps prefixes
 SIDE, IMAGES = 16, 120  # of images, for networks
@@ -88,6 +88,10 @@ class Site:
         given = start or Start(self.folder)
         given.environment = {**self.bench.place.environment, **given.environment}
         return Process(self.argv(command, where), given)
+
+    def own_cluster(self) -> Cluster:
+        """Start a scheduler and nannies that reach the place of the store."""
+        return Cluster(self.folder / "cluster", self.bench.place.environment)
 
     def argv(self, command: Command, where: Sequence[str]) -> list[str]:
         """What is typed."""

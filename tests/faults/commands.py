@@ -223,10 +223,10 @@ def wait_until(ready: Callable[[], bool], process: Process, limit: float) -> boo
 class Cluster:
     """A scheduler and two nannies with a worker each: processes to be killed one by one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / f"scheduler-{time.monotonic_ns()}.json"
-        self._folder = folder
+        self._folder, self._environment = folder, environment
         file = ("--scheduler-file", str(self._file))
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0",
                                      "--no-dashboard", *file)  # fmt: skip
@@ -238,7 +238,7 @@ class Cluster:
 
     def _start(self, *words: str) -> BaseProcess:
         said = self._folder / "cluster-said"
-        return forked("dask", words, Start(self._folder), (said, said))
+        return forked("dask", words, Start(self._folder, self._environment), (said, said))
 
     @property
     def where(self) -> tuple[str, ...]:
