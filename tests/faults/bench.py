@@ -106,7 +106,8 @@ class Site:
     def run(self, command: Command) -> Answer:
         """Run a command in one of the long-lived children."""
         ran = self.bench.pool.run(self.argv(command, SCHEDULER), self.bench.limit)
-        return Answer(ran, self.product(command), {})
+        said = ran.out.encode() if "--json" in command.words else None
+        return Answer(ran, said or self.product(command), {})
 
 
 @dataclass
@@ -148,6 +149,7 @@ class Bench:
         before, steps, *killed = {
             "scored": ("fresh", ("compute",)),
             "done": ("scored", ("neighbours", "issues", "evaluate knn", "evaluate forest")),
+            "measured": ("scored", ("hardness", "match", "evaluate folds", "tailor", "spectrum")),
             "half": ("fresh", (), "compute", "tiles/*/*.blob"),
             "scored pictures": ("pictures", ("compute",)),
             "trained": ("scored pictures", (), "evaluate cnn", "**/record.checkpoint"),
