@@ -381,7 +381,7 @@ def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None
     rows = tuple(hi - lo for lo, hi in cuts)
 
     def array(name: str, read: Callable[[int, int], Any], row: tuple[int, ...], dtype: Any) -> Any:
-        layer = f"stored-{name}-{result.name}"
+        layer = f"stored-{name}-{result.token}"
         keys = [(layer, k, *(0 for _ in row)) for k in range(len(cuts))]
         tasks = {key: (read, *cut) for key, cut in zip(keys, cuts, strict=True)}
         return da.Array(tasks, layer, (rows, *((size,) for size in row)), dtype=dtype)

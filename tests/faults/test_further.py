@@ -1,6 +1,7 @@
 """What the further commands read and leave behind: folds, predictions, probabilities."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_a_file_of_numbers_that_ends_early_is_named(url, tmp_path, words, cut):
 
 @pytest.mark.parametrize(
     "setting",
-    ["n_neighbors=0", "n_neighbors=99999999", "n_neighbors=nan", "algorithm=[", "n_neighbors=" + "[" * 9_999],
+    ["n_neighbors=0", "n_neighbors=99999999", "n_neighbors=nan", "algorithm=[",
+     "n_neighbors=" + "[" * 9_999],
 )  # fmt: skip
 def test_what_an_estimator_refuses_is_said_in_its_name(url, setting):
     assert "KNeighborsClassifier cannot be " in said(
@@ -68,7 +70,7 @@ def test_an_estimator_that_fails_is_named(url):
     with pytest.raises(InvalidOptionError, match="KNeighborsClassifier cannot be fitted: "):
         dr.lipschitz_error(url, KNeighborsClassifier(0))
     few = KNeighborsClassifier(2).fit(np.zeros((2, 9)), [0, 1])
-    with pytest.raises(InvalidOptionError, match="cannot be asked for predictions: .*features"):
+    with pytest.raises(InvalidOptionError, match=r"cannot be asked for predictions: .*features"):
         dr.lipschitz_error(url, few).summary()
 
 
@@ -105,3 +107,21 @@ def test_a_drawing_that_was_killed_is_no_damage(url):
 def test_predictions_of_complex_numbers_are_refused_from_python_too(url):
     with pytest.raises(InvalidDataError, match="complex128"):
         dr.lipschitz_error(url, np.zeros((ROWS, 3), complex))
+
+
+def test_a_copy_of_a_store_is_read_from_the_copy(url, tmp_path):
+    """Keys of the same name would be computed once, from whichever store comes first."""
+    copies = [str(shutil.copytree(url, tmp_path / "a.zarr")), str(tmp_path / "b.zarr")]
+    dr.nearest_neighbours(dr.open_store(copies[0]), 2).write()
+    dr.instance_hardness(dr.open_store(copies[0]), k=2).write()
+    shutil.copytree(*copies)
+    keys = []
+    for copy in copies:
+        store = dr.open_store(copy)
+        found = (
+            dr.sample_robustness(store).robustness,
+            dr.nearest_neighbours(store, 2).distance,
+            dr.instance_hardness(store, k=2).kdn,
+        )
+        keys.append({name for array in found for name in array.dask.layers})
+    assert not keys[0] & keys[1]
