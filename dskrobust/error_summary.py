@@ -110,9 +110,12 @@ class ErrorSummary:
 
     @property
     def share(self) -> float:
-        """How much of L(F − y) the bound explains, from 0 to 1; 1 where both are 0 or infinite."""
+        """How much of L(F − y) the bound explains, from 0 to 1; 1 where both are 0 or infinite.
+
+        Also where F is so large that y is lost in F − y, and L with it.
+        """
         bound, whole = self.bound.value, self.lipschitz.value
-        return 1.0 if bound == whole else bound / whole
+        return 1.0 if bound >= whole else bound / whole
 
     @property
     def mean_deviation(self) -> float:

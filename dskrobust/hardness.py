@@ -455,7 +455,7 @@ def _stored(result: ResultTables, name: str) -> da.Array:
     """Return a table as it is kept in a store; blocks are read when asked for."""
     sizes = da.core.normalize_chunks(BLOCK_ROWS, (result.rows,))
     starts = np.cumsum([0, *sizes[0]]).tolist()
-    layer, read = f"stored-{name}-{result.name}", partial(result.read, name)
+    layer, read = f"stored-{name}-{result.token}", partial(result.read, name)
     tasks = {(layer, n): (read, starts[n], starts[n + 1]) for n in range(len(sizes[0]))}
     return da.Array(tasks, layer, sizes, dtype=result.tables()[name][1])
 

@@ -52,6 +52,8 @@ class ModelEvidence:
                 f"probabilities must have the shape ({quality.rows:,}, {len(known):,}), a row a "
                 f"sample and a column a class in order, but have {asked.shape}"
             )
+        if asked.dtype.kind not in "biuf":
+            raise InvalidDataError(f"probabilities must be real numbers, but are {asked.dtype}")
         low, high = compute(asked.min(), asked.max())
         if not (low >= 0 and high <= 1 + 1e-6):  # NaN is neither
             raise InvalidDataError(f"probabilities must lie in [0, 1], but lie in [{low}, {high}]")

@@ -53,6 +53,7 @@ UNION, OF_X = 0, 1  # columns of states by set
 ARRAYS = 9  # of a `ModelError`, its first fields
 ROW_BYTES = 8 * ARRAYS
 MOST_CLASSES = 4096
+NO_NUMBERS = "cmMV"  # kinds of dtypes: complex, times, records
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,9 @@ def _rows_of(data: PairData, rows: Any, name: str, metric: Any) -> Any:
 
 
 def _check_shape(predictions: Any, rows: int, space: LabelSpace) -> None:
+    dtype = getattr(predictions, "dtype", np.dtype(float))
+    if dtype.kind in NO_NUMBERS:
+        raise InvalidDataError(f"predictions are {dtype}; give real numbers or classes")
     shape = np.shape(predictions)
     wanted = {(rows, space.columns)} | ({(rows,)} if space.classes or space.columns == 1 else set())
     if shape not in wanted:

@@ -387,7 +387,7 @@ def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -
 
     def array(name: str) -> da.Array:
         shape, dtype = tables[name]
-        layer, chunks = f"stored-{name}-{result.name}", tuple(hi - lo for lo, hi in cuts)
+        layer, chunks = f"stored-{name}-{result.token}", tuple(hi - lo for lo, hi in cuts)
         read = partial(result.read, name)
         tasks = {(layer, n, 0): (read, *cut) for n, cut in enumerate(cuts)}
         return da.Array(tasks, layer, (chunks, (shape[1],)), dtype=dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dask.array as da
@@ -102,10 +104,28 @@ def _fitted(estimator: Any, source: Source | SourceAddress, x: RowSet, data: Pai
             features.append(_features(opened, *ends, data.scale)[some - ends[0]])
             labels.append(opened.read("labels", *ends)[some - ends[0]])
     y = np.concatenate(labels)
-    with no_exit():
+    with _named(estimator, "fitted"):
         return clone(estimator).fit(
             np.concatenate(features), y.reshape(len(y)) if y.size == len(y) else y
         )
+
+
+@contextmanager
+def _named(estimator: Any, what: str) -> Iterator[None]:
+    """Name the estimator in whatever it raises.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    try:
+        with no_exit():
+            yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidOptionError(f"{type(estimator).__name__} cannot be {what}: {said}") from error
 
 
 def _features(source: Source, lo: int, hi: int, scale: float) -> NDArray[np.float64]:
@@ -122,10 +142,11 @@ def _answers(
 ) -> NDArray[np.float64]:
     """Return predictions in a space, or probabilities in the order of its classes."""
     X, (space, likely) = _features(open_source(source), *rows, scale), answer
-    with no_exit():
-        if not likely:
-            return space.codes(np.asarray(estimator.predict(X))).astype(np.float64)
-        values = np.asarray(estimator.predict_proba(X), np.float64)
+    with _named(estimator, "asked for predictions"):
+        values = np.asarray(estimator.predict_proba(X) if likely else estimator.predict(X))
+        values = values.astype(np.float64) if likely else values
+    if not likely:
+        return space.codes(values).astype(np.float64)
     known, wanted = space.codes(np.asarray(estimator.classes_)), np.array(space.classes)
     places = np.minimum(np.searchsorted(wanted, known), len(wanted) - 1)
     if (wanted[places] != known).any():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from dask.base import compute, tokenize
+from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
@@ -379,10 +379,9 @@ def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None
     step = min(RESULT_ROWS, result.rows)
     cuts = [(a, min(a + step, result.rows)) for a in range(0, result.rows, step)]
     rows = tuple(hi - lo for lo, hi in cuts)
-    where = tokenize(store.address)  # a scheduler keeps keys: a copy elsewhere has its own
 
     def array(name: str, read: Callable[[int, int], Any], row: tuple[int, ...], dtype: Any) -> Any:
-        layer = f"stored-{name}-{result.name}-{where}"
+        layer = f"stored-{name}-{result.token}"
         keys = [(layer, k, *(0 for _ in row)) for k in range(len(cuts))]
         tasks = {key: (read, *cut) for key, cut in zip(keys, cuts, strict=True)}
         return da.Array(tasks, layer, (rows, *((size,) for size in row)), dtype=dtype)

@@ -103,8 +103,9 @@ def _read(address: str) -> Any:
         values = np.load(address, mmap_mode="r") if end == ".npy" else None
         if end in readers:
             values = np.squeeze(readers[end](address).to_numpy())
-    except (OSError, ValueError) as error:
-        raise SourceFileError(f"{address} cannot be read: {error}") from error
+    except (OSError, EOFError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise SourceFileError(f"{address} cannot be read: {said}") from error
     if values is None:
         raise SourceFileError(f"{address} must end in .npy, .csv or .parquet")
     return values
@@ -145,7 +146,7 @@ def _estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 

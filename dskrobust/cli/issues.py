@@ -174,7 +174,7 @@ def _evidence(path: Any, quality: Any) -> Any:
         return None
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
     return ModelEvidence.of(quality, values)
 

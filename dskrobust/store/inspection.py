@@ -158,22 +158,27 @@ def _part_of(key: str) -> str:
 
 
 def _evaluations(store: Store) -> Iterator[Damage]:
-    """Evaluations with steps that do not say what they are of, or lack row numbers of subsets."""
+    """Evaluations with steps that do not say what they are of; subsets, folds that lack rows."""
     for name in store.objects.names(EVALUATIONS):
         records = EvaluationRecords(store.address, name)
-        if "." in name or not records.steps():
+        if "." in name:
             continue
         with suppress(DamagedStoreError):  # which is told of already
             facts = records.facts()
-            if not facts:
+            if not facts and records.steps():
                 key = f"{records.path}/record{EVALUATION}"
                 yield Damage(key, damaged_object(store.url, key, "is missing"), None)
-            for part in facts.get("subsets", {}).values():
-                for subset in part.values():
-                    folder = f"{records.path}/rows/{subset['key']}"
-                    yield from _checked(
-                        store.objects, folder, partial(_check_rows, records, subset["key"])
-                    )
+            needed = facts.get("subsets", {}).values() if records.steps() else ()
+            subsets = {subset["key"] for part in needed for subset in part.values()}
+            for subset in sorted(subsets | _whole_lists(store.objects, records)):
+                folder = f"{records.path}/rows/{subset}"
+                yield from _checked(store.objects, folder, partial(_check_rows, records, subset))
+
+
+def _whole_lists(objects: Objects, records: EvaluationRecords) -> set[str]:
+    """Return the row lists, of drawn folds too, that were written to their end."""
+    names = [name for name in objects.names(f"{records.path}/rows") if "." not in name]
+    return {name for name in names if records.counts(name) is not None}
 
 
 def _check_rows(records: EvaluationRecords, key: str) -> None:

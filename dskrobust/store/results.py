@@ -98,6 +98,11 @@ class ResultTables:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def token(self) -> str:
+        """What Dask's keys of its rows are named by: no copy of the store has the same."""
+        return f"{self.name}-{arrays.digest([self.url.encode()])[:8]}"
+
+    @property
     def is_scores(self) -> bool:
         """Whether these are scores of groups, not of further sets, nor a search of its own."""
         rule = self.parameters.get("labels")

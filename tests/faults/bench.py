@@ -16,7 +16,7 @@ import numpy as np
 
 from . import writes
 from .children import HERE, Pool, Ran
-from .commands import ALL, COMMANDS, TWO, Cluster, Command, Process, Start, judge, wait_until
+from .commands import ALL, COMMANDS, TWO, Command, Process, Start, judge, wait_until
 
 ROWS, COLUMNS = 4_000, 128  # the least for which a run keeps prefixes
 SIDE, IMAGES = 16, 120  # of images, for networks
@@ -89,10 +89,6 @@ class Site:
         given.environment = {**self.bench.place.environment, **given.environment}
         return Process(self.argv(command, where), given)
 
-    def own_cluster(self) -> Cluster:
-        """Start a scheduler and nannies that reach the place of the store."""
-        return Cluster(self.folder / "cluster", self.bench.place.environment)
-
     def argv(self, command: Command, where: Sequence[str]) -> list[str]:
         """What is typed."""
         out = self.folder / command.name.replace(" ", "-")
@@ -110,7 +106,8 @@ class Site:
     def run(self, command: Command) -> Answer:
         """Run a command in one of the long-lived children."""
         ran = self.bench.pool.run(self.argv(command, SCHEDULER), self.bench.limit)
-        return Answer(ran, self.product(command), {})
+        said = ran.out.encode() if "--json" in command.words else None
+        return Answer(ran, said or self.product(command), {})
 
 
 @dataclass
@@ -152,6 +149,7 @@ class Bench:
         before, steps, *killed = {
             "scored": ("fresh", ("compute",)),
             "done": ("scored", ("neighbours", "issues", "evaluate knn", "evaluate forest")),
+            "measured": ("scored", ("hardness", "match", "evaluate folds", "tailor", "spectrum")),
             "half": ("fresh", (), "compute", "tiles/*/*.blob"),
             "scored pictures": ("pictures", ("compute",)),
             "trained": ("scored pictures", (), "evaluate cnn", "**/record.checkpoint"),

@@ -65,6 +65,12 @@ def _command(name: str, base: str, line: str, ends: str = "", cluster: bool = Tr
 KNN = "evaluate {store} --model knn --grid neighbors=1:5 --out {out}.csv"
 FOREST = "evaluate {store} --model forest --grid trees=1:3 --trials 2 --out {out}.csv"
 KNN, FOREST = KNN.replace("{out}.csv", "{out}"), FOREST.replace("{out}.csv", "{out}")
+FOLDS = "evaluate {store} --model knn --folds 3 --grid neighbors=1:3 --out {out}"
+TAILOR = (
+    "tailor {store} --model knn --grid neighbors=1,3 --windows 2 --parts 2 --folds 3 --out {out}"
+)
+SPECTRUM = "spectrum {store} --model knn --grid neighbors=1,3 --windows 2 --out {out}"
+MATCH = "match {store} --within train --to test:L500 --size 300 --out {out}"
 CNN = (
     "evaluate {store} --model cnn --grid epochs=2:9 --trials 1 --option device=cpu "
     "--option checkpoint_every=1 --option torch_threads=1 --out {out}"
@@ -81,6 +87,11 @@ WRITERS = (
     _command("issues", "scored", "issues {store} --out {out}", ".csv"),
     _command("evaluate knn", "scored", KNN, ".csv"),
     _command("evaluate forest", "scored", FOREST, ".csv"),
+    _command("hardness", "scored", "hardness {store} --k 3 --out {out}", ".csv"),
+    _command("match", "scored", MATCH, ".csv"),
+    _command("evaluate folds", "scored", FOLDS, ".csv"),
+    _command("tailor", "scored", TAILOR, ".csv"),
+    _command("spectrum", "scored", SPECTRUM, ".csv"),
 )  # fmt: skip
 READERS = (
     _command("report", "done", "report {store} --out {out}", ".html", cluster=False),
@@ -105,6 +116,14 @@ FURTHER = {
         _command("evaluate cnn", "scored pictures", CNN, ".csv"),
         _command("interrupted cnn", "trained", CNN, ".csv"),
         _command("show", "done", "show {store}", cluster=False),
+        _command("kept hardness", "measured", "hardness {store} --k 3 --out {out}", ".csv"),
+        _command("kept match", "measured", MATCH, ".csv"),
+        _command("kept align", "measured", "align {store} train test:L500 --json"),
+        _command("kept folds", "measured", FOLDS, ".csv"),
+        _command("kept tailor", "measured", TAILOR, ".csv"),
+        _command("kept spectrum", "measured", SPECTRUM, ".csv"),
+        _command("adversarials", "measured", "adversarials {store} --json"),
+        _command("bound", "measured", "bound {store} --model knn --json"),
         _command("verify anything", "done", "verify {store} --sample 5", cluster=False),
     )
 }  # fmt: skip
@@ -225,6 +244,7 @@ class Cluster:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._environment = environment
         self._file = folder / f"scheduler-{time.monotonic_ns()}.json"
         self._folder, self._environment = folder, environment
         file = ("--scheduler-file", str(self._file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from .bench import Bench, Site
 from .children import Ran
@@ -18,7 +18,13 @@ GROUPS = {
 METADATA = (".json", ".record", ".blob")
 TABLES = ("subsets", "export", "kept issues", "kept neighbours")
 RECORDS = ("report", "kept knn", "kept forest")
-READING = {"results": TABLES, "evaluations": RECORDS}  # of other files: any of both
+READING = {  # what reads the pieces of a base; of other kinds of files: any of both
+    "done": {"results": TABLES, "evaluations": RECORDS},
+    "measured": {
+        "results": ("kept hardness", "kept match", "kept align", "adversarials", "bound"),
+        "evaluations": ("kept folds", "kept tailor", "kept spectrum"),
+    },
+}
 GOING_ON = {"half": "interrupted compute", "trained": "interrupted cnn"}  # what was killed
 COMPUTING = ("compute cityblock", "neighbours of 4", "more of knn")
 UNREAD = ("claims",)  # what nobody takes anything from but that somebody is there
@@ -41,22 +47,29 @@ def kinds(files: Sequence[str]) -> dict[str, list[str]]:
 
 
 def pieces(bench: Bench) -> list[tuple[str, str, str]]:
-    """What can be damaged, as base, kind and file; of a killed run, only what runs leave."""
+    """What can be damaged, as base, kind and file; of a killed run, only what runs leave.
+
+    Of what further commands left only that: what they began with is damaged elsewhere.
+    """
 
     def make() -> list[tuple[str, str, str]]:
         listed = []
-        for base in ("done", *GOING_ON):
-            root = bench.base(base)
-            files = [f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file()]
-            only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",)}
-            for file in sorted(files):
+        only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",),
+                "measured": ("results", "evaluations")}  # fmt: skip
+        for base in (*READING, *GOING_ON):
+            before = set(_files(bench.base("scored"))) if base == "measured" else set()
+            for file in _files(bench.base(base)):
                 kind = kind_of(file)
-                if base == "done" or kind.startswith(only[base]):
+                if file not in before and kind.startswith(only.get(base, "")):
                     listed.append((base, kind, file))
         return listed
 
     found: list[tuple[str, str, str]] = bench.known("pieces", make)
     return found
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file())
 
 
 def flip(bench: Bench, seed: int) -> list[Found]:
@@ -109,9 +122,12 @@ def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Rando
     """Verify, read, compute: each gives the right bytes, or one line that names what is damaged."""
     fault, where = what
     names = [GOING_ON.get(base, "")]
-    if base == "done":
+    if base in READING:
+        kinds_of_base = READING[base]
+        every = tuple(name for part in kinds_of_base.values() for name in part)
         kind = kind_of(where).partition(",")[0]
-        names = [rng.choice(READING.get(kind, TABLES + RECORDS)), rng.choice(COMPUTING)]
+        names = [rng.choice(kinds_of_base.get(kind, every))]
+        names += [rng.choice(COMPUTING)] if base == "done" else []
     before = site.run(ALL["verify anything"]).ran
     found = [_checked(site, base, ALL[name], where) for name in names]
     checked = judge(before)

@@ -70,7 +70,8 @@ def attempt(bench: Bench, seed: int) -> list[Found]:
 
 def _attempt(site: Site, command: Command, victim: str, rng: random.Random) -> tuple[str, str]:
     undisturbed = site.bench.undisturbed(command)
-    cluster = site.own_cluster() if victim in OWN else None
+    own = site.folder / "cluster", site.bench.place.environment
+    cluster = Cluster(*own) if victim in OWN else None
     try:
         if cluster is not None and not cluster.ready(site.bench.limit):
             return WRONG, "the scheduler did not start"

@@ -39,16 +39,16 @@ PARTS = {
     part.name: part
     for part in (
         Part("kills", 220, 2, "folder", kills.attempt),
-        Part("pairs", 102, 2, "folder", pairs.attempt),
+        Part("pairs", 115, 2, "folder", pairs.attempt),
         Part("flips", 700, 6, "folder", damage.flip),  # one in eight meets an empty file
         Part("files", damage.every_cut, 6, "folder", damage.cut),
-        Part("disks", 56, 2, "folder", disks.attempt),
+        Part("disks", 72, 2, "folder", disks.attempt),
         Part("calls", 300, 4, "folder", calls.attempt),
         Part("s3-kills", 22, 1, "s3", kills.attempt),
-        Part("s3-pairs", 17, 0, "s3", pairs.attempt),
+        Part("s3-pairs", 23, 0, "s3", pairs.attempt),
         Part("s3-flips", 60, 2, "s3", damage.flip),
         Part("plain-kills", 22, 0, "plain", kills.attempt),
-        Part("plain-pairs", 17, 1, "plain", pairs.attempt),
+        Part("plain-pairs", 23, 1, "plain", pairs.attempt),
         Part("plain-flips", 60, 2, "plain", damage.flip),
     )
 }

@@ -28,6 +28,12 @@ PAIRS = (
     ("scored", "subsets", "append"),
     ("scored", "export", "ingest"),
     ("scored", "verify", "append"),
+    ("scored", "match", "match"),
+    ("scored", "hardness", "issues"),
+    ("scored", "hardness", "append"),
+    ("scored", "evaluate folds", "evaluate folds"),
+    ("scored", "evaluate folds", "ingest"),
+    ("scored", "tailor", "spectrum"),
 )
 
 
