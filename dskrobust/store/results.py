@@ -100,7 +100,8 @@ class ResultTables:
     @property
     def token(self) -> str:
         """What Dask's keys of its rows are named by: no copy of the store has the same."""
-        return f"{self.name}-{arrays.digest([self.url.encode()])[:8]}"
+        where = self.url + json.dumps(self.storage_options, sort_keys=True)
+        return f"{self.name}-{arrays.digest([where.encode()])[:8]}"
 
     @property
     def is_scores(self) -> bool:

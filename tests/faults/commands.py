@@ -244,7 +244,6 @@ class Cluster:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._environment = environment
         self._file = folder / f"scheduler-{time.monotonic_ns()}.json"
         self._folder, self._environment = folder, environment
         file = ("--scheduler-file", str(self._file))
