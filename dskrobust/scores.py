@@ -7,7 +7,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -287,8 +287,12 @@ class Scores(ArraysMixin):
     def _write(
         self, store: Store, spec: PairSpec, facts: Callable[[], Mapping[str, Any]] | None
     ) -> Scores:
-        started = time.perf_counter()
-        spec.warm_up()
+        (done,) = write_together([(self, spec)], store, facts)
+        run_memo(store, spec).clear()
+        return done
+
+    def _writes(self, store: Store, spec: PairSpec) -> tuple[ResultWriter, list[Any]]:
+        """Return what writes a result, and its lazy writes."""
         writer = ResultWriter(
             store.address,
             spec.parameters(),
@@ -308,22 +312,7 @@ class Scores(ArraysMixin):
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
-        if self.waves is not None:
-            self.waves.run()
-        *checksums, label_norm = compute(*writes, self.label_norm)
-        seconds = time.perf_counter() - started
-        result = writer.commit(
-            checksums,
-            {
-                "seconds": seconds,
-                "label_norm": float(label_norm),
-                **({"references": list(self.references)} if self.references else {}),
-                **_versions(),
-                **(facts() if facts else {}),
-            },
-        )
-        run_memo(store, spec).clear()
-        return read_scores(store, result, spec)
+        return writer, writes
 
     @property
     def _row_bytes(self) -> int:
@@ -343,6 +332,32 @@ class Scores(ArraysMixin):
         lazy = "lazy" if self.result is None else "stored"
         state = lazy if isinstance(self.robustness, da.Array) else "computed"
         return f"<Scores of {self.rows:,} samples, groups {', '.join(self.groups)}, {state}>"
+
+
+def write_together(
+    several: Sequence[tuple[Scores, PairSpec]],
+    store: Store,
+    facts: Callable[[], Mapping[str, Any]] | None = None,
+) -> list[Scores]:
+    """Compute scores of one graph and write each as a result; return them as read from there.
+
+    Whoever calls it takes its turn before, and clears finished tiles after. facts: see
+    `Scores.write`.
+    """
+    started = time.perf_counter()
+    for _, spec in several:
+        spec.warm_up()
+    writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
+    if (waves := several[0][0].waves) is not None:
+        waves.run()
+    done = compute(*([*w, one.label_norm] for w, (one, _) in zip(writes, several, strict=True)))
+    known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
+    found = []
+    for writer, (*checksums, norm), (one, spec) in zip(writers, done, several, strict=True):
+        references = {"references": list(one.references)} if one.references else {}
+        told = {"label_norm": float(norm), **references, **known}
+        found.append(read_scores(store, writer.commit(checksums, told), spec))
+    return found
 
 
 def run_memo(store: Store, spec: PairSpec) -> TileMemo:

@@ -21,7 +21,7 @@ from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
-from .reductions import part_of
+from .reductions import by_rule, part_of
 from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
@@ -81,6 +81,14 @@ def _reduce_panels(
     a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
+    for rule, one, other in by_rule(job, mine, theirs):
+        _reduce_by_rule(a, b, one, other, rule, scratch, counters)
+
+
+def _reduce_by_rule(
+    a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
+) -> None:
+    """Reduce the pairs that count by one rule."""
     _reduce_kept(a, b, mine, theirs, job, scratch, counters)
     one_sided = theirs[0].max(initial=-1.0) < 0.0  # closed
     for panel, state in ((a, mine),) if a is b else ((a, mine), (b, theirs)):
@@ -139,8 +147,8 @@ class PanelPair:
 
     def reduce_trees(self) -> bool:
         """Reduce all pairs by boxes around leaves; False where that is not worth it."""
-        if self.a.trees is None or self.b.trees is None:
-            return False
+        if self.a.trees is None or self.b.trees is None or self.job.label_code == SAME:
+            return False  # leaves are parted by label: two of the same never meet
         done, counts = reduce_trees(self.a.trees, self.b.trees, self.job, self.sides)
         for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
             setattr(self.counters, name, getattr(self.counters, name) + count)
