@@ -350,13 +350,16 @@ def write_together(
     writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
     if (waves := several[0][0].waves) is not None:
         waves.run()
-    done = compute(*([*w, one.label_norm] for w, (one, _) in zip(writes, several, strict=True)))
+    norms = (one.label_norm for one, _ in several)
+    done = compute(*norms, *(write for part in writes for write in part))
+    norms, checksums = done[: len(several)], list(done[len(several) :])
     known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
     found = []
-    for writer, (*checksums, norm), (one, spec) in zip(writers, done, several, strict=True):
+    for (one, spec), writer, part, norm in zip(several, writers, writes, norms, strict=True):
+        own, checksums = checksums[: len(part)], checksums[len(part) :]
         references = {"references": list(one.references)} if one.references else {}
         told = {"label_norm": float(norm), **references, **known}
-        found.append(read_scores(store, writer.commit(checksums, told), spec))
+        found.append(read_scores(store, writer.commit(own, told), spec))
     return found
 
 
