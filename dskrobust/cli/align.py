@@ -239,5 +239,6 @@ def _print(store: Store, made: Sequence[Match]) -> None:
         "whatever their R. Chance: 95 % of random draws of these sizes lie nearer.",
         style=terminal.QUIET,
     )
-    for line in first.words if len(made) == 1 else ():
+    several = [f"{one.size:,} samples. {one.words[-1]}" for one in made if not one.stable]
+    for line in first.words if len(made) == 1 else several:
         terminal.say(line)
