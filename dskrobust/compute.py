@@ -139,7 +139,8 @@ def _written(store: Store, lazy: Writable) -> tuple[list[Any], TileMemo | None]:
     if isinstance(lazy, LabelQuality):
         pair = lazy.scores, lazy.same_scores
         tables = [table for one in pair for table in (one.reach_by_group, one.nearest_by_group)]
-        return tables, run_memo(store, lazy.pass_spec)
+        assert lazy.scores.searched is not None
+        return tables, run_memo(store, lazy.scores.searched)
     if isinstance(lazy, Neighbours):
         return [lazy.distance, lazy.index], None if lazy.search is None else lazy.search.memo
     assert isinstance(lazy, Scores)

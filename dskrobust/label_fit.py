@@ -18,9 +18,7 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .engine.plan import Plan
-from .engine.spec import PairSpec
 from .errors import InvalidOptionError
-from .kernels import BothLabels
 from .metrics import Metric
 from .rarity import expected_misfit
 from .records import BLOCK_ROWS, value_counts
@@ -136,12 +134,6 @@ class LabelQuality:
         """What events of the pass's tiles are named by."""
         return self.scores.run if self.together else None
 
-    @property
-    def pass_spec(self) -> PairSpec:
-        """What the tiles of the one pass reduce."""
-        assert self.scores.spec is not None
-        return replace(self.scores.spec, rule="both", reduction=BothLabels())
-
     def write(
         self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
     ) -> LabelQuality:
@@ -172,7 +164,8 @@ class LabelQuality:
             if any(r.covers(store) for _, s in asked for r in matching(store, s.parameters())):
                 return label_quality(store, metric=asked[0][1].metric).write(facts, wait=wait)
             first, second = write_together(asked, store, facts)
-            run_memo(store, self.pass_spec).clear()
+            assert self.scores.searched is not None
+            run_memo(store, self.scores.searched).clear()
         return quality_of(first, second)
 
 

@@ -141,7 +141,8 @@ def _one_pass(
     if data.store is not None:
         memo, names = run_memo(data.store, spec), memo_names(data, plan)
         choices = replace(choices, memo_names=names, block_names=block_names(data, plan))
-        known = {"store": data.store, "base": base}
+        more = spec if len(asked) > 1 else None
+        known = {"store": data.store, "base": base, "searched": more}
     tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes)
     graph = build(start, tiles, plan, choices)
     if data.store is None:

@@ -99,6 +99,8 @@ class Scores(ArraysMixin):
         The rows of every reference set (`row_sets.RowSet`), where they were named for these scores.
     sizes : tuple of int, optional
         Samples of every group, where the groups are not those of the store (see `folds`).
+    searched : PairSpec, optional
+        What the tiles find, where that is more than these scores (`robustness.score_both`).
     """
 
     robustness: Any
@@ -126,6 +128,7 @@ class Scores(ArraysMixin):
     waves: Waves | None = field(default=None, repr=False, compare=False)
     reference_rows: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     sizes: tuple[int, ...] | None = None
+    searched: PairSpec | None = None
 
     @property
     def rows(self) -> int:
@@ -288,7 +291,7 @@ class Scores(ArraysMixin):
         self, store: Store, spec: PairSpec, facts: Callable[[], Mapping[str, Any]] | None
     ) -> Scores:
         (done,) = write_together([(self, spec)], store, facts)
-        run_memo(store, spec).clear()
+        run_memo(store, self.searched or spec).clear()
         return done
 
     def _writes(self, store: Store, spec: PairSpec) -> tuple[ResultWriter, list[Any]]:
