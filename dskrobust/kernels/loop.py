@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,7 @@ from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
-from .reductions import by_rule, part_of
+from .reductions import BothLabels, LargestQuotient, part_of
 from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
@@ -81,8 +82,18 @@ def _reduce_panels(
     a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
-    for rule, one, other in by_rule(job, mine, theirs):
+    for rule, one, other in _by_rule(job, mine, theirs):
         _reduce_by_rule(a, b, one, other, rule, scratch, counters)
+
+
+def _by_rule(job: PairJob, mine: Any, theirs: Any) -> Iterator[tuple[PairJob, Any, Any]]:
+    """Yield the rules that a job reduces by, each with its views of both sides' states."""
+    if not isinstance(job.reduction, BothLabels):
+        yield job, mine, theirs
+        return
+    for code, name in ((CATEGORICAL, "different"), (SAME, "same")):
+        rule = replace(job, label_code=code, reduction=LargestQuotient())
+        yield rule, getattr(mine, name), getattr(theirs, name)
 
 
 def _reduce_by_rule(

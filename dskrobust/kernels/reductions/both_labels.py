@@ -6,20 +6,14 @@ different labels, then pairs of the same. Either half is what `LargestQuotient` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...labels import CATEGORICAL
-from ..label_distances import SAME
 from .base import NOBODY, bytes_of
-from .largest_quotient import LargestQuotient, QuotientState
-
-if TYPE_CHECKING:
-    from ..job import PairJob
+from .largest_quotient import QuotientState
 
 NO_QUOTIENT = np.zeros((0, 0)), np.zeros((0, 0), np.int64)
 
@@ -93,13 +87,3 @@ class BothLabels:
         distances = np.full(shape, reach), np.full(shape, reach)
         indices = np.full(shape, index, np.int64), np.full(shape, index, np.int64)
         return BothLabelsState(distances[0], indices[0], distances[1], indices[1])
-
-
-def by_rule(job: PairJob, mine: Any, theirs: Any) -> Iterator[tuple[PairJob, Any, Any]]:
-    """Yield the passes that make a job up, each with its views of both sides' states."""
-    if not isinstance(job.reduction, BothLabels):
-        yield job, mine, theirs
-        return
-    for code, name in ((CATEGORICAL, "different"), (SAME, "same")):
-        rule = replace(job, label_code=code, reduction=LargestQuotient())
-        yield rule, getattr(mine, name), getattr(theirs, name)
