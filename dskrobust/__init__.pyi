@@ -38,6 +38,7 @@ from .folds import Folds as Folds
 from .folds import make_folds as make_folds
 from .hardness import InstanceHardness as InstanceHardness
 from .hardness import instance_hardness as instance_hardness
+from .held_out import held_out_probabilities as held_out_probabilities
 from .label_comparison import compare_samples as compare_samples
 from .label_fit import label_quality as label_quality
 from .label_issues import find_label_issues as find_label_issues

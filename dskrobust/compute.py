@@ -15,6 +15,7 @@ from .cluster.workers import peak_memory, resources_of, workers_of
 from .engine.events import watch_tiles
 from .engine.plan import Plan, Resources
 from .engine.spec import PairSpec
+from .label_fit import LabelQuality
 from .neighbours import Neighbours
 from .robustness import score
 from .runs import PairData, RunOptions
@@ -135,6 +136,11 @@ def _check_room(store: Store, lazy: Writable, plan: Plan) -> None:
 
 def _written(store: Store, lazy: Writable) -> tuple[list[Any], TileMemo | None]:
     """Return what a state has of every row, as lazy arrays, and where finished tiles are kept."""
+    if isinstance(lazy, LabelQuality):
+        pair = lazy.scores, lazy.same_scores
+        tables = [table for one in pair for table in (one.reach_by_group, one.nearest_by_group)]
+        assert lazy.scores.searched is not None
+        return tables, run_memo(store, lazy.scores.searched)
     if isinstance(lazy, Neighbours):
         return [lazy.distance, lazy.index], None if lazy.search is None else lazy.search.memo
     assert isinstance(lazy, Scores)

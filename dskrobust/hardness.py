@@ -85,7 +85,7 @@ class Searches(NamedTuple):
         """Compile what is needed, run what goes before one graph, and clear up."""
         of = self.quality
         of.warm_up()
-        for one in (of.scores, of.same_scores):
+        for one in (of.scores,) if of.together else (of.scores, of.same_scores):
             if one.waves is not None:
                 one.waves.run(**kwargs)
         try:

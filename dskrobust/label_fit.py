@@ -5,7 +5,8 @@ No model is trained: the nearest samples of another and of the same label tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
+from .engine.plan import Plan
 from .errors import InvalidOptionError
 from .metrics import Metric
 from .rarity import expected_misfit
 from .records import BLOCK_ROWS, value_counts
-from .robustness import sample_robustness, score
-from .runs import PairData, RunOptions
-from .scores import Scores
-from .store import SourceAddress, Store, open_store
+from .robustness import score, score_both
+from .runs import PairData, RunOptions, open_data
+from .scores import Scores, run_memo, write_together
+from .store import SourceAddress, Store, made_once, matching, open_store
 from .witnesses import witness_counts
 
 # How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
@@ -117,15 +119,54 @@ class LabelQuality:
         values = compute(*(getattr(self, name) for name in names), **kwargs)
         return replace(self, **dict(zip(names, values, strict=True)))
 
-    def write(self) -> LabelQuality:
+    @property
+    def together(self) -> bool:
+        """Whether both searches are one pass over the pairs that is still to be made."""
+        return self.scores.run is not None and self.scores.run == self.same_scores.run
+
+    @property
+    def plan(self) -> Plan | None:
+        """How the pass runs; None where there is none."""
+        return self.scores.plan if self.together else None
+
+    @property
+    def run(self) -> str | None:
+        """What events of the pass's tiles are named by."""
+        return self.scores.run if self.together else None
+
+    def write(
+        self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
+    ) -> LabelQuality:
         """Compute and write both searches into the store; return this as read from there.
+
+        Parameters
+        ----------
+        facts : callable, optional
+            Called once all is computed; what it returns is kept with the results.
+        wait : bool
+            Whether to wait where another process computes the same; see `Scores.write`.
 
         Raises
         ------
         InvalidOptionError
             Where the data is not in a store.
+        BusyStoreError
+            Where another process computes the same, and `wait` is false.
         """
-        return quality_of(self.scores.write(), self.same_scores.write())
+        store, pair = self.scores.store, (self.scores, self.same_scores)
+        if store is None or not self.together:
+            first, second = (one.write(facts, wait=wait) for one in pair)
+            return quality_of(first, second)
+        asked = [(one, one.spec) for one in pair if one.spec is not None]
+        with ExitStack() as turns:
+            for _, spec in asked:
+                turns.enter_context(made_once(store, spec.parameters(), wait=wait))
+            if any(r.covers(store) for _, s in asked for r in matching(store, s.parameters())):
+                return label_quality(store, metric=asked[0][1].metric).write(facts, wait=wait)
+            first, second = write_together(asked, store, facts)
+            assert self.scores.searched is not None
+            run_memo(store, self.scores.searched).clear()
+        return quality_of(first, second)
 
 
 def label_quality(
@@ -175,12 +216,7 @@ def label_quality(
         data = open_store(data)
         if data.spec.label_kind != "categorical":
             raise _no_categories(data.url, data.spec.label_kind)
-    return _of_scores(
-        sample_robustness(
-            data, y, split, metric=metric, labels="categorical", scale=scale, options=options
-        ),
-        options,
-    )
+    return quality_of(*score_both(open_data(data, y, split, scale), metric, options))
 
 
 def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:

@@ -24,7 +24,7 @@ from .datasets.labelled import LabelledArrays
 from .engine.plan import Resources
 from .label_fit import LabelQuality, quality_of
 from .label_models import ModelEvidence
-from .robustness import score
+from .robustness import score_both
 from .runs import PairData, RunOptions
 from .store import SourceAddress
 from .witnesses import at_witness
@@ -240,8 +240,7 @@ def _round(
     groups = tuple(planting.groups[k] for k in present.tolist())
     arrays = LabelledArrays(X, noisy, codes.astype(np.int16), groups)
     data, options = PairData(arrays=arrays, scale=planting.scale), RunOptions(_resources())
-    quality = quality_of(*(score(data, planting.metric, "categorical", options, rule=rule)
-                           for rule in ("different", "same")))  # fmt: skip
+    quality = quality_of(*score_both(data, planting.metric, options))
     if evidence is not None:
         quality = replace(quality, score=evidence.joined(quality.score, quality.labels))
     beside = at_witness(quality.score, quality.scores.nearest)

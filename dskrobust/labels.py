@@ -52,6 +52,16 @@ class LabelMap:
                 f"the label bound ‖y‖∞ must be a positive number, not {self.bound!r}"
             )
 
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> LabelMap:
+        """Return the map that some parameters identify, such as a stored result's."""
+        return cls(
+            str(parameters["labels"]),
+            str(parameters.get("norm", "l2")),
+            parameters.get("bound"),
+            int(parameters.get("leading", 0)),
+        )
+
     @property
     def code(self) -> int:
         """How the kernels take ‖Δy‖."""

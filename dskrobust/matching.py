@@ -133,7 +133,9 @@ class Match(Subset):
         if not self.stable:
             said.append(
                 f"Not stable: after {len(self.rounds)} choices they still change by "
-                f"{self.rounds[-1].shift:.4f}; the closest one is kept."
+                f"{self.rounds[-1].shift:.4f}; the closest one is kept. Here a few samples decide "
+                "R of many others, so that a choice upsets what it was made by: judge the closest "
+                "one by its distance alone, or try another size or weights."
             )
         return said
 

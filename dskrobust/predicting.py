@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import dask.array as da
 import numpy as np
@@ -17,11 +17,16 @@ from .memory import check_memory
 from .model_rows import LabelSpace
 from .own_code import no_exit
 from .references import row_set
-from .row_sets import RowSet
 from .runs import PairData
 from .store import SourceAddress
 
 BLOCK_BYTES = 2**26  # of features that are predicted at once
+
+
+class Members(Protocol):
+    """What says which rows of a range are meant, rising."""
+
+    def within(self, lo: int, hi: int) -> NDArray[np.int64]: ...
 
 
 def is_estimator(value: Any) -> bool:
@@ -59,7 +64,7 @@ def predicted(estimator: Any, data: PairData, x: Any, space: LabelSpace) -> da.A
         )
     source: Any = array_source(data.arrays) if data.arrays is not None else data.store.address  # type: ignore[union-attr]
     if not _is_fitted(estimator):
-        estimator = _fitted(estimator, source, row_set(data, x, "x"), data)
+        estimator = fitted_on(estimator, source, row_set(data, x, "x"), data)
     columns = data.store.columns if data.store else data.arrays.shape[1]  # type: ignore[union-attr]
     step = max(1, min(data.rows, BLOCK_BYTES // (8 * columns)))
     likely = bool(space.classes) and hasattr(estimator, "predict_proba")
@@ -87,7 +92,7 @@ def _is_fitted(estimator: Any) -> bool:
     return True
 
 
-def _fitted(estimator: Any, source: Source | SourceAddress, x: RowSet, data: PairData) -> Any:
+def fitted_on(estimator: Any, source: Source | SourceAddress, x: Members, data: PairData) -> Any:
     """Return a copy of an estimator, fitted on the rows of x."""
     from sklearn.base import clone
 
@@ -101,7 +106,7 @@ def _fitted(estimator: Any, source: Source | SourceAddress, x: RowSet, data: Pai
         some = rows[slice(*np.searchsorted(rows, (lo, lo + step)))]
         if len(some):
             ends = int(some[0]), int(some[-1]) + 1
-            features.append(_features(opened, *ends, data.scale)[some - ends[0]])
+            features.append(features_of(opened, *ends, data.scale)[some - ends[0]])
             labels.append(opened.read("labels", *ends)[some - ends[0]])
     y = np.concatenate(labels)
     with _named(estimator, "fitted"):
@@ -128,7 +133,8 @@ def _named(estimator: Any, what: str) -> Iterator[None]:
         raise InvalidOptionError(f"{type(estimator).__name__} cannot be {what}: {said}") from error
 
 
-def _features(source: Source, lo: int, hi: int, scale: float) -> NDArray[np.float64]:
+def features_of(source: Source, lo: int, hi: int, scale: float) -> NDArray[np.float64]:
+    """Return rows lo:hi of the features, (n, d), as estimators take them."""
     values = np.asarray(source.read("features", lo, hi), np.float64)
     return values if scale == 1.0 else values * scale
 
@@ -140,8 +146,15 @@ def _answers(
     scale: float,
     answer: tuple[LabelSpace, bool],
 ) -> NDArray[np.float64]:
+    """Return what an estimator says of a block of rows."""
+    return answers_of(estimator, features_of(open_source(source), *rows, scale), answer)
+
+
+def answers_of(
+    estimator: Any, X: NDArray[np.float64], answer: tuple[LabelSpace, bool]
+) -> NDArray[np.float64]:
     """Return predictions in a space, or probabilities in the order of its classes."""
-    X, (space, likely) = _features(open_source(source), *rows, scale), answer
+    space, likely = answer
     with _named(estimator, "asked for predictions"):
         values = np.asarray(estimator.predict_proba(X) if likely else estimator.predict(X))
         values = values.astype(np.float64) if likely else values

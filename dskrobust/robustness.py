@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -101,20 +101,55 @@ def score(
         whole, base = _stored(data, spec)
         if whole is not None:
             return replace(read_scores(data.store, whole, spec), reference_rows=rows)
-    done = 0 if base is None else len(base.segments)
-    plan = plan_work(data.workload(spec, done), options)
-    start, scratch = data.start(spec, plan, options)
-    if data.store is None:
-        tiles = TileSpec(spec, plan.panel_rows, budget=plan.panel_bytes)
-        graph = build(start, tiles, plan, Choices(codes=codes))
-        scores = replace(lazy_scores(graph, spec, plan), arrays=data.arrays, scratch=scratch)
-        return replace(scores, split=data.split, reference_rows=rows)
-    tiles = TileSpec(spec, plan.panel_rows, run_memo(data.store, spec), plan.panel_bytes)
-    choices = Choices(memo_names(data, plan), base, codes, block_names=block_names(data, plan))
-    graph = build(start, tiles, plan, choices)
-    waves = Waves.of(graph, tiles, plan, choices)
-    scores = replace(lazy_scores(graph, spec, plan), store=data.store, base=base, waves=waves)
+    (scores,) = _one_pass(data, spec, options, (spec,), Choices(base=base, codes=codes))
     return replace(scores, reference_rows=rows)
+
+
+def score_both(
+    data: PairData, metric: str | Metric | Callable[..., float], options: RunOptions
+) -> tuple[Scores, Scores]:
+    """Search for the nearest samples of another and of the same label, in one pass over the pairs.
+
+    Where a store holds one of these of its rows, or of the first ones, only the rest is searched.
+    """
+    asked = [data_spec(data, metric, "categorical", rule) for rule in ("different", "same")]
+    known = [] if data.store is None else [matching(data.store, s.parameters()) for s in asked]
+    if any(known):
+        first, second = (
+            score(data, metric, "categorical", options, rule=spec.rule) for spec in asked
+        )
+        return first, second
+    both = data_spec(data, metric, "categorical", "both")
+    if data.store is not None:
+        check_summary(data.store.summary, both)
+    first, second = _one_pass(data, both, options, asked, Choices())
+    return first, second
+
+
+def _one_pass(
+    data: PairData,
+    spec: PairSpec,
+    options: RunOptions,
+    asked: Sequence[PairSpec],
+    choices: Choices,
+) -> list[Scores]:
+    """Set up a pass over the pairs, lazily, and return what is asked of it."""
+    base = choices.base
+    plan = plan_work(data.workload(spec, 0 if base is None else len(base.segments)), options)
+    start, scratch = data.start(spec, plan, options)
+    memo, known = None, dict[str, Any](arrays=data.arrays, scratch=scratch)
+    if data.store is not None:
+        memo, names = run_memo(data.store, spec), memo_names(data, plan)
+        choices = replace(choices, memo_names=names, block_names=block_names(data, plan))
+        more = spec if len(asked) > 1 else None
+        known = {"store": data.store, "base": base, "searched": more}
+    tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes)
+    graph = build(start, tiles, plan, choices)
+    if data.store is None:
+        known["split"] = data.split
+    else:
+        known["waves"] = Waves.of(graph, tiles, plan, choices)
+    return [replace(lazy_scores(graph, one, plan), **known) for one in asked]
 
 
 def _stored(data: PairData, spec: PairSpec) -> tuple[ResultTables | None, ResultTables | None]:

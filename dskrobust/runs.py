@@ -22,7 +22,7 @@ from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
 from .engine.workload import Workload
 from .errors import InvalidOptionError
-from .kernels import Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
+from .kernels import BothLabels, Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
@@ -237,8 +237,12 @@ def _spec(
     dtype: np.dtype[Any],
     rule: str,
 ) -> PairSpec:
-    reduction = LargestQuotient(rule == "different" and not labels.is_categorical)
-    require = require if rule == "different" else ()
+    reduction = (
+        BothLabels()
+        if rule == "both"
+        else LargestQuotient(rule == "different" and not labels.is_categorical)
+    )
+    require = require if rule in ("different", "both") else ()
     spec = PairSpec(metric, labels, groups, columns, scale, require, dtype, rule, reduction)
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
     return spec
@@ -268,7 +272,9 @@ def make_workload(
         matrix=form.matrix is not None,
         prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
-        leaves=form.boxed(spec.columns) and spec.rule == "different" and spec.reduction.boxed,
+        leaves=form.boxed(spec.columns)
+        and spec.rule in ("different", "both")
+        and spec.reduction.boxed,
     )
 
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -99,6 +99,8 @@ class Scores(ArraysMixin):
         The rows of every reference set (`row_sets.RowSet`), where they were named for these scores.
     sizes : tuple of int, optional
         Samples of every group, where the groups are not those of the store (see `folds`).
+    searched : PairSpec, optional
+        What the tiles find, where that is more than these scores (`robustness.score_both`).
     """
 
     robustness: Any
@@ -126,6 +128,7 @@ class Scores(ArraysMixin):
     waves: Waves | None = field(default=None, repr=False, compare=False)
     reference_rows: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     sizes: tuple[int, ...] | None = None
+    searched: PairSpec | None = None
 
     @property
     def rows(self) -> int:
@@ -287,8 +290,12 @@ class Scores(ArraysMixin):
     def _write(
         self, store: Store, spec: PairSpec, facts: Callable[[], Mapping[str, Any]] | None
     ) -> Scores:
-        started = time.perf_counter()
-        spec.warm_up()
+        (done,) = write_together([(self, spec)], store, facts)
+        run_memo(store, self.searched or spec).clear()
+        return done
+
+    def _writes(self, store: Store, spec: PairSpec) -> tuple[ResultWriter, list[Any]]:
+        """Return what writes a result, and its lazy writes."""
         writer = ResultWriter(
             store.address,
             spec.parameters(),
@@ -308,22 +315,7 @@ class Scores(ArraysMixin):
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
-        if self.waves is not None:
-            self.waves.run()
-        *checksums, label_norm = compute(*writes, self.label_norm)
-        seconds = time.perf_counter() - started
-        result = writer.commit(
-            checksums,
-            {
-                "seconds": seconds,
-                "label_norm": float(label_norm),
-                **({"references": list(self.references)} if self.references else {}),
-                **_versions(),
-                **(facts() if facts else {}),
-            },
-        )
-        run_memo(store, spec).clear()
-        return read_scores(store, result, spec)
+        return writer, writes
 
     @property
     def _row_bytes(self) -> int:
@@ -343,6 +335,35 @@ class Scores(ArraysMixin):
         lazy = "lazy" if self.result is None else "stored"
         state = lazy if isinstance(self.robustness, da.Array) else "computed"
         return f"<Scores of {self.rows:,} samples, groups {', '.join(self.groups)}, {state}>"
+
+
+def write_together(
+    several: Sequence[tuple[Scores, PairSpec]],
+    store: Store,
+    facts: Callable[[], Mapping[str, Any]] | None = None,
+) -> list[Scores]:
+    """Compute scores of one graph and write each as a result; return them as read from there.
+
+    Whoever calls it takes its turn before, and clears finished tiles after. facts: see
+    `Scores.write`.
+    """
+    started = time.perf_counter()
+    for _, spec in several:
+        spec.warm_up()
+    writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
+    if (waves := several[0][0].waves) is not None:
+        waves.run()
+    norms = (one.label_norm for one, _ in several)
+    done = compute(*norms, *(write for part in writes for write in part))
+    norms, checksums = done[: len(several)], list(done[len(several) :])
+    known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
+    found = []
+    for (one, spec), writer, part, norm in zip(several, writers, writes, norms, strict=True):
+        own, checksums = checksums[: len(part)], checksums[len(part) :]
+        references = {"references": list(one.references)} if one.references else {}
+        told = {"label_norm": float(norm), **references, **known}
+        found.append(read_scores(store, writer.commit(own, told), spec))
+    return found
 
 
 def run_memo(store: Store, spec: PairSpec) -> TileMemo:

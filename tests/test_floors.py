@@ -79,6 +79,7 @@ FLOORS = (  # from the foundations up
     "model_error",
     "adversarials",
     "folds",
+    "held_out",
     "verify",
     "estimator",
     "part_choice",

@@ -5,6 +5,7 @@ import shutil
 import brute
 import numpy as np
 import pytest
+from dask import compute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -24,18 +25,23 @@ def test_the_nearest_of_the_same_label_equals_a_brute_force(made, data):
     metric = data.draw(st.sampled_from(METRICS))
     if metric == "angular":
         made.X[~made.X.any(axis=1)] = 1
-    found = dr.label_quality(
+    lazy = dr.label_quality(
         made.X, made.y, made.split, metric=metric, scale=made.scale, options=data.draw(options())
-    ).compute(**THREADS)
+    )
+    asked = lazy.same_distance, lazy.same, lazy.scores.reach, lazy.scores.nearest
+    same_distance, same, reach, witness = compute(*asked, **THREADS)
     name = ("minkowski", 3.0) if metric == "minkowski(3)" else metric
     distance = brute.distances(made.X, name, made.scale)
     split = np.zeros(len(made.y)) if made.split is None else made.split
+    apart = np.where((made.y[:, None] != made.y) & (split[:, None] == split), distance, np.inf)
+    np.testing.assert_array_equal(reach, apart.min(axis=1))
+    np.testing.assert_array_equal(witness, apart.argmin(axis=1))
     counts = (made.y[:, None] == made.y) & (split[:, None] == split)
     np.fill_diagonal(counts, False)
     distance[~counts] = np.inf
-    np.testing.assert_array_equal(found.same_distance, distance.min(axis=1))
+    np.testing.assert_array_equal(same_distance, distance.min(axis=1))
     nearest = np.where(np.isinf(distance.min(axis=1)), -1, distance.argmin(axis=1))
-    np.testing.assert_array_equal(found.same, nearest)
+    np.testing.assert_array_equal(same, nearest)
 
 
 def test_long_runs_of_one_label_are_swept():
@@ -82,6 +88,7 @@ def test_a_store_keeps_them_beside_the_scores(tmp_path):
     X, y = load_digits(return_X_y=True)
     store = dr.create_store(str(tmp_path / "a.zarr"), X[:400].astype(np.uint8), y[:400])
     lazy = dr.label_quality(store)
+    assert lazy.together  # one pass
     with pytest.raises(StaleResultsError):
         current_results(store)
     kept = lazy.write()

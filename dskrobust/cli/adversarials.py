@@ -15,6 +15,7 @@ from .options import (
     json_option,
     metric_option,
     opened_store,
+    result_spec,
     store_argument,
     where_options,
 )
@@ -58,13 +59,11 @@ def adversarials(
     from ..adversarials import SHARES, natural_adversarials
     from ..scores import read_scores
     from .compute import shown_work, workers_for
-    from .options import asked_spec
 
     options, opened = cluster_options(**where), opened_store(store)
     result = asked_result(opened, metric, None, None)
-    spec = asked_spec(opened, str(result.parameters["metric"]), None, None)
     with workers_for(opened, options), shown_work("Searching nearest references"):
-        scores = read_scores(opened, result, spec)
+        scores = read_scores(opened, result, result_spec(opened, result))
         found = natural_adversarials(scores, train, test, shares=remove or SHARES)
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))

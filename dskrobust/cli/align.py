@@ -162,16 +162,16 @@ def _scored(
     from ..scores import read_scores
     from ..subsets import select_subset
     from .compute import check_scheduler, show_run
-    from .options import asked_result
+    from .options import asked_result, result_spec
 
     result = asked_result(store, metric, None, None)
-    stored, used = read_scores(store, result), str(result.parameters["metric"])
+    stored, used = read_scores(store, result), result_spec(store, result)
     asked = [text for text in dict.fromkeys(texts) if text not in store.groups]
     references = {text: select_subset(stored, text).compute() for text in asked}
 
     def prepare(resources: Any) -> Scores:
         return sample_robustness(
-            store, metric=used, references=references or None,
+            store, metric=used.metric, labels=used.labels, references=references or None,
             options=RunOptions(resources),
         )  # fmt: skip
 
@@ -239,5 +239,6 @@ def _print(store: Store, made: Sequence[Match]) -> None:
         "whatever their R. Chance: 95 % of random draws of these sizes lie nearer.",
         style=terminal.QUIET,
     )
-    for line in first.words if len(made) == 1 else ():
+    several = [f"{one.size:,} samples. {one.words[-1]}" for one in made if not one.stable]
+    for line in first.words if len(made) == 1 else several:
         terminal.say(line)

@@ -80,7 +80,7 @@ def bound(
     if settings and model is None:
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
-    given = _read(predictions) if predictions else _estimator(opened, model or "", settings)
+    given = _read(predictions) if predictions else named_estimator(opened, model or "", settings)
     with workers_for(opened, options), shown_work("Comparing the model with the labels"):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
         found = error.summary()
@@ -111,7 +111,7 @@ def _read(address: str) -> Any:
     return values
 
 
-def _estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
+def named_estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:
     """Return an estimator by its name or import path, with its parameters; refuse unknown ones."""
     from ..display import suggestion
     from ..errors import InvalidOptionError

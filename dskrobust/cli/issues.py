@@ -32,9 +32,11 @@ OTHERS = ("contradictions", "duplicates", "shared", "isolated", "witnesses", "ov
 @click.option("--max-score", type=Number(0, 1), metavar="SCORE",
               help="Largest score of an issue; by default every class has its own, told by planted "
               "errors.")  # fmt: skip
-@click.option("--probabilities", type=File(exists=True, dir_okay=False), metavar="FILE.npy",
-              help="What a model gives to every class of every sample, out of sample: an array "
-              "(n, classes).")  # fmt: skip
+@click.option("--probabilities", metavar="WHAT",
+              help="What a model gives to every class of every sample, out of sample: a file .npy "
+              "(n, classes); or a model, which is fitted on folds: knn, forest, the import path of "
+              "a scikit-learn classifier, or evaluation, what the newest one in the store found "
+              "best.")  # fmt: skip
 @click.option("--kind", type=click.Choice(("labels", *OTHERS)), default="labels",
               show_default=True, help="What to list.")  # fmt: skip
 @click.option("--values", type=click.IntRange(0, 100), default=3, show_default=True,
@@ -59,6 +61,7 @@ def issues(store: str, kind: str, metric: str | None, as_json: bool, **asked: An
     Examples:
       dskrobust issues mnist.zarr --top 50
       dskrobust issues mnist.zarr --out issues.csv
+      dskrobust issues mnist.zarr --probabilities knn
       dskrobust issues mnist.zarr --kind shared
     """
     where = {name: asked.pop(name) for name in list(asked) if name not in _OWN}
@@ -87,13 +90,19 @@ def _labels(
     from ..outputs import check_output
     from . import issue_tables
     from .compute import workers_for
+    from .label_models import evidence_of
+    from .label_search import search_labels
 
     path = check_output(asked["out"], FORMATS) if asked["out"] else None
     judged = label_quality(store, metric=metric)  # refuses what it cannot judge, before it runs
-    evidence = _evidence(asked["probabilities"], judged)
-    _search(store, metric, options, quiet=as_json)
+    what = asked["probabilities"]
+    evidence = None
+    if what is None or what.lower().endswith(".npy"):  # refused before anything runs
+        evidence = evidence_of(what, store, judged)
+    search_labels(store, metric, options, quiet=as_json)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
+        evidence = evidence or evidence_of(what, store, quality)
         findings = Findings.of(quality, asked["max_score"], evidence)
         if path:
             findings = findings.persist()
@@ -122,10 +131,11 @@ def _others(
     from ..label_fit import label_quality
     from . import issue_tables
     from .compute import workers_for
+    from .label_search import search_labels
 
     kind, top = asked
     label_quality(store, metric=metric)
-    _search(store, metric, options, quiet=as_json)
+    search_labels(store, metric, options, quiet=as_json)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
         found = find_data_issues(quality, top=top, across=kind == "shared")
@@ -161,34 +171,6 @@ def _real(
         return
     issue_tables.say_real(found, listed)
     _say_saved(path)
-
-
-def _evidence(path: Any, quality: Any) -> Any:
-    """Return what a file says that a model thinks of the labels; None without one."""
-    import numpy as np
-
-    from ..errors import InvalidOptionError
-    from ..label_models import ModelEvidence
-
-    if path is None:
-        return None
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
-    return ModelEvidence.of(quality, values)
-
-
-def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
-    """Run what the store does not hold yet: nearest samples of another and of the same label."""
-    from ..runs import pair_spec
-    from ..store import matching
-    from .compute import run
-
-    for rule in ("different", "same"):
-        spec = pair_spec(store, metric, "categorical", rule)
-        if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            run(store, spec, options, quiet=quiet)
 
 
 def _say_saved(path: Any) -> None:

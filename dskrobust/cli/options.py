@@ -386,6 +386,16 @@ def asked_result(
     return current_results(store, asked_spec(store, metric, labels, bound).parameters())
 
 
+def result_spec(store: Store, result: ResultTables) -> PairSpec:
+    """Return what a stored result was computed by, its metric and label map."""
+    from ..labels import LabelMap
+    from ..runs import pair_spec
+
+    name = str(result.parameters["metric"])
+    metric = "mahalanobis" if name.startswith("mahalanobis") else name
+    return pair_spec(store, metric, LabelMap.of(result.parameters))
+
+
 def done_segments(store: Store, spec: PairSpec) -> int:
     """Return how many of the store's leading segments have results with these parameters."""
     from ..store import matching

@@ -11,7 +11,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
 
 from ..definitions import robustness_of
-from ..kernels import NOBODY, QuotientState
+from ..kernels import NOBODY, BothLabelsState, QuotientState
 from ..store import SourceAddress
 from .graph import Key, PairGraph
 from .sources import Source, open_source
@@ -87,32 +87,45 @@ class LazyArrays:
 
 
 def lazy_scores(graph: PairGraph, spec: PairSpec) -> dict[str, da.Array]:
-    """Return the arrays of `Scores` by their names."""
+    """Return the arrays of `Scores` by their names.
+
+    graph: of a pass by the rule of `spec`, or by both.
+    """
     arrays, rows = LazyArrays(graph), tuple(hi - lo for lo, hi in graph.blocks)
+    which = "" if spec.rule == "different" else f"{spec.rule}-"
 
     def array(name: str, row: tuple[int, ...], dtype: DTypeLike) -> da.Array:
         def task(state: Key, block: tuple[int, int]) -> tuple[Any, ...]:
-            return (take_score, state, graph.context, graph.source, block, (name, spec.sets))
+            return (
+                take_score,
+                state,
+                graph.context,
+                graph.source,
+                block,
+                (name, spec.sets, spec.rule),
+            )
 
-        return arrays.by_block(name, task, rows, row, dtype)
+        return arrays.by_block(f"{which}{name}", task, rows, row, dtype)
 
     found = {name: array(name, (), dtype) for name, dtype in OWN.items()}
     width = (len(spec.set_names),)
     found |= {name: array(name, width, dtype) for name, dtype in BY_GROUP.items()}
     found["split"] = array("split", (), np.int16)
-    found["label_norm"] = arrays.single("label-norm", (label_norm, graph.context))
+    found["label_norm"] = arrays.single(f"{which}label-norm", (label_norm, graph.context))
     return found
 
 
 def take_score(
-    state: QuotientState,
+    state: QuotientState | BothLabelsState,
     context: Context,
     source: Source | SourceAddress,
     rows: tuple[int, int],
-    which: tuple[str, ReferenceSets | None],
+    which: tuple[str, ReferenceSets | None, str],
 ) -> NDArray[Any]:
     """Return one of the scores of a block of rows."""
-    name, sets = which
+    name, sets, rule = which
+    if isinstance(state, BothLabelsState):
+        state = state.same if rule == "same" else state.different
     values = _by_group(by_set(state, sets), name)
     if name in BY_GROUP:
         return values

@@ -21,7 +21,7 @@ SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are take
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
 
 
-RULES = ("different", "same", "any")  # which pairs count, by their labels; no row with itself
+RULES = ("different", "same", "both", "any")  # which pairs count, by labels; no row with itself
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class PairSpec:
         Codes of the groups that must hold two labels at least (paper, 3.1).
     dtype : numpy.dtype
         Of the features.
-    rule : {"different", "same", "any"}
-        Labels of the pairs that count.
+    rule : {"different", "same", "both", "any"}
+        Labels of the pairs that count; of "both" rules each by itself (`BothLabels`).
     reduction : Reduction
     sets : ReferenceSets, optional
         Without them every group is a part of its own.
@@ -98,7 +98,7 @@ class PairSpec:
     @property
     def scored(self) -> bool:
         """Whether the pairs of a row in its own group make its score."""
-        return self.rule == "different" and bool(self.groups)
+        return self.rule in ("different", "both") and bool(self.groups)
 
     @property
     def quotients(self) -> bool:

@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from ..kernels import NOBODY, Counters, PairJob, QuotientState, Sample, State, copy_of, reduce_tile
+from ..kernels import (
+    NOBODY,
+    BothLabelsState,
+    Counters,
+    PairJob,
+    QuotientState,
+    Sample,
+    State,
+    copy_of,
+    reduce_tile,
+)
 from ..labels import LabelMap
 from ..store import ResultTables, SourceAddress, Summary, TileMemo, summarise
 from .admission import admit
@@ -246,10 +256,11 @@ def _states(
 def _bounds(result: TileResult, task: TileTask, shared: Shared, reader: TileReader) -> list[bytes]:
     """Return R so far of the rows of either side, for whoever listens."""
     pairs, found = shared.spec.pairs, []
-    if not pairs.scored or not isinstance(result.left, QuotientState):
+    if not pairs.scored or not isinstance(result.left, (QuotientState, BothLabelsState)):
         return []
     for side, state in enumerate((result.left, result.right)):
         if state is not None:
+            state = state.different if isinstance(state, BothLabelsState) else state
             lipschitz = by_set(state, pairs.sets).lipschitz
             split = reader.split(side) if lipschitz.shape[1] > 1 else None
             first, norm = task.sides[side][0], shared.context.label_norm

@@ -9,6 +9,8 @@ from .loop import reduce_tile
 from .panel import Panel
 from .reductions import (
     NOBODY,
+    BothLabels,
+    BothLabelsState,
     CountState,
     CountWithin,
     KNearest,
@@ -29,6 +31,8 @@ __all__ = [
     "ANY",
     "NOBODY",
     "SAME",
+    "BothLabels",
+    "BothLabelsState",
     "Basis",
     "CountState",
     "CountWithin",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,7 @@ from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
-from .reductions import part_of
+from .reductions import BothLabels, LargestQuotient, part_of
 from .reductions.base import hand_on, no_quotient
 from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
@@ -81,6 +82,24 @@ def _reduce_panels(
     a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
 ) -> None:
     """Reduce all pairs between two panels; each pair once where they are the same."""
+    for rule, one, other in _by_rule(job, mine, theirs):
+        _reduce_by_rule(a, b, one, other, rule, scratch, counters)
+
+
+def _by_rule(job: PairJob, mine: Any, theirs: Any) -> Iterator[tuple[PairJob, Any, Any]]:
+    """Yield the rules that a job reduces by, each with its views of both sides' states."""
+    if not isinstance(job.reduction, BothLabels):
+        yield job, mine, theirs
+        return
+    for code, name in ((CATEGORICAL, "different"), (SAME, "same")):
+        rule = replace(job, label_code=code, reduction=LargestQuotient())
+        yield rule, getattr(mine, name), getattr(theirs, name)
+
+
+def _reduce_by_rule(
+    a: Panel, b: Panel, mine: Any, theirs: Any, job: PairJob, scratch: _Scratch, counters: Counters
+) -> None:
+    """Reduce the pairs that count by one rule."""
     _reduce_kept(a, b, mine, theirs, job, scratch, counters)
     one_sided = theirs[0].max(initial=-1.0) < 0.0  # closed
     for panel, state in ((a, mine),) if a is b else ((a, mine), (b, theirs)):
@@ -139,8 +158,8 @@ class PanelPair:
 
     def reduce_trees(self) -> bool:
         """Reduce all pairs by boxes around leaves; False where that is not worth it."""
-        if self.a.trees is None or self.b.trees is None:
-            return False
+        if self.a.trees is None or self.b.trees is None or self.job.label_code == SAME:
+            return False  # leaves are parted by label: two of the same never meet
         done, counts = reduce_trees(self.a.trees, self.b.trees, self.job, self.sides)
         for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
             setattr(self.counters, name, getattr(self.counters, name) + count)

@@ -19,7 +19,7 @@ from ..labels import LEADING
 from .compiling import compiled
 from .job import PairJob, Rows
 from .label_distances import ANY, SAME
-from .reductions import Twins
+from .reductions import BothLabels, Twins
 
 WORDS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 
@@ -38,7 +38,8 @@ def find_twins(
     job : PairJob
         A function of two rows need not be a distance: with one there are no twins.
     """
-    few, named, own = job.tuning.twins, job.reduction.named, job.label_code in (SAME, ANY)
+    few, named = job.tuning.twins, job.reduction.named
+    own = job.label_code in (SAME, ANY) or isinstance(job.reduction, BothLabels)
     if job.form.function is not None:
         return None
     hashes = hash_rows(rows)
