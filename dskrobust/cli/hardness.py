@@ -72,11 +72,12 @@ def hardness(
     from ..label_fit import label_quality, most_labels
     from ..memory import projected_peak, tasks_at_once
     from ..outputs import check_output
-    from .compute import workers_for
+    from .compute import fit_on_workers, workers_for
 
     path = check_output(out, FORMATS) if out else None
     opened, options = opened_store(store), cluster_options(**where)
     chosen = metric or "euclidean"
+    fit_on_workers(opened, chosen, options)
     label_quality(opened, metric=chosen)  # refuses what has no classes before anything runs
     found = _measured(opened, k, chosen, options, quiet=as_json, wait=wait)
     classes_of_groups = most_labels(opened) * len(opened.groups)

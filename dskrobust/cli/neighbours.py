@@ -62,10 +62,11 @@ def neighbours(
     from ..neighbours import graph_memory, nearest_neighbours
     from ..runs import RunOptions
     from ..store import made_once
-    from .compute import check_scheduler, show_run, workers_for
+    from .compute import check_scheduler, fit_on_workers, show_run, workers_for
 
     path = _checked(out)
     opened, options = opened_store(store), cluster_options(**where)
+    fit_on_workers(opened, metric, options)
     if path is not None:  # before anything runs
         projected_peak("a graph of neighbours", graph_memory(opened.rows, k), FEWER)
 
