@@ -63,7 +63,8 @@ def _summed(
     from dask.delayed import delayed
 
     make, add = delayed(of, pure=True), delayed(_add, pure=True)
-    total: NDArray[np.float64] = reduce(add, map(make, X.to_delayed().ravel()), start).compute()
+    chain: Any = reduce(add, map(make, X.to_delayed().ravel()), start)
+    total: NDArray[np.float64] = chain.compute()
     return total
 
 
