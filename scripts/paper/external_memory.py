@@ -35,10 +35,10 @@ Written by `scripts/paper/external_memory.py` from the experiment
 
 Means over trials of forests of {trees} trees: first scikit-learn's, whose training rows lie in a
 worker's memory ({trials[0]} trials), then xgboost's, which reads the store part by part and keeps
-quantised rows on its disk ({trials[1]} trials). They are different models, so the columns are not
-due to be equal: xgboost draws rows without replacement, takes second-order steps and stops at a depth
-of 6, scikit-learn's trees grow until leaves are pure. Always answering "popular" has an ACC of
-{popular:.4f} on t.
+quantised rows on its disk ({trials[1]} trials). They are different models, so the columns
+are not due to be equal: xgboost draws rows without replacement, takes second-order steps and
+stops at a depth of 6, scikit-learn's trees grow until leaves are pure. Always
+answering "popular" has an ACC of {popular:.4f} on t.
 
 {table}
 """
