@@ -16,13 +16,17 @@ from .collection import ArraysMixin
 from .definitions import robustness_of
 from .display import caption, card, table
 from .distributions import Sample, chance, distances, quantiles
-from .errors import InvalidOptionError
+from .errors import Hint, InvalidOptionError
 from .members import inside
-from .ranking import in_chunks, sorted_keys
+from .memory import check_memory
+from .ranking import in_chunks, sorted_keys, sorting_memory
 from .scores import Scores
 
 SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)  # at which differences are told
 CLOSE, APART = 0.05, 0.2  # Kolmogorov distances, for words
+ROW_BYTES = 40  # of a sample: Q in both sets, and whether it is in them; in chunks and joined
+SORTED = 6  # columns that a summary sorts: R of both sets, alone and together, and differences
+_INSTEAD = Hint("take summary(), which reads them chunk by chunk", "compare smaller sets")
 UNEQUAL = 1.5  # times the samples: from there on size alone is worth a word
 
 
@@ -85,7 +89,14 @@ class Alignment(ArraysMixin):
         return (x > t).astype(np.int8) - (t > x).astype(np.int8)
 
     def compute(self, **kwargs: Any) -> Alignment:
-        """Return the same with NumPy arrays."""
+        """Return the same with NumPy arrays.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into this process.
+        """
+        check_memory("a NumPy copy of an alignment", self.in_x.shape[0], ROW_BYTES, _INSTEAD)
         arrays = self.lazy_arrays
         values = compute(*arrays.values(), **kwargs)
         return replace(self, **dict(zip(arrays, values, strict=True)))
@@ -267,6 +278,11 @@ def alignment(scores: Scores, x: str, t: str) -> Alignment:
         inside(scores, t),
         scores.label_norm,
     )
+
+
+def alignment_memory(rows: int, tasks: int) -> int:
+    """Return how many bytes a summary of so many rows holds at most, with so many tasks at once."""
+    return SORTED * sorting_memory(rows, tasks)
 
 
 class _Pairs(NamedTuple):

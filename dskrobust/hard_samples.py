@@ -15,13 +15,15 @@ from . import display
 from .export import ID, NAMED_ROWS, with_ids
 from .ids import held_ids
 from .labels import label_names
-from .records import as_records
+from .records import BLOCK_ROWS, as_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HARD = 0.5  # kDN above which a vote of the k nearest is against the label
 COUNTED = ("hard", "enemy_nearest", "tomek")
+RECORD_BYTES = 300  # of a sample in a block: its columns, as a record, and in order
+TABLE_BYTES = 1_000  # of a sample or a class in a table, as texts too
 CARD_ROWS = 10  # of a table in a notebook
 
 
@@ -68,6 +70,19 @@ def hardness_frame(found: Any, records: NDArray[np.void]) -> pd.DataFrame:
     link = pd.Series(records["tomek_link"], dtype="Int64")
     columns["tomek_link"] = link.mask(link < 0)
     return pd.DataFrame(columns)
+
+
+def hardness_memory(count: int, classes: int, tasks: int) -> int:
+    """Return how many bytes tables of the hardest samples and of classes hold at most.
+
+    Parameters
+    ----------
+    count, classes : int
+        Rows of both tables.
+    tasks : int
+        That run at once.
+    """
+    return tasks * BLOCK_ROWS * RECORD_BYTES + (count + classes) * TABLE_BYTES
 
 
 def class_hardness(found: Any) -> da.Array:

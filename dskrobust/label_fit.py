@@ -18,7 +18,8 @@ from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .engine.plan import Plan
-from .errors import InvalidOptionError
+from .errors import Hint, InvalidOptionError
+from .memory import check_memory
 from .metrics import Metric
 from .rarity import expected_misfit
 from .records import BLOCK_ROWS, value_counts
@@ -32,6 +33,12 @@ from .witnesses import witness_counts
 # the labels changed, 60,000 rows: 0.955 without, 0.977 with 0.1, 0.974 with 0.2 and 0.968 with 0.3;
 # in few columns more is better (two moons: 0.85, 0.88, 0.90, 0.92).
 WITNESS_POWER = 0.2
+ROW_BYTES = 80  # of what is known of a label: five numbers, in chunks and joined
+_INSTEAD = Hint(
+    "take what you need of their Dask arrays, such as quality.score, or ask for the worst ones, "
+    "find_label_issues(…, top=1_000)",
+    "let `dskrobust issues --out FILE` write it block by block",
+)
 FEW_LABELS = 1_000_000  # that may be taken for classes without counting them
 
 
@@ -113,7 +120,14 @@ class LabelQuality:
                 spec.warm_up()
 
     def compute(self, **kwargs: Any) -> LabelQuality:
-        """Compute everything in one go; the same with NumPy arrays."""
+        """Compute everything in one go; the same with NumPy arrays.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into this process.
+        """
+        check_memory("a NumPy copy of what is known of all labels", self.rows, ROW_BYTES, _INSTEAD)
         self.warm_up()
         names = [f.name for f in fields(self)][:5]
         values = compute(*(getattr(self, name) for name in names), **kwargs)

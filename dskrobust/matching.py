@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ROUNDS = 10  # passes over the pairs of a choice, at most
 TOLERANCE = 0.01  # Kolmogorov distance of two choices that count as the same
 ROW_BYTES = 160  # of a sample that is taken: row, both R, and both in order
+KEPT_BYTES = 24  # of one of a match that is kept: row and both R
 _FEWER = Hint("take fewer samples", "take fewer samples")
 
 
@@ -229,6 +230,11 @@ def match(
         kept.within(max(tolerance, near)) or last <= max(tolerance, chance(size, size)),
         kept.robustness[order], kept.robustness_within[order], near,
     )  # fmt: skip
+
+
+def matching_memory(sizes: Sequence[int]) -> int:
+    """Return how many bytes matches of so many samples hold at most, one after the other."""
+    return sum(sizes) * KEPT_BYTES + max(sizes) * ROW_BYTES
 
 
 def match_curve(

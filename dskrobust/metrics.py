@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .blas import matmul
+from .blas import one_blas_thread
+from .covariance import mean_and_covariance
 from .errors import InvalidOptionError
 
 # What a kernel accumulates over the columns of a pair of rows.
 EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI, HAMMING, FUNCTION = range(7)
 
-SUMMED_ROWS = 4_096  # of a covariance, at a time: its last bits hang on it
-SUMMED_BYTES = 32 * 2**20  # of rows as float64 that are read at once for it
 FEW_COLUMNS = 16  # up to so many, boxes around rows rule most pairs out
 
 
@@ -194,16 +193,6 @@ def _numbers(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _parts(X: Any) -> Iterator[NDArray[np.float64]]:
-    """Yield rows of X, 4,096 at a time, of which many are read at once."""
-    rows, columns = X.shape
-    step = SUMMED_ROWS * max(1, SUMMED_BYTES // (8 * columns * SUMMED_ROWS))
-    for lo in range(0, rows, step):
-        read = np.asarray(X[lo : lo + step])
-        for a in range(0, len(read), SUMMED_ROWS):
-            yield np.asarray(read[a : a + SUMMED_ROWS], np.float64)
-
-
 class Mahalanobis(Metric):
     """√((x − x′)ᵀ VI (x − x′)), computed as a Euclidean distance of whitened rows.
 
@@ -240,30 +229,25 @@ class Mahalanobis(Metric):
 
     @classmethod
     def fit(cls, X: Any, scale: float = 1.0) -> Mahalanobis:
-        """Take mean and covariance from the rows of X (anything sliced by rows).
+        """Take mean and covariance from the rows of X (anything sliced by rows, or a Dask array).
 
-        Rows are summed 4,096 at a time and in that order, whatever the array's chunks.
+        Rows are summed 4,096 at a time and in that order, whatever the array's chunks; those of a
+        Dask array by its tasks, on the workers of a cluster where there is one.
 
         Raises
         ------
         InvalidOptionError
             Where the covariance is singular.
         """
-        rows, columns = X.shape
-        total, square = np.zeros(columns), np.zeros((columns, columns))
-        for part in _parts(X):
-            total += (part * scale).sum(axis=0)
-        mean = total / rows
-        for part in _parts(X):
-            square += matmul((part * scale - mean).T, part * scale - mean)
-        covariance = square / max(rows - 1, 1)
-        if np.linalg.matrix_rank(covariance, hermitian=True) < columns:
-            raise InvalidOptionError(
-                "the features' covariance is singular, so it has no inverse; drop constant and "
-                "dependent columns or give VI (a pseudo-inverse is not a metric)"
-            )
-        inverse = np.linalg.inv(covariance)
-        return cls((inverse + inverse.T) / 2, mean)
+        mean, covariance = mean_and_covariance(X, scale)
+        with one_blas_thread():  # so that bits do not depend on how many there are
+            if np.linalg.matrix_rank(covariance, hermitian=True) < len(covariance):
+                raise InvalidOptionError(
+                    "the features' covariance is singular, so it has no inverse; drop constant and "
+                    "dependent columns or give VI (a pseudo-inverse is not a metric)"
+                )
+            inverse = np.linalg.inv(covariance)
+            return cls((inverse + inverse.T) / 2, mean)
 
     def form(self, columns: int, scale: float) -> KernelForm:
         if columns != len(self._center):

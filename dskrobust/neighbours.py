@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
 from .engine.sources import Source, open_source
-from .errors import InvalidOptionError
+from .errors import Hint, InvalidOptionError
 from .kernels import NOBODY, KNearest, NearestState
 from .labels import LabelMap
+from .memory import check_memory
 from .metrics import Metric
 from .references import row_set
 from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_within
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 RULES = ("any", "same", "different")
+LIST_BYTES = 32  # of a neighbour: distance and row number, in blocks and joined
+GRAPH_BYTES = 56  # of a neighbour in a sparse matrix too, at most while that is made
+_INSTEAD = Hint(
+    "take blocks of the Dask arrays, such as lists.distance[:65_536], ask for fewer neighbours, or "
+    "write() them into the store",
+    "ask for fewer with --k, or leave --out out: the lists are in the store",
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,13 @@ class Neighbours:
         return None if self.search is None else self.search.graph.token
 
     def compute(self, **kwargs: Any) -> Neighbours:
-        """Search; the same with NumPy arrays. In a store, an interrupted search goes on."""
+        """Search; the same with NumPy arrays. In a store, an interrupted search goes on.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where the lists do not fit into this process.
+        """
         return compute_neighbours({"": self}, **kwargs)[""]
 
     def write(
@@ -153,11 +167,15 @@ class Neighbours:
         ------
         InvalidOptionError
             For another mode.
+        MemoryPlanError
+            Where the graph does not fit into this process.
         """
         from scipy.sparse import csr_matrix
 
         if mode not in ("distance", "connectivity"):
             raise InvalidOptionError(f"mode must be distance or connectivity, not {mode!r}")
+        size, k = self.index.shape
+        check_memory("a graph of neighbours", size, graph_memory(1, k), _INSTEAD)
         done = self.compute()
         there = done.index >= 0
         ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
@@ -243,6 +261,11 @@ def nearest_neighbours(
     return made if isinstance(references, Mapping) else made["references"]
 
 
+def graph_memory(rows: int, k: int) -> int:
+    """Return how many bytes lists of so many rows, and a sparse matrix of them, take at most."""
+    return rows * k * GRAPH_BYTES
+
+
 def group_neighbours(
     data: PairData, metric: Any, k: int, options: RunOptions | None = None
 ) -> Neighbours:
@@ -272,8 +295,17 @@ def group_neighbours(
 
 
 def compute_neighbours(lists: Mapping[str, Neighbours], **kwargs: Any) -> dict[str, Neighbours]:
-    """Compute several reference sets' lists of one search in one go."""
+    """Compute several reference sets' lists of one search in one go.
+
+    Raises
+    ------
+    MemoryPlanError
+        Where they do not fit into this process.
+    """
     waiting = {name: one for name, one in lists.items() if isinstance(one.index, da.Array)}
+    for one in waiting.values():
+        rows, k = one.index.shape
+        check_memory("NumPy lists of neighbours", rows, LIST_BYTES * k * len(waiting), _INSTEAD)
     with searching((one.search for one in waiting.values()), **kwargs):
         wanted = ((one.distance, one.index, one.queries) for one in waiting.values())
         arrays = compute(*wanted, **kwargs)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
 
 from .clients import current_client, shares_process
 from .cluster.workers import found_resources
+from .covariance import rows_read
 from .datasets.labelled import LabelledArrays, check_arrays
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, make_plan
@@ -26,7 +31,7 @@ from .kernels import BothLabels, Depths, LargestQuotient, kernel_dtype, row_byte
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
-from .store import Store, open_store
+from .store import SourceAddress, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -220,11 +225,34 @@ def pair_spec(
             f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
         )
     if metric == "mahalanobis":
-        metric = Mahalanobis.fit(store.features, store.spec.scale)
+        metric = fitted_mahalanobis(store.address)
     return _spec(
         resolve_metric(metric), label_map, store.groups, store.columns, store.spec.scale,
         tuple(sorted(store.summary.groups)), store.row_shape("features")[1], rule,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def fitted_mahalanobis(address: SourceAddress) -> Mahalanobis:
+    """Return Mahalanobis' metric of a store's features, summed by tasks that read them.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where the covariance is singular.
+    """
+    store = address.open()
+    columns, step = store.columns, rows_read(store.columns)
+    dtype, read = store.row_shape("features")[1], delayed(_read_features, pure=True)
+    blocks = [
+        da.from_delayed(read(address, lo, hi), (hi - lo, columns), dtype)
+        for lo, hi in ((a, min(a + step, store.rows)) for a in range(0, store.rows, step))
+    ]
+    return Mahalanobis.fit(da.concatenate(blocks), store.spec.scale)
+
+
+def _read_features(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
+    return address.open().read("features", lo, hi)
 
 
 def _spec(

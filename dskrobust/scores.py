@@ -30,6 +30,7 @@ from .engine.waves import Waves
 from .errors import ContradictionWarning, Hint, InvalidOptionError
 from .export import score_frames
 from .memory import check_memory
+from .records import as_records
 from .show.overview import scores_card
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, made_once, matching
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_ROWS = 65_536  # rows of a chunk of results
+PAIR_BYTES = 64  # of a contradiction: its record in chunks, whole, and the pair
 TABLE_BYTES = 200  # of a sample in a table, at most while it is made; ids come on top
 _INSTEAD = Hint(
     "write them block by block with export_scores(scores, 'scores.parquet'), or take what you need "
@@ -223,10 +225,21 @@ class Scores(ArraysMixin):
         """Pairs of samples of one group at distance 0 with different labels, shape (k, 2).
 
         One row per sample that has such a partner: the sample and its lowest-numbered partner.
+        Only these come into this process.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into it.
         """
-        reach, nearest = compute(self.reach, self.nearest)
-        rows = np.flatnonzero(np.asarray(reach) == 0)
-        return np.stack([rows, np.asarray(nearest)[rows]], axis=1).astype(np.int64)
+        records = as_records({"reach": self.reach, "nearest": self.nearest})
+        found = records[records["reach"] == 0]
+        if self.result is None:  # else they would be searched once more
+            found = found.persist()
+        count = int(found.map_blocks(_length, chunks=(1,), dtype=np.int64).sum().compute())
+        check_memory("the list of contradictions", count, PAIR_BYTES, _INSTEAD)
+        pairs: NDArray[np.void] = found.compute()
+        return np.stack([pairs["row"], pairs["nearest"]], axis=1).astype(np.int64)
 
     def to_frame(self, *, by_group: bool = False) -> pd.DataFrame:
         """Return all scores as a table, one row per sample; what is lazy is computed.
@@ -364,6 +377,10 @@ def write_together(
         told = {"label_norm": float(norm), **references, **known}
         found.append(read_scores(store, writer.commit(own, told), spec))
     return found
+
+
+def _length(rows: NDArray[Any]) -> NDArray[np.int64]:
+    return np.array([len(rows)])
 
 
 def run_memo(store: Store, spec: PairSpec) -> TileMemo:

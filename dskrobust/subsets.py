@@ -18,6 +18,7 @@ from .ids import held_ids, ids_of
 from .label_counts import count_labels, label_quantiles
 from .labels import label_name
 from .members import group_size, keys_of, keys_of_rows, rows_in, whole_group
+from .memory import check_memory
 from .scores import Scores
 from .selection import (
     ALL,
@@ -49,6 +50,11 @@ __all__ = [
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 MOST_IDS = 10_000_000  # about a gigabyte of Python objects
+INDEX_BYTES = 16  # of a row number, in chunks and joined
+_INSTEAD = Hint(
+    "take chunks of its Dask array, subset.indices, or let write_subsets write them",
+    "ask for fewer samples, or let `dskrobust subsets --out FILE` write them",
+)
 
 
 @dataclass(frozen=True)
@@ -94,10 +100,17 @@ class Subset(ArraysMixin):
         return None if ids is None else ids_of(ids, self)
 
     def compute(self, **kwargs: Any) -> Subset:
-        """Return the subset with its row numbers as a NumPy array."""
-        lazy = isinstance(self.indices, da.Array)
-        rows = self.indices.compute(**kwargs) if lazy else np.asarray(self.indices)
-        return replace(self, indices=rows)
+        """Return the subset with its row numbers as a NumPy array.
+
+        Raises
+        ------
+        MemoryPlanError
+            Where they do not fit into this process.
+        """
+        if not isinstance(self.indices, da.Array):
+            return replace(self, indices=np.asarray(self.indices))
+        check_memory(f"a list of the rows of {self.name}", self.size, INDEX_BYTES, _INSTEAD)
+        return replace(self, indices=self.indices.compute(**kwargs))
 
     def persist(self, **kwargs: Any) -> Subset:
         """Return the subset with its row numbers kept on the workers, in chunks."""
@@ -112,7 +125,7 @@ class Subset(ArraysMixin):
         return self.size
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self.indices, dtype=dtype)
+        return np.asarray(self.compute().indices, dtype=dtype)
 
 
 def least_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from .errors import Hint, InvalidOptionError, OverlapWarning
 from .evaluation import Experiment, Model, evaluate, summary_of
 from .evaluation.windows import ALL, Measure, Outcome, Windows, group_size, outcomes
+from .label_fit import most_labels
 from .memory import check_memory
 from .part_choice import held_out
-from .placement import PLACEMENTS, ROW_BYTES, labelled_places, predicted_places
+from .placement import PLACEMENTS, ROW_BYTES, SET_BYTES, labelled_places, predicted_places
 from .robustness import sample_robustness
 from .scores import Scores
 from .selection import parse_selection
@@ -189,6 +190,13 @@ def training_sets(plan: Plan, fold: Fold) -> dict[str, Rows]:
 
 
 # -- folds -------------------------------------------------------------------------------------
+
+
+def folds_memory(store: Store, cut: Validation) -> int:
+    """Return how many bytes the folds of a store's rows, and R against them, take at most."""
+    by_class = cut.placement != "label" and store.spec.label_kind == "categorical"
+    columns = (cut.folds + 1) * (1 + by_class * most_labels(store))
+    return store.rows * (ROW_BYTES + SET_BYTES * columns)
 
 
 def folds_of(plan: Plan) -> tuple[list[Fold], Fold | None]:

@@ -19,7 +19,7 @@ from .engine.spec import RULES, Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
 from .metrics import Mahalanobis, Metric, resolve_metric
-from .runs import pair_spec
+from .runs import fitted_mahalanobis, pair_spec
 from .store import Block, Look, ResultTables, Store, find_results, inspect
 
 SLICE_BYTES = 32 * 2**20  # of features that are read at once
@@ -207,7 +207,7 @@ class _Metrics:
     @cached_property
     def fitted(self) -> Mahalanobis:
         """Mahalanobis' metric of the data, which all of it is read for."""
-        return Mahalanobis.fit(self.store.features, self.store.spec.scale)
+        return fitted_mahalanobis(self.store.address)
 
     def of(self, result: ResultTables) -> Metric | None:
         """Return the metric of scores, None for lists of neighbours or where it is not at hand."""

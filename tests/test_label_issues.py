@@ -18,6 +18,7 @@ from dskrobust.cli import compute as runs
 from dskrobust.cluster import ClusterOptions, local
 from dskrobust.errors import InvalidOptionError, MemoryPlanError
 from dskrobust.label_issues import Findings
+from dskrobust.subsets import whole
 
 COLUMNS = ["row", "split", "is_issue", "score", "given_label", "suggested_label", "witness"]
 COLUMNS += ["witness_distance", "nearest_same", "same_distance", "ratio", "witness_of"]
@@ -152,6 +153,16 @@ def test_more_than_fits_is_refused_with_the_numbers(url, monkeypatch):
     monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 4_000))
     for ask in (stored.to_frame, stored.compute):
         with pytest.raises(MemoryPlanError, match=r"61 rows .* 4 KiB; .* export_scores"):
+            ask()
+
+
+def test_numpy_copies_that_do_not_fit_are_refused(url, monkeypatch):
+    stored, lists = dr.sample_robustness(url), dr.nearest_neighbours(url, 2)
+    asks = (dr.label_quality(url).compute, lists.compute, lists.graph, whole(stored).compute)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(local, "this_machine", lambda: local.Machine(2, 500))
+    for ask in asks:
+        with pytest.raises(MemoryPlanError, match=r"61 rows"):
             ask()
 
 

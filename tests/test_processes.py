@@ -49,7 +49,7 @@ print(Path(lazy.scratch).exists())
 
 WITHIN_A_TILE = """
 from threadpoolctl import threadpool_info
-from dskrobust.kernels import one_blas_thread
+from dskrobust.blas import one_blas_thread
 before = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 def limited_and_restored():

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     File,
     cluster_options,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..scores import Scores
     from ..store import Store
 
+SMALLER = Hint("compare smaller sets", "compare smaller sets, such as train:L40000")
 SETS = ".csv", ".csv.gz", ".parquet", ".npz"
 
 
@@ -61,15 +64,19 @@ def align(
       dskrobust align mnist.zarr train test
       dskrobust align mnist.zarr train:L30000 test --figure aligned.svg
     """
-    from ..alignments import alignment
+    from ..alignments import alignment, alignment_memory
+    from ..memory import projected_peak, tasks_at_once
     from ..outputs import check_output
     from ..report.figures import KINDS
-    from .compute import workers_for
+    from .compute import MOST_HERE, workers_for
 
     path = check_output(figure, KINDS) if figure else None
     options = cluster_options(**where)
     opened = opened_store(store)
     scores = _scored(opened, (train, test), metric, options, quiet=as_json)
+    here = opened.rows <= MOST_HERE  # else workers sort
+    needed = here * alignment_memory(opened.rows, tasks_at_once())
+    projected = projected_peak("comparing two sets", needed, SMALLER)
     with workers_for(opened, options):
         made = alignment(scores, train, test)
         found = made.summary()
@@ -90,6 +97,7 @@ def align(
         terminal.fact("next", f"dskrobust match {quote(store)} {asked}")
     if path is not None:
         terminal.fact("saved", str(path))
+    say_memory(projected)
 
 
 @click.command()
@@ -126,6 +134,8 @@ def match(
     from ..cluster import connect
     from ..cluster.checks import check_source
     from ..matching import match as matched
+    from ..matching import matching_memory
+    from ..memory import projected_peak
     from ..outputs import check_output
 
     if out and len(sizes) > 1:
@@ -134,6 +144,7 @@ def match(
     options = cluster_options(**where)
     opened = opened_store(store)
     scores = _scored(opened, (within, to), metric, options, quiet=as_json)
+    projected = projected_peak("matched sets", matching_memory(sizes), SMALLER)
     with connect(options) as client:
         check_source(client, opened.address)
         made = [matched(scores, within, to, size) for size in sizes]
@@ -150,6 +161,7 @@ def match(
     elif len(made) == 1:
         asked = f"--within {quote(within)} --to {quote(to)} --size {sizes[0]}"
         terminal.fact("next", f"dskrobust match {quote(store)} {asked} --out rows.csv")
+    say_memory(projected)
 
 
 def _scored(

@@ -177,6 +177,7 @@ def compute(
 
     options = cluster_options(**where)
     opened = opened_store(store)
+    fit_on_workers(opened, metric, options)
     spec = asked_spec(opened, metric, labels, label_bound)
     made, spec = against_folds(opened, folds, seed, spec)
     result = stored_result(opened, spec)
@@ -224,6 +225,15 @@ def workers_for(store: Store, options: ClusterOptions) -> Iterator[None]:
     with connect(options) as client:
         check_source(client, store.address)
         yield
+
+
+def fit_on_workers(store: Store, metric: str | None, options: ClusterOptions) -> None:
+    """Fit a metric that is taken from the data where its rows are looked at; it is kept."""
+    from ..runs import fitted_mahalanobis
+
+    if metric == "mahalanobis":
+        with workers_for(store, options):
+            fitted_mahalanobis(store.address)
 
 
 @contextmanager

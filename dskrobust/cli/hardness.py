@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     File,
     cluster_options,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ..neighbours import Neighbours
     from ..store import Store
 
+FEWER = Hint("ask for fewer samples", "list fewer with --top")
 MOST_CLASSES = 20  # lines of the table of classes
 
 
@@ -65,15 +68,21 @@ def hardness(
       dskrobust hardness mnist.zarr --k 5 --out hardness.parquet
     """
     from ..export import FORMATS
-    from ..label_fit import label_quality
+    from ..hard_samples import hardness_memory
+    from ..label_fit import label_quality, most_labels
+    from ..memory import projected_peak, tasks_at_once
     from ..outputs import check_output
-    from .compute import workers_for
+    from .compute import fit_on_workers, workers_for
 
     path = check_output(out, FORMATS) if out else None
     opened, options = opened_store(store), cluster_options(**where)
     chosen = metric or "euclidean"
+    fit_on_workers(opened, chosen, options)
     label_quality(opened, metric=chosen)  # refuses what has no classes before anything runs
     found = _measured(opened, k, chosen, options, quiet=as_json, wait=wait)
+    classes_of_groups = most_labels(opened) * len(opened.groups)
+    needed = hardness_memory(top, classes_of_groups, tasks_at_once())
+    projected = projected_peak("tables of hard samples", needed, FEWER)
     with workers_for(opened, options):
         saved = found.export(path) if path else None
         hardest, classes = found.hardest(top), found.by_class()
@@ -85,6 +94,7 @@ def hardness(
         from ..show import terminal
 
         terminal.fact("saved", str(saved))
+    say_memory(projected)
 
 
 def _measured(

@@ -64,9 +64,12 @@ def issues(store: str, kind: str, metric: str | None, as_json: bool, **asked: An
       dskrobust issues mnist.zarr --probabilities knn
       dskrobust issues mnist.zarr --kind shared
     """
+    from .compute import fit_on_workers
+
     where = {name: asked.pop(name) for name in list(asked) if name not in _OWN}
     opened, options = opened_store(store), cluster_options(**where)
     chosen = metric or "euclidean"
+    fit_on_workers(opened, chosen, options)
     if opened.spec.label_kind == "real":
         _real(opened, chosen, asked, options, as_json=as_json)
     elif kind == "labels":

@@ -45,7 +45,7 @@ def _read(path: str) -> Any:
 
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
 
 

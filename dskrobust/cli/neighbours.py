@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     File,
     cluster_options,
@@ -20,6 +22,9 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..neighbours import Neighbours
+
+COLUMNS = 3  # of distances that are told of
+FEWER = Hint("ask for fewer neighbours", "ask for fewer with --k, or leave --out out")
 
 
 @click.command()
@@ -53,13 +58,17 @@ def neighbours(
       dskrobust neighbours mnist.zarr --k 5 --labels same
     """
     from ..compute import run_and_write
-    from ..neighbours import nearest_neighbours
+    from ..memory import projected_peak
+    from ..neighbours import graph_memory, nearest_neighbours
     from ..runs import RunOptions
     from ..store import made_once
-    from .compute import check_scheduler, show_run
+    from .compute import check_scheduler, fit_on_workers, show_run, workers_for
 
     path = _checked(out)
     opened, options = opened_store(store), cluster_options(**where)
+    fit_on_workers(opened, metric, options)
+    if path is not None:  # before anything runs
+        projected_peak("a graph of neighbours", graph_memory(opened.rows, k), FEWER)
 
     def prepare(resources: Any) -> Neighbours:
         made: Neighbours = nearest_neighbours(
@@ -74,7 +83,10 @@ def neighbours(
             lists = show_run(run_it, "Neighbours", options)
     else:
         check_scheduler(options)
-    _print(lists, k)
+    needed = max(_sorting(opened.rows), graph_memory(opened.rows, k) if path else 0)
+    projected = projected_peak("neighbours", needed, FEWER)
+    with workers_for(opened, options):
+        _print(lists, k)
     if path is not None:
         from scipy.sparse import save_npz
 
@@ -84,6 +96,7 @@ def neighbours(
         with whole_file(path) as part, part.open("wb") as file:
             save_npz(file, lists.graph())
         terminal.fact("saved", str(path))
+    say_memory(projected)
 
 
 def _checked(out: str | None) -> Path | str | None:
@@ -93,19 +106,32 @@ def _checked(out: str | None) -> Path | str | None:
     return None if out is None else check_output(out, (".npz",))
 
 
-def _print(lists: Neighbours, k: int) -> None:
-    """Say how far the neighbours are."""
-    import dask.array as da
-    import numpy as np
+def _sorting(rows: int) -> int:
+    """Return how many bytes the order of some columns of distances takes here at most."""
+    from ..memory import tasks_at_once
+    from ..ranking import sorting_memory
+    from .compute import MOST_HERE
 
+    return COLUMNS * sorting_memory(rows, tasks_at_once()) if rows <= MOST_HERE else 0
+
+
+def _print(lists: Neighbours, k: int) -> None:
+    """Say how far the neighbours are; sorted in chunks, and only quantiles come here."""
+    import dask.array as da
+    from dask.base import compute
+
+    from ..distributions import quantiles
+    from ..ranking import in_chunks, sorted_keys
     from ..show import terminal
 
-    distance = da.asarray(lists.distance)
+    names = sorted({0, k // 2, k - 1})
+    columns = [in_chunks(da.asarray(lists.distance)[:, name]) for name in names]
+    there = compute(*(da.isfinite(column).sum() for column in columns))  # infinite ones come last
+    found = compute(*(
+        quantiles(sorted_keys(column, None, len(column)), int(count), (0.0, 0.5, 1.0))
+        for column, count in zip(columns, there, strict=True) if count
+    ))  # fmt: skip
     table = terminal.table("neighbour", "nearest", "median", "farthest")
-    for column in sorted({0, k // 2, k - 1}):
-        values = np.asarray(distance[:, column])
-        values = values[np.isfinite(values)]
-        if len(values):
-            row = (values.min(), float(np.median(values)), values.max())
-            terminal.add_row(table, f"{column + 1}", *(terminal.number(float(v)) for v in row))
+    for name, row in zip(names, found, strict=False):  # farther ones are the first to be missing
+        terminal.add_row(table, f"{name + 1}", *(terminal.number(float(v)) for v in row))
     terminal.show(table)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
 from .evaluate import asked_models, model_option, named, training_options
+from .memory import say_memory
 from .options import (
     MOST_SEED,
     File,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ..evaluation.windows import Spectrum
     from ..tailoring import Tailoring
 
+SAMPLE = Hint("tailor on a sample of the rows", "tailor on a sample of the rows")
 WIDE = 110  # columns of a terminal that has room for gains; sentences tell them too
 
 windows_option = click.option(
@@ -165,20 +168,24 @@ def tailor(
     """
     from ..evaluation.windows import Windows
     from ..export import write_csv
+    from ..memory import projected_peak
     from ..outputs import check_output
     from ..tailoring import tailor as make
-    from ..validation import Validation
+    from ..validation import Validation, folds_memory
 
     if out:
         check_output(out)
     names = {"parts": "parts", "folds": "folds", "place": "placement", "by": "by"}
     cut = {own: more.pop(name) for name, own in names.items()}
     experiment, cluster = _split(more)
+    opened = opened_store(store)
+    validation = Validation(**cut, seed=experiment["seed"] % (MOST_SEED + 1))
+    projected = projected_peak("R against all folds", folds_memory(opened, validation), SAMPLE)
     made = make(
-        opened_store(store),
+        opened,
         asked_models(kinds, grid, fixed, options),
         windows=Windows(windows, width),
-        validation=Validation(**cut, seed=experiment["seed"] % (MOST_SEED + 1)),
+        validation=validation,
         candidates=named(candidates),
         **experiment,
     )
@@ -192,6 +199,7 @@ def tailor(
         return
     _print_tailoring(made)
     _say_written(out, None)
+    say_memory(projected)
 
 
 # -- running -------------------------------------------------------------------------------------

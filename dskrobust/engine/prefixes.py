@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blas import one_blas_thread
 from ..kernels import (
     Basis,
     Depths,
@@ -23,7 +24,6 @@ from ..kernels import (
     Sample,
     choose_basis,
     kernel_rows,
-    one_blas_thread,
     sample_pieces,
     sketch_rows,
 )

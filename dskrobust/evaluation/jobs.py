@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..blas import one_blas_thread
 from ..errors import DamagedStoreError
-from ..kernels import one_blas_thread
 from .experiment import Experiment, Setting
 from .job import Job
 from .models import model_class

@@ -23,7 +23,6 @@ from .reductions import (
     copy_of,
 )
 from .reference import reduce_rows
-from .threads import one_blas_thread
 from .tile_rows import Counters, TileRows
 from .warmup import warm_up
 
@@ -57,7 +56,6 @@ __all__ = [
     "copy_of",
     "kernel_dtype",
     "kernel_rows",
-    "one_blas_thread",
     "reduce_rows",
     "reduce_tile",
     "row_bytes",

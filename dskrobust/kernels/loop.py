@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blas import matmul
+from ..blas import matmul, one_blas_thread
 from ..labels import CATEGORICAL
 from ..metrics import FUNCTION
 from .bounds import labels, product
@@ -24,7 +24,6 @@ from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
 from .reductions import BothLabels, LargestQuotient, part_of
 from .reductions.base import hand_on, no_quotient
-from .threads import one_blas_thread
 from .tile_rows import Counters, TilePanels, TileRows
 
 SEED_BYTES = 2**21  # of seeds at most; part of `plan.SCRATCH_BYTES`

@@ -66,6 +66,7 @@ COMMANDS: dict[str, list[str]] = {
     "compute": ["compute", "{store}", *LOCAL],
     "neighbours": ["neighbours", "{store}", "--k", "15", *LOCAL],
     "issues": ["issues", "{store}", *LOCAL],
+    "hardness": ["hardness", "{store}", *LOCAL],
     "show": ["show", "{store}"],
     "subsets": ["subsets", "{store}"],
     "knn": ["evaluate", "{store}", "--model", "knn", "--test", "{group}", "--trials", "2",

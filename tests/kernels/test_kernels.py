@@ -15,13 +15,13 @@ from kernel_cases import KINDS, Arrays, adversary, arrays_of, job_for, reduce_ra
 from threadpoolctl import threadpool_info
 
 import dskrobust as dr
+from dskrobust.blas import one_blas_thread
 from dskrobust.kernels import (
     KNearest,
     LargestQuotient,
     Screen,
     beside,
     copy_of,
-    one_blas_thread,
     reduce_rows,
 )
 from dskrobust.kernels.bounds import product
