@@ -158,7 +158,7 @@ def test_more_than_fits_is_refused_with_the_numbers(url, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"top": 0}, "top must be a number of samples from 1 on, but is 0"),
+        ({"top": 0}, "top must be a number of samples from 1 on, not 0"),
         ({"threshold": 1.5}, "threshold must lie between 0 and 1, but is 1.5"),
         ({"threshold": float("nan")}, "threshold must lie"),
     ],

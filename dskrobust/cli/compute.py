@@ -265,6 +265,19 @@ def run(
     return done
 
 
+def run_missing(
+    store: Store, metric: str, options: ClusterOptions, *, quiet: bool, wait: bool = True
+) -> None:
+    """Run the searches for the nearest of another and of the same class that a store lacks."""
+    from ..runs import pair_spec
+    from ..store import matching
+
+    for rule in ("different", "same"):
+        spec = pair_spec(store, metric, "categorical", rule)
+        if not any(result.covers(store) for result in matching(store, spec.parameters())):
+            run(store, spec, options, quiet=quiet, wait=wait)
+
+
 def show_run(
     run_it: Callable[..., Any], title: str, options: ClusterOptions, *, quiet: bool = False
 ) -> Any:

@@ -94,17 +94,14 @@ def _measured(
     from ..compute import run_and_write
     from ..hardness import instance_hardness
     from ..neighbours import group_neighbours
-    from ..runs import PairData, RunOptions, pair_spec
-    from ..store import made_once, matching
-    from .compute import run, show_run, workers_for
+    from ..runs import PairData, RunOptions
+    from ..store import made_once
+    from .compute import run_missing, show_run, workers_for
 
     found: InstanceHardness = instance_hardness(store, k=k, metric=metric)
     if found.result is not None:
         return found
-    for rule in ("different", "same"):
-        spec = pair_spec(store, metric, "categorical", rule)
-        if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            run(store, spec, options, quiet=quiet, wait=wait)
+    run_missing(store, metric, options, quiet=quiet, wait=wait)
 
     def prepare(resources: Any) -> Neighbours:
         made: Neighbours = group_neighbours(PairData(store), metric, k, RunOptions(resources))

@@ -86,12 +86,12 @@ def _labels(
     from ..label_issues import Findings
     from ..outputs import check_output
     from . import issue_tables
-    from .compute import workers_for
+    from .compute import run_missing, workers_for
 
     path = check_output(asked["out"], FORMATS) if asked["out"] else None
     judged = label_quality(store, metric=metric)  # refuses what it cannot judge, before it runs
     evidence = _evidence(asked["probabilities"], judged)
-    _search(store, metric, options, quiet=as_json)
+    run_missing(store, metric, options, quiet=as_json)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
         findings = Findings.of(quality, asked["max_score"], evidence)
@@ -121,11 +121,11 @@ def _others(
     from ..data_issues import find_data_issues
     from ..label_fit import label_quality
     from . import issue_tables
-    from .compute import workers_for
+    from .compute import run_missing, workers_for
 
     kind, top = asked
     label_quality(store, metric=metric)
-    _search(store, metric, options, quiet=as_json)
+    run_missing(store, metric, options, quiet=as_json)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
         found = find_data_issues(quality, top=top, across=kind == "shared")
@@ -177,18 +177,6 @@ def _evidence(path: Any, quality: Any) -> Any:
     except ValueError as error:
         raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
     return ModelEvidence.of(quality, values)
-
-
-def _search(store: Store, metric: str, options: ClusterOptions, *, quiet: bool) -> None:
-    """Run what the store does not hold yet: nearest samples of another and of the same label."""
-    from ..runs import pair_spec
-    from ..store import matching
-    from .compute import run
-
-    for rule in ("different", "same"):
-        spec = pair_spec(store, metric, "categorical", rule)
-        if not any(r.covers(store) for r in matching(store, spec.parameters())):
-            run(store, spec, options, quiet=quiet)
 
 
 def _say_saved(path: Any) -> None:
