@@ -194,10 +194,10 @@ def data_spec(
     if arrays.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
     groups = tuple(range(len(arrays.groups)))
-    return _spec(
+    return _by_rule(PairSpec(
         resolve_metric(metric), label_map, data.groups, arrays.shape[1], data.scale, groups,
         data.dtype, rule,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def pair_spec(
@@ -221,25 +221,26 @@ def pair_spec(
         )
     if metric == "mahalanobis":
         metric = Mahalanobis.fit(store.features, store.spec.scale)
-    return _spec(
+    return _by_rule(PairSpec(
         resolve_metric(metric), label_map, store.groups, store.columns, store.spec.scale,
         tuple(sorted(store.summary.groups)), store.row_shape("features")[1], rule,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
-def _spec(
-    metric: Metric,
-    labels: LabelMap,
-    groups: tuple[str, ...],
-    columns: int,
-    scale: float,
-    require: tuple[int, ...],
-    dtype: np.dtype[Any],
-    rule: str,
-) -> PairSpec:
-    reduction = LargestQuotient(rule == "different" and not labels.is_categorical)
-    require = require if rule == "different" else ()
-    spec = PairSpec(metric, labels, groups, columns, scale, require, dtype, rule, reduction)
+def _by_rule(spec: PairSpec) -> PairSpec:
+    """Return a run with the reduction and the required labels that its pair rule and labels mean.
+
+    Raises
+    ------
+    InvalidOptionError
+        For a metric that does not fit the columns.
+    """
+    enemies = spec.rule == "different"
+    spec = replace(
+        spec,
+        require_labels=spec.require_labels if enemies else (),
+        reduction=LargestQuotient(enemies and not spec.labels.is_categorical),
+    )
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
     return spec
 

@@ -390,7 +390,3 @@ def _classes(
 def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:
     """Return the old names with the new ones behind them."""
     return (*old, *(name for name in dict.fromkeys(new) if name not in old))
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -122,8 +122,3 @@ def size_text(count: float) -> str:
     from jinja2.filters import do_filesizeformat
 
     return do_filesizeformat(count, binary=True)
-
-
-def moment(date: Any) -> str:
-    """Return an ISO date and time to the minute."""
-    return str(date or "?")[:16].replace("T", " ") + " UTC"

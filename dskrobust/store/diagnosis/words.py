@@ -85,10 +85,6 @@ def _column_names(spec: StoreSpec, count: int) -> tuple[str, ...]:
     return tuple(" ".join(str(name).split()) for name in known)
 
 
-def _listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
 def _share(part: float) -> str:
     if part > 0.999:
         return "over 99.9 %"
