@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..credentials import anonymous, without_credentials
+from ..display import moment
 from ..evaluation.matrices import value_text
 from ..store import ResultTables
 from .results import MOST_CLASSES, StoredResults
