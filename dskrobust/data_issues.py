@@ -26,8 +26,9 @@ from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
 from .neighbours import compute_neighbours, nearest_neighbours
-from .records import as_records, check_count, lowest, sample, value_counts
+from .records import as_records, lowest, sample, value_counts
 from .runs import RunOptions
+from .whole_numbers import check_whole
 from .witnesses import at_witness
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def find_data_issues(
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    check_count("top", top, "samples")
+    check_whole("top", top, of="samples")
     quality.warm_up()
     columns = _columns(quality)
     quartiles = _quartiles(columns, len(quality.scores.groups))

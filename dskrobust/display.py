@@ -98,6 +98,11 @@ def moment(date: Any) -> str:
     return str(date or "?")[:16].replace("T", " ") + " UTC"
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names in a line, and whether there are more."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def number(value: float) -> str:
     """Return a distance or quotient in a few digits."""
     return "∞" if np.isinf(value) else f"{value:.5g}"

@@ -33,6 +33,7 @@ from .row_sets import GroupRows, RecordedRows, RowSet
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .store import SPAN, EvaluationRecords, SourceAddress, Store, evaluation_records, open_store
+from .whole_numbers import is_whole
 
 TRAIN, TEST = "train", "test"
 PREFIX = "fold-"
@@ -106,7 +107,7 @@ class Folds:
         InvalidOptionError
             Where there is no such fold.
         """
-        if isinstance(number, bool) or number not in range(1, self.count + 1):
+        if not is_whole(number, 1, self.count):
             raise InvalidOptionError(f"there is no fold {number!r}; give one of 1 to {self.count}")
         return int(number) - 1
 

@@ -41,12 +41,13 @@ from .memory import check_memory
 from .metrics import Metric
 from .neighbours import Neighbours, group_neighbours
 from .outputs import check_output
-from .records import BLOCK_ROWS, check_count
+from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .searches import searching
 from .store import ResultTables, ResultWriter, Store, made_once, matching
 from .tomek import tomek_links
+from .whole_numbers import check_whole
 from .witnesses import disagreements
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class InstanceHardness(ArraysMixin):
         InvalidOptionError
             For a count that is no number from 1 on.
         """
-        count = check_count("count", count, "samples")
+        count = check_whole("count", count, of="samples")
         records = hardest_records(self._done(), count).compute()
         return with_ids(hardness_frame(self, records), held_ids(self.ids))
 
@@ -373,7 +374,7 @@ def instance_hardness(
     >>> int((hardness.kdn > 0.5).sum()), int((hardness.tomek_link >= 0).sum())
     (25, 2)
     """
-    check_count("k", k, "neighbours")
+    check_whole("k", k, of="neighbours")
     quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
     return _measured(quality, int(k), options)
 

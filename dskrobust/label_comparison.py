@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .datasets import feature_texts
 from .label_fit import LabelQuality
-from .records import check_count
+from .whole_numbers import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def compare_samples(
     """
     import pandas as pd
 
-    check_count("columns", columns)
+    check_whole("columns", columns)
     numbers = np.stack(
         [issues[name].fillna(-1).to_numpy(np.int64) for name in ("row", "witness", "nearest_same")],
         axis=1,

@@ -24,8 +24,9 @@ from .label_thresholds import Thresholds
 from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
-from .records import as_records, check_count, in_order, lowest, value_counts
+from .records import as_records, in_order, lowest, value_counts
 from .runs import RunOptions
+from .whole_numbers import check_whole
 from .witnesses import at_witness
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def find_label_issues(
         if probabilities is not None:
             raise InvalidOptionError("probabilities of classes say nothing of real labels")
         if top is not None:
-            check_count("top", top, "samples")
+            check_whole("top", top, of="samples")
         real = regression_quality(data, y, split, metric=metric, scale=scale, options=options)
         return _named(real.findings(threshold).table(top), real.data)
     quality = data
@@ -153,7 +154,7 @@ def issue_table(
     if top is None:
         check_memory("a table of all labels", quality.rows, ROW_BYTES, _INSTEAD)
     else:
-        check_count("top", top, "samples")
+        check_whole("top", top, of="samples")
     findings = Findings.of(quality, threshold, evidence)
     quality.warm_up()
     table = findings.table() if top is None else findings.frame(findings.worst(int(top)).compute())

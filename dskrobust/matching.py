@@ -32,6 +32,7 @@ from .scores import Scores
 from .searches import searching, symmetric_search
 from .staircase import STEPS, Staircase, count_strata, rows_taken, staircase, taken
 from .subsets import Subset
+from .whole_numbers import check_whole, is_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -337,14 +338,12 @@ class Sides(NamedTuple):
 
 
 def _checked(x: Sample, within: str, size: Any, rounds: Any) -> int:
-    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-    if not whole or not 2 <= size <= x.size:
+    if not is_whole(size, 2, x.size):
         raise InvalidOptionError(
             f"cannot choose {size!r} of the {x.size:,} samples in {within}; give a number from 2 "
             f"to {x.size:,}"
         )
-    if not isinstance(rounds, (int, np.integer)) or rounds < 1:
-        raise InvalidOptionError(f"rounds must be a number from 1 on, not {rounds!r}")
+    check_whole("rounds", rounds)
     check_memory("a matched set", int(size), ROW_BYTES, _FEWER)
     return int(size)
 

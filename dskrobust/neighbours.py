@@ -32,6 +32,7 @@ from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_w
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, forget, one_sided_search, searching, symmetric_search
 from .store import ResultTables, ResultWriter, SourceAddress, Store, made_once, matching
+from .whole_numbers import check_whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -236,8 +237,7 @@ def nearest_neighbours(
     """
     if labels not in RULES:
         raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
-        raise InvalidOptionError(f"k must be a whole number, not {k!r}")
+    check_whole("k", k, of="neighbours")
     opened = open_data(data, y, None, scale, labelled=labels != "any")
     if isinstance(references, Mapping) and not references:
         raise InvalidOptionError("there is no reference set to search in")

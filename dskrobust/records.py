@@ -13,8 +13,6 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InvalidOptionError
-
 BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 
 
@@ -51,21 +49,6 @@ def _record(*columns: NDArray[Any], record: np.dtype[Any]) -> NDArray[np.void]:
     for name, values in zip(record.names or (), columns, strict=True):
         made[name] = values
     return made
-
-
-def check_count(name: str, value: Any, of: str = "") -> int:
-    """Return a number from 1 on that somebody asked for.
-
-    Raises
-    ------
-    InvalidOptionError
-        For anything else; it calls the number by its name, and says what it is a number of.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidOptionError(
-            f"{name} must be a number{of and f' of {of}'} from 1 on, but is {value!r}"
-        )
-    return int(value)
 
 
 def lowest(records: da.Array, by: str, count: int, where: str | None = None) -> da.Array:

@@ -24,6 +24,7 @@ from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .evaluation.windows import ALL, Windows
 from .part_choice import FoldScores, Interval, corrected_interval, held_out, part_cuts
 from .runs import RunOptions
+from .whole_numbers import check_whole
 
 Rows = NDArray[np.int64]
 # as scikit-learn's own estimators say it
@@ -300,11 +301,7 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
                 "what predicts labels can be routed"
             )
         for name, least in (("parts", 2), ("cv", 3)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidOptionError(
-                    f"{name} must be a whole number from {least} on, not {value!r}"
-                )
+            check_whole(name, getattr(self, name), least)
 
     # -- new samples -----------------------------------------------------------------------------
 

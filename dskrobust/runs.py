@@ -199,10 +199,10 @@ def data_spec(
     if arrays.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
     groups = tuple(range(len(arrays.groups)))
-    return _spec(
+    return _by_rule(PairSpec(
         resolve_metric(metric), label_map, data.groups, arrays.shape[1], data.scale, groups,
         data.dtype, rule,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def pair_spec(
@@ -226,10 +226,10 @@ def pair_spec(
         )
     if metric == "mahalanobis":
         metric = fitted_mahalanobis(store.address)
-    return _spec(
+    return _by_rule(PairSpec(
         resolve_metric(metric), label_map, store.groups, store.columns, store.spec.scale,
         tuple(sorted(store.summary.groups)), store.row_shape("features")[1], rule,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -255,23 +255,25 @@ def _read_features(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
     return address.open().read("features", lo, hi)
 
 
-def _spec(
-    metric: Metric,
-    labels: LabelMap,
-    groups: tuple[str, ...],
-    columns: int,
-    scale: float,
-    require: tuple[int, ...],
-    dtype: np.dtype[Any],
-    rule: str,
-) -> PairSpec:
-    reduction = (
-        BothLabels()
-        if rule == "both"
-        else LargestQuotient(rule == "different" and not labels.is_categorical)
+def _by_rule(spec: PairSpec) -> PairSpec:
+    """Return a run with the reduction and the required labels that its pair rule and labels mean.
+
+    Raises
+    ------
+    InvalidOptionError
+
+    Raises
+    ------
+    InvalidOptionError
+        For a metric that does not fit the columns.
+    """
+    enemies = spec.rule in ("different", "both")
+    largest = LargestQuotient(spec.rule == "different" and not spec.labels.is_categorical)
+    spec = replace(
+        spec,
+        require_labels=spec.require_labels if enemies else (),
+        reduction=BothLabels() if spec.rule == "both" else largest,
     )
-    require = require if rule in ("different", "both") else ()
-    spec = PairSpec(metric, labels, groups, columns, scale, require, dtype, rule, reduction)
     spec.form  # noqa: B018  a metric that does not fit the columns is refused here
     return spec
 

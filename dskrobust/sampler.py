@@ -19,6 +19,7 @@ from .records import value_counts
 from .runs import RunOptions, open_data
 from .store import Store
 from .tomek import cleaned, labels_of, linked_rows
+from .whole_numbers import is_whole
 
 try:
     from imblearn.under_sampling.base import BaseUnderSampler
@@ -200,7 +201,7 @@ class RobustnessSampler(BaseUnderSampler):
             return [(mask, counts.get(label, int(mask.sum()))) for label, mask in masks]
         if self.sampling_strategy != "auto":
             raise InvalidOptionError("give either size or sampling_strategy, not both")
-        whole = isinstance(self.size, (int, np.integer)) and not isinstance(self.size, bool)
+        whole = is_whole(self.size)
         count = int(self.size) if whole else int(self.size * len(y))
         if not 0 < count <= len(y) or not (whole or 0 < self.size <= 1):
             raise InvalidOptionError(

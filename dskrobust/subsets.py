@@ -34,6 +34,7 @@ from .selection import (
 )
 from .show.overview import subset_card
 from .store import Store
+from .whole_numbers import is_whole
 
 __all__ = [
     "ALL",
@@ -247,7 +248,7 @@ def _step(ranks: Ranks, size: int, letter: str, name: str) -> Ranks:
 
 
 def _check_size(size: Any, count: int, name: str) -> None:
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 0 < size <= count:
+    if not is_whole(size, 1, count):
         raise InvalidOptionError(
             f"cannot choose {size!r} of the {count:,} samples in {name}; give a number from 1 to "
             f"{count:,}"

@@ -27,6 +27,7 @@ from .scores import Scores
 from .selection import parse_selection
 from .store import Store
 from .subsets import Subset, select_subset
+from .whole_numbers import check_whole, is_whole
 
 Rows = NDArray[np.int64]
 Option = tuple[str, str, str]  # training set, model, hyper-parameters in words
@@ -67,16 +68,14 @@ class Validation:
 
     def __post_init__(self) -> None:
         for name in ("folds", "parts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-                raise InvalidOptionError(f"{name} must be a whole number from 2 on, not {value!r}")
+            check_whole(name, getattr(self, name), 2)
         if self.folds < 3:
             raise InvalidOptionError("two folds leave one to choose by; give folds=3 or more")
         if self.placement not in (None, *PLACEMENTS):
             raise InvalidOptionError(
                 f"rows are placed by {' or '.join(PLACEMENTS)}, not {self.placement!r}"
             )
-        if isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+        if not is_whole(self.seed, 0, 2**32 - 1):
             raise InvalidOptionError(f"the seed must be from 0 to 2³² − 1, not {self.seed!r}")
         if not self.margin >= 0:
             raise InvalidOptionError(f"the margin must be a number from 0 on, not {self.margin!r}")

@@ -169,7 +169,7 @@ def test_numpy_copies_that_do_not_fit_are_refused(url, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"top": 0}, "top must be a number of samples from 1 on, but is 0"),
+        ({"top": 0}, "top must be a number of samples from 1 on, not 0"),
         ({"threshold": 1.5}, "threshold must lie between 0 and 1, but is 1.5"),
         ({"threshold": float("nan")}, "threshold must lie"),
     ],

@@ -215,7 +215,7 @@ def test_values_beside_each_other():
         rows = row, facts["witness"], facts["nearest_same"]
         assert [float(value) for value in values] == [X[r, k] for r in rows]
     assert len(dr.compare_samples(quality, worst.head(0))) == 0
-    with pytest.raises(InvalidOptionError, match="columns must be a number from 1 on"):
+    with pytest.raises(InvalidOptionError, match="columns must be a whole number from 1 on"):
         dr.compare_samples(quality, worst, columns=0)
 
 

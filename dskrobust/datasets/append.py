@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import listed
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..paths import expand_path
 from ..store import (
@@ -238,7 +239,7 @@ class Matched:
         strange = [name for name in names if name not in self.classes]
         if strange:
             raise InvalidDataError(
-                f"label {strange[0]} is none of the store's classes {_listed(self.classes)}; give "
+                f"label {strange[0]} is none of the store's classes {listed(self.classes)}; give "
                 "labels as text to add a class"
             )
         return np.array([self.classes.index(name) for name in names], np.int64)[inverse]
@@ -359,7 +360,7 @@ def _columns(spec: StoreSpec, new: StoreSpec, what: str) -> Columns:
     missing = [name for name in old if name not in names]
     extra = [name for name in names if name not in old]
     if missing or extra:
-        parts = [f"{word} {_listed(some)}" for word, some in
+        parts = [f"{word} {listed(some)}" for word, some in
                  (("lacks", missing), ("has besides", extra)) if some]  # fmt: skip
         raise InvalidDataError(
             f"the columns of {what} are not those of {spec.name}: it {' and '.join(parts)}"
@@ -379,7 +380,7 @@ def _classes(
             return None, np.array([int(name) for name in new.classes], np.int64), False
         except ValueError as error:
             raise InvalidDataError(
-                f"labels of {what} are text ({_listed(new.classes)}), those of {spec.name} numbers"
+                f"labels of {what} are text ({listed(new.classes)}), those of {spec.name} numbers"
             ) from error
     if new.classes is None:
         return spec.classes, None, True
@@ -390,7 +391,3 @@ def _classes(
 def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:
     """Return the old names with the new ones behind them."""
     return (*old, *(name for name in dict.fromkeys(new) if name not in old))
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

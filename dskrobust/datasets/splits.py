@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..labels import label_name
+from ..whole_numbers import is_whole
 
 MOST_SEED = 2**32  # scikit-learn takes those below
 MOST_FOLDS = 1_000
@@ -82,7 +83,7 @@ class SplitOptions:
                 )
         if self.test_size is not None:
             _check_size(self.test_size, self.group)
-        if self.folds is not None and not (_whole(self.folds) and 2 <= self.folds <= MOST_FOLDS):
+        if self.folds is not None and not is_whole(self.folds, 2, MOST_FOLDS):
             raise InvalidOptionError(
                 f"folds={self.folds!r} is no number of folds; give a whole one from 2 to "
                 f"{MOST_FOLDS:,}"
@@ -106,13 +107,9 @@ class SplitOptions:
 NOTHING_DRAWN = SplitOptions()
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _check_size(size: Any, group: str | None) -> None:
     share = isinstance(size, float) and 0 < size < 1
-    if not (share or (_whole(size) and size >= 1)):
+    if not (share or is_whole(size, 1)):
         raise InvalidOptionError(
             f"test_size={size!r} is neither a share of the rows between 0 and 1, such as 0.2, nor "
             "a number of rows"

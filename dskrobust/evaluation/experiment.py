@@ -22,6 +22,7 @@ from ..display import suggestion
 from ..errors import Hint, InvalidOptionError, SourceFileError
 from ..paths import check_regular, expand_path, local_path
 from ..subsets import Subset
+from ..whole_numbers import check_whole
 
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
 
@@ -170,10 +171,7 @@ class Experiment:
             for name, selection in given.items():
                 _check_selection(what, name, selection)
         for value, name, least in ((self.trials, "trials", 1), (self.seed, "seed", 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidOptionError(
-                    f"{name} must be a whole number from {least} on, not {value!r}"
-                )
+            object.__setattr__(self, name, check_whole(name, value, least))
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
         if self.folds is not None:

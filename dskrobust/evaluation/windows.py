@@ -22,6 +22,7 @@ from ..display import caption, card, escape
 from ..errors import InvalidOptionError
 from ..show.heat import heat_html
 from ..store import Store, open_store
+from ..whole_numbers import is_whole
 from .commands import ONE_GROUP
 from .evaluation import Evaluation, Progress
 from .experiment import COLUMNS, Experiment, ModelSpec
@@ -51,8 +52,7 @@ class Windows:
     width: float = 0.5
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.count, int) and not isinstance(self.count, bool)
-        if not whole or not 2 <= self.count <= MOST_WINDOWS:
+        if not is_whole(self.count, 2, MOST_WINDOWS):
             raise InvalidOptionError(
                 f"there must be 2 to {MOST_WINDOWS} windows, not {self.count!r}"
             )

@@ -170,10 +170,10 @@ class PanelPair:
         many, work = len(a.runs) * len(b.runs), len(a) * len(b) * a.columns
         if job.form.code == FUNCTION or many < job.tuning.runs or work > many * job.tuning.short:
             return False
-        runs = (np.array([(r.lo, r.hi, r.part, r.silent) for r in p.runs]) for p in (a, b))
+        one, other = (np.array([(r.lo, r.hi, r.part, r.silent) for r in p.runs]) for p in (a, b))
         orders, given = (a.order, b.order), (a.labels, b.labels)
         pairs, proven = prove_runs(
-            *runs, orders, given, job.label_code, a is b, job.measure, *self.sides
+            (one, other), orders, given, job.label_code, a is b, job.measure, self.sides
         )
         self.counters.pairs += pairs
         self.counters.proven += proven

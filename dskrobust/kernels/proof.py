@@ -119,11 +119,12 @@ def prove(pairs, count, block, lows, measure, a, b):
     int
         Pairs that were computed.
     """
-    return _prove(pairs, count, block, lows, measure, a, b, np.empty(SCRATCH))
+    return _prove(pairs, count, block, lows, measure, (a, b), np.empty(SCRATCH))
 
 
 @kernel()
-def _prove(pairs, count, block, lows, measure, a, b, lanes):
+def _prove(pairs, count, block, lows, measure, sides, lanes):
+    a, b = sides
     proven, columns = 0, block.order_b.shape[0]
     plain, u, v = block.label_code == ANY, 0, -1
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
@@ -157,12 +158,12 @@ def _prove(pairs, count, block, lows, measure, a, b, lanes):
 
 
 @compiled
-def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
+def prove_runs(runs, orders, labels, label_code, same, measure, sides):
     """Compute all pairs between the runs of two panels: what `prove` does, for every two of them.
 
     Parameters
     ----------
-    runs_a, runs_b : ndarray (k, 4), (l, 4) int64
+    runs : pair of ndarray (k, 4), (l, 4) int64
         First position, last + 1, part, and whether silent (`panel.Run`).
     orders : pair of ndarray (n,), (m,) int64
         Positions → rows of the panels.
@@ -172,7 +173,7 @@ def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
     same : bool
         Whether both are the same panel: each pair is taken once.
     measure : Measure
-    a, b : Side
+    sides : pair of Side
 
     Returns
     -------
@@ -181,16 +182,16 @@ def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
     """
     none, lanes = np.empty((0, 2), np.int32), np.empty(SCRATCH)
     pairs = proven = 0
-    for k in range(runs_a.shape[0]):
-        lo, hi, part_a, silent_a = runs_a[k]
-        for m in range(k if same else 0, runs_b.shape[0]):
-            start, stop, part_b, silent_b = runs_b[m]
+    for k in range(runs[0].shape[0]):
+        lo, hi, part_a, silent_a = runs[0][k]
+        for m in range(k if same else 0, runs[1].shape[0]):
+            start, stop, part_b, silent_b = runs[1][m]
             block = Block(
                 orders[0][lo:hi], orders[1][start:stop], labels[0][lo:hi], labels[1][start:stop],
                 label_code, part_a, part_b, same and k == m, silent_a != 0, silent_b != 0,
             )  # fmt: skip
             pairs += (hi - lo) * (stop - start)
-            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, lanes)
+            proven += _prove(none, -1, block, NO_LOWS, measure, sides, lanes)
     return pairs, proven
 
 

@@ -18,7 +18,7 @@ from ..alignments import alignment
 from ..credentials import last_part, without_credentials
 from ..data_issues import find_data_issues
 from ..datasets import feature_texts
-from ..display import shown_name, visible
+from ..display import moment, shown_name, visible
 from ..errors import InvalidOptionError
 from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import EACH
@@ -38,7 +38,6 @@ from .provenance import (
     data_notes,
     duration,
     model_cost,
-    moment,
     score_costs,
 )
 from .results import MOST_CLASSES, StoredResults

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..credentials import anonymous, without_credentials
+from ..display import moment
 from ..evaluation.matrices import value_text
 from ..store import ResultTables
 from .results import MOST_CLASSES, StoredResults
@@ -122,8 +123,3 @@ def size_text(count: float) -> str:
     from jinja2.filters import do_filesizeformat
 
     return do_filesizeformat(count, binary=True)
-
-
-def moment(date: Any) -> str:
-    """Return an ISO date and time to the minute."""
-    return str(date or "?")[:16].replace("T", " ") + " UTC"

@@ -20,6 +20,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
@@ -367,10 +368,17 @@ WORKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
 
 
 def machine() -> dict[str, Any]:
-    """Cores and instruction set, which is what figures depend on."""
+    """Cores and instruction set, which is what figures depend on, and the commit that ran."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     sets = [name for name in ("avx512f", "avx2") if name in flags]
-    return {"cores": os.cpu_count(), "instructions": sets[:1], "python": platform.python_version()}
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    return {
+        "cores": os.cpu_count(),
+        "instructions": sets[:1],
+        "python": platform.python_version(),
+        "commit": told.stdout.strip() or None,
+    }
 
 
 def line(row: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...display import suggestion
 from ...errors import InvalidOptionError
+from ...whole_numbers import is_whole
 from ..experiment import ModelSpec, Setting
 from ..job import Job
 from ..rows import BLOCK
@@ -248,6 +249,6 @@ class Model(ABC):
         if name in self.spec.parameters:
             values = (self.spec.parameters[name],)
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            if not is_whole(value, least, most):
                 limit = f"from {least} on" if most == np.inf else f"from {least} to {most:,}"
                 raise self.refuse(f"{name} must be a whole number {limit}, not {value!r}")

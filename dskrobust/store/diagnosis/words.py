@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...display import counted
+from ...display import counted, listed
 from ...errors import Hint
 from ...labels import label_name
 from .. import notes
@@ -85,10 +85,6 @@ def _column_names(spec: StoreSpec, count: int) -> tuple[str, ...]:
     return tuple(" ".join(str(name).split()) for name in known)
 
 
-def _listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
 def _share(part: float) -> str:
     if part > 0.999:
         return "over 99.9 %"
@@ -148,7 +144,7 @@ def _counted(columns: Sequence[str]) -> str:
     word = "column" if len(columns) == 1 else f"{len(columns)} columns:"
     if len(columns) == 1 and columns[0].startswith("column "):
         return columns[0]
-    return f"{word} {_listed(columns)}"
+    return f"{word} {listed(columns)}"
 
 
 def _identifiers(spec: StoreSpec, names: Sequence[str], found: Found) -> Iterator[Note]:
@@ -207,7 +203,7 @@ def _constant(names: Sequence[str], found: Found) -> Iterator[Note]:
     constant = [names[k] for k in np.flatnonzero(found.columns.constant).tolist()]
     if constant and found.rows > 1:
         verb = "is" if len(constant) == 1 else "are"
-        text = f"{len(constant):,} of {len(names):,} columns {verb} constant: {_listed(constant)}"
+        text = f"{len(constant):,} of {len(names):,} columns {verb} constant: {listed(constant)}"
         yield Note(
             notes.CONSTANT,
             text,
@@ -239,7 +235,7 @@ def _equal(spec: StoreSpec, found: Found) -> Iterator[Note]:
         words = [f"{counted(rows, 'row')} of {a} in {b} too" for a, b, rows in named]
         yield Note(
             notes.SHARED_ROWS,
-            "equal rows: " + _listed(words, 4),
+            "equal rows: " + listed(words, 4),
             _ONE_GROUP,
             details={"pairs": [list(pair) for pair in named]},
         )
@@ -282,7 +278,7 @@ def _classes(spec: StoreSpec, found: Found, classes: ClassCounts) -> Iterator[No
     word = "class" if count == 1 else "classes"
     yield Note(
         notes.CLASSES,
-        f"{count:,} {word}, {_listed(each, MOST_CLASSES)}",
+        f"{count:,} {word}, {listed(each, MOST_CLASSES)}",
         classes=tuple(named),
         details={"count": count, "rows": named},
     )
@@ -293,7 +289,7 @@ def _classes(spec: StoreSpec, found: Found, classes: ClassCounts) -> Iterator[No
         few = "class is" if len(rare) == 1 else "classes are"
         yield Note(
             notes.RARE_CLASS,
-            f"{len(rare):,} {few} rare: {_listed(words)}",
+            f"{len(rare):,} {few} rare: {listed(words)}",
             classes=tuple(names[k] for _, k in rare[:MOST_CLASSES]),
             details={"rows": {names[k]: rows for rows, k in rare[:MOST_CLASSES]}},
         )

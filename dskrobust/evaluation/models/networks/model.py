@@ -13,6 +13,7 @@ import numpy as np
 
 from ....engine.plan import MIB
 from ....errors import InvalidOptionError
+from ....whole_numbers import is_whole
 from ...experiment import Setting
 from ...job import Job
 from ..base import GPU, Model, Outcome, Problem
@@ -42,8 +43,8 @@ EVALUATED_BYTES = 2560 * MIB  # of a GPU: widest activations of what `training` 
 Option = tuple[Callable[[Any], bool], str]
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: Any) -> bool:
+    return is_whole(value, 1)
 
 
 def _are_sizes(value: Any) -> bool:
@@ -55,7 +56,11 @@ def _are_sizes(value: Any) -> bool:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) in (2, 3) and all(map(_whole, value))
+    return (
+        isinstance(value, tuple)
+        and len(value) in (2, 3)
+        and all(is_whole(size, 1) for size in value)
+    )
 
 
 def _one_of(*known: str) -> Option:
@@ -63,15 +68,12 @@ def _one_of(*known: str) -> Option:
 
 
 _YES_NO: Option = (lambda value: isinstance(value, bool)), "true or false"
-_COUNT: Option = _whole, "a whole number from 1 on"
+_COUNT: Option = _is_count, "a whole number from 1 on"
 OPTIONS: dict[str, Option] = {
     "session": _one_of(*WAYS),
     "first": _COUNT,
     "patience": _COUNT,
-    "max_epochs": (
-        (lambda value: _whole(value) and value % STEP == 0),
-        f"a multiple of {STEP}",
-    ),
+    "max_epochs": ((lambda value: _is_count(value) and value % STEP == 0), f"a multiple of {STEP}"),
     "curves": _YES_NO,
     "train_probabilities": _YES_NO,
     "shape": (_is_shape, "[height, width] or [channels, height, width]"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import InvalidOptionError
+from ....whole_numbers import check_whole, is_whole
 from .architectures import NETWORKS
 from .optimizers import OPTIMIZERS
 
@@ -89,23 +90,15 @@ class Training:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        if len(self.shape) != 3 or not all(_whole(n, 1) for n in self.shape):
+        if len(self.shape) != 3 or not all(is_whole(n, 1) for n in self.shape):
             raise InvalidOptionError(f"shape must be (channels, height, width), not {self.shape!r}")
         for name, least in (("classes", 2), ("batch_size", 1)):
-            if not _whole(getattr(self, name), least):
-                value = getattr(self, name)
-                raise InvalidOptionError(
-                    f"{name} must be a whole number from {least} on, not {value!r}"
-                )
+            check_whole(name, getattr(self, name), least)
         for name in ("learning_rate", "scale"):
             if not 0 < getattr(self, name) < np.inf:
                 raise InvalidOptionError(f"{name} must be positive, not {getattr(self, name)!r}")
         if not 0 <= self.decay < np.inf:
             raise InvalidOptionError(f"decay must be 0 or more, not {self.decay!r}")
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def defaults_of(network: str) -> dict[str, Any]:
