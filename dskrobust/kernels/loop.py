@@ -157,8 +157,8 @@ class PanelPair:
 
     def reduce_trees(self) -> bool:
         """Reduce all pairs by boxes around leaves; False where that is not worth it."""
-        if self.a.trees is None or self.b.trees is None or self.job.label_code == SAME:
-            return False  # leaves are parted by label: two of the same never meet
+        if self.a.trees is None or self.b.trees is None:
+            return False
         done, counts = reduce_trees(self.a.trees, self.b.trees, self.job, self.sides)
         for name, count in zip(("pairs", "proven", "leaves"), counts.tolist(), strict=True):
             setattr(self.counters, name, getattr(self.counters, name) + count)

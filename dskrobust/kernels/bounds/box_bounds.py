@@ -7,6 +7,7 @@ import numpy as np
 from ...labels import L2, LEADING, LINF
 from ...metrics import CHEBYSHEV, CITYBLOCK
 from ..compiling import inlined, kernel
+from ..label_distances import SAME
 
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
 
@@ -33,6 +34,11 @@ def between(low, high, leaf, their_low, their_high, node, code):
 @inlined()
 def label_gap(low, high, their_low, their_high, leaf, node, code):
     """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no pair counts."""
+    if code == SAME:
+        for k in range(low.shape[1]):
+            if high[leaf, k] < their_low[node, k] or their_high[node, k] < low[leaf, k]:
+                return 0.0
+        return 1.0
     top, total, square, apart, leading = 0.0, 0.0, 0.0, 0.0, code // LEADING
     for k in range(low.shape[1]):
         t = max(high[leaf, k] - their_low[node, k], their_high[node, k] - low[leaf, k])
@@ -77,6 +83,13 @@ def to_box(block, size, low, high, code, out):
 @kernel()
 def label_bounds(block, size, low, high, code, out):
     """out[i] = the largest ‖Δy‖ between label i of a block and a box, rounded up."""
+    if code == SAME:
+        for i in range(size):
+            out[i] = 1.0
+            for k in range(block.shape[0]):
+                if block[k, i] < low[k] or high[k] < block[k, i]:
+                    out[i] = 0.0
+        return
     leading, code = code // LEADING, code % LEADING
     m = block.shape[0] - leading
     for i in range(size):

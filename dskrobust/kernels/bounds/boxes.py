@@ -410,9 +410,9 @@ def _settle(search, pair, mixed):
         within = value[j] <= need[LIMIT, i]
         if rules.quotients and not within:
             within = value[j] <= _steep(dy, need[WEIGHT, i], code)
-        if not within or dy == 0.0:
-            continue
         second = order[start + j]
+        if not within or dy == 0.0 or numbers[second] == a.numbers[row]:
+            continue
         # The value is `reduced`'s, bit by bit; ties with higher row numbers are common.
         if code != MINKOWSKI and not _changes(
             finish(code, factor, value[j]), dy, numbers[second], row, part_b, a.state

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...labels import CATEGORICAL
 from ..compiling import compiled, kernel
 from ..job import PairJob
+from ..label_distances import SAME
 
 WIDTH = 8  # leaves are filled up to a multiple of this, for vector code
 REGION = 32  # nodes of at most so many leaves may be parted by label
@@ -72,7 +73,7 @@ def plant(
     parts : ndarray (n,) int16
         Rows with a negative one are left out.
     job : PairJob
-        Of categories, equal labels are common and never matter to each other.
+        Of categories, equal labels are common, and either all that matter or none.
     """
     leaf = job.tuning.leaf
     points = np.ascontiguousarray(rows, np.float64)
@@ -82,7 +83,7 @@ def plant(
     edges = np.array([0, *cuts, len(order)], np.int64)
     roots = parts[order[edges[:-1]]].astype(np.int64)
     codes = np.empty(0, np.int64)
-    if job.label_code == CATEGORICAL:
+    if job.label_code in (CATEGORICAL, SAME):
         key = labels[:, 0] if labels.shape[1] == 1 else labels
         codes = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     nodes = _divide(points, codes, order, edges, roots, leaf)
