@@ -16,7 +16,7 @@ from .bounds.prefix import THETA, Depths, screen_prefixes
 from .bounds.trees import Trees, plant
 from .distances import center_rows
 from .job import PairJob, Rows, Screen, kernel_rows
-from .label_distances import ANY, SAME
+from .label_distances import ANY
 from .reductions import Twins
 from .twins import find_twins
 
