@@ -302,7 +302,7 @@ def make_workload(
         matrix=form.matrix is not None,
         prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
-        leaves=form.boxed(spec.columns) and spec.rule != "any" and spec.reduction.boxed,
+        leaves=form.boxed(spec.columns) and spec.reduction.boxed,
     )
 
 

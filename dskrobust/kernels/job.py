@@ -77,7 +77,8 @@ class Tuning:
     leaf : int
         Rows of a leaf.
     pays : float
-        Share of pairs up to which leaves beat matrix products of categories (measured).
+        Share of pairs up to which leaves beat matrix products of categories (measured); of k
+        nearest a k-th of it.
     grid_rows, grid_columns : int
         Panels with fewer are done before a grid of bytes is made.
     grid_sample : int

@@ -7,7 +7,7 @@ import numpy as np
 from ...labels import L2, LEADING, LINF
 from ...metrics import CHEBYSHEV, CITYBLOCK
 from ..compiling import inlined, kernel
-from ..label_distances import SAME
+from ..label_distances import ANY, SAME
 
 TINY = 1e-290  # squares below have lost digits: they rule nothing out
 
@@ -34,6 +34,8 @@ def between(low, high, leaf, their_low, their_high, node, code):
 @inlined()
 def label_gap(low, high, their_low, their_high, leaf, node, code):
     """Return the largest ‖Δy‖ between two nodes, rounded up; 0 where no pair counts."""
+    if code == ANY:
+        return 1.0
     if code == SAME:
         for k in range(low.shape[1]):
             if high[leaf, k] < their_low[node, k] or their_high[node, k] < low[leaf, k]:

@@ -3,8 +3,7 @@
 A box gives every row outside it a least distance. It is summed up like a distance, and rounding
 never turns an order around, so it is a bound but for the order of summation (`Rules.slack`).
 Pairs that no box rules out are compared in float64, in the order of `distances.reduced`; what can
-change a state is computed by `reduced` itself and accepted. States are those of the
-largest quotient.
+change a state is computed by `reduced` itself and accepted.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from ...metrics import CHEBYSHEV, CHORD, CITYBLOCK, MINKOWSKI
 from ..compiling import inlined, kernel
 from ..distances import SCRATCH, finish, reduced, unfinish
 from ..job import Measure, PairJob
-from ..label_distances import label_difference
+from ..label_distances import ANY, label_difference
 from ..proof import Side
-from ..reductions.base import NOBODY, accept, better
+from ..reductions.base import NOBODY, accept, better, last_row, radius, steepest
 from .box_bounds import TINY, between, label_bounds, label_gap, to_box
 from .leaf_sums import accumulate
 from .trees import CHILD, LOWEST, PART, PLACE, START, STOP, WIDTH, Trees, padded
@@ -98,6 +97,8 @@ class Search(NamedTuple):
         Of the rows that search, and of the others.
     counts : ndarray (3,) int64
         Pairs of rows compared, pairs proven, pairs of leaves compared.
+    own : bool
+        Whether both are the same trees, where no row makes a pair with itself.
     """
 
     mine: Trees
@@ -107,6 +108,7 @@ class Search(NamedTuple):
     a: Side
     b: Side
     counts: NDArray[np.int64]
+    own: bool
 
 
 def make_rules(job: PairJob, columns: int) -> Rules:
@@ -168,7 +170,7 @@ def reduce_trees(
         before = counts[0]
         search_leaves(one, two, places[first], rules, a, b, counts)
         everything = first.sum() * len(one.order) / len(places) * len(two.order)
-        few = job.tuning.pays * everything
+        few = job.tuning.pays / job.reduction.named * everything  # more are proven of each
         if products and len(places) > FEW_LEAVES and counts[0] - before > few:
             return False, counts
         search_leaves(one, two, places[~first], rules, a, b, counts)
@@ -190,7 +192,7 @@ def search_leaves(
     """
     width = max(mine.blocks.shape[2], theirs.blocks.shape[2])
     work = make_work(width, mine.low.shape[1])
-    _search(Search(mine, theirs, rules, work, a, b, counts), places)
+    _search(Search(mine, theirs, rules, work, a, b, counts, mine is theirs), places)
 
 
 @kernel()
@@ -213,24 +215,24 @@ def _load(mine, place, part, rules, work, state):
 
 
 @kernel()
-def _refresh(need, last, i, row, part, rules, state):
+def _refresh(need, until, i, row, part, rules, state):
     """Note what row i of the leaf has reached."""
-    code, factor, reach = rules.measure.code, rules.measure.factor, state.reach[row, part]
+    code, factor, reach = rules.measure.code, rules.measure.factor, radius(state, row, part)
     if reach < 0.0:  # closed: no pair matters
-        need[LIMIT, i], need[WEIGHT, i], last[i] = -1.0, 0.0, -1
+        need[LIMIT, i], need[WEIGHT, i], until[i] = -1.0, 0.0, -1
         return
     value = unfinish(code, factor, reach)
     if code == MINKOWSKI:
         value = value * value * rules.stretch + TINY
     need[LIMIT, i] = value * (1.0 + rules.slack)
     # At distance 0 only a lower row number is better, and at an infinite quotient.
-    last[i] = state.nearest[row, part] if reach == 0.0 else NOBODY
+    until[i] = last_row(state, row, part) if reach == 0.0 else NOBODY
     if rules.quotients:
-        q = state.quotient[row, part]
+        q, witness = steepest(state, row, part)
         scale = 1.0 if code == CHORD else factor  # an angle is no shorter than its chord
         weight = 1.0 / min(q, STEEP) / scale if q > 0.0 else np.inf
         need[WEIGHT, i] = weight * np.sqrt(rules.stretch) * (1.0 + 1e-12)
-        last[i] = max(last[i], state.witness[row, part]) if q == np.inf else NOBODY
+        until[i] = max(until[i], witness) if q == np.inf else NOBODY
 
 
 @inlined()
@@ -346,7 +348,8 @@ def _meet(search, number, place, node):
     width = -(-_rows(theirs, other) // WIDTH) * WIDTH
     need, value, dy = work.need, work.value, work.dy
     labels, their_labels = mine.labels[place], theirs.labels[other]
-    mixed = rules.quotients or not (_pure(mine, leaf) and _pure(theirs, node))
+    pure = rules.label_code == ANY or (_pure(mine, leaf) and _pure(theirs, node))
+    mixed = rules.quotients or not pure
     blocks, their_blocks, chosen = mine.blocks, theirs.blocks, work.chosen
     changed = False
     for c in range(number):
@@ -411,7 +414,7 @@ def _settle(search, pair, mixed):
         if rules.quotients and not within:
             within = value[j] <= _steep(dy, need[WEIGHT, i], code)
         second = order[start + j]
-        if not within or dy == 0.0 or numbers[second] == a.numbers[row]:
+        if not within or dy == 0.0 or (search.own and second == row):
             continue
         # The value is `reduced`'s, bit by bit; ties with higher row numbers are common.
         if code != MINKOWSKI and not _changes(
@@ -435,12 +438,10 @@ def _settle(search, pair, mixed):
 @kernel()
 def _changes(distance, dy, number, row, part, state):
     """Whether a pair comes before the best of its row; dy may be rounded up."""
-    if better(distance, number, state.reach[row, part], state.nearest[row, part]):
+    if better(distance, number, radius(state, row, part), last_row(state, row, part)):
         return True
-    if state.quotient.shape[0] == 0:
-        return False
-    q = dy / distance if distance > 0.0 else np.inf
-    return better(-q, number, -state.quotient[row, part], state.witness[row, part])
+    q, (most, witness) = dy / distance if distance > 0.0 else np.inf, steepest(state, row, part)
+    return better(-q, number, -most, witness)
 
 
 @kernel()

@@ -6,6 +6,9 @@ first two axes are (rows, parts); kernels are compiled once for every class of s
 - ``radius(state, row, part)``: a pair within this distance may change the row, whatever its labels;
 - ``slope(state, row, part, number)``: so may one with the row `number` whose quotient ‖Δy‖/d is at
   least this; ∞ where no quotient does;
+- ``last_row(state, row, part)``: the row number that a pair at the radius must come before;
+- ``steepest(state, row, part)``: the quotient that is to be beaten, and its row number. Only
+  states that are `boxed` have these two;
 - ``within(state, row, part)``: a pair surely within this distance is accepted without proof;
 - ``accept(state, row, part, distance, dy, number, weight)``: take a pair with the row `number` in,
   which stands for `weight` rows that equal it;
@@ -177,6 +180,16 @@ def radius(state, row, part):
 
 def slope(state, row, part, number):
     """Return the quotient from which on a pair with row `number` may change a row; ∞: none does."""
+    raise NotImplementedError
+
+
+def last_row(state, row, part):
+    """Return the row number that a pair at the radius must come before to change a row."""
+    raise NotImplementedError
+
+
+def steepest(state, row, part):
+    """Return the largest quotient so far and its row number; (∞, −1) where none counts."""
     raise NotImplementedError
 
 

@@ -10,7 +10,18 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ..compiling import kernel
-from .base import NOBODY, accept, better, bytes_of, is_state, radius, slope, within
+from .base import (
+    NOBODY,
+    accept,
+    better,
+    bytes_of,
+    is_state,
+    last_row,
+    radius,
+    slope,
+    steepest,
+    within,
+)
 
 
 class NearestState(NamedTuple):
@@ -92,6 +103,18 @@ def _slope(state, row, part, number):
         return lambda state, row, part, number: np.inf
 
 
+@overload(last_row)
+def _last_row(state, row, part):
+    if is_state(state, NearestState):
+        return lambda state, row, part: state.index[row, part, state.index.shape[2] - 1]
+
+
+@overload(steepest)
+def _steepest(state, row, part):
+    if is_state(state, NearestState):
+        return lambda state, row, part: (np.inf, -1)
+
+
 @overload(within)
 def _within(state, row, part):
     if is_state(state, NearestState):
@@ -114,7 +137,7 @@ class KNearest:
     quotients = False
     single = False
     unproven = False
-    boxed = False
+    boxed = True
     warm = True
 
     @property

@@ -10,7 +10,19 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from ...definitions import lipschitz_of
-from .base import LARGEST, NOBODY, accept, better, bytes_of, is_state, radius, slope, within
+from .base import (
+    LARGEST,
+    NOBODY,
+    accept,
+    better,
+    bytes_of,
+    is_state,
+    last_row,
+    radius,
+    slope,
+    steepest,
+    within,
+)
 
 
 class QuotientState(NamedTuple):
@@ -88,6 +100,25 @@ def _slope(state, row, part, number):
         return LARGEST if q == np.inf and number < state.witness[row, part] else q
 
     return slope
+
+
+@overload(last_row)
+def _last_row(state, row, part):
+    if is_state(state, QuotientState):
+        return lambda state, row, part: state.nearest[row, part]
+
+
+@overload(steepest)
+def _steepest(state, row, part):
+    if not is_state(state, QuotientState):
+        return None
+
+    def steepest(state, row, part):
+        if state.quotient.shape[0] == 0:
+            return np.inf, -1
+        return state.quotient[row, part], state.witness[row, part]
+
+    return steepest
 
 
 @overload(within)
