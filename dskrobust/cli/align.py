@@ -62,6 +62,7 @@ def align(
       dskrobust align mnist.zarr train:L30000 test --figure aligned.svg
     """
     from ..alignments import alignment
+    from ..label_sets import warn_missing_classes
     from ..outputs import check_output
     from ..report.figures import KINDS
     from .compute import workers_for
@@ -71,6 +72,7 @@ def align(
     opened = opened_store(store)
     scores = _scored(opened, (train, test), metric, options, quiet=as_json)
     with workers_for(opened, options):
+        warn_missing_classes(opened, train, test)
         made = alignment(scores, train, test)
         found = made.summary()
         if path is not None:

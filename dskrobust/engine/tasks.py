@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from ..kernels import NOBODY, Counters, PairJob, QuotientState, Sample, State, copy_of, reduce_tile
+from ..kernels import (
+    NOBODY,
+    Counters,
+    PairJob,
+    QuotientState,
+    Sample,
+    State,
+    check_axioms,
+    copy_of,
+    label_norms,
+    reduce_tile,
+)
 from ..labels import LabelMap
 from ..store import ResultTables, SourceAddress, Summary, TileMemo, summarise
 from .admission import admit
@@ -28,6 +39,7 @@ from .sources import Source, open_source, read_block
 from .spec import Context, PairSpec, ReferenceSets, TileSpec, TileTask
 
 ROUND = "round"  # beside the arrays of a state in the memo
+CHECKED = 16  # labels of a block that a user's norm is checked with
 
 
 class Shared(NamedTuple):
@@ -287,6 +299,14 @@ def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> A
 def summarise_rows(source: Source, lo: int, hi: int) -> Summary:
     """Check and sum up rows lo:hi."""
     return summarise(read_block(source, lo, hi), lo)
+
+
+def largest_norm(source: Source | SourceAddress, labels: LabelMap, lo: int, hi: int) -> float:
+    """Return the largest norm of the labels of rows lo:hi by a user's norm, which is checked."""
+    values = labels.encode(open_source(source).read("labels", lo, hi))
+    assert labels.own_norm is not None
+    check_axioms(labels.own_norm, values[:: max(1, len(values) // CHECKED)][:CHECKED])
+    return float(label_norms(labels, values).max(initial=0.0))
 
 
 def merge_summaries(parts: list[Summary]) -> Summary:

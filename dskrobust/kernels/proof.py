@@ -94,11 +94,12 @@ class Lows(NamedTuple):
     slack: float
 
 
+NO_DIFFERENCES = np.empty(0)
 NO_LOWS = Lows(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.float32), 1, 0)
 
 
 @compiled
-def prove(pairs, count, block, lows, measure, a, b):
+def prove(pairs, count, block, lows, measure, a, b, dys):
     """Compute pairs of a block from the rows, and take those that matter into both states.
 
     Pairs before may have ruled out later ones; their low bounds tell so without a look at the rows.
@@ -113,17 +114,19 @@ def prove(pairs, count, block, lows, measure, a, b):
     lows : Lows
     measure : Measure
     a, b : Side
+    dys : ndarray (n,) float64
+        ‖Δy‖ of the pairs, where a function of the user's says it; empty otherwise.
 
     Returns
     -------
     int
         Pairs that were computed.
     """
-    return _prove(pairs, count, block, lows, measure, a, b, np.empty(SCRATCH))
+    return _prove(pairs, count, block, lows, measure, a, b, dys, np.empty(SCRATCH))
 
 
 @kernel()
-def _prove(pairs, count, block, lows, measure, a, b, lanes):
+def _prove(pairs, count, block, lows, measure, a, b, dys, lanes):
     proven, columns = 0, block.order_b.shape[0]
     plain, u, v = block.label_code == ANY, 0, -1
     for s in range(count if count >= 0 else block.order_a.shape[0] * columns):
@@ -136,7 +139,9 @@ def _prove(pairs, count, block, lows, measure, a, b, lanes):
             if block.triangle and v <= u:
                 continue
         dy = 1.0
-        if not plain:
+        if dys.shape[0]:
+            dy = dys[s]
+        elif not plain:
             dy = label_difference(block.labels_a[u], block.labels_b[v], block.label_code)
         if dy == 0.0:
             continue
@@ -190,7 +195,7 @@ def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
                 label_code, part_a, part_b, same and k == m, silent_a != 0, silent_b != 0,
             )  # fmt: skip
             pairs += (hi - lo) * (stop - start)
-            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, lanes)
+            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, NO_DIFFERENCES, lanes)
     return pairs, proven
 
 
