@@ -5,7 +5,7 @@ What was computed and is damaged can be removed, so that it is made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -107,13 +107,9 @@ def verify_store(
     objects, mended = _inspected(store, proven.look, repair=repair)
     read = 0
     results = [r for r in find_results(store, everything=True) if r.covers(store)]
-    metrics, found = _Metrics(store, metric), {}
-    for result in results:
-        of, labels = metrics.of(result), _label_map(result, label_norm)
-        if of is not None and labels is not None:
-            found[result.name] = _Check(proven, result, of, labels)
-    checks = list(found.values())
-    skipped = tuple(r.name for r in results if r.name not in found)
+    checks = list(_checks(proven, results, _Metrics(store, metric), label_norm))
+    known = {check.result.name for check in checks}
+    skipped = tuple(r.name for r in results if r.name not in known)
     for lo, hi in slices(store):
         block = store.read_block(lo, hi)
         read += sum(part.nbytes for part in block[:3])
@@ -229,6 +225,16 @@ class _Metrics:
         if name.startswith("mahalanobis"):
             return self.fitted if str(self.fitted) == name else None
         return None if name.startswith("function") else resolve_metric(name)
+
+
+def _checks(
+    sample: Sample, results: Sequence[ResultTables], metrics: _Metrics, label_norm: Any
+) -> Iterator[_Check]:
+    """Yield the checks of those results whose metric and label norm are at hand."""
+    for result in results:
+        metric, labels = metrics.of(result), _label_map(result, label_norm)
+        if metric is not None and labels is not None:
+            yield _Check(sample, result, metric, labels)
 
 
 def _label_map(result: ResultTables, given: Any) -> LabelMap | None:

@@ -28,6 +28,7 @@ WIDEST = 2.0**200  # the largest weight becomes this, so that no difference of l
 ROUNDING = 1e-7  # relative, of the function's own arithmetic; sweeps allow for ten times as much
 AXIOM = 1e-6  # relative, within which what a norm is has to hold
 VECTORS = 24  # that it is checked with
+MOST = 1e100  # that a unit vector may have, and one over it the least
 AT_ONCE = 2**17  # components of label differences that are made at once
 
 
@@ -52,11 +53,12 @@ def label_weights(norm: Norm, columns: int) -> LabelWeights:
     Raises
     ------
     InvalidOptionError
-        Where the norm of a unit vector is not a positive number.
+        Where the norm of a unit vector is 0, or so small or large that its labels would vanish.
     """
     sizes = np.array([_value(norm, unit) for unit in np.eye(columns)])
-    if not (sizes > 0).all():
-        raise _no_norm(norm, f"returned {sizes.min():g} for a unit vector")
+    if not ((sizes > 1 / MOST) & (sizes < MOST)).all():
+        wrong = sizes.min() if sizes.min() <= 1 / MOST else sizes.max()
+        raise _no_norm(norm, f"returned {wrong:g} for a unit vector")
     powers = np.exp2(np.ceil(np.log2(sizes)))
     unit = float(powers.max()) / WIDEST
     return LabelWeights(np.maximum(powers / unit, 1.0), unit)

@@ -184,7 +184,7 @@ def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
     int, int
         Pairs of positions, and those that were computed.
     """
-    none, lanes = np.empty((0, 2), np.int32), np.empty(SCRATCH)
+    none, unknown, lanes = np.empty((0, 2), np.int32), np.empty(0), np.empty(SCRATCH)
     pairs = proven = 0
     for k in range(runs_a.shape[0]):
         lo, hi, part_a, silent_a = runs_a[k]
@@ -195,7 +195,7 @@ def prove_runs(runs_a, runs_b, orders, labels, label_code, same, measure, a, b):
                 label_code, part_a, part_b, same and k == m, silent_a != 0, silent_b != 0,
             )  # fmt: skip
             pairs += (hi - lo) * (stop - start)
-            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, NO_DIFFERENCES, lanes)
+            proven += _prove(none, -1, block, NO_LOWS, measure, a, b, unknown, lanes)
     return pairs, proven
 
 

@@ -66,23 +66,22 @@ def score_own(
     data = PairData(store, scale=store.spec.scale)
     new = LabelledArrays(features, codes, np.zeros(len(codes), np.int16), ("own",))
     found = score_outside(data, new, spec, (name, row_set(data, name, name))).compute()
-    witness = found.witness
     table = pd.DataFrame(
         {
             "label": names,
             "robustness": robustness_of(found.lipschitz, results.scores.label_norm),
             "lipschitz": found.lipschitz,
             "reach": found.reach,
-            "witness": witness,
-            "witness_label": np.where(witness < 0, "", results.label_texts(witness)),
+            "witness": found.witness,
+            "witness_label": np.where(found.witness < 0, "", results.label_texts(found.witness)),
         }
     )
     if store.spec.image_shape is not None:
-        shown = results.pictures(witness)
+        shown = results.pictures(found.witness)
         table["picture"] = [
             as_picture(x, store.spec.image_shape, store.spec.scale) for x in features
         ]
-        table["witness_picture"] = [shown[int(row)] for row in witness]
+        table["witness_picture"] = [shown[int(row)] for row in found.witness]
     return table
 
 
