@@ -58,6 +58,8 @@ from .model_error import ModelError as ModelError
 from .model_error import lipschitz_error as lipschitz_error
 from .neighbours import Neighbours as Neighbours
 from .neighbours import nearest_neighbours as nearest_neighbours
+from .new_samples import SampleScores as SampleScores
+from .new_samples import score_samples as score_samples
 from .report import ReportOptions as ReportOptions
 from .report import write_report as write_report
 from .robustness import sample_robustness as sample_robustness

@@ -113,6 +113,10 @@ class ContradictionWarning(UserWarning):
     """Two samples at distance zero carry different labels (Q is infinite, R is 0)."""
 
 
+class MissingClassesWarning(UserWarning):
+    """Training and test set do not have the same classes, which the paper's 3.1 asks for."""
+
+
 class BusyStoreWarning(UserWarning):
     """Another process is at work on a store and is waited for."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.base import is_dask_collection
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
@@ -17,12 +19,14 @@ from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from .datasets.containers import as_array, refuse_infinite, refuse_masked, refuse_sparse
 from .datasets.frames import has_sparse_columns, is_frame, take, take_labels
 from .datasets.labelled import check_arrays
-from .definitions import norms_of, robustness_of
 from .engine.spec import PairSpec
-from .errors import DskrobustError, InvalidDataError, InvalidTypeError
+from .errors import DskrobustError, InvalidDataError, InvalidOptionError, InvalidTypeError
 from .labels import LabelMap, resolve_labels
-from .robustness import sample_robustness, score_against
-from .runs import RunOptions
+from .new_samples import check_label_norms, score_outside, score_samples
+from .robustness import sample_robustness
+from .row_sets import AllRows
+from .runs import PairData, RunOptions, open_data
+from .store import Store
 
 
 class SampleRobustness(BaseEstimator):
@@ -40,17 +44,22 @@ class SampleRobustness(BaseEstimator):
     options : RunOptions, optional
         How to run, such as the scratch folder that a cluster's workers share; results do not
         depend on it.
+    reference : str, optional
+        Of a store: the group that new samples are scored in; train, or the only one, by default.
 
     Attributes
     ----------
-    robustness_, lipschitz_, reach_ : ndarray (n,) float64
-        R, Q and reach of the training samples in themselves (paper, 3.2 to 3.4).
-    witness_ : ndarray (n,) int64
+    robustness_, lipschitz_, reach_ : array (n,) float64
+        R, Q and reach of the training samples in themselves (paper, 3.2 to 3.4); of a store in
+        their own groups, as Dask arrays over the results that it keeps.
+    witness_ : array (n,) int64
         The training sample that attains Q.
     label_norm_ : float
         ‖y‖∞.
     classes_ : ndarray
-        The labels, for categories.
+        The labels, for categories; of a store their names, where they have some.
+    store_ : Store
+        Where it was fitted on one.
 
     Examples
     --------
@@ -67,11 +76,13 @@ class SampleRobustness(BaseEstimator):
         labels: str | LabelMap | None = None,
         scale: float = 1.0,
         options: RunOptions | None = None,
+        reference: str | None = None,
     ) -> None:
         self.metric = metric
         self.labels = labels
         self.scale = scale
         self.options = options
+        self.reference = reference
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -79,13 +90,16 @@ class SampleRobustness(BaseEstimator):
         tags.target_tags.one_d_labels = False
         return tags
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> SampleRobustness:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> SampleRobustness:
         """Score the samples.
 
         Parameters
         ----------
-        X : array_like, shape (n, d)
+        X : array_like, shape (n, d), or Store or str
+            Samples in memory, or a store or its address: its scores are computed in blocks, on
+            workers where a client is connected, and kept in it; those that it has are read.
         y : array_like, shape (n,), or (n, m) for vector labels
+            Not with a store, which has its own.
 
         Returns
         -------
@@ -95,7 +109,13 @@ class SampleRobustness(BaseEstimator):
         ------
         InvalidDataError
             For values that are sparse, masked, missing or infinite, and for a single label.
+        InvalidOptionError
+            For labels or a scale beside a store.
         """
+        if isinstance(X, (Store, str, Path)):
+            return self._fit_store(open_data(X, y).store)
+        for name in ("store_", "classes_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         X, y = self._checked(X, y, reset=True)
         self._map = self._label_map(np.asarray(y))
         if self._map.is_categorical:
@@ -112,18 +132,36 @@ class SampleRobustness(BaseEstimator):
         self.label_norm_ = float(done.label_norm)
         return self
 
-    def score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    def _fit_store(self, store: Store | None) -> SampleRobustness:
+        assert store is not None
+        if self.scale != 1.0:
+            raise InvalidOptionError("a store knows its own scale; leave scale away")
+        self.__dict__.pop("classes_", None)
+        scores = sample_robustness(
+            store, metric=self.metric, labels=self.labels, options=self.options
+        ).write()
+        self.robustness_, self.lipschitz_ = scores.robustness, scores.lipschitz
+        self.reach_, self.witness_ = scores.reach, scores.witness
+        self.label_norm_, self.n_features_in_ = float(scores.label_norm), store.columns
+        if store.spec.classes is not None:
+            self.classes_ = np.array(store.spec.classes)
+        self.store_ = store
+        return self
+
+    def score_samples(self, X: Any, y: Any) -> Any:
         """Return the robustness of labelled samples in the fitted set (paper, 3.4; Figure 13).
 
         Parameters
         ----------
         X : array_like, shape (k, d)
+            Where a store was fitted, what `dskrobust.score_samples` takes.
         y : array_like, shape (k,) or (k, m)
             Labels; for categories also ones that the fitted set does not have.
 
         Returns
         -------
-        ndarray (k,) float64
+        array (k,) float64
+            A Dask array where a store was fitted and X or y is lazy, which has not run yet.
 
         Raises
         ------
@@ -132,20 +170,22 @@ class SampleRobustness(BaseEstimator):
             `fit` refuses.
         """
         check_is_fitted(self)
+        if hasattr(self, "store_"):
+            found = score_samples(
+                self.store_, X, y, reference=self.reference, metric=self.metric,
+                labels=self.labels, options=self.options,
+            ).robustness  # fmt: skip
+            lazy = any(is_dask_collection(value) for value in (X, y))
+            return found if lazy else found.compute()
         X, y = self._checked(X, y, reset=False)
         if self._map.is_categorical:
             y = self._codes(y)
         else:
-            norms = norms_of(self._map.encode(y), self._map.norm) * (1 - 1e-14)
-            if norms.max() > self.label_norm_:
-                row = int(norms.argmax())
-                raise InvalidDataError(
-                    f"label row {row} has the norm {norms[row]:g}, beyond ‖y‖∞ = "
-                    f"{self.label_norm_:g} of the fitted set; fit with labels=LabelMap(…, bound=…)"
-                )
-        fitted, new = check_arrays(self._X, self._y, None), check_arrays(X, y, None)
-        lipschitz = score_against(fitted, new, self._spec, self.options)
-        return np.asarray(robustness_of(lipschitz, self.label_norm_))
+            check_label_norms(self._map, self._map.encode(y), self.label_norm_)
+        fitted = PairData(arrays=check_arrays(self._X, self._y), scale=self.scale)
+        reference = "the fitted set", AllRows()
+        scores = score_outside(fitted, check_arrays(X, y), self._spec, reference, self.options)
+        return scores.robustness.compute(scheduler="threads")
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return what `sample_robustness` would take, in the forms that scikit-learn wants."""

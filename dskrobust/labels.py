@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidDataError, InvalidOptionError
+from .own_code import described
 
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
+OWN_NORM = 6  # a user's norm, which is called; between are pair rules (`label_distances`)
+OWN = "own"  # beside the names of norms, in what is known of the data
 LEADING = 8  # and this for every leading column, which only says which pairs count
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
 
@@ -26,8 +29,9 @@ class LabelMap:
     kind : {"categorical", "real", "vector"}
         Categories stand for the one-vs-rest maps of the paper's 4.2: ‖y − y′‖ is 1 for different
         labels and 0 for equal ones, and ‖y‖∞ is 1. Real labels use the absolute value.
-    norm : {"l1", "l2", "linf"}
-        Norm of the label space, for vectors of shape (n, m).
+    norm : {"l1", "l2", "linf"} or callable
+        Norm of the label space, for vectors of shape (n, m): by its name, or a function of a
+        float64 vector (m,), such as y(x) − y(x̃), that returns its norm (`label_function`).
     bound : float, optional
         ‖y‖∞; the largest norm in the data where it is not given.
     leading : int
@@ -36,7 +40,7 @@ class LabelMap:
     """
 
     kind: str
-    norm: str = "l2"
+    norm: str | Callable[[NDArray[np.float64]], float] = "l2"
     bound: float | None = None
     leading: int = 0
 
@@ -45,7 +49,14 @@ class LabelMap:
             raise InvalidOptionError(
                 f"label map {self.kind!r} is unknown; choose categorical, real or vector"
             )
-        if self.norm not in _NORM_CODES:
+        if self.own_norm is not None and (self.kind != "vector" or self.leading):
+            raise InvalidOptionError(
+                f"a norm of your own is for vector labels, not for {self.kind} ones; give labels "
+                'of one column as LabelMap("vector", norm)'
+                if not self.leading
+                else "errors of a model are not taken in a norm of your own; choose l1, l2 or linf"
+            )
+        if self.own_norm is None and self.norm not in _NORM_CODES:
             raise InvalidOptionError(f"label norm {self.norm!r} is unknown; choose l1, l2 or linf")
         if self.bound is not None and not (np.isfinite(self.bound) and self.bound > 0):
             raise InvalidOptionError(
@@ -65,8 +76,20 @@ class LabelMap:
     @property
     def code(self) -> int:
         """How the kernels take ‖Δy‖."""
-        norm = CATEGORICAL if self.is_categorical else _NORM_CODES[self.norm]
+        norm = CATEGORICAL if self.is_categorical else _NORM_CODES.get(self.norm, OWN_NORM)  # type: ignore[arg-type]
         return norm + LEADING * self.leading
+
+    @property
+    def own_norm(self) -> Callable[[NDArray[np.float64]], float] | None:
+        """The norm where it is a function of the user's."""
+        return self.norm if callable(self.norm) else None
+
+    @property
+    def norm_name(self) -> str:
+        """What the largest norm of a label in the data is known by."""
+        if self.kind == "real":
+            return "linf"
+        return self.norm if isinstance(self.norm, str) else OWN
 
     @property
     def is_categorical(self) -> bool:
@@ -93,16 +116,15 @@ class LabelMap:
     def norm_bound(self, bounds: Mapping[str, float]) -> float:
         """Return ‖y‖∞: the given bound, 1 for categories, else the largest norm in the data.
 
-        bounds: the largest l1, l2 and linf norm of a label in the data.
+        bounds: the largest l1, l2 and linf norm of a label in the data; of a user's norm OWN,
+        which is 0 where nobody has looked yet.
 
         Raises
         ------
         InvalidOptionError
             Where the given bound is smaller than a label's norm (paper, 3.4 asks ‖y(x)‖ ≤ ‖y‖∞).
         """
-        largest = (
-            1.0 if self.is_categorical else bounds["linf" if self.kind == "real" else self.norm]
-        )
+        largest = 1.0 if self.is_categorical else bounds.get(self.norm_name, 0.0)
         if self.bound is None:
             return largest
         if self.bound < largest:
@@ -113,7 +135,10 @@ class LabelMap:
 
     def parameters(self) -> dict[str, Any]:
         """Return what identifies the map, as plain values."""
-        norm = {"norm": self.norm} if self.kind == "vector" else {}
+        norm = {}
+        if self.kind == "vector":
+            own = self.own_norm
+            norm = {"norm": self.norm if own is None else described(own)}
         leading = {"leading": self.leading} if self.leading else {}
         return {"labels": self.kind, **norm, **leading, "bound": self.bound}
 

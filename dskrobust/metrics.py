@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .blas import one_blas_thread
 from .covariance import mean_and_covariance
 from .errors import InvalidOptionError
+from .own_code import described
 
 # What a kernel accumulates over the columns of a pair of rows.
 EUCLIDEAN, CHORD, CITYBLOCK, CHEBYSHEV, MINKOWSKI, HAMMING, FUNCTION = range(7)
@@ -283,21 +284,7 @@ class Function(Metric):
         return KernelForm(FUNCTION, scale, function=self.function)
 
     def __str__(self) -> str:
-        from dask.tokenize import tokenize
-
-        plain = getattr(self.function, "py_func", self.function)  # of what Numba compiled
-        where = getattr(plain, "__qualname__", type(plain).__name__)
-        compiled = () if plain is self.function else (repr(self.function.targetoptions),)  # type: ignore[attr-defined]
-        return f"function({where}, {tokenize(plain, _code(plain), *compiled)})"
-
-
-def _code(function: Any) -> tuple[Any, ...]:
-    """What a function does, as far as its own code, defaults and closure tell."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ()
-    cells = tuple(repr(cell.cell_contents) for cell in function.__closure__ or ())
-    return (code.co_code, repr(code.co_consts), code.co_names, repr(function.__defaults__), cells)
+        return described(self.function)
 
 
 _PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}

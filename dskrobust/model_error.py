@@ -241,7 +241,11 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
     ------
     InvalidDataError
         For more than 4,096 classes, each of which is a component of F.
+    InvalidOptionError
+        For labels with a norm of the user's.
     """
+    if not isinstance(spec.labels.norm, str):
+        raise InvalidOptionError("errors of models are measured in ‖·‖₁, ‖·‖₂ or ‖·‖∞ of labels")
     arrays, store = data.arrays, data.store
     names: Any = store.spec.classes if store else arrays.classes  # type: ignore[union-attr]
     shape = store.row_shape("labels")[0] if store else np.shape(arrays.y)[1:]  # type: ignore[union-attr]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -26,6 +26,28 @@ def no_exit() -> Iterator[None]:
         yield
     except SystemExit as error:
         raise ExitedError(f"it ended Python (SystemExit: {error}), which models may not") from error
+
+
+def described(function: Callable[..., Any]) -> str:
+    """Return what tells a function from others: its name, and a token of its own code.
+
+    Code, defaults and closure count, not the helpers that it calls.
+    """
+    from dask.tokenize import tokenize
+
+    plain = getattr(function, "py_func", function)  # of what Numba compiled
+    where = getattr(plain, "__qualname__", type(plain).__name__)
+    compiled = () if plain is function else (repr(function.targetoptions),)  # type: ignore[attr-defined]
+    return f"function({where}, {tokenize(plain, _code(plain), *compiled)})"
+
+
+def _code(function: Any) -> tuple[Any, ...]:
+    """What a function does, as far as its own code, defaults and closure tell."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ()
+    cells = tuple(repr(cell.cell_contents) for cell in function.__closure__ or ())
+    return (code.co_code, repr(code.co_consts), code.co_names, repr(function.__defaults__), cells)
 
 
 def imported(module: str, name: str) -> Any:

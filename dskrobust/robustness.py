@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .datasets.labelled import LabelledArrays
-from .engine.graph import Choices, build, start_graph
-from .engine.sources import StackedSource, array_source
+from .engine.graph import Choices, build
 from .engine.spec import PairSpec, TileSpec, check_summary
 from .engine.waves import Waves
 from .labels import LabelMap
@@ -22,7 +19,6 @@ from .runs import (
     RunOptions,
     block_names,
     data_spec,
-    make_workload,
     memo_names,
     open_data,
     plan_work,
@@ -163,30 +159,3 @@ def _stored(data: PairData, spec: PairSpec) -> tuple[ResultTables | None, Result
         return None, None
     earlier = [result for result in known if result.is_prefix_of(data.store)]
     return None, max(earlier, key=lambda result: result.rows, default=None)
-
-
-def score_against(
-    fitted: LabelledArrays, new: LabelledArrays, spec: PairSpec, options: RunOptions | None = None
-) -> NDArray[np.float64]:
-    """Return Q of new samples in a fitted set, shape (k,); pairs of new samples do not count.
-
-    Parameters
-    ----------
-    fitted, new : LabelledArrays
-    spec : PairSpec
-        Of the fitted set.
-    """
-    both = replace(spec, groups=("fitted", "new"), require_labels=(0,))
-    new = replace(new, split=np.ones(new.shape[0], np.int16))
-    rows = fitted.shape[0]
-    dtype = np.result_type(fitted.X.dtype, new.X.dtype)
-    plan = plan_work(make_workload(both, (rows, new.shape[0]), dtype), options or RunOptions())
-    crossing = tuple(
-        (i, j) for i, j in plan.tiles if plan.blocks[i][1] <= rows <= plan.blocks[j][0]
-    )
-    plan = replace(plan, tiles=crossing)
-    source = StackedSource([array_source(fitted), array_source(new)])
-    tiles = TileSpec(both, plan.panel_rows, budget=plan.panel_bytes)
-    graph = build(start_graph(source, both, plan.blocks), tiles, plan)
-    lipschitz = lazy_scores(graph, both, plan).lipschitz_by_group[rows:, 0]
-    return np.asarray(lipschitz.compute(scheduler="threads"))

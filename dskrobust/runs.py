@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,7 +28,15 @@ from .engine.spec import PairSpec, store_context
 from .engine.tasks import sample_plan
 from .engine.workload import Workload
 from .errors import InvalidOptionError
-from .kernels import BothLabels, Depths, LargestQuotient, kernel_dtype, row_bytes, sample_pieces
+from .kernels import (
+    BothLabels,
+    Depths,
+    LargestQuotient,
+    check_norm,
+    kernel_dtype,
+    row_bytes,
+    sample_pieces,
+)
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
@@ -134,7 +143,7 @@ class PairData:
         if not self.written:
             return start_graph(array_source(self.arrays), spec, plan.blocks, salt=salt), None
         folder = None if options.scratch is None else absolute(options.scratch)
-        _check_scratch(folder)
+        check_shared(folder)
         kind = "categorical" if spec.labels.is_categorical else spec.labels.kind
         described = scratch_spec(self.groups, self.scale, kind)
         made, key, needed, url = scratch_graph(self.arrays, described, folder)
@@ -145,7 +154,7 @@ class PairData:
         return start, url if options.scratch is None else None
 
 
-def _check_scratch(folder: str | None) -> None:
+def check_shared(folder: str | None) -> None:
     """Check that the workers of a cluster share a scratch folder; others are on this machine."""
     client = None if shares_process() else current_client()
     if client is not None:
@@ -198,6 +207,7 @@ def data_spec(
     label_map = resolve_labels(labels, arrays.y.dtype, len(arrays.y.shape))
     if arrays.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
+    _check_norm(label_map, arrays.y.shape[1:])
     groups = tuple(range(len(arrays.groups)))
     return _by_rule(PairSpec(
         resolve_metric(metric), label_map, data.groups, arrays.shape[1], data.scale, groups,
@@ -224,6 +234,7 @@ def pair_spec(
         raise InvalidOptionError(
             f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
         )
+    _check_norm(label_map, row)
     if metric == "mahalanobis":
         metric = fitted_mahalanobis(store.address)
     return _by_rule(PairSpec(
@@ -255,12 +266,14 @@ def _read_features(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
     return address.open().read("features", lo, hi)
 
 
+def _check_norm(labels: LabelMap, row: tuple[int, ...]) -> None:
+    """Check a norm of the user's with labels of this shape."""
+    if labels.own_norm is not None:
+        check_norm(labels.own_norm, math.prod(row))
+
+
 def _by_rule(spec: PairSpec) -> PairSpec:
     """Return a run with the reduction and the required labels that its pair rule and labels mean.
-
-    Raises
-    ------
-    InvalidOptionError
 
     Raises
     ------
@@ -302,7 +315,7 @@ def make_workload(
         matrix=form.matrix is not None,
         prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
-        leaves=form.boxed(spec.columns) and spec.reduction.boxed,
+        leaves=form.boxed(spec.columns) and spec.reduction.boxed and spec.labels.own_norm is None,
     )
 
 

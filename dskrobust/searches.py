@@ -89,7 +89,7 @@ def one_sided_search(
 
     plan = make_search_plan(
         replace(data.workload(spec), leaves=False),
-        options.resources or _bounded(found_resources()),
+        options.resources or bounded(found_resources()),
         (queries.total, references.total),
         cuts,
         block_rows=options.block_rows,
@@ -202,7 +202,7 @@ def _only_blocks_with(plan: Plan, rows: Sequence[int]) -> _Cut:
     return _Cut(plan, [rows[k] for k in held])
 
 
-def _bounded(resources: Resources) -> Resources:
+def bounded(resources: Resources) -> Resources:
     """Plan for half of the free memory, of the workers' machines, where workers have no limit."""
     if resources.memory_limit is not None:
         return resources

@@ -5,7 +5,7 @@ What was computed and is damaged can be removed, so that it is made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -18,7 +18,9 @@ from .definitions import lipschitz_of, robustness_of
 from .engine.spec import RULES, Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
+from .labels import LabelMap
 from .metrics import Mahalanobis, Metric, resolve_metric
+from .own_code import described
 from .runs import fitted_mahalanobis, pair_spec
 from .store import Block, Look, ResultTables, Store, find_results, inspect
 
@@ -44,7 +46,8 @@ class VerifyReport:
         The rows that were proven again.
     unproven : tuple of str
         Results whose checksums agree but of which no row could be proven again: lists of
-        neighbours, and those whose metric (a function, another Mahalanobis matrix) was not given.
+        neighbours, and those whose metric (a function, another Mahalanobis matrix) or label norm (a
+        function) was not given.
     objects : int
         Sealed records that are what was written: states, results, evaluations, checkpoints, tiles,
         prefixes, notes.
@@ -67,6 +70,7 @@ def verify_store(
     sample: int = 100,
     seed: int = 0,
     metric: Any = None,
+    label_norm: Any = None,
     progress: Callable[[int, int], None] | None = None,
     repair: bool = False,
 ) -> VerifyReport:
@@ -81,6 +85,8 @@ def verify_store(
     metric : Metric, optional
         For results of a metric that cannot be rebuilt from its name (a function,
         another Mahalanobis matrix than that of the data).
+    label_norm : callable, optional
+        For results of a norm of the label space that is a function.
     progress : callable, optional
         Called with rows done and rows to do.
     repair : bool
@@ -101,9 +107,9 @@ def verify_store(
     objects, mended = _inspected(store, proven.look, repair=repair)
     read = 0
     results = [r for r in find_results(store, everything=True) if r.covers(store)]
-    metrics = _Metrics(store, metric)
-    checks = [_Check(proven, r, found) for r in results if (found := metrics.of(r)) is not None]
-    skipped = tuple(r.name for r in results if metrics.of(r) is None)
+    checks = list(_checks(proven, results, _Metrics(store, metric), label_norm))
+    known = {check.result.name for check in checks}
+    skipped = tuple(r.name for r in results if r.name not in known)
     for lo, hi in slices(store):
         block = store.read_block(lo, hi)
         read += sum(part.nbytes for part in block[:3])
@@ -221,15 +227,34 @@ class _Metrics:
         return None if name.startswith("function") else resolve_metric(name)
 
 
+def _checks(
+    sample: Sample, results: Sequence[ResultTables], metrics: _Metrics, label_norm: Any
+) -> Iterator[_Check]:
+    """Yield the checks of those results whose metric and label norm are at hand."""
+    for result in results:
+        metric, labels = metrics.of(result), _label_map(result, label_norm)
+        if metric is not None and labels is not None:
+            yield _Check(sample, result, metric, labels)
+
+
+def _label_map(result: ResultTables, given: Any) -> LabelMap | None:
+    """Return the label map of a result; None where its norm is a function that was not given."""
+    kind, norm = result.parameters["labels"], result.parameters.get("norm", "l2")
+    if kind in RULES:
+        return LabelMap("categorical")
+    if not norm.startswith("function"):
+        return LabelMap(kind, norm)
+    return LabelMap(kind, given) if given is not None and described(given) == norm else None
+
+
 class _Check:
     """Brute force of the sampled rows against all, for one result."""
 
-    def __init__(self, sample: Sample, result: ResultTables, metric: Metric) -> None:
-        parameters = result.parameters
-        kind, rule = parameters["labels"], "different"
-        if kind in RULES:
-            kind, rule = "categorical", kind
-        labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
+    def __init__(
+        self, sample: Sample, result: ResultTables, metric: Metric, labels: LabelMap
+    ) -> None:
+        kind = result.parameters["labels"]
+        rule = kind if kind in RULES else "different"
         self.sample, self.result = sample, result
         self.spec = pair_spec(sample.store, metric, labels, rule)
         summary = sample.store.summary

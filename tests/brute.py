@@ -104,9 +104,12 @@ def distances(X, metric="euclidean", scale=1.0, others=None):
 
 
 def label_distances(y, labels):
-    """All ‖y − y′‖, shape (n, n); labels: categorical, real, or vector-l1, -l2, -linf."""
+    """All ‖y − y′‖, shape (n, n); labels: categorical, real, vector-l1, -l2, -linf, or a norm."""
     y = np.asarray(y).astype(np.float64)
     y = y.reshape(len(y), -1)
+    if callable(labels):
+        pairs = ((a - b, k - j) for j, a in enumerate(y) for k, b in enumerate(y))
+        return np.reshape([labels(v if up >= 0 else -v) for v, up in pairs], (len(y), len(y)))
     size = np.abs(y[:, None, :] - y[None, :, :])
     top = size.max(axis=2)
     if labels == "categorical":
@@ -128,6 +131,8 @@ def label_bound(y, labels):
     """Return ‖y‖∞."""
     if labels == "categorical":
         return 1.0
+    if callable(labels):
+        return max(map(labels, np.asarray(y).astype(np.float64).reshape(len(y), -1)))
     size = np.abs(np.asarray(y).astype(np.float64).reshape(len(y), -1))
     if labels == "vector-l1":
         return float(size.sum(axis=1).max())

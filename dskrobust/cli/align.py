@@ -65,6 +65,7 @@ def align(
       dskrobust align mnist.zarr train:L30000 test --figure aligned.svg
     """
     from ..alignments import alignment, alignment_memory
+    from ..label_sets import warn_missing_classes
     from ..memory import projected_peak, tasks_at_once
     from ..outputs import check_output
     from ..report.figures import KINDS
@@ -78,6 +79,7 @@ def align(
     needed = here * alignment_memory(opened.rows, tasks_at_once())
     projected = projected_peak("comparing two sets", needed, SMALLER)
     with workers_for(opened, options):
+        warn_missing_classes(opened, train, test)
         made = alignment(scores, train, test)
         found = made.summary()
         if path is not None:

@@ -171,6 +171,7 @@ def compute(
       dskrobust compute mnist.zarr --folds 5
       dskrobust compute news.zarr -m cityblock --scheduler tcp://10.0.0.1:8786
     """
+    from ..label_sets import warn_missing_classes
     from ..scores import read_scores
     from ..show import terminal
     from .folds import against_folds, next_command, say_folds, stored_result
@@ -201,6 +202,7 @@ def compute(
             stderr=True,
         )
         raise click.exceptions.Exit(130) from None
+    warn_missing_classes(opened)
     summarise_run(scores, store, made)
 
 

@@ -213,8 +213,8 @@ def metric_options(command: Command) -> Command:
         click.option(
             "--labels",
             metavar="MAP",
-            help="categorical, real, vector-l1, vector-l2 or vector-linf; as the store says "
-            "by default.",
+            help="categorical, real, vector-l1, vector-l2, vector-linf, or vector- and the import "
+            "path of a norm of your own; as the store says by default.",
         ),
         metric_option,
     ):
@@ -353,11 +353,35 @@ def label_map(store: Store, labels: str | None, bound: float | None) -> LabelMap
     """Return the label map that the options ask for."""
     from dataclasses import replace
 
-    from ..labels import resolve_labels
+    from ..labels import LabelMap, resolve_labels
 
     row, dtype = store.row_shape("labels")
+    asked, _, path = (labels or "").partition("-")
+    if asked == "vector" and "." in path:
+        return LabelMap("vector", _own_norm(path), bound)
     kind = resolve_labels(labels, dtype, 1 + len(row), store.spec.label_map)
     return kind if bound is None else replace(kind, bound=bound)
+
+
+def _own_norm(path: str) -> Callable[..., float]:
+    """Return the norm that an import path leads to: the user has typed it, so its code may run.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where it leads to nothing that can be called.
+    """
+    from ..display import error_line
+    from ..own_code import imported
+
+    module, _, name = path.rpartition(".")
+    try:
+        norm = imported(module, name)
+    except Exception as error:  # whatever the module raises
+        raise InvalidOptionError(f"label norm {path}: {error_line(error)}") from error
+    if not callable(norm) or isinstance(norm, type):
+        raise InvalidOptionError(f"label norm {path} is no function of a vector")
+    return norm
 
 
 def asked_spec(

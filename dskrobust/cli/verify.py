@@ -60,7 +60,10 @@ def verify(store: str, sample: int | None, seed: int, repair: bool) -> None:
     for result in have:
         proof = f"{len(report.sampled):,} rows proven again by brute force, equal to the last bit"
         if result.name in report.unproven:
-            proof = "its metric is a function: prove it with dskrobust.verify_store(metric=…)"
+            proof = (
+                "its metric or label norm is a function: prove it with "
+                "dskrobust.verify_store(metric=…, label_norm=…)"
+            )
         terminal.fact("result", f"{result.name}: every checksum agrees; {proof}")
     if not have:
         terminal.fact("result", "none for this data yet")

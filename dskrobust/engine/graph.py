@@ -25,6 +25,7 @@ from .spec import PairSpec, TileSpec, TileTask, Turn, make_context, store_contex
 from .tasks import (
     choose_prefixes,
     finished_state,
+    largest_norm,
     load_state,
     make_prefixes,
     merge_states,
@@ -307,8 +308,9 @@ def start_graph(
     if not source_is_key:
         graph[key] = source
     context = f"context-{token}"
+    norms = _add_norms(graph, token, key, spec, blocks)
     if source_is_key or isinstance(source, SourceAddress):
-        graph[context] = (store_context, key, spec)
+        graph[context] = (store_context, key, spec, norms)
         return PairGraph(graph, token, blocks, key, context)
     parts: list[Key] = []
     for k, (lo, hi) in enumerate(blocks):
@@ -320,5 +322,17 @@ def start_graph(
         groups = [parts[a : a + SPLIT_EVERY] for a in range(0, len(parts), SPLIT_EVERY)]
         parts = [(f"summary-{token}", level, k) for k in range(len(groups))]
         graph.update(zip(parts, ((merge_summaries, g) for g in groups), strict=True))
-    graph[context] = (make_context, parts[0], spec)
+    graph[context] = (make_context, parts[0], spec, norms)
     return PairGraph(graph, token, blocks, key, context)
+
+
+def _add_norms(
+    graph: Graph, token: str, source: Key, spec: PairSpec, blocks: tuple[tuple[int, int], ...]
+) -> list[Key]:
+    """Add tasks that find the largest label norm of every block, which no summary knows."""
+    if spec.labels.own_norm is None or spec.rule != "different":
+        return []
+    keys: list[Key] = [(f"norms-{token}", k) for k in range(len(blocks))]
+    for key, block in zip(keys, blocks, strict=True):
+        graph[key] = (largest_norm, source, spec.labels, *block)
+    return keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,26 +66,36 @@ class ArraySource:
         return ("ArraySource", tokenize(self.X, self.y, self.split))
 
 
+@dataclass(frozen=True)
 class StackedSource:
-    """Sources one after another; what is read at once lies in one of them."""
+    """New rows behind those of a data set; what is read at once lies in one of both.
 
-    unit_rows = 1
+    Attributes
+    ----------
+    fitted, new : Source or SourceAddress
+    first_new : int
+        Rows of the data set, and so the number of the first new row.
+    rows, unit_rows : int
+        Of both together, and those of the data set that are decoded together.
+    dtype : numpy.dtype
+        Of the features, which holds those of both.
+    """
 
-    def __init__(self, parts: Sequence[ArraySource]) -> None:
-        self.parts = tuple(parts)
-
-    @property
-    def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
+    fitted: Source | SourceAddress
+    new: Source | SourceAddress
+    first_new: int
+    rows: int
+    unit_rows: int
+    dtype: np.dtype[Any]
 
     def read(self, name: str, lo: int, hi: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return rows lo:hi."""
-        start = 0
-        for part in self.parts:
-            if lo < start + part.rows:
-                return part.read(name, lo - start, hi - start, out)
-            start += part.rows
-        raise IndexError(f"rows {lo} to {hi} lie beyond the {start} rows there are")
+        first = self.first_new if lo >= self.first_new else 0
+        source = open_source(self.new if first else self.fitted)
+        values = source.read(name, lo - first, hi - first)
+        if name != "features" or values.dtype == self.dtype:
+            return values
+        return values.astype(self.dtype)
 
 
 def array_source(data: LabelledArrays) -> ArraySource:

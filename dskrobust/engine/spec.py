@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from ..kernels import ANY, SAME, LargestQuotient, PairJob, Reduction, Screen, warm_up
-from ..labels import LabelMap
+from ..labels import OWN, LabelMap
 from ..metrics import KernelForm, Metric
 from ..store import SourceAddress, Summary, TileMemo
 from .plan import Footprint
@@ -67,6 +68,8 @@ class PairSpec:
     reduction : Reduction
     sets : ReferenceSets, optional
         Without them every group is a part of its own.
+    prefixes : bool
+        Whether prefixes of rows may be made: not where few new rows meet all others once.
     """
 
     metric: Metric
@@ -79,6 +82,7 @@ class PairSpec:
     rule: str = "different"
     reduction: Reduction = LargestQuotient()  # noqa: RUF009  frozen
     sets: ReferenceSets | None = None
+    prefixes: bool = True
 
     @property
     def form(self) -> KernelForm:
@@ -113,7 +117,7 @@ class PairSpec:
     @property
     def prefixed(self) -> bool:
         """Whether pairs can be screened by prefixes of their rows."""
-        return self.form.screened and not self.quotients
+        return self.prefixes and self.form.screened and not self.quotients
 
     def warm_up(self) -> None:
         """Compile the kernels (or load them from Numba's cache) before workers ask for them.
@@ -147,7 +151,8 @@ class Context:
         if 0 < self.largest_feature < TINY and not form.widened:
             up = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
         screen = self._screen(form, up)
-        return PairJob(form, spec.label_code, spec.reduction, spec.parts, screen, up)
+        norm = spec.labels.own_norm if spec.rule == "different" else None
+        return PairJob(form, spec.label_code, spec.reduction, spec.parts, screen, up, norm=norm)
 
     def _screen(self, form: KernelForm, up: float) -> Screen:
         if form.unit_rows:
@@ -164,8 +169,10 @@ def _power_below(size: float) -> float:
     return float(2.0 ** min(-np.ceil(np.log2(size)), 1000.0)) if size > 0 else 1.0
 
 
-def check_summary(summary: Summary, spec: PairSpec) -> float:
+def check_summary(summary: Summary, spec: PairSpec, own_norm: float = 0.0) -> float:
     """Check what the definitions ask of the data (paper, 3.1) and return ‖y‖∞.
+
+    own_norm: the largest norm of a label by a user's norm, where somebody has looked.
 
     Raises
     ------
@@ -187,7 +194,7 @@ def check_summary(summary: Summary, spec: PairSpec) -> float:
                 if isinstance(label, float)
                 else f"all {group.rows} samples of group {name!r} have the same label"
             )
-    return spec.labels.norm_bound(summary.label_bounds)
+    return spec.labels.norm_bound({**summary.label_bounds, OWN: own_norm})
 
 
 def _check_sizes(largest: float, spec: PairSpec) -> None:
@@ -271,13 +278,20 @@ class TileTask:
         return self.rows, self.columns
 
 
-def make_context(summary: Summary, spec: PairSpec) -> Context:
-    """Check the data as a whole and keep what tiles need."""
-    norm = check_summary(summary, spec)
+def make_context(summary: Summary, spec: PairSpec, norms: Sequence[float] = ()) -> Context:
+    """Check the data as a whole and keep what tiles need; norms: the largest of every block."""
+    norm = check_summary(summary, spec, max(norms, default=0.0))
     _check_sizes(summary.largest_feature, spec)
     return Context(summary.center, summary.largest_feature, norm)
 
 
-def store_context(address: SourceAddress, spec: PairSpec) -> Context:
+def merged_context(known: Context, spec: PairSpec, more: Sequence[Summary]) -> Context:
+    """Return what tiles need to know where more rows stand behind those of a data set."""
+    largest = max(known.largest_feature, *(summary.largest_feature for summary in more))
+    _check_sizes(largest, spec)
+    return replace(known, largest_feature=largest)
+
+
+def store_context(address: SourceAddress, spec: PairSpec, norms: Sequence[float] = ()) -> Context:
     """Like `make_context`, from the summary that the store keeps."""
-    return make_context(address.open().summary, spec)
+    return make_context(address.open().summary, spec, norms)

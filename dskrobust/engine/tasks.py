@@ -24,7 +24,9 @@ from ..kernels import (
     QuotientState,
     Sample,
     State,
+    check_axioms,
     copy_of,
+    label_norms,
     reduce_tile,
 )
 from ..labels import LabelMap
@@ -38,6 +40,7 @@ from .sources import Source, open_source, read_block
 from .spec import Context, PairSpec, ReferenceSets, TileSpec, TileTask
 
 ROUND = "round"  # beside the arrays of a state in the memo
+CHECKED = 16  # labels of a block that a user's norm is checked with
 
 
 class Shared(NamedTuple):
@@ -298,6 +301,14 @@ def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> A
 def summarise_rows(source: Source, lo: int, hi: int) -> Summary:
     """Check and sum up rows lo:hi."""
     return summarise(read_block(source, lo, hi), lo)
+
+
+def largest_norm(source: Source | SourceAddress, labels: LabelMap, lo: int, hi: int) -> float:
+    """Return the largest norm of the labels of rows lo:hi by a user's norm, which is checked."""
+    values = labels.encode(open_source(source).read("labels", lo, hi))
+    assert labels.own_norm is not None
+    check_axioms(labels.own_norm, values[:: max(1, len(values) // CHECKED)][:CHECKED])
+    return float(label_norms(labels, values).max(initial=0.0))
 
 
 def merge_summaries(parts: list[Summary]) -> Summary:

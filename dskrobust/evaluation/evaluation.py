@@ -23,6 +23,8 @@ from ..errors import (
     IncompleteEvaluationWarning,
     InvalidOptionError,
 )
+from ..folds import TEST, TRAIN
+from ..label_sets import warn_missing_classes
 from ..store import (
     EvaluationRecords,
     RowRange,
@@ -273,6 +275,9 @@ class Evaluation(StepsMixin, FindingsMixin):
         census = take_census(self.store, self.records, self._train, self._test)
         for warning in overlap_warnings(self.store, census, self._train, self._test):
             warnings.warn(warning, stacklevel=5)
+        sides = (self.experiment.train, TRAIN), (self.experiment.test, TEST)
+        if all(any(isinstance(v, str) and v == name for v in of.values()) for of, name in sides):
+            warn_missing_classes(self.store, stacklevel=5)
         return test_blocks(census.tested)
 
     @cached_property

@@ -5,6 +5,7 @@ from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector
 from .job import PairJob, Rows, Screen, Tuning, kernel_dtype, kernel_rows
 from .label_distances import ANY, SAME
+from .label_function import check_axioms, check_norm, label_norms
 from .loop import reduce_tile
 from .panel import Panel
 from .reductions import (
@@ -52,10 +53,13 @@ __all__ = [
     "TileRows",
     "Tuning",
     "beside",
+    "check_axioms",
+    "check_norm",
     "choose_basis",
     "copy_of",
     "kernel_dtype",
     "kernel_rows",
+    "label_norms",
     "reduce_rows",
     "reduce_tile",
     "row_bytes",

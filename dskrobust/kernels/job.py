@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -115,8 +115,8 @@ class PairJob:
     ----------
     form : KernelForm
     label_code : int
-        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF), or which pairs count with a ‖Δy‖ of 1
-        (label_distances.SAME, ANY).
+        How ‖Δy‖ is taken (labels.CATEGORICAL, L1, L2, LINF, OWN_NORM), or which pairs count with a
+        ‖Δy‖ of 1 (label_distances.SAME, ANY).
     reduction : Reduction
         What the pairs of a row come to.
     parts : int
@@ -125,6 +125,8 @@ class PairJob:
     scale_up : float
         A power of two that rows are multiplied by where their squares would underflow.
     tuning : Tuning
+    norm : callable, optional
+        Of the label space, for OWN_NORM (`label_function`).
     """
 
     form: KernelForm
@@ -134,6 +136,7 @@ class PairJob:
     screen: Screen
     scale_up: float = 1.0
     tuning: Tuning = Tuning()
+    norm: Callable[[NDArray[np.float64]], float] | None = None
 
     @cached_property
     def measure(self) -> Measure:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..blas import matmul, one_blas_thread
-from ..labels import CATEGORICAL
+from ..labels import CATEGORICAL, L1
 from ..metrics import FUNCTION
 from .bounds import labels, product
 from .bounds.boxes import reduce_trees
@@ -20,6 +20,7 @@ from .bounds.prefix import prefix_bounds, refine
 from .function import call_function
 from .job import PairJob, cut
 from .label_distances import ANY, SAME, label_differences
+from .label_function import all_differences, label_weights, listed_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
 from .reductions import BothLabels, LargestQuotient, part_of
@@ -130,6 +131,15 @@ def _reduce_kept(
 _SEEDED = (CATEGORICAL, SAME, ANY)
 
 
+class _Weighted(NamedTuple):
+    """Labels of both sides (n, m) as sweeps take them: ‖Δy‖ is at most their difference · unit."""
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    code: int
+    unit: float = 1.0
+
+
 class PanelPair:
     """The pairs between two panels, reduced block by block."""
 
@@ -169,6 +179,8 @@ class PanelPair:
         a, b, job = self.a, self.b, self.job
         many, work = len(a.runs) * len(b.runs), len(a) * len(b) * a.columns
         if job.form.code == FUNCTION or many < job.tuning.runs or work > many * job.tuning.short:
+            return False
+        if job.norm is not None:
             return False
         one, other = (np.array([(r.lo, r.hi, r.part, r.silent) for r in p.runs]) for p in (a, b))
         orders, given = (a.order, b.order), (a.labels, b.labels)
@@ -294,6 +306,8 @@ class PanelPair:
             self.counters.proven += call_function(job, dy, block, *self.sides)
         else:
             pairs = self.scratch.pairs
+            if job.norm is not None:
+                block = block._replace(differences=self._label_differences(block).ravel())
             self.counters.proven += prove(pairs, -1, block, NO_LOWS, job.measure, *self.sides)
 
     def _product(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -377,53 +391,72 @@ class PanelPair:
     def _reduce_labelled(self, i: slice, j: slice, block: Block) -> None:
         """Reduce a block where labels are mixed, real or vectors."""
         job, pairs = self.job, self.scratch.pairs
-        scale = labels.label_scale(block.labels_a, block.labels_b)
+        weighted = self._weighted(block)
+        scale = labels.label_scale(weighted.a, weighted.b)
         if scale == 0.0:
             return
         bounds = self._product(self.a.screen[i], self.b.screen[j])
         length = float(self.a.unit) / float(job.measure.factor)
-        units = labels.units_of(job.label_code, scale, length)
+        units = labels.units_of(weighted.code, scale, length)
+        units = units._replace(length=length * weighted.unit)
         radii = self._radii(block, np.float64)
-        ways = ((self.a, i, block.part_b), (self.b, j, block.part_a))
+        ways = ((self.a, i, block.part_b, weighted.a), (self.b, j, block.part_a, weighted.b))
         a, b = (
-            self._labelled(panel, rows, state, part, near, units)
-            for (panel, rows, part), state, near in zip(ways, self.states, radii, strict=True)
+            self._labelled(*way, (state, near), units)
+            for way, state, near in zip(ways, self.states, radii, strict=True)
         )
         prefixed = self.a.prefix is not None
         tightened = job.reduction.single and not prefixed
         few = job.tuning.few * sum(bounds.shape) if tightened else bounds.size
         count = labels.candidates(bounds, a, b, units, block.triangle, few, pairs)
         if count > few:
-            stretch = labels.stretch_of(job.form.code) if job.reduction.quotients else 0.0
+            sizes = job.reduction.quotients and job.norm is None  # else only from above
+            stretch = labels.stretch_of(job.form.code) if sizes else 0.0
             labels.tighten(bounds, a, b, units, stretch)
             count = labels.candidates(bounds, a, b, units, block.triangle, bounds.size, pairs)
         if prefixed and not job.reduction.quotients:
             count = self._refine(count, i, j, radii)
         if count:
             lows = Lows(bounds, a.low, b.low, *self.scale)
+            if job.norm is not None:
+                dys = listed_differences(job.norm, pairs[:count], block, *self.sides)
+                block = block._replace(differences=dys)
             self.counters.proven += prove(pairs, count, block, lows, job.measure, *self.sides)
+
+    def _weighted(self, block: Block) -> _Weighted:
+        """The labels of a block as the sweeps take them."""
+        norm = self.job.norm
+        if norm is None:
+            return _Weighted(block.labels_a, block.labels_b, self.job.label_code)
+        weights, unit = label_weights(norm, block.labels_a.shape[1])
+        return _Weighted(block.labels_a * weights, block.labels_b * weights, L1, unit)
 
     def _labelled(
         self,
         panel: Panel,
         rows: slice,
-        state: Any,
         part: int,
-        radii: NDArray[np.float64],
+        given: NDArray[np.float64],
+        known: tuple[Any, NDArray[np.float64]],
         units: labels.Units,
     ) -> labels.LabelledSide:
-        """One side of a block, with what its state knows already."""
+        """One side of a block with these labels, and what is known of it: its state and radii."""
+        state, radii = known
         span = np.zeros(len(radii))
         if self.job.reduction.quotients:
             labels.spans(state, part, panel.order[rows], units, self.scale[1], span)
-        transposed = np.ascontiguousarray(panel.labels[rows].T)
+        transposed = np.ascontiguousarray(given.T)
         low, high = panel.norms[:, rows]
         return labels.LabelledSide(low, high, radii, span, transposed)
 
     def _label_differences(self, block: Block) -> NDArray[np.float64]:
         shape = len(block.order_a), len(block.order_b)
         dy = self.scratch.dy[: shape[0] * shape[1]].reshape(shape)  # contiguous: compiled once
-        label_differences(block.labels_a, block.labels_b, block.label_code, dy)
+        if self.job.norm is None or block.label_code == ANY:
+            label_differences(block.labels_a, block.labels_b, block.label_code, dy)
+            return dy
+        numbers = self.a.numbers[block.order_a], self.b.numbers[block.order_b]
+        all_differences(self.job.norm, (block.labels_a, block.labels_b), numbers, dy)
         return dy
 
 

@@ -152,6 +152,7 @@ def make_panel(
     coarse = bytes_of.coarse(rows, order) if bytes_of is not None else None
     columns, unit, trees = rows.shape[1], job.screen.unit, None
     boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
+    boxed = boxed and job.norm is None  # boxes would call it for every pair of two leaves
     if boxed and len(order):
         parts = np.full(len(who.parts), -1, np.int16)
         parts[order] = who.parts[order]

@@ -13,6 +13,7 @@ from .label_distances import ANY, label_difference
 from .reductions import State
 from .reductions.base import limit, record
 
+NO_DIFFERENCES = np.empty(0)
 TINY = 1e-40  # squared; above what float32 loses below its normal numbers
 
 
@@ -60,6 +61,9 @@ class Block(NamedTuple):
         Whether both sides are the same positions: only pairs u < v count.
     silent_a, silent_b : bool
         Whether the rows of a side are never the nearest of another one (`Twins.silent`).
+    differences : ndarray (n,) float64
+        ‖Δy‖ of the pairs that are to be proven, in their order, where a function of the user's
+        says it; empty otherwise.
     """
 
     order_a: NDArray[np.int64]
@@ -72,6 +76,7 @@ class Block(NamedTuple):
     triangle: bool
     silent_a: bool = False
     silent_b: bool = False
+    differences: NDArray[np.float64] = NO_DIFFERENCES
 
 
 class Lows(NamedTuple):
@@ -137,7 +142,9 @@ def _prove(pairs, count, block, lows, measure, sides, lanes):
             if block.triangle and v <= u:
                 continue
         dy = 1.0
-        if not plain:
+        if block.differences.shape[0]:
+            dy = block.differences[s]
+        elif not plain:
             dy = label_difference(block.labels_a[u], block.labels_b[v], block.label_code)
         if dy == 0.0:
             continue
@@ -189,6 +196,7 @@ def prove_runs(runs, orders, labels, label_code, same, measure, sides):
             block = Block(
                 orders[0][lo:hi], orders[1][start:stop], labels[0][lo:hi], labels[1][start:stop],
                 label_code, part_a, part_b, same and k == m, silent_a != 0, silent_b != 0,
+                NO_DIFFERENCES,
             )  # fmt: skip
             pairs += (hi - lo) * (stop - start)
             proven += _prove(none, -1, block, NO_LOWS, measure, sides, lanes)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .function import distance_of
 from .job import PairJob, kernel_rows
 from .label_distances import label_differences
+from .label_function import all_differences
 from .proof import all_distances
 from .reductions import QuotientState
 
@@ -37,7 +38,11 @@ def reduce_rows(
     dy = np.empty((1, len(columns)))
     function = job.form.function
     for k in range(len(rows)):
-        label_differences(labels[k : k + 1], their_labels, job.label_code, dy)
+        if job.norm is None:
+            label_differences(labels[k : k + 1], their_labels, job.label_code, dy)
+        else:
+            both = numbers[k : k + 1], np.arange(first, first + len(columns))
+            all_differences(job.norm, (labels[k : k + 1], their_labels), both, dy)
         distance = np.empty(len(columns))
         if function is None:
             all_distances(rows[k], columns, job.measure, distance)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import L1, OWN_NORM
 from .bounds.prefix import Depths
 from .job import PairJob, Rows
 from .loop import reduce_tile
@@ -41,6 +42,8 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
     """Run every kernel that a job uses once, on a few made-up rows of this dtype."""
     if job.form.function is not None:
         return
+    if job.label_code == OWN_NORM:  # sweeps take it for L1
+        job = replace(job, label_code=L1, norm=None)
     n = 3 * SHORT_RUN
     values = (np.arange(n * columns).reshape(n, columns) % 7 + 1).astype(dtype)
     values[:, 0] = np.arange(1, n + 1)  # no two are equal

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ..definitions import lipschitz_of, norms_of, robustness_of
-from ..engine.spec import Context, PairSpec
-from ..errors import InvalidDataError
-from ..kernels import NOBODY, QuotientState
-from ..kernels.reference import reduce_rows
-from ..runs import pair_spec
+from ..datasets.labelled import LabelledArrays
+from ..definitions import robustness_of
+from ..engine.spec import PairSpec
+from ..errors import InvalidDataError, InvalidOptionError
+from ..labels import LabelMap
+from ..new_samples import check_label_norms, score_outside
+from ..references import row_set
+from ..runs import PairData, pair_spec
 from ..subsets import class_name
-from ..verify import slices
 from .pictures import as_picture
 from .results import StoredResults
 
@@ -25,7 +27,7 @@ LIKELY = 1.5, 8.0  # times what the store's largest value is; images beyond have
 def score_own(
     results: StoredResults, X: ArrayLike, y: ArrayLike, within: str | None = None
 ) -> pd.DataFrame:
-    """Return the robustness of own samples in a group of a scored store, by brute force.
+    """Return the robustness of own samples in a group of a scored store, as a search would.
 
     The store is read block by block; nothing is written.
 
@@ -56,35 +58,48 @@ def score_own(
     if store.spec.image_shape is not None:
         _check_units(features, store.summary.largest_feature)
     group = results.scores.group_code(within or results.main_group)
-    kind = str(parameters["labels"])
-    labels = f"{kind}-{parameters['norm']}" if "norm" in parameters else kind
-    spec = pair_spec(store, results.metric, labels)
+    spec = pair_spec(store, results.metric, _label_map(parameters))
     names, codes = _labels(results, np.asarray(y), spec)
     if not len(features) == len(codes):
         raise InvalidDataError(f"there are {len(features)} samples, but {len(codes)} labels")
-    tables = _brute_force(results, spec, features, codes)
-    reach = tables.reach[:, group]
-    witness, lipschitz = tables.nearest[:, group], lipschitz_of(reach)
-    if spec.quotients:
-        witness, lipschitz = tables.witness[:, group], tables.quotient[:, group]
-    witness = np.where(witness == NOBODY, -1, witness)
+    name = results.scores.groups[group]
+    data = PairData(store, scale=store.spec.scale)
+    new = LabelledArrays(features, codes, np.zeros(len(codes), np.int16), ("own",))
+    found = score_outside(data, new, spec, (name, row_set(data, name, name))).compute()
     table = pd.DataFrame(
         {
             "label": names,
-            "robustness": robustness_of(lipschitz, results.scores.label_norm),
-            "lipschitz": lipschitz,
-            "reach": reach,
-            "witness": witness,
-            "witness_label": np.where(witness < 0, "", results.label_texts(witness)),
+            "robustness": robustness_of(found.lipschitz, results.scores.label_norm),
+            "lipschitz": found.lipschitz,
+            "reach": found.reach,
+            "witness": found.witness,
+            "witness_label": np.where(found.witness < 0, "", results.label_texts(found.witness)),
         }
     )
     if store.spec.image_shape is not None:
-        shown = results.pictures(witness)
+        shown = results.pictures(found.witness)
         table["picture"] = [
             as_picture(x, store.spec.image_shape, store.spec.scale) for x in features
         ]
-        table["witness_picture"] = [shown[int(row)] for row in witness]
+        table["witness_picture"] = [shown[int(row)] for row in found.witness]
     return table
+
+
+def _label_map(parameters: Mapping[str, Any]) -> LabelMap:
+    """Return the label map of a result.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where its norm is a function, which no result keeps.
+    """
+    kind, norm = str(parameters["labels"]), str(parameters.get("norm", "l2"))
+    if norm.startswith("function"):
+        raise InvalidOptionError(
+            f"the label norm of these results is {norm}; score own samples with "
+            "dskrobust.score_samples, which takes it"
+        )
+    return LabelMap(kind, norm, parameters["bound"])
 
 
 def _features(X: NDArray[Any], columns: int) -> NDArray[Any]:
@@ -115,14 +130,7 @@ def _labels(
     """What the labels are called, and the labels as kernels take them."""
     if not results.categorical:
         codes = spec.labels.encode(y)
-        norm = spec.labels.norm if spec.labels.kind == "vector" else "linf"
-        norms = norms_of(codes, norm) * (1 - 1e-14)
-        if len(norms) and norms.max() > results.scores.label_norm:
-            row = int(norms.argmax())
-            raise InvalidDataError(
-                f"label row {row} has the norm {norms[row]:g}, beyond ‖y‖∞ = "
-                f"{results.scores.label_norm:g} of the store (in its units)"
-            )
+        check_label_norms(spec.labels, codes, results.scores.label_norm)
         return [", ".join(f"{v:g}" for v in row) for row in codes], codes
     values = results.label_counts["value"].tolist()
     known: dict[Any, float] = {class_name(results.store, v): float(v) for v in values}
@@ -133,20 +141,3 @@ def _labels(
     calls = {float(v): class_name(results.store, v) for v in values}
     names = [calls.get(code, str(label)) for code, label in zip(codes, y.tolist(), strict=True)]
     return names, spec.labels.encode(codes)
-
-
-def _brute_force(
-    results: StoredResults, spec: PairSpec, features: NDArray[Any], labels: NDArray[np.float64]
-) -> QuotientState:
-    store, summary = results.store, results.store.summary
-    dtype = np.result_type(features.dtype, store.row_shape("features")[1])
-    largest = max(summary.largest_feature, float(np.abs(features.astype(np.float64)).max()))
-    job = Context(summary.center, largest, 1.0).job(spec)
-    state: QuotientState = spec.reduction.empty(len(features), spec.parts)
-    numbers = store.rows + np.arange(len(features))  # rows that come after all others
-    for lo, hi in slices(store):
-        block = store.read_block(lo, hi)
-        encoded = spec.labels.encode(block.labels)
-        there = lo, block.features.astype(dtype, copy=False), encoded, block.split
-        reduce_rows((numbers, features.astype(dtype, copy=False), labels), there, job, state)
-    return state

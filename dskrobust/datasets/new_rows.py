@@ -1,0 +1,129 @@
+"""New labelled rows as a store has its own: prepared, with labels as its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidDataError, InvalidOptionError
+from ..store import Store, StoreSpec, is_zarr, lossless
+from .containers import NAME_KINDS, as_array, ravelled
+from .frames import is_frame, prepare, values_of
+from .labelled import LabelledArrays, check_arrays
+from .preparation import PreparedColumn
+
+MOST_NAMED = 5  # classes that a message lists
+
+
+def as_stored(store: Store, X: Any, y: Any) -> LabelledArrays:
+    """Return new rows as a store has its own; lazy where they are.
+
+    Parameters
+    ----------
+    store : Store
+    X : array_like, shape (k, d), or a frame
+        An array has the store's columns as it keeps them; a frame has those that the store was made
+        of, in their own units.
+    y : array_like, shape (k,) or (k, m), or str
+        Classes by name or code; real labels in the units of X.
+
+    Raises
+    ------
+    InvalidDataError
+        For other columns, gaps that nothing stands for, and classes that the store does not have.
+    InvalidOptionError
+        For a frame where the store's columns have no names, or a column that is not there.
+    """
+    own_units = is_frame(X)
+    if isinstance(y, str):
+        y = _column(X, y)
+    labels = ravelled(as_array(values_of(y, "y"), "y"))
+    features = prepare(store, X) if own_units else X
+    rows = check_arrays(features, _coded(store.spec, labels, own_units))
+    if rows.shape[1] != store.columns:
+        raise InvalidDataError(
+            f"new samples have {rows.shape[1]:,} columns, those of {store.spec.name} "
+            f"{store.columns:,}; give rows as the store has them, or a frame with its columns"
+        )
+    dtype = store.row_shape("features")[1]
+    narrow = lossless(rows.X, dtype) if isinstance(rows.X, np.ndarray) else None
+    kept = rows.X if narrow is None else narrow  # rows of bytes stay such
+    return LabelledArrays(kept, rows.y, rows.split, rows.groups, ids=rows.ids)
+
+
+def _column(X: Any, name: str) -> Any:
+    names: list[Any] = list(getattr(X, "column_names", None) or getattr(X, "columns", None) or ())
+    if name not in names:
+        found = f"there are {', '.join(map(str, names[:MOST_NAMED]))}" if names else "X has none"
+        raise InvalidOptionError(f"y={name!r} names a column, but {found}")
+    return X[name]
+
+
+def _coded(spec: StoreSpec, labels: Any, own_units: bool) -> Any:
+    """Return labels as the store has them: codes of its classes, or numbers in its units."""
+    named = labels.dtype.kind in NAME_KINDS
+    if spec.classes is not None:
+        return _by_block(labels, partial(class_codes, classes=spec.classes), np.int64)
+    if named:
+        raise InvalidDataError(
+            f"labels are text, those of {spec.name} are numbers; give what they stand for"
+        )
+    scaling = (spec.scaling or {}).get("labels") if own_units else None
+    if scaling is None:
+        return labels
+    return _by_block(labels, partial(_scaled, low=scaling["min"], high=scaling["max"]), np.float64)
+
+
+def _by_block(labels: Any, function: Callable[..., Any], dtype: Any) -> Any:
+    if is_zarr(labels):
+        labels = da.from_array(labels, chunks=labels.chunks)
+    if isinstance(labels, da.Array):
+        return da.map_blocks(
+            function, labels, dtype=dtype, meta=np.empty((0,) * labels.ndim, dtype)
+        )
+    return function(np.asarray(labels[:]))
+
+
+def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return codes of labels (k,): of names, and of numbers unless these are the names.
+
+    Raises
+    ------
+    InvalidDataError
+        For a class that is none of these; it and its first row are named.
+    """
+    known, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    names = {name: code for code, name in enumerate(classes)}
+    if labels.dtype.kind not in NAME_KINDS and not all(map(_is_number, classes)):
+        names = {str(code): code for code in range(len(classes))}
+    texts = [f"{value:g}" if known.dtype.kind == "f" else _text(value) for value in known]
+    for text, row in zip(texts, first, strict=True):
+        if text not in names:
+            shown = ", ".join(classes[:MOST_NAMED]) + (", …" if classes[MOST_NAMED:] else "")
+            raise InvalidDataError(
+                f"label {text!r} of row {row} is none of the {len(classes)} classes ({shown}); "
+                "a class that the reference lacks has no meaning there"
+            )
+    return np.array([names[text] for text in texts], np.int64)[inverse].reshape(len(labels))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _scaled(labels: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    column = PreparedColumn("y", "number", center=low, spread=high - low, scale="minmax")
+    return column.scaled(np.asarray(labels, np.float64))
