@@ -66,7 +66,7 @@ def ingest(
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5, .hdf5 or .h5ad; a table, also
+    scikit-learn brings along; plane, the points of the paper's Figure 1; openml:NAME; a file: .npz, .npy, .h5, .hdf5 or .h5ad; a table, also
     at a URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, a
     folder of such Parquet or Arrow files, or a Hugging Face dataset as save_to_disk writes it; or
     a folder of images, with a sub-folder per class (or train and test, with such sub-folders).

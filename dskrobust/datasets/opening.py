@@ -110,7 +110,7 @@ def open_reader(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
+        ``breast-cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
         .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
         not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
         Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
@@ -249,7 +249,7 @@ def ingest(
     ----------
     what : str
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
+        ``breast-cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
         .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
         not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
         Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
