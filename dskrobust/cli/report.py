@@ -171,9 +171,8 @@ def _list() -> None:
     from ..report import catalogue
     from ..show import terminal
 
-    terminal.say("A store NAME.zarr is made by `dskrobust ingest NAME --source DIR`, the plane without "
-                 "a source, and scored by `dskrobust compute NAME.zarr`.",
-                 style=terminal.QUIET)  # fmt: skip
+    terminal.say("NAME.zarr is made by `dskrobust ingest NAME --source DIR` (plane has no source), "
+                 "scored by `dskrobust compute NAME.zarr`.", style=terminal.QUIET)  # fmt: skip
     for entry in catalogue:
         terminal.say(f"{entry.name}: {entry.what} ({entry.section})")
         before = f"{entry.needs}, then " if entry.needs else ""

@@ -55,8 +55,9 @@ class StoredResults:
     result : ResultTables
         The scores that are shown.
     subsets : mapping of str to str, or sequence of str
-        Selections (train:L40000) whose labels are shown, by name where they have own names; without them the subsets of the stored
-        evaluations, without those the least and most robust halves of every group.
+        Selections (train:L40000) whose labels are shown, by name where they have own names; without
+        them the subsets of the stored evaluations, without those the least and most robust halves
+        of every group.
     """
 
     def __init__(self, store: Store, result: ResultTables, subsets: Subsets = ()) -> None:

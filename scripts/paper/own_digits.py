@@ -1,4 +1,4 @@
-"""Write the images of Figure 13: digits of another hand than MNIST's, in notebooks/paper/own-digits.
+"""Write the images of Figure 13 to notebooks/paper/own-digits: digits of another hand than MNIST's.
 
     python scripts/paper/own_digits.py
 
