@@ -191,15 +191,20 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def facts_of(rows: Iterable[Row]) -> list[dict[str, str]]:
+    """Return rows as plain values, with their sections and the kinds of their verdicts."""
+    return [{"section": section_of(row), "kind": kind(row), **row._asdict()} for row in rows]
+
+
 def read_rows() -> list[Row]:
     """Return the rows that are committed."""
-    made = json.loads((RESULTS / OWN).read_text())
-    return [Row(**row) for row in made["rows"]]
+    made = json.loads((RESULTS / OWN).read_text())["rows"]
+    return [Row(**{name: row[name] for name in Row._fields}) for row in made]
 
 
 def main() -> None:
     rows = every_row(Evidence())
-    lines = ",\n".join(f"  {json.dumps(row._asdict(), ensure_ascii=False)}" for row in rows)
+    lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in facts_of(rows))
     (RESULTS / OWN).write_text(f'{{"rows": [\n{lines}\n]}}\n')
     (RESULTS / OWN).with_suffix(".md").write_text(page(rows))
     print(f"{len(rows)} rows, {dict(Counter(map(kind, rows)))}")
