@@ -43,8 +43,9 @@ def rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
 def cifar10_facts(results: StoredResults) -> dict[str, Any]:
     """Return the extremes of every class, and how R goes with an unusual background."""
     samples = results.samples.query("group == 'train'")
-    images = results.store.features[samples.index.to_numpy()].reshape(-1, 32, 32, 3)
-    frame = np.ones((32, 32), bool)
+    shape = results.store.spec.image_shape or ()
+    images = results.store.features[samples.index.to_numpy()].reshape(-1, *shape)
+    frame = np.ones(shape[1:], bool)
     frame[FRAME:-FRAME, FRAME:-FRAME] = False
     border = images[:, :, frame]
     colours = border.mean(axis=2, dtype=np.float64)
@@ -98,7 +99,7 @@ def main() -> None:
         if address:
             store = dr.open_store(address)
             found[name] = make(StoredResults(store, current_results(store)))
-    FACTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+            FACTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
