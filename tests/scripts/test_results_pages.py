@@ -56,7 +56,7 @@ def test_the_rows_made_here_are_committed(script):
     made = [row for make in (script.label_rows, script.network_rows, script.neighbour_rows,
                              script.digit_rows) for row in make(evidence)]  # fmt: skip
     assert [row.claim for row in made if row not in kept] == []
-    assert {script.section_of(row) for row in kept} == {name for name, _ in script.SECTIONS}
+    assert {script.section_of(row) for row in kept} <= {name for name, _ in script.SECTIONS}
     for row in kept:
         assert row.where
         assert row.verdict
