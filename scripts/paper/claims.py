@@ -265,7 +265,8 @@ def _best_k(table: pd.DataFrame) -> list[Row]:
     grown = ", ".join(f"{t} {gains.loc['x_M25', t]:+.4f}" for t in (*MORE, *LESS))
     rows.append(
         Row("4.3.1", "(and in contrast to KNN on CIFAR-10) … an increase in accuracy … in "
-            "accordance with our theoretic explanation in 3.6", judged(bool((gains <= 0).all(axis=None))),
+            "accordance with our theoretic explanation in 3.6",
+            judged(bool((gains <= 0).all(axis=None))),
             "on CIFAR-10 a larger K raises ACC too, the most for robust references and tests; with "
             f"x_M25 and the best K of {uniform.columns[-1]} against K = 1: {grown}; with x: "
             + ", ".join(f"{t} {gains.loc['x', t]:+.4f}" for t in (*MORE, *LESS)), KNN)
