@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 from claims import (
+    PRINTED,
     RESULTS,
     UNTESTED,
     Evidence,
@@ -48,6 +49,10 @@ SECTIONS = (
     ("E", "Online News: additional material"),
     ("F", "MNIST"),
 )
+KINDS = {  # how verdicts begin
+    "holds in": "holds in part", "holds": "holds", "contradicted": "contradicted",
+    "slip": "slip of the pen", PRINTED: "printed numbers only",
+}  # fmt: skip
 PLACES = {  # where a table or figure belongs
     "Table 1": "4.2", **dict.fromkeys(("Table 2", "Table 3", "Table 4"), "4.2.1"),
     "Table 5": "4.2.2", "Table 6": "4.3.1", "Table 7": "4.3.1", "Table 8": "4.3.2",
@@ -168,16 +173,16 @@ def section_of(row: Row) -> str:
 
 def kind(row: Row) -> str:
     """Return the kind of a verdict, for counting."""
-    for start in ("holds in", "holds", "contradicted", "slip"):
+    for start, name in KINDS.items():
         if row.verdict.startswith(start):
-            return {"holds in": "holds in part", "slip": "slip of the pen"}.get(start, start)
+            return name
     return "not tested"
 
 
 def page(rows: Sequence[Row]) -> str:
     """Return the rows as a page."""
     kinds = Counter(map(kind, rows))
-    said = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
+    said = ", ".join(f"{name} {kinds[name]}" for name in (*KINDS.values(), "not tested"))
     lines = [
         "# The paper's observations, one by one",
         "",
