@@ -134,7 +134,7 @@ def test_it_runs_from_a_fresh_store(entry, folder, call, monkeypatch):
         assert (folder / written).read_text().startswith("<?xml")
         assert written in said
     else:
-        assert len(said.splitlines()) > 3
+        assert len(said.splitlines()) > 1
 
 
 def test_a_fresh_store_needs_no_more_than_is_said():
