@@ -152,8 +152,8 @@ def every_row(evidence: Evidence) -> list[Row]:
     others = [row for _, rows in committed() for row in rows]
     rows = [*label_rows(evidence), *network_rows(evidence), *neighbour_rows(evidence), *others]
     rows += [*curve_rows(others), *missing_rows(others)]
-    if not any(section_of(row) == "4.3.1" for row in others):
-        rows += news_rows()
+    there = {section_of(row) for row in others}
+    rows += [row for row in news_rows() if section_of(row) not in there]
     rows += [Row(where, claim, UNTESTED, "", "") for where, claim in EXPLAINED]
     rows += digit_rows(evidence)
     order = [name for name, _ in SECTIONS]
