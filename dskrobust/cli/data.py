@@ -66,11 +66,12 @@ def ingest(
     """Read a data set from its official files into a new store.
 
     WHAT is mnist, cifar10 or online-news; digits, iris, wine, breast-cancer or diabetes, which
-    scikit-learn brings along; openml:NAME; a file: .npz, .npy, .h5, .hdf5 or .h5ad; a table, also
-    at a URL: .csv or .tsv (packed as .gz, .bz2 or .zst, too), .parquet, .feather or .arrow, a
-    folder of such Parquet or Arrow files, or a Hugging Face dataset as save_to_disk writes it; or
-    a folder of images, with a sub-folder per class (or train and test, with such sub-folders).
-    MNIST and CIFAR-10 come from OpenML where no --source is given.
+    scikit-learn brings along; plane, the points of the paper's Figure 1; openml:NAME; a file: .npz,
+    .npy, .h5, .hdf5 or .h5ad; a table, also at a URL: .csv or .tsv (packed as .gz, .bz2 or .zst,
+    too), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging Face
+    dataset as save_to_disk writes it; or a folder of images, with a sub-folder per class (or train
+    and test, with such sub-folders). MNIST and CIFAR-10 come from OpenML where no --source is
+    given.
 
     This process reads. With --workers or --scheduler the workers read images, Parquet and Arrow
     files, .npy and HDF5 files, each another run of rows; they have to see the source.

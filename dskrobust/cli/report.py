@@ -35,9 +35,9 @@ FIGURE_KINDS = ("svg", "pdf", "png")
               help="Least and most robust samples of every class.")  # fmt: skip
 @click.option("--pairs", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="Closest pairs of different labels.")  # fmt: skip
-@click.option("--subset", "subsets", multiple=True, metavar="SELECTION",
-              help="A subset whose labels are shown, GROUP:L500; those of the evaluations, or the "
-              "halves of every group, by default.")  # fmt: skip
+@click.option("--subset", "subsets", multiple=True, metavar="NAME=SELECTION",
+              help="A subset whose labels are shown, GROUP:L500 or x_L5=GROUP:L500; those of the "
+              "evaluations, or the halves of every group, by default.")  # fmt: skip
 @click.option("--figure", "-f", metavar="FIGURE",
               help="Only this figure: its number in the paper, or its name.")  # fmt: skip
 @click.option("--class", "classes", multiple=True, metavar="NAME",
@@ -86,6 +86,7 @@ def report(
     from ..report.results import results_memory
     from ..show import terminal
     from .compute import MOST_HERE, workers_for
+    from .evaluate import named
 
     _refuse_idle(figure, listing)
     if listing:
@@ -95,6 +96,7 @@ def report(
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
     result = asked_result(opened, metric, labels, label_bound)
+    asked = named(subsets)
     tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
     projected = projected_peak(
         "a report", results_memory(opened, result, (samples, pairs), tasks), FEWER
@@ -102,9 +104,9 @@ def report(
     with workers_for(opened, ClusterOptions(dashboard=False)):
         if figure is not None:
             wishes = Wishes(classes, mark, _own(opened, images))
-            written = _draw(StoredResults(opened, result, subsets), figure, wishes, out)
+            written = _draw(StoredResults(opened, result, asked), figure, wishes, out)
         else:
-            options = ReportOptions(samples, pairs, subsets=subsets, anonymous=anonymous)
+            options = ReportOptions(samples, pairs, subsets=asked, anonymous=anonymous)
             written = write_report(opened, out or "report.html", result, options)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
@@ -169,6 +171,8 @@ def _list() -> None:
     from ..report import catalogue
     from ..show import terminal
 
+    terminal.say("NAME.zarr is made by `dskrobust ingest NAME --source DIR` (plane has no source), "
+                 "scored by `dskrobust compute NAME.zarr`.", style=terminal.QUIET)  # fmt: skip
     for entry in catalogue:
         terminal.say(f"{entry.name}: {entry.what} ({entry.section})")
         before = f"{entry.needs}, then " if entry.needs else ""

@@ -1,4 +1,4 @@
-"""The small data sets that scikit-learn brings along."""
+"""The small data sets that scikit-learn brings along, and the points of the paper's Figure 1."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ LOADERS = {
     "diabetes": "load_diabetes",
 }
 TEST_SHARE = 0.2
+PLANE_SIDE = 4  # points of the plane from left to right, and from below to above
+PLANE = {"left or right": ("left", "right"), "above or below": ("below", "above")}  # label maps
 
 
 def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> StreamReader:
@@ -61,6 +63,32 @@ def open_bundled(name: str, source: Path | None, options: ReaderOptions) -> Stre
 
 for _name in LOADERS:
     reads(_name)(partial(open_bundled, _name))
+
+
+@reads("plane")
+def open_plane(source: Path | None, options: ReaderOptions) -> StreamReader:
+    """Return the reader of points in a plane under two label maps, as in the paper's Figure 1.
+
+    The same 16 points, one in every cell of a rectangle, are in either group, (32, 2) float64:
+    labelled by the side that they lie on, and by the height.
+    """
+    options.allow("plane")
+    if source is not None:
+        raise InvalidOptionError("plane comes with dskrobust: leave the source away")
+    cells = np.indices((PLANE_SIDE, PLANE_SIDE)).reshape(2, -1).T
+    places = (cells + np.random.default_rng(options.seed).uniform(size=cells.shape)) * [1.5, 1]
+    labels = (cells.T >= PLANE_SIDE // 2) + np.array([[0], [2]])
+    split = np.repeat(np.arange(2, dtype=np.int16), len(places))
+    spec = StoreSpec(
+        name="plane",
+        label_kind="categorical",
+        classes=tuple(side for sides in PLANE.values() for side in sides),
+        groups=tuple(PLANE),
+        feature_names=("x", "y"),
+        provenance=provenance("points in a plane", seed=options.seed),
+    )
+    stream = partial(array_blocks, np.tile(places, (2, 1)), labels.ravel(), split)
+    return StreamReader(options.apply(spec), 2 * len(places), stream)
 
 
 def stratified_split(labels: NDArray[Any], seed: int) -> NDArray[np.int16]:

@@ -109,10 +109,10 @@ def open_reader(
     Parameters
     ----------
     what : str
-        ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
-        .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
-        not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
+        ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``, ``breast-
+        cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5
+        or .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst
+        or not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
         Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from
@@ -248,12 +248,11 @@ def ingest(
     Parameters
     ----------
     what : str
-        ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``,
-        ``breast-cancer`` or ``diabetes``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5 or
-        .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst or
-        not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
-        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
-    out : str
+        ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``, ``breast-
+        cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5
+        or .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst
+        or not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
+        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images. out : str
         Path or fsspec URL of the store.
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from

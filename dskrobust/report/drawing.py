@@ -132,6 +132,11 @@ def _plane(results: StoredResults, wishes: Wishes) -> Figure:
     samples = results.samples
     points = pd.DataFrame({"x": x, "y": y, "label": results.label_texts(np.arange(store.rows))})
     points = points.assign(**{name: samples[name].to_numpy() for name in ("reach", "witness")})
+    if len(store.groups) > 1:  # a panel each; witnesses are rows of it
+        codes = store.split_codes[:]
+        place = np.array([(codes[:row] == code).sum() for row, code in enumerate(codes)])
+        points["panel"] = np.array(store.groups)[codes]
+        points["witness"] = np.where(points["witness"] < 0, -1, place[points["witness"]])
     names = store.spec.feature_names or ("first feature", "second feature")
     return figures.reach_circles(points, (names[0], names[1]))
 

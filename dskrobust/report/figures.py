@@ -47,6 +47,7 @@ BINS = 60
 KINDS = (".svg", ".png", ".pdf")
 MOST_POINTS = 5_000  # of a scatter of pairs
 MOST_PANELS = 24
+MARGIN = 0.2  # of the points' range, around them
 NAMES = {"loss": "LOSS", "acc": "ACC"}
 AXES = {"neighbors": "K, number of neighbours", "trees": "number of trees"}
 
@@ -221,7 +222,9 @@ def label_histograms(
     low = low if low < cut else cut - 1.0  # nothing lies below the cut
     width = (cut - low) / 40
     edges = np.append(low + width * np.arange(41), cut + 3 * width)  # the last bar: all above
-    figure, (panels,) = style.panels([len(subsets)], 4, 1.7, sharex=True, sharey=True)
+    figure, (panels,) = style.panels(
+        [len(subsets)], 5 if len(subsets) % 5 == 0 else 4, 1.7, sharex=True, sharey=True
+    )
     for axes, subset in zip(panels, subsets, strict=True):
         values = labels.loc[labels["subset"] == subset, "label"].dropna().to_numpy()
         counts = np.histogram(np.minimum(values, cut + width), edges)[0]
@@ -371,14 +374,25 @@ def reach_circles(points: pd.DataFrame, names: tuple[str, str] = ("x", "y")) -> 
         there = own.loc[known["witness"].astype(int)]
         axes.plot([known["x"], there["x"]], [known["y"], there["y"]], color=style.QUIET,
                   linewidth=0.8)  # fmt: skip
+        _frame(axes, points)
         axes.set(aspect="equal", title="" if shown is None else style.short(shown, style.LONG))
         axes.set(xlabel=style.short(names[0], style.LONG), ylabel=style.short(names[1], style.LONG))
-        style.legend(axes, entries, title="label", loc="upper right")
+        style.legend(axes, entries, loc="upper right", frameon=True, framealpha=0.9)
     return figure
 
 
+def _frame(axes: Axes, points: pd.DataFrame) -> None:
+    """Show the points with some room around them; large circles are cut."""
+    for name, limit in (("x", axes.set_xlim), ("y", axes.set_ylim)):
+        low, high = float(points[name].min()), float(points[name].max())
+        room = MARGIN * ((high - low) or 1.0)
+        limit(low - room, high + room)
+
+
 def _circle(axes: Axes, sample: Any, colour: str) -> None:
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Circle
 
-    shape = Circle((sample.x, sample.y), sample.reach, fill=False, edgecolor=colour, alpha=0.35)
+    shape = Circle((sample.x, sample.y), sample.reach, facecolor=(*to_rgb(colour), 0.04),
+                   edgecolor=(*to_rgb(colour), 0.4))  # fmt: skip
     axes.add_patch(shape)

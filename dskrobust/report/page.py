@@ -40,7 +40,7 @@ from .provenance import (
     model_cost,
     score_costs,
 )
-from .results import MOST_CLASSES, StoredResults
+from .results import MOST_CLASSES, StoredResults, Subsets
 from .tables import (
     CONTRADICTORY,
     NEARLY,
@@ -72,7 +72,7 @@ class ReportOptions:
         Closest pairs of different labels.
     issues : int
         Samples whose labels look wrong.
-    subsets : tuple of str
+    subsets : mapping of str to str, or sequence of str
         Selections whose labels are shown; see `StoredResults`.
     anonymous : bool
         Whether folders, hosts and users are left out: of addresses the last part is shown.
@@ -81,7 +81,7 @@ class ReportOptions:
     samples: int = 4
     pairs: int = 20
     issues: int = 12
-    subsets: tuple[str, ...] = ()
+    subsets: Subsets = ()
     anonymous: bool = False
 
 

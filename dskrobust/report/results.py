@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ NEAR = 10.0  # times the group's median Q: from there on samples are nearly cont
 MOST_CLASSES = 40  # that are named, or shown
 SAMPLE_BYTES = 300  # of a sample in tables, of which the page's parts are picked
 FIGURES = 80 * 2**20  # bytes of figures, of the page and of what draws them
+Subsets = Mapping[str, str | None] | Sequence[str]  # of selections
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
 
@@ -52,13 +54,15 @@ class StoredResults:
     store : Store
     result : ResultTables
         The scores that are shown.
-    subsets : sequence of str
-        Selections (train:L40000) whose labels are shown; without them the subsets of the stored
-        evaluations, without those the least and most robust halves of every group.
+    subsets : mapping of str to str, or sequence of str
+        Selections (train:L40000) whose labels are shown, by name where they have own names; without
+        them the subsets of the stored evaluations, without those the least and most robust halves
+        of every group.
     """
 
-    def __init__(self, store: Store, result: ResultTables, subsets: Sequence[str] = ()) -> None:
-        self.store, self.result, self.asked = store, result, tuple(subsets)
+    def __init__(self, store: Store, result: ResultTables, subsets: Subsets = ()) -> None:
+        self.store, self.result = store, result
+        self.asked = subsets if isinstance(subsets, Mapping) else dict.fromkeys(subsets)
 
     @property
     def categorical(self) -> bool:
@@ -268,7 +272,7 @@ class StoredResults:
 
     def _chosen(self) -> list[Subset]:
         if self.asked:
-            return [self._ready(select_subset(self.scores, text)) for text in self.asked]
+            return [self._asked(name, text) for name, text in self.asked.items()]
         by_key: dict[str, Subset] = {}
         for evaluation in (one for one in self.evaluations if one.fold is None):
             for name, key in evaluation.subset_keys().items():
@@ -276,6 +280,11 @@ class StoredResults:
                     rows = evaluation.records.rows(key)
                     by_key[key] = Subset(name, rows, len(rows))
         return list(by_key.values()) or self._halves()
+
+    def _asked(self, name: str, text: str | None) -> Subset:
+        """Return a selection under its name; one without a selection is its own."""
+        subset = self._ready(select_subset(self.scores, text or name))
+        return replace(subset, name=name) if text not in (None, name) else subset
 
     def _ready(self, subset: Subset) -> Subset:
         """Return a subset with its row numbers where they are few."""

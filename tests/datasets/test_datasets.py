@@ -482,6 +482,16 @@ def test_bundled_sets(tmp_path, name, shape, kind, classes):
     assert len(store.spec.feature_names) == shape[1]
 
 
+def test_the_plane_has_two_label_maps(tmp_path):
+    store = ingest("plane", tmp_path / "own.zarr")
+    X, y, code = store.features[:], store.labels[:], store.split_codes[:]
+    assert np.array_equal(X[code == 0], X[code == 1])
+    assert (y == 2 * code + (X[np.arange(32), code] > np.array([3, 2])[code])).all()
+    assert np.bincount(y).tolist() == [8, 8, 8, 8]
+    with pytest.raises(InvalidOptionError, match="leave the source away"):
+        open_reader("plane", tmp_path)
+
+
 # -- arrays ------------------------------------------------------------------------------------
 
 X = RNG.normal(size=(25, 4))
