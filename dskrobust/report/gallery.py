@@ -25,7 +25,7 @@ def extreme_columns(extremes: pd.DataFrame) -> Figure:
     ----------
     extremes : DataFrame
         label, end ("least" or "most"), rank, robustness, picture (an array); and, where models
-        were asked, probability: their mean probability of the sample's class, in brackets.
+        were asked, probability: the trimmed mean of theirs of the sample's class, in brackets.
     """
     first = extremes[extremes["rank"] == 1]
     classes = style.values_of(first, "label")

@@ -344,7 +344,7 @@ def page(
     libraries: Sequence[str] = LIBRARIES,
 ) -> str:
     """Return the whole page."""
-    used = ", ".join(f"{name} {version(name)}" for name in libraries)
+    used = ", ".join(f"{name} {number}" for name, number in versions(libraries).items())
     head = [
         f"# The paper's Tables {tables}, run again",
         f"Written by `scripts/{script}` from the experiments in `notebooks/experiments`; the "
@@ -352,6 +352,11 @@ def page(
         f"both by the printed digits. {used}.",
     ]
     return "\n\n".join([*head, *words, *sections]) + "\n"
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the versions of some libraries by their names."""
+    return {name: version(name) for name in libraries}
 
 
 def word(data: str, store: dr.Store) -> str:

@@ -797,9 +797,9 @@ def test_a_damaged_array_is_made_again(done, here):
     found = make(done, **x)
     before = found.true_class_probability("x")
     name = found.jobs[0].name
-    (blob,) = Path(done).glob(f"evaluations/*/arrays/{name}/true_class_test.blob")
+    (blob,) = Path(done).glob(f"evaluations/*/arrays/{name}/probability_test.blob")
     blob.write_bytes(blob.read_bytes()[:-3])
-    with pytest.warns(DamagedRecordWarning, match="true_class_test"):
+    with pytest.warns(DamagedRecordWarning, match="probability_test"):
         again = make(done, **x).compute()
     pd.testing.assert_frame_equal(again.true_class_probability("x"), before)
 
