@@ -102,7 +102,7 @@ _EXTREMES = "figures.extreme_columns"
 catalogue: tuple[Entry, ...] = (
     _labels(1, "classes of CIFAR-10 in its subsets", "4.2", "cifar10", 40000, 25000, 5000, 2000),
     _matrix(2, "small CNN, epochs with the lowest LOSS on t", "4.2.1", _CNN, "cifar10"),
-    _matrix(3, "others, LOSS re-weighted by class", "4.2.1", "cnn-table-3", "cifar10", " --balanced"),
+    _matrix(3, "LOSS re-weighted by class", "4.2.1", "cnn-table-3", "cifar10", " --balanced"),
     _matrix(4, "ResNet-56, epochs with the lowest LOSS on t", "4.2.1", "cnn-table-4", "cifar10"),
     _matrix(5, "nearest neighbours, K = 1", "4.2.2", _IMAGES_KNN, "cifar10"),
     _matrix(6, "nearest neighbours, K best on t", "4.3.1", _NEWS_KNN, "online-news"),

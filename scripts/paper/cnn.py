@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ import numpy as np
 import pandas as pd
 from cnn_claims import OBSERVATIONS, curve_rows, observation_row, prototype_row, table_rows
 from cnn_runs import EVERY, cluster, experiment_of, size_words, slice_of
-from probabilities import asked_samples, correlations, extremes, relation_row
+from probabilities import (
+    RankCorrelation,
+    asked_samples,
+    correlations,
+    extremes,
+    relation_row,
+)
 from tables import (
     LIBRARIES,
     NOTEBOOKS,
@@ -138,42 +144,66 @@ def matrices_of(table: PaperTable, trials: pd.DataFrame) -> tuple[PerformanceMat
     return our_matrices(table, own, loss_high=False)
 
 
-def facts_of(
-    tables: list[PaperTable],
-    trials: pd.DataFrame,
-    made: Mapping[int, Evaluation],
-    curves: pd.DataFrame,
-    samples: pd.DataFrame,
-    size: str,
-    command: str,
-) -> dict[str, Any]:
-    """Return sessions, correlations and observations as plain values."""
-    rows = []
-    for table in tables:
-        experiment = made[table.number].experiment
-        own = f"{size}; {run_words(table.number, experiment)}"
-        for row in table_rows(table, matrices_of(table, trials), own):
-            rows.append(observation_row(row, f"4.2.1, Table {table.number}", command))
-    if 2 in made:
-        found = correlations(samples, NAMED)
-        own = f"{size}; {made[2].experiment.trials} networks, trimmed mean"
-        for name, one in found.items():
-            rows.append(observation_row(relation_row(one, name, own), "D.2, Figure 5", command))
-        matrix = made[2].matrix()
-        seen = [*curve_rows(curves, size), prototype_row(curves, float(matrix.loss[0, 0]), size)]
-    else:
-        found, seen = {}, curve_rows(curves, size)
-    rows += [observation_row(row, "D.3, Figures 6 and 7", command) for row in seen]
-    return {
-        "size": size,
-        "versions": versions((*LIBRARIES, "torch")),
-        "sessions": {
-            f"Table {number}": json.loads(one.sessions.to_json(orient="records"))
-            for number, one in made.items()
-        },
-        "rank_correlations": {name: one._asdict() for name, one in found.items()},
-        "observations": rows,
-    }
+@dataclass(frozen=True)
+class Runs:
+    """What was run.
+
+    Attributes
+    ----------
+    tables : list of PaperTable
+    made : mapping of int to Evaluation
+        By table.
+    trials : DataFrame
+        All trials, with a column table.
+    curves : DataFrame
+        Of the prototype.
+    samples : DataFrame
+        Training images with R and probability; empty without Table 2.
+    size, command : str
+        Of which images, and by which command.
+    """
+
+    tables: list[PaperTable]
+    made: Mapping[int, Evaluation]
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    samples: pd.DataFrame
+    size: str
+    command: str
+
+    def correlations(self) -> dict[str, RankCorrelation]:
+        """Return the rank correlations of R and probability."""
+        return correlations(self.samples, NAMED) if len(self.samples) else {}
+
+    def observations(self) -> list[dict[str, Any]]:
+        """Return what the paper says as rows."""
+        said = []
+        for table in self.tables:
+            size = f"{self.size}; {run_words(table.number, self.made[table.number].experiment)}"
+            own = table_rows(table, matrices_of(table, self.trials), size)
+            said += [(row, f"4.2.1, Table {table.number}") for row in own]
+        for name, found in self.correlations().items():
+            size = f"{self.size}; {self.made[2].experiment.trials} networks, trimmed mean"
+            said.append((relation_row(found, name, size), "D.2, Figure 5"))
+        seen = curve_rows(self.curves, self.size)
+        if 2 in self.made:
+            average = float(self.made[2].matrix().loss[0, 0])
+            seen.append(prototype_row(self.curves, average, self.size))
+        said += [(row, "D.3, Figures 6 and 7") for row in seen]
+        return [observation_row(row, where, self.command) for row, where in said]
+
+    def facts(self) -> dict[str, Any]:
+        """Return sessions, correlations and observations as plain values."""
+        return {
+            "size": self.size,
+            "versions": versions((*LIBRARIES, "torch")),
+            "sessions": {
+                f"Table {number}": json.loads(one.sessions.to_json(orient="records"))
+                for number, one in self.made.items()
+            },
+            "rank_correlations": {n: one._asdict() for n, one in self.correlations().items()},
+            "observations": self.observations(),
+        }
 
 
 def main() -> None:
@@ -196,7 +226,7 @@ def main() -> None:
     out = options.out or NOTEBOOKS / "results" / f"tables-2-4{'-small' * options.small}.md"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page_text(tables, trials, words, comparable=not options.small))
-    facts = facts_of(tables, trials, made, curves, samples, size, command)
+    facts = Runs(tables, made, trials, curves, samples, size, command).facts()
     out.with_suffix(".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     trials.to_csv(out.with_name(f"{out.stem}-trials.csv.gz"), index=False,
                   compression={"method": "gzip", "mtime": 0})  # fmt: skip

@@ -7,9 +7,9 @@ one that goes on from a checkpoint does what it would have done without the inte
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,13 +103,13 @@ class Bench:
         self._sessions: dict[str, Session] = {}
         self._stored, self._arrays = self.keeper.load() or ({}, {})
         self.earlier: float = self._stored.get("seconds", 0.0)
-        self._started = time.monotonic()
+        self._started = monotonic()
         self.facts = {**self.facts, **self._stored.get("facts", {})}
 
     @property
     def seconds(self) -> float:
         """Seconds of this attempt and of those before."""
-        return self.earlier + time.monotonic() - self._started
+        return self.earlier + monotonic() - self._started
 
     def session(self, name: str, seeds: Sequence[int], *, best_weights: bool = False) -> Session:
         """Return a session, from its beginning or from where a checkpoint has it.
