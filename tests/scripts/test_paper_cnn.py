@@ -1,4 +1,4 @@
-"""The scripts for the paper's networks: experiments, observations, correlations, what they wrote."""
+"""The scripts for the paper's networks: experiments, observations, correlations, results."""
 
 import json
 
