@@ -74,20 +74,28 @@ def _matrix(
 
 
 def _figure(
-    number: int, what: str, section: str, store: str, function: str, options: str = ""
+    number: int,
+    what: str,
+    section: str,
+    store: str,
+    function: str,
+    options: str = "",
+    experiment: str = "",
 ) -> Entry:
     asked = f"--figure {number} {options}".strip()
     command = f"dskrobust report {store}.zarr {asked} --out figure{number}.svg"
     name = function.rpartition(".")[2]
     made_by = f"dskrobust.report.{function}"
-    return Entry(f"Figure {number}", what, section, command, made_by, figure=name)
+    run = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
+    needs = run if experiment else ""
+    return Entry(f"Figure {number}", what, section, command, made_by, needs, figure=name)
 
 
-def _trained(
+def _curves(
     number: int, what: str, section: str, store: str, function: str, experiment: str, figure: str
 ) -> Entry:
-    needs = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
-    return replace(_figure(number, what, section, store, function), needs=needs, figure=figure)
+    made = _figure(number, what, section, store, function, experiment=experiment)
+    return replace(made, figure=figure)
 
 
 def _computed(name: str, what: str, section: str, command: str) -> Entry:
@@ -116,22 +124,22 @@ catalogue: tuple[Entry, ...] = (
     _figure(3, "labels in the subsets of Online News", "4.3", "online-news",
             "figures.label_histograms", "--mark 10000"),
     _figure(4, "R of every class", "D.1", "cifar10", "figures.robustness_by_class"),
-    _trained(5, "most and least robust sample of every class", "D.2", "cifar10",
-            _EXTREMES, _CNN, "extreme_columns"),
-    _trained(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10",
+    _figure(5, "most and least robust sample of every class", "D.2", "cifar10", _EXTREMES,
+            experiment=_CNN),
+    _curves(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10",
             _EPOCHS, _PROTOTYPE, "loss_by_epoch"),
-    _trained(7, "ACC of a small CNN over the epochs", "D.3", "cifar10",
+    _curves(7, "ACC of a small CNN over the epochs", "D.3", "cifar10",
             _EPOCHS, _PROTOTYPE, "acc_by_epoch"),
-    _trained(8, "ACC of nearest neighbours over K", "D.4", "cifar10",
+    _curves(8, "ACC of nearest neighbours over K", "D.4", "cifar10",
             _SWEPT, _IMAGES_KNN, "acc_by_neighbors"),
     _figure(9, "R of training and test set", "E.1", "online-news", "figures.robustness_by_group",
             "--mark 0.65"),
-    _trained(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news",
+    _curves(10, "LOSS and ACC of nearest neighbours over K", "E.2", "online-news",
             _SWEPT, _NEWS_KNN, "loss_and_acc_by_neighbors"),
-    _trained(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news",
+    _curves(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news",
             _SWEPT, _NEWS_FOREST, "loss_and_acc_by_trees"),
-    _trained(12, "most and least robust image of every digit", "F", "mnist",
-            _EXTREMES, "cnn-mnist", "extreme_columns"),
+    _figure(12, "most and least robust image of every digit", "F", "mnist", _EXTREMES,
+            experiment="cnn-mnist"),
     _figure(13, "R of one's own digits in MNIST", "F", "mnist", "figures.own_images",
             "--images own.npz"),
     _computed("Definition 3.2", "reach r", "3.2", "show mnist.zarr 0"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ACROSS = 10  # pictures in a line
 SMALL = 8  # points
 FIT = 12  # characters beside a picture
+PROBABILITY = "in brackets: probability of the class, trimmed mean of the networks"
 
 
 @style.styled
@@ -45,6 +46,8 @@ def extreme_columns(extremes: pd.DataFrame) -> Figure:
                     axes.set_title(style.short(name, FIT), fontsize=9)
                 if column == 0:
                     _beside(axes, f"{end} robust")
+    if "probability" in first and first["probability"].notna().any():
+        figure.supxlabel(PROBABILITY, fontsize=9, wrap=True)
     return figure
 
 
