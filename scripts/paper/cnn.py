@@ -134,7 +134,7 @@ def page_text(
         section(table, matrices_of(table, trials), OBSERVATIONS, comparable=comparable)
         for table in tables
     ]
-    numbers = " and ".join(str(table.number) for table in tables)
+    numbers = ", ".join(str(table.number) for table in tables)
     return page(sections, words, numbers, "paper/cnn.py", PAPER, (*LIBRARIES, "torch"))
 
 
