@@ -16,6 +16,8 @@ from .job import Job
 from .rows import all_test_rows, read_labels
 
 CURVES = ("train", "test", "model", "trial", "epoch", "loss", "acc")
+# arrays of the trimmed means; those of before, of plain means, had other names
+PROBABILITIES = {"test": "probability_test", "train": "probability_train"}
 SESSION = ("way", "threshold", "best_epochs", "average", "epochs", "extra", "inside")
 
 
@@ -81,8 +83,8 @@ def true_class_probability(
     model: str | None,
     fixed: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """Return mean probabilities of single samples; see `Evaluation.true_class_probability`."""
-    if of not in ("test", "train"):
+    """Return probabilities of single samples; see `Evaluation.true_class_probability`."""
+    if of not in PROBABILITIES:
         raise InvalidOptionError(f"there are no probabilities of {of!r}; choose test or train")
     known = [
         (job, values)
@@ -90,7 +92,7 @@ def true_class_probability(
         if model in (None, job.model.name)
         and job.train[0][0] == train
         and fixed.items() <= setting.items()
-        and (values := job.records.array(job.name, f"true_class_{of}")) is not None
+        and (values := job.records.array(job.name, PROBABILITIES[of])) is not None
     ]
     if not known:
         more = " with the option train_probabilities = true" if of == "train" else ""
@@ -175,9 +177,11 @@ class FindingsMixin(ABC):
         model: str | None = None,
         fixed: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return each sample's probability of its own class, mean over trials (paper, D.2 and F).
+        """Return each sample's probability of its own class by the networks (paper, D.2 and F).
 
-        That is at the number of epochs whose LOSS on the first test subset is lowest.
+        The mean over the trials is trimmed as that of ACC and LOSS (C.3): of 25 the ten highest
+        and the ten lowest go, of n trials ⌊0.4 n⌋ each. It is at the number of epochs whose LOSS
+        on the first test subset is lowest.
 
         Parameters
         ----------

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
 from .experiment import BALANCED
@@ -32,6 +33,7 @@ __all__ = [
     "performance_matrix",
     "side_by_side",
     "trimmed_mean",
+    "trimmed_means",
 ]
 
 _KNOWN = ("train", "test", "model", "trial", *MEASURES)
@@ -60,9 +62,21 @@ def trimmed_mean(values: Iterable[float]) -> float:
             f"a trimmed mean needs values that are numbers, not {len(ordered)} with "
             f"{int(np.isnan(ordered).sum())} NaN"
         )
-    drop = 2 * len(ordered) // 5
     with np.errstate(invalid="ignore"):  # −∞ and ∞ together
-        return float(ordered[drop : len(ordered) - drop].mean())
+        return float(ordered[_kept(len(ordered))].mean())
+
+
+def trimmed_means(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the trimmed mean of every column of values (n, k), as of `trimmed_mean`: (k,)."""
+    ordered = np.sort(np.asarray(values, np.float64), axis=0)
+    means: NDArray[np.float64] = ordered[_kept(len(ordered))].mean(axis=0)
+    return means
+
+
+def _kept(count: int) -> slice:
+    """Which of some values in their order are averaged."""
+    drop = 2 * count // 5
+    return slice(drop, count - drop)
 
 
 @dataclass(frozen=True)

@@ -90,27 +90,35 @@ def _matrix(
 
 
 def _figure(
-    number: int, what: str, section: str, store: str, function: str, options: str = ""
+    number: int,
+    what: str,
+    section: str,
+    store: str,
+    function: str,
+    options: str = "",
+    experiment: str = "",
 ) -> Entry:
     asked = f"--figure {number} {options}".strip()
     command = f"dskrobust report {store}.zarr {asked} --out figure{number}.svg"
     name = function.rpartition(".")[2]
     made_by = f"dskrobust.report.{function}"
-    return Entry(f"Figure {number}", what, section, command, made_by, figure=name)
+    run = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
+    needs = run if experiment else ""
+    return Entry(f"Figure {number}", what, section, command, made_by, needs, figure=name)
 
 
 def _curves(
     number: int, what: str, section: str, store: str, function: str, experiment: str, figure: str
 ) -> Entry:
-    needs = f"dskrobust run notebooks/experiments/{experiment}.toml {store}.zarr"
-    return replace(_figure(number, what, section, store, function), needs=needs, figure=figure)
+    made = _figure(number, what, section, store, function, experiment=experiment)
+    return replace(made, figure=figure)
 
 
 def _computed(name: str, what: str, section: str, command: str) -> Entry:
     return Entry(name, what, section, f"dskrobust {command}", "dskrobust.sample_robustness")
 
 
-_CNN, _IMAGES_KNN = "cnn-table-2", "table5-cifar10-knn"
+_CNN, _PROTOTYPE, _IMAGES_KNN = "cnn-table-2", "cnn-prototype", "table5-cifar10-knn"
 _NEWS_KNN, _NEWS_FOREST = "tables6-7-online-news-knn", "tables8-9-online-news-forest"
 _SWEPT, _EPOCHS = "figures.hyperparameter_curves", "figures.learning_curves"
 _EXTREMES = "figures.extreme_columns"
@@ -123,7 +131,7 @@ _NEWS_SUBSETS = " ".join(f"--subset {text}" for text in (
 catalogue: tuple[Entry, ...] = (
     _labels(1, "classes of CIFAR-10 in its subsets", "4.2", "cifar10", 40000, 25000, 5000, 2000),
     _matrix(2, "small CNN, epochs with the lowest LOSS on t", "4.2.1", _CNN, "cifar10"),
-    _matrix(3, "the same, LOSS re-weighted by class", "4.2.1", _CNN, "cifar10", " --balanced"),
+    _matrix(3, "LOSS re-weighted by class", "4.2.1", "cnn-table-3", "cifar10", " --balanced"),
     _matrix(4, "ResNet-56, epochs with the lowest LOSS on t", "4.2.1", "cnn-table-4", "cifar10"),
     _matrix(5, "nearest neighbours, K = 1", "4.2.2", _IMAGES_KNN, "cifar10"),
     _matrix(6, "nearest neighbours, K best on t", "4.3.1", _NEWS_KNN, "online-news"),
@@ -138,11 +146,12 @@ catalogue: tuple[Entry, ...] = (
     _figure(3, "labels in the subsets of Online News", "4.3", "online-news",
             "figures.label_histograms", f"--mark 10000 {_NEWS_SUBSETS}"),
     _figure(4, "R of every class", "D.1", "cifar10", "figures.robustness_by_class"),
-    _figure(5, "most and least robust sample of every class", "D.2", "cifar10", _EXTREMES),
+    _figure(5, "most and least robust sample of every class", "D.2", "cifar10", _EXTREMES,
+            experiment=_CNN),
     _curves(6, "LOSS of a small CNN over the epochs", "D.3", "cifar10",
-            _EPOCHS, _CNN, "loss_by_epoch"),
+            _EPOCHS, _PROTOTYPE, "loss_by_epoch"),
     _curves(7, "ACC of a small CNN over the epochs", "D.3", "cifar10",
-            _EPOCHS, _CNN, "acc_by_epoch"),
+            _EPOCHS, _PROTOTYPE, "acc_by_epoch"),
     _curves(8, "ACC of nearest neighbours over K", "D.4", "cifar10",
             _SWEPT, _IMAGES_KNN, "acc_by_neighbors"),
     _figure(9, "R of training and test set", "E.1", "online-news", "figures.robustness_by_group",
@@ -151,7 +160,8 @@ catalogue: tuple[Entry, ...] = (
             _SWEPT, _NEWS_KNN, "loss_and_acc_by_neighbors"),
     _curves(11, "LOSS and ACC of random forests over the trees", "E.3", "online-news",
             _SWEPT, _NEWS_FOREST, "loss_and_acc_by_trees"),
-    _figure(12, "most and least robust image of every digit", "F", "mnist", _EXTREMES),
+    _figure(12, "most and least robust image of every digit", "F", "mnist", _EXTREMES,
+            experiment="cnn-mnist"),
     _figure(13, "R of one's own digits in MNIST", "F", "mnist", "figures.own_images",
             "--images notebooks/paper/own-digits"),
     _computed("Definition 3.2", "reach r", "3.2", "show mnist.zarr 0"),

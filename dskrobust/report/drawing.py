@@ -98,7 +98,7 @@ def draw(results: StoredResults, name: int | str, wishes: Wishes | None = None) 
 def with_pictures(results: StoredResults, table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of samples with pictures of them and of their witnesses.
 
-    Where networks were asked, with their mean probability of the sample's class too.
+    Where networks were asked, with their trimmed mean probability of the sample's class too.
     """
     shown = results.pictures([*table["row"], *table["witness"]])
     if results.probabilities is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ACROSS = 10  # pictures in a line
 SMALL = 8  # points
 FIT = 12  # characters beside a picture
+PROBABILITY = "in brackets: probability of the class, trimmed mean of the networks"
 
 
 @style.styled
@@ -25,7 +26,7 @@ def extreme_columns(extremes: pd.DataFrame) -> Figure:
     ----------
     extremes : DataFrame
         label, end ("least" or "most"), rank, robustness, picture (an array); and, where models
-        were asked, probability: their mean probability of the sample's class, in brackets.
+        were asked, probability: the trimmed mean of theirs of the sample's class, in brackets.
     """
     first = extremes[extremes["rank"] == 1]
     classes = style.values_of(first, "label")
@@ -45,6 +46,8 @@ def extreme_columns(extremes: pd.DataFrame) -> Figure:
                     axes.set_title(style.short(name, FIT), fontsize=9)
                 if column == 0:
                     _beside(axes, f"{end} robust")
+    if "probability" in first and first["probability"].notna().any():
+        figure.supxlabel(PROBABILITY, fontsize=9, wrap=True)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.findings import CURVES, curve
+from ..evaluation.findings import CURVES, PROBABILITIES, curve
 from ..store import EvaluationRecords
 
 
@@ -37,7 +37,7 @@ def curves_of(
 def probabilities_of(
     records: EvaluationRecords, finished: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
 ) -> pd.Series[float] | None:
-    """Return the mean probability of the true class by row number (paper, D.2 and F).
+    """Return the trimmed mean probability of the true class by row number (paper, D.2 and F).
 
     Of the largest training subset whose samples networks were asked about, None without one.
 
@@ -49,7 +49,7 @@ def probabilities_of(
     best: pd.Series[float] | None = None
     for record in finished:
         train = str(record["rows"][0]["train"])
-        values = records.array(record["step"], "true_class_train")
+        values = records.array(record["step"], PROBABILITIES["train"])
         if values is None or train not in keys or (best is not None and len(best) >= len(values)):
             continue
         rows = records.rows(keys[train])

@@ -193,7 +193,7 @@ class StoredResults:
 
     @cached_property
     def probabilities(self) -> pd.Series[float] | None:
-        """Mean probability of the true class by row number (paper, D.2), None without networks."""
+        """Trimmed mean probability of the true class by row (paper, D.2), None without networks."""
         several = [m.probabilities for e in self.evaluations for m in e.models]
         known = [each for each in several if each is not None]
         return known[-1] if known else None

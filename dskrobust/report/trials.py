@@ -40,7 +40,7 @@ class ModelTrials:
     curves : DataFrame, optional
         Epoch by epoch: train, test, model, trial, epoch, loss, acc.
     probabilities : Series, optional
-        Mean probability of the true class by row number, of samples that were trained on.
+        Trimmed mean probability of the true class by row, of samples that were trained on.
     """
 
     spec: Model

@@ -1,50 +1,59 @@
-"""Run the paper's Tables 2 to 4 and write our matrices beside the paper's.
+"""Run the paper's networks on CIFAR-10: Tables 2 to 4, Figures 5 to 7, beside the paper's.
 
     python scripts/paper/cnn.py cifar10.zarr                 # on this machine's GPUs
     python scripts/paper/cnn.py cifar10.zarr --scheduler tcp://10.0.0.1:8786
     python scripts/paper/cnn.py cifar10.zarr --small         # a 100th of the images, on the CPU
 
-The store needs results (`dskrobust ingest cifar10`, then `dskrobust compute`). The experiments are
-the TOML files in notebooks/experiments, which `dskrobust run` takes too. Finished steps and
-checkpoints are in the store: what is interrupted goes on where it stopped. Beside the page there
-are the curves of Figures 6 and 7, and the samples of Figure 5 with their probabilities.
+The store needs results (`dskrobust ingest cifar10`, then `dskrobust compute`); with --small the
+slice gets its own. The experiments are the TOML files in notebooks/experiments, which `dskrobust
+run` takes too. Finished steps and checkpoints are in the store: what is interrupted goes on where
+it stopped. Beside the page there are all trials, what the paper observes as rows, the curves of
+Figures 6 and 7, and the samples of Figure 5 with their probabilities.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from distributed import Client, LocalCluster
+from cnn_claims import OBSERVATIONS, curve_rows, observation_row, prototype_row, table_rows
+from cnn_runs import EVERY, cluster, experiment_of, size_words, slice_of
+from probabilities import (
+    RankCorrelation,
+    asked_samples,
+    correlations,
+    extremes,
+    relation_row,
+)
 from tables import (
     LIBRARIES,
     NOTEBOOKS,
-    Observation,
-    acc,
-    loss,
+    PaperTable,
     our_matrices,
     page,
     read_paper,
     run,
     section,
-    value,
+    versions,
 )
 
 import dskrobust as dr
 from dskrobust.cli.outcome import session_lines
-from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.evaluation import Evaluation, read_experiment
-from dskrobust.evaluation.protocol import trimmed_mean
+from dskrobust.evaluation import Evaluation, Experiment
+from dskrobust.evaluation.protocol import PerformanceMatrix
 from dskrobust.store import current_results
 
 PAPER = "tables-cnn.toml"
-SMALL = "cnn-small.toml"
-EVERY = {"train": 100, "test": 10}  # which images a small store has
-SHOWN = 5  # most and least robust samples of a class (Figure 5)
+EXPERIMENTS = {2: "cnn-table-2", 3: "cnn-table-3", 4: "cnn-table-4"}
+PROTOTYPE = "cnn-prototype"
+NAMED = ("bird", "frog")  # whose images D.2 compares
+COMMAND = "python scripts/paper/cnn.py cifar10.zarr"
 
 WORD = {
     False: """\
@@ -54,185 +63,177 @@ epochs are read off the same training, where the paper trains new models. The pa
 ResNet-56 may have Keras's L2 penalty in it, ours is the cross-entropy alone; what the penalty comes
 to is said below.""",
     True: """\
-This is no reproduction: it has every {train}th training image of CIFAR-10 and every {test}th test
-image, with the robustness of this slice, and few trials, so that it runs on a CPU. Numbers are not
-those of the paper's tables ({train} times the data); what can be looked at are its
+This is no reproduction: it has {size}, with the robustness of this slice, and few trials, so that
+it runs on a CPU. Numbers are not those of the paper's tables; what can be looked at are its
 observations.""",
 }
-
-
-OBSERVATIONS = (
-    Observation(
-        (2, 3),
-        "ACC on t is highest, and LOSS lowest, with x",
-        lambda m: acc(m, "t") == max(m.acc[0]) and loss(m, "t") == min(m.loss[0]),
-    ),
-    Observation(
-        (4,),
-        "LOSS is lowest and ACC highest with x, on every test subset",
-        lambda m: all(acc(m, t) == max(m.acc[i]) and loss(m, t) == min(m.loss[i])
-                      for i, t in enumerate(m.test)),
-    ),
-    Observation(
-        (2, 3, 4),
-        "fewer epochs are best for x_L25 and x_M25 than for x",
-        lambda m: max(value(m, "t", x) for x in ("x_L25", "x_M25")) < value(m, "t"),
-    ),
-    Observation(
-        (2, 3),
-        "with x_L40, LOSS is lower on t_L5 and t_L2 than with x, and higher on t_M5 and t_M2",
-        lambda m: all(loss(m, t, "x_L40") < loss(m, t) for t in ("t_L5", "t_L2"))
-        and all(loss(m, t, "x_L40") > loss(m, t) for t in ("t_M5", "t_M2")),
-    ),
-    Observation(
-        (2, 3),
-        "with x_M40, LOSS is lower on t_M5 and t_M2 than with x, and higher on t_L5 and t_L2",
-        lambda m: all(loss(m, t, "x_M40") < loss(m, t) for t in ("t_M5", "t_M2"))
-        and all(loss(m, t, "x_M40") > loss(m, t) for t in ("t_L5", "t_L2")),
-    ),
-    Observation(
-        (2, 3, 4),
-        "ACC is higher on t_L2 than on t_M2 with x_L25, and the other way round with x_M25",
-        lambda m: acc(m, "t_L2", "x_L25") > acc(m, "t_M2", "x_L25")
-        and acc(m, "t_L2", "x_M25") < acc(m, "t_M2", "x_M25"),
-    ),
-    Observation(
-        (3,),
-        "re-weighted LOSS differs less between test subsets with x_M25 than with x_L25",
-        lambda m: np.ptp(m.loss[:, m.train.index("x_M25")])
-        < np.ptp(m.loss[:, m.train.index("x_L25")]),
-    ),
-)  # fmt: skip
-
-
-# -- figures -----------------------------------------------------------------------------------
-
-
-def prototype(evaluation: Evaluation) -> pd.DataFrame:
-    """Return the curves of Figures 6 and 7: the trial on x that is nearest to the mean LOSS."""
-    curves = evaluation.curves.query("train == 'x'")
-    if curves.empty:
-        return curves
-    first, epochs = next(iter(evaluation.experiment.test)), int(evaluation.matrix().values[0, 0])
-    last = curves[(curves["test"] == first) & (curves["epoch"] == epochs)].set_index("trial")
-    nearest = (last["loss"] - trimmed_mean(last["loss"])).abs().idxmin()
-    return curves[curves["trial"] == nearest].drop(columns=["train", "model"]).round(5)
-
-
-def samples(evaluation: Evaluation) -> pd.DataFrame:
-    """Return Figure 5: most and least robust training samples, R and mean probability."""
-    p = evaluation.true_class_probability("x", of="train").set_index("row")
-    r = dr.sample_robustness(evaluation.store).robustness
-    shown = p.assign(robustness=np.asarray(r)[p.index]).sort_values(["robustness"], kind="stable")
-    names = evaluation.store.spec.classes or ()
-    parts = []
-    for label, rows in shown.groupby("label"):
-        least, most = rows.head(SHOWN), rows.tail(SHOWN)[::-1]
-        for which, part in (("least", least), ("most", most)):
-            parts.append(part.assign(which=which, label=names[label] if names else label))
-    return pd.concat(parts).reset_index().round(5)
 
 
 # -- running -----------------------------------------------------------------------------------
 
 
-def slice_of(store: dr.Store, path: Path) -> dr.Store:
-    """Return the small store with its own results; what is there already is not made again."""
-    split = store.split
-    rows = np.sort(np.concatenate([np.flatnonzero(split == g)[::k] for g, k in EVERY.items()]))
-    if path.exists():
-        small = dr.open_store(str(path))
-        if small.rows != len(rows):
-            raise SystemExit(f"{path} is another slice, of {small.rows:,} images; remove it")
-    else:
-        small = dr.create_store(
-            str(path), store.features[rows], store.labels[rows], split[rows], spec=store.spec
+def with_epochs_of(experiment: Experiment, matrix: PerformanceMatrix) -> Experiment:
+    """Return Table 3's experiment with the numbers of epochs that were found for Table 2."""
+    (model,) = experiment.models
+    epochs = [int(matrix.values[0, matrix.train.index(name)]) for name in experiment.train]
+    own = replace(model, options={**model.options, "subset_epochs": epochs})
+    return replace(experiment, models=[own])
+
+
+def run_all(
+    store: dr.Store, wanted: list[int], options: argparse.Namespace
+) -> tuple[dict[int, Evaluation], Evaluation]:
+    """Return the evaluations by their tables, and that of the prototype."""
+    made: dict[int, Evaluation] = {}
+    numbers = sorted({*wanted, *((2,) if 3 in wanted else ())})
+    with cluster(options.scheduler, options.small) as client:
+        for number in numbers:
+            experiment = experiment_of(EXPERIMENTS[number], options.small)
+            if number == 3:
+                experiment = with_epochs_of(experiment, made[2].matrix())
+            print(f"{experiment.name} on {store.url}", flush=True)
+            made[number] = dr.evaluate(store, experiment, client=client)
+            run(made[number])
+        prototype = dr.evaluate(store, experiment_of(PROTOTYPE, options.small), client=client)
+        run(prototype)
+    return made, prototype
+
+
+# -- what is said of it ------------------------------------------------------------------------
+
+
+def run_words(number: int, experiment: Experiment) -> str:
+    """Return how a table was run: "Table 4: 25 trials, 15 in the first session, …"."""
+    options = experiment.models[0].options
+    parts = [f"{experiment.trials} trials"]
+    if "first" in options:
+        parts.append(f"{options['first']} in the first session")
+    if "max_epochs" in options:
+        parts.append(f"{options['max_epochs']} epochs at most")
+    return f"Table {number}: {', '.join(parts)}"
+
+
+def session_words(number: int, evaluation: Evaluation) -> list[str]:
+    """Return how long models were trained, where, and what the L2 penalty came to."""
+    lines = []
+    rows = evaluation.sessions.to_dict("records")
+    for line, row in zip(session_lines(evaluation), rows, strict=True):
+        penalty = "" if np.isnan(row["penalty"]) else f"; L2 penalty {row['penalty']:.4f}"
+        lines.append(
+            f"- Table {number}, epochs of {line}{penalty} ({row['seconds']:,.0f} s in all its "
+            f"attempts, on {row['device']})"
         )
-    dr.sample_robustness(small).write()
-    return small
+    return lines
 
 
-@contextmanager
-def cluster(scheduler: str | None, small: bool) -> Iterator[Client]:
-    """Yield a client: of a scheduler, of this machine's GPUs, or of its CPU."""
-    if scheduler or small:
-        with connect(ClusterOptions(scheduler=scheduler)) as client:
-            yield client
-        return
-    with ExitStack() as stack:
-        try:
-            from dask_cuda import LocalCUDACluster
-        except ImportError:  # the first GPU alone
-            made = LocalCluster(n_workers=1, resources={"GPU": 1}, host="127.0.0.1")
-        else:
-            made = LocalCUDACluster(resources={"GPU": 1}, host="127.0.0.1")
-        client = stack.enter_context(Client(stack.enter_context(made), set_as_default=False))
-        print(f"dashboard {client.dashboard_link}", flush=True)
-        yield client
+def page_text(
+    tables: list[PaperTable], trials: pd.DataFrame, words: list[str], *, comparable: bool
+) -> str:
+    """Return the page of some tables from all trials, of which column table says whose they are."""
+    sections = [
+        section(table, matrices_of(table, trials), OBSERVATIONS, comparable=comparable)
+        for table in tables
+    ]
+    numbers = ", ".join(str(table.number) for table in tables)
+    return page(sections, words, numbers, "paper/cnn.py", PAPER, (*LIBRARIES, "torch"))
+
+
+def matrices_of(table: PaperTable, trials: pd.DataFrame) -> tuple[PerformanceMatrix, ...]:
+    """Return a table's matrices from all trials."""
+    own = trials[trials["table"] == table.number].drop(columns="table")
+    return our_matrices(table, own, loss_high=False)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What was run.
+
+    Attributes
+    ----------
+    tables : list of PaperTable
+    made : mapping of int to Evaluation
+        By table.
+    trials : DataFrame
+        All trials, with a column table.
+    curves : DataFrame
+        Of the prototype.
+    samples : DataFrame
+        Training images with R and probability; empty without Table 2.
+    size, command : str
+        Of which images, and by which command.
+    """
+
+    tables: list[PaperTable]
+    made: Mapping[int, Evaluation]
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    samples: pd.DataFrame
+    size: str
+    command: str
+
+    def correlations(self) -> dict[str, RankCorrelation]:
+        """Return the rank correlations of R and probability."""
+        return correlations(self.samples, NAMED) if len(self.samples) else {}
+
+    def observations(self) -> list[dict[str, Any]]:
+        """Return what the paper says as rows."""
+        said = []
+        for table in self.tables:
+            size = f"{self.size}; {run_words(table.number, self.made[table.number].experiment)}"
+            own = table_rows(table, matrices_of(table, self.trials), size)
+            said += [(row, f"4.2.1, Table {table.number}") for row in own]
+        for name, found in self.correlations().items():
+            size = f"{self.size}; {self.made[2].experiment.trials} networks, trimmed mean"
+            said.append((relation_row(found, name, size), "D.2, Figure 5"))
+        seen = curve_rows(self.curves, self.size)
+        if 2 in self.made:
+            average = float(self.made[2].matrix().loss[0, 0])
+            seen.append(prototype_row(self.curves, average, self.size))
+        said += [(row, "D.3, Figures 6 and 7") for row in seen]
+        return [observation_row(row, where, self.command) for row, where in said]
+
+    def facts(self) -> dict[str, Any]:
+        """Return sessions, correlations and observations as plain values."""
+        return {
+            "size": self.size,
+            "versions": versions((*LIBRARIES, "torch")),
+            "sessions": {
+                f"Table {number}": json.loads(one.sessions.to_json(orient="records"))
+                for number, one in self.made.items()
+            },
+            "rank_correlations": {n: one._asdict() for n, one in self.correlations().items()},
+            "observations": self.observations(),
+        }
 
 
 def main() -> None:
     """Run what the options ask for."""
     options = parse()
     store = dr.open_store(options.store)
-    current_results(store)  # an error that says how to make them
     if options.small:
-        store = slice_of(store, options.slice)
-    wanted = [n for n in options.tables if n in ((2, 3) if options.small else (2, 3, 4))]
-    if not wanted:
-        raise SystemExit("with --small there are Tables 2 and 3 only")
-    tables = [t for t in read_paper(NOTEBOOKS / "paper" / PAPER) if t.number in wanted]
+        store = slice_of(store, options.slice, EVERY["cifar10"])
+    current_results(store)  # an error that says how to make them
+    size = size_words(store, EVERY["cifar10"] if options.small else None)
+    tables = [t for t in read_paper(NOTEBOOKS / "paper" / PAPER) if t.number in options.tables]
+    made, prototype = run_all(store, [table.number for table in tables], options)
+    trials = pd.concat([made[t.number].table.assign(table=t.number) for t in tables])
+    curves = prototype.curves.drop(columns=["train", "model"]).round(5)
+    samples = asked_samples(made[2]) if 2 in made else pd.DataFrame()
+    words = [" ".join(WORD[options.small].format(size=size).split())]
+    words.append("\n".join(f"- {run_words(n, one.experiment)}" for n, one in made.items()))
+    words.append("\n".join(line for n, one in made.items() for line in session_words(n, one)))
+    command = f"{COMMAND}{' --small' * options.small}"
     out = options.out or NOTEBOOKS / "results" / f"tables-2-4{'-small' * options.small}.md"
-    made: dict[str, Evaluation] = {}
-    with cluster(options.scheduler, options.small) as client:
-        for name in {t.experiment: None for t in tables}:
-            described = read_experiment(
-                NOTEBOOKS / "experiments" / (SMALL if options.small else name)
-            )
-            print(f"{described.name} on {store.url}", flush=True)
-            made[name] = dr.evaluate(store, described, client=client)
-            run(made[name])
-    sections = [
-        section(
-            table,
-            our_matrices(table, made[table.experiment].table, loss_high=False),
-            OBSERVATIONS,
-            comparable=not options.small,
-        )
-        for table in tables
-    ]
-    words = [" ".join(WORD[options.small].format(**EVERY).split()), *map(sessions, made.values())]
-    numbers = [t.number for t in tables]
-    text = page(
-        sections, words, " and ".join(map(str, numbers)), "paper/cnn.py", PAPER,
-        (*LIBRARIES, "torch"),
-    )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
-    print(f"written to {out}")
-    if small_cnn := made.get("cnn-table-2.toml"):
-        write_figures(small_cnn, out)
-
-
-def sessions(evaluation: Evaluation) -> str:
-    """Return a list of how long models were trained, where, and what the L2 penalty came to."""
-    lines = []
-    rows = evaluation.sessions.to_dict("records")
-    for line, row in zip(session_lines(evaluation), rows, strict=True):
-        penalty = "" if np.isnan(row["penalty"]) else f"; L2 penalty {row['penalty']:.4f}"
-        lines.append(f"- epochs of {line}{penalty} ({row['seconds']:,.0f} s on {row['device']})")
-    return "\n".join(lines)
-
-
-def write_figures(evaluation: Evaluation, page: Path) -> None:
-    """Write the data of Figures 5 to 7 beside the page."""
-    found = {"figures-6-7": prototype(evaluation)}
-    if evaluation.models[0].spec.options.get("train_probabilities"):
-        found["figure-5"] = samples(evaluation)
-    for name, frame in found.items():
-        path = page.with_name(f"{page.stem}-{name}.csv")
-        frame.to_csv(path, index=False)
-        print(f"written to {path}")
+    out.write_text(page_text(tables, trials, words, comparable=not options.small))
+    facts = Runs(tables, made, trials, curves, samples, size, command).facts()
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    trials.to_csv(out.with_name(f"{out.stem}-trials.csv.gz"), index=False,
+                  compression={"method": "gzip", "mtime": 0})  # fmt: skip
+    curves.to_csv(out.with_name(f"{out.stem}-figures-6-7.csv"), index=False)
+    if len(samples):
+        extremes(samples).to_csv(out.with_name(f"{out.stem}-figure-5.csv"), index=False)
+    print(f"written to {out} and beside it")
 
 
 def parse() -> argparse.Namespace:

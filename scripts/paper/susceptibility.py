@@ -3,8 +3,8 @@
     python scripts/paper/susceptibility.py mnist.zarr --train 2000 --test 500
 
 The first rows of both groups go into a store among the temporary files, and the small CNN is
-trained on all of its training rows and on their halves, on the CPU. The figures are written to
-notebooks/results/susceptibility.json.
+trained on all of its training rows and on their halves, on the CPU or, with --device gpu, on a GPU.
+The figures are written to notebooks/results/susceptibility.json.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--attack", choices=("fgsm", "pgd"), default="fgsm")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--out", type=Path, default=RESULT)
     wanted = parser.parse_args()
     opened = dr.open_store(wanted.store)
-    model = dr.Model("cnn", {}, {"epochs": wanted.epochs, "learning_rate": RATE}, {"device": "cpu"})
+    parameters = {"epochs": wanted.epochs, "learning_rate": RATE}
+    model = dr.Model("cnn", {}, parameters, {"device": wanted.device})
     with tempfile.TemporaryDirectory() as folder:
         store = part_of(opened, wanted.train, wanted.test, folder)
         began = time.perf_counter()
@@ -65,7 +68,8 @@ def main() -> None:
         found = {
             "data": opened.spec.name,
             "rows": {"train": wanted.train, "test": wanted.test},
-            "network": {"kind": "cnn", "epochs": wanted.epochs, "learning_rate": RATE},
+            "network": {"kind": "cnn", **parameters},
+            "device": wanted.device,
             "trials": wanted.trials,
             "attack": made.attack_words,
             "findings": made.findings(),
@@ -78,7 +82,7 @@ def main() -> None:
                 for cell in cells
             ],
         }  # fmt: skip
-    RESULT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    wanted.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     for line in made.findings():
         terminal.say(line)
 

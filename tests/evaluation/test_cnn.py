@@ -215,6 +215,23 @@ def test_best_weights_are_topped_off():
     assert list(found.curves) == list(range(1, 11))
 
 
+@pytest.mark.parametrize("way", ["search", "best-weights", "plain"])
+def test_seconds_are_those_of_all_attempts(way, monkeypatch):
+    """Each up to its last checkpoint; an epoch takes a second, what is lost with a kill none."""
+    memory, trained = Memory(), []
+    monkeypatch.setattr(sessions, "monotonic", lambda: float(len(memory.events)))
+    for left in (4, 3, np.inf):
+        memory.left = left
+        started = bench(valley(3), memory, every=1)
+        trained.append(started)
+        try:
+            WAYS[way](started)
+        except KeyboardInterrupt:
+            continue
+    assert [one.earlier for one in trained] == [0, 4, 7]
+    assert started.seconds == len(set(memory.events)) == len(memory.events) - 2
+
+
 def average(values):
     return round(np.mean(values))
 
@@ -354,6 +371,35 @@ def test_rows_are_those_of_the_models(computed):
         own = measures.cross_entropy(y, p, balanced=True)
         assert row["balanced_loss"] == pytest.approx(own, rel=1e-5)
         assert own != pytest.approx(row["loss"], rel=1e-3)
+
+
+def test_probabilities_are_trimmed_means(computed):
+    """By hand, as of ACC and LOSS: of three trials the one in the middle."""
+    found = make(computed[0])
+    epochs = found.matrix().values[0, 0]
+    seeds = found.table.query("train == 'x' and test == 't'")["seed"].unique()
+    store = dr.open_store(computed[0])
+    X, y, train = store.features[:], store.labels[:], store.split == "train"
+    training = Training("own_networks.Tiny", (1, 8, 8), 4, scale=1 / 16, decay=1e-6, **FAST)
+    alone = Trials(training, X[train], y[train], [int(seed) for seed in seeds])
+    for _ in range(epochs):
+        alone.train_epoch()
+    p = alone.probabilities(X[~train])[:, np.arange((~train).sum()), y[~train]]
+    said = found.true_class_probability("x")["probability"]
+    np.testing.assert_allclose(said, np.sort(p, axis=0)[1], rtol=1e-5)
+    assert np.abs(p.mean(axis=0) - said).max() > 1e-3
+
+
+def test_every_training_subset_may_have_its_own_number_of_epochs(computed, url, here):
+    found = make(url, tiny(subset_epochs=[2, 5]), client=here)
+    wanted = computed[1].query("(train == 'x') == (epochs == 2)").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.table, wanted)
+    assert found.matrix().values[0].tolist() == [2, 5]
+    assert found.sessions["epochs"].tolist() == [2, 5]
+    other = make(url, tiny(subset_epochs=[2, 6])).jobs
+    assert [job.name for job in other] != [job.name for job in found.jobs]
+    assert other[0].name == found.jobs[0].name  # only what has another number is trained anew
+    assert [job.seeds for job in other] == [job.seeds for job in found.jobs]
 
 
 def test_fewer_epochs_and_fewer_trials_are_read_off(computed, url, here):
@@ -517,6 +563,10 @@ def test_class_weights_and_other_hyper_parameters(url, here):
         (tiny(session="best"), "option session must be search or best-weights, not 'best'"),
         (tiny(session="best-weights", patience=2), "option patience is of session = search"),
         (tiny(max_epochs=7), "option max_epochs must be a multiple of 5, not 7"),
+        (tiny(subset_epochs=[5]), "option subset_epochs has 1 numbers for 2 training subsets"),
+        (tiny(subset_epochs=[5, 0]), "option subset_epochs must be a list of whole numbers from 1"),
+        (tiny({"epochs": [5]}, subset_epochs=[5, 5]), "option subset_epochs and epochs are both"),
+        (tiny(subset_epochs=[5, 5], first=2), "option first is of a search for epochs; leave out"),
         (tiny(first=0), "option first must be a whole number from 1 on, not 0"),
         (tiny(curves=1), "option curves must be true or false, not 1"),
         (tiny(device="cuda"), "option device must be gpu or cpu, not 'cuda'"),
@@ -706,11 +756,13 @@ def test_a_step_that_failed_goes_on_where_it_was(computed, url, here, monkeypatc
             raise OSError("the plug was pulled")
 
     monkeypatch.setattr(cnn_run.Run, "_tell", stop)
+    monkeypatch.setattr(sessions, "monotonic", lambda: 1000.0 * len(seen))
     with pytest.warns(dr.errors.IncompleteEvaluationWarning, match="tiny on x .*, 3 trials: OSErr"):
         make(url, model, **x).compute()
     assert len(checkpoints(url)) == 1
     again = make(url, model, **x).compute()
     assert seen == [1, 2, 3, 4, 3, 4, 5]
+    assert 2000 < again.sessions["seconds"][0] < 2900  # of both attempts
     pd.testing.assert_frame_equal(again.table, computed[1].query("train == 'x'"))
     assert checkpoints(url) == []
 
@@ -797,9 +849,9 @@ def test_a_damaged_array_is_made_again(done, here):
     found = make(done, **x)
     before = found.true_class_probability("x")
     name = found.jobs[0].name
-    (blob,) = Path(done).glob(f"evaluations/*/arrays/{name}/true_class_test.blob")
+    (blob,) = Path(done).glob(f"evaluations/*/arrays/{name}/probability_test.blob")
     blob.write_bytes(blob.read_bytes()[:-3])
-    with pytest.warns(DamagedRecordWarning, match="true_class_test"):
+    with pytest.warns(DamagedRecordWarning, match="probability_test"):
         again = make(done, **x).compute()
     pd.testing.assert_frame_equal(again.true_class_probability("x"), before)
 

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
 from dskrobust.errors import InvalidDataError, InvalidOptionError
-from dskrobust.evaluation.protocol import Choice, performance_matrix, side_by_side, trimmed_mean
+from dskrobust.evaluation.protocol import (
+    Choice,
+    performance_matrix,
+    side_by_side,
+    trimmed_mean,
+    trimmed_means,
+)
 from dskrobust.show import terminal
 
 finite = st.floats(-1e6, 1e6)
@@ -39,6 +45,13 @@ def test_trimmed_mean_is_scipys_in_any_order(values, random):
 def test_few_values(values):
     expected = median(values) if len(values) != 4 else np.mean(sorted(values)[1:3])
     assert trimmed_mean(values) == pytest.approx(expected)
+
+
+@given(st.integers(1, 30), st.integers(0, 3), st.integers(0, 9))
+def test_columns_have_trimmed_means_each(rows, columns, seed):
+    values = np.random.default_rng(seed).normal(size=(rows, columns))
+    wanted = [trimmed_mean(column) for column in values.T]
+    np.testing.assert_allclose(trimmed_means(values), wanted, rtol=1e-12)
 
 
 @given(st.lists(finite, min_size=25, max_size=25), st.integers(0, 10), st.integers(0, 10))

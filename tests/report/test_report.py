@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import dskrobust as dr
 from dskrobust import cli
 from dskrobust.errors import InvalidDataError, InvalidOptionError, StaleResultsError
+from dskrobust.evaluation.findings import PROBABILITIES
 from dskrobust.label_thresholds import HIGHEST
 from dskrobust.report import (
     ReportOptions,
@@ -77,7 +78,7 @@ def add_network(store):
     }  # fmt: skip
     arrays = {
         "curves": np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2) / 24,
-        "true_class_train": np.full(60, 0.875, np.float32),
+        PROBABILITIES["train"]: np.full(60, 0.875, np.float32),
     }
     records.save("network", {"rows": rows, "facts": facts}, arrays)
 

@@ -194,8 +194,13 @@ def pictures(classes, count, colour):
 )
 def test_extremes(classes, count, colour):
     table = pictures(classes, count, colour)
-    shown = [axes for axes in drawn(figures.extreme_columns(table)) if axes.images]
+    figure = figures.extreme_columns(table)
+    shown = [axes for axes in drawn(figure) if axes.images]
     assert len(shown) == 2 * classes
+    assert figure.get_supxlabel() == ""  # nobody was asked of rank 1
+    asked = figures.extreme_columns(table.assign(probability=0.5))
+    drawn(asked)
+    assert "trimmed mean" in asked.get_supxlabel()
     shown = [axes for axes in drawn(figures.extreme_rows(table)) if axes.images]
     assert len(shown) == 2 * classes * count
     captions = {text.get_text() for axes in shown for text in axes.texts}

@@ -81,11 +81,14 @@ class Outcome:
         Plain values that the record keeps beside its rows.
     arrays : mapping of str to ndarray
         Kept beside the record.
+    earlier : float
+        Seconds of attempts that were cut short, from whose checkpoints it went on.
     """
 
     rows: list[dict[str, Any]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    earlier: float = 0.0
 
 
 KINDS: dict[str, type[Model]] = {}  # by name, of all modules that are imported

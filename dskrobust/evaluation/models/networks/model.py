@@ -34,6 +34,7 @@ RUN_ONLY = ("device", "torch_threads", "checkpoint_every", "strategy")  # no rec
 WAYS = ("search", "best-weights")
 ATTACK_ONLY = ("sizes", "attack_steps")
 WAY_ONLY = ("session", "first", "patience", "max_epochs")
+SUBSET_EPOCHS = "subset_epochs"
 TORCH_BYTES = 400 * MIB  # of a worker: torch itself (measured on the CPU)
 CUDA_BYTES = 2048 * MIB  # of a worker: what CUDA's libraries hold in the host's memory
 SLOTS = {"rmsprop": 1, "adam": 2}  # numbers an optimizer remembers for each weight
@@ -55,6 +56,10 @@ def _are_sizes(value: Any) -> bool:
     )
 
 
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(_is_count, value))
+
+
 def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, tuple)
@@ -74,6 +79,7 @@ OPTIONS: dict[str, Option] = {
     "first": _COUNT,
     "patience": _COUNT,
     "max_epochs": ((lambda value: _is_count(value) and value % STEP == 0), f"a multiple of {STEP}"),
+    SUBSET_EPOCHS: (_are_counts, "a list of whole numbers from 1 on, one a training subset"),
     "curves": _YES_NO,
     "train_probabilities": _YES_NO,
     "shape": (_is_shape, "[height, width] or [channels, height, width]"),
@@ -98,7 +104,8 @@ class Network(Model, kind="cnn", paths=TORCH):
     ``augment`` and ``class_weight`` ("balanced" weighs the classes of the training subset alike).
     Where ``epochs`` is not given, it is found on the first test subset as in C.3, by the option
     ``session``: "search" (`sessions.search`) or "best-weights" (`sessions.best_weights`), with
-    ``first`` models in the first session, ``patience`` and ``max_epochs``.
+    ``first`` models in the first session, ``patience`` and ``max_epochs``. The option
+    ``subset_epochs`` gives it in their place: a number for each training subset, in their order.
 
     Other options: ``device`` ("gpu", the default, or "cpu"), ``curves`` (every epoch is measured),
     ``train_probabilities`` (of the true class, of training samples too), ``shape`` (of a row as a
@@ -126,6 +133,22 @@ class Network(Model, kind="cnn", paths=TORCH):
         return (fixed["epochs"],) if "epochs" in fixed else tuple(self.spec.grid.get("epochs", ()))
 
     @property
+    def _subset_epochs(self) -> tuple[int, ...]:
+        return tuple(self.option(SUBSET_EPOCHS, ()))
+
+    @property
+    def _searches(self) -> bool:
+        """Whether the number of epochs is to be found."""
+        return not (self._epochs or self._subset_epochs)
+
+    def steps(self, trains: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[Setting, ...]]]:
+        """Return one subset a job; where each has a number of epochs, that is in its settings."""
+        epochs = dict(zip(trains, self._subset_epochs, strict=False))
+        for (train,), settings in super().steps(trains):
+            own = {"epochs": epochs[train]} if train in epochs else {}
+            yield (train,), tuple({**setting, **own} for setting in settings)
+
+    @property
     def _way(self) -> str:
         return str(self.option("session", self.way))
 
@@ -142,9 +165,9 @@ class Network(Model, kind="cnn", paths=TORCH):
         return self.spec.options.get(name, default)
 
     def identity(self) -> dict[str, Any]:
-        """All but where it runs and how fast, which only moves the last digits."""
+        """All but what is in the settings, and where it runs and how fast (the last digits)."""
         parts = self.spec.identity()
-        options = {k: v for k, v in parts["options"].items() if k not in RUN_ONLY}
+        options = {k: v for k, v in parts["options"].items() if k not in (*RUN_ONLY, SUBSET_EPOCHS)}
         return {**parts, "options": options}
 
     def seed_identity(self) -> dict[str, Any]:
@@ -167,6 +190,7 @@ class Network(Model, kind="cnn", paths=TORCH):
             if not fits(value):
                 raise self.refuse(f"option {name} must be {words}, not {value!r}")
         self._check_way()
+        self._check_subset_epochs(len(problem.train))
         self._check_attack()
         self.check_names(TUNED)
         self.check_whole("epochs")
@@ -180,11 +204,20 @@ class Network(Model, kind="cnn", paths=TORCH):
             self._parameters(self.training(values, problem))
 
     def _check_way(self) -> None:
-        for name in WAY_ONLY if self._epochs else ():
+        for name in () if self._searches else WAY_ONLY:
             if name in self.spec.options:
                 raise self.refuse(f"option {name} is of a search for epochs; leave out one of both")
         if "patience" in self.spec.options and self._way != "search":
             raise self.refuse("option patience is of session = search")
+
+    def _check_subset_epochs(self, count: int) -> None:
+        given = self._subset_epochs
+        if given and self._epochs:
+            raise self.refuse(f"option {SUBSET_EPOCHS} and epochs are both given; leave out one")
+        if given and len(given) != count:
+            raise self.refuse(
+                f"option {SUBSET_EPOCHS} has {len(given)} numbers for {count} training subsets"
+            )
 
     def _check_attack(self) -> None:
         if "attack" in self.spec.options and "sizes" not in self.spec.options:
@@ -258,7 +291,7 @@ class Network(Model, kind="cnn", paths=TORCH):
             + 3 * problem.trials * problem.classes * 4
             + 2 * problem.trials * len(self.option("sizes", ()))  # who is right under attack
         )
-        copies = 3 if self._way == "best-weights" and not self._epochs else 2
+        copies = 3 if self._way == "best-weights" and self._searches else 2
         each = TORCH_BYTES + test + copies * self._state_bytes(problem)
         if self.on_gpu:
             return images, each + CUDA_BYTES
@@ -326,7 +359,7 @@ class Network(Model, kind="cnn", paths=TORCH):
         yield outcome
 
     def _sessions(self, bench: Bench, job: Job) -> TrainingLog:
-        if self._epochs:
+        if not self._searches:
             wanted = [s["epochs"] for s in job.settings if "epochs" in s]
             return sessions.plain(bench, job.seeds, wanted or self._epochs)
         default = len(job.seeds) if self._way == "best-weights" else 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import EvaluationError
+from ...findings import PROBABILITIES
 from ...job import Job
 from ...measures import class_sums, true_class_probabilities
+from ...protocol import trimmed_means
 from ...rows import TestRows, all_test_rows, read_features, training_data
 from ...scoring import codes_of
 from ..base import TOPIC, Outcome, Problem
@@ -39,7 +40,7 @@ class Run:
         self.model, self.job = model, job
         self.side: TestRows = all_test_rows(job)
         self.codes = codes_of(job, self.side.labels)
-        self._started, self._graph = time.monotonic(), False
+        self._graph = False
         option = model.option
         self.bench = Bench(
             make=self._make,
@@ -116,10 +117,10 @@ class Run:
                 made = class_sums(codes, own.argmax(axis=1), codes, chosen).result()
                 for at, name in ((LOSS, "loss"), (BALANCED, "balanced_loss"), (ACC, "acc")):
                     measures[trial, k, at] = made[name]
-        return Look(measures, {"true_class_test": _mean_of(p, self.codes)})
+        return Look(measures, {PROBABILITIES["test"]: _of_true_classes(p, self.codes)})
 
     def _more(self, models: Trials) -> dict[str, NDArray[Any]]:
-        """Return the L2 penalties, right answers under attack, mean probabilities in training.
+        """Return the L2 penalties, right answers under attack, probabilities in training.
 
         The first where a network has some, the others where they are asked for.
         """
@@ -131,8 +132,10 @@ class Run:
             return arrays
         images, codes = self._data
         parts = [slice(k, k + ROWS) for k in range(0, len(codes), ROWS)]
-        means = [_mean_of(models.probabilities(images[part]), codes[part]) for part in parts]
-        return {**arrays, "true_class_train": np.concatenate(means)}
+        means = [
+            _of_true_classes(models.probabilities(images[part]), codes[part]) for part in parts
+        ]
+        return {**arrays, PROBABILITIES["train"]: np.concatenate(means)}
 
     def _attacked(self, models: Trials) -> NDArray[np.uint8]:
         """Return which models are right about attacked test samples: bits (T, sizes, n / 8)."""
@@ -146,7 +149,7 @@ class Run:
     def _tell(self, event: dict[str, Any]) -> None:
         from distributed import get_worker
 
-        seconds = round(time.monotonic() - self._started, 1)
+        seconds = round(self.bench.seconds, 1)
         try:
             get_worker().log_event(TOPIC, {"step": self.job.name, "seconds": seconds, **event})
         except ValueError:
@@ -177,7 +180,7 @@ class Run:
             epochs = sorted(result.curves)
             facts |= {"curve_epochs": epochs, "curve_tests": list(self.side.places)}
             arrays["curves"] = np.stack([result.curves[e][:, :, [LOSS, ACC]] for e in epochs])
-        return Outcome(rows, facts, arrays)
+        return Outcome(rows, facts, arrays, self.bench.earlier)
 
     def _at(self, epoch: int) -> Setting:
         fixed = "epochs" in self.model.spec.parameters
@@ -189,7 +192,6 @@ class Run:
         return str(torch.cuda.get_device_name()) if self.device == "cuda" else "cpu"
 
 
-def _mean_of(p: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the mean over trials of the probabilities (T, n, c) of the true classes (n,)."""
-    chosen = p[:, np.arange(len(codes)), codes]
-    return chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
+def _of_true_classes(p: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return trimmed means over trials of the probabilities (T, n, c) of the true classes (n,)."""
+    return trimmed_means(p[:, np.arange(len(codes)), codes]).astype(np.float32)

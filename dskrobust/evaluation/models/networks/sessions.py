@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,7 +57,7 @@ class Look:
     measures : ndarray (trials, test subsets, 3) float64
         LOSS, LOSS re-weighted by class, ACC.
     means : dict of str to ndarray (n,)
-        Mean probability of the true class over the trials, of test samples.
+        Probability of the true class, the trimmed mean over the trials, of test samples.
     """
 
     measures: NDArray[np.float64]
@@ -84,6 +85,9 @@ class Bench:
         Plain values that go into every checkpoint and come back from it.
     tell : callable
         Called after every epoch with session, epoch, where it goes to, and the last loss.
+    earlier : float
+        Seconds of the attempts before, each up to its last checkpoint; of what was trained after
+        that nothing is known, and it is trained again.
     """
 
     make: Callable[[Sequence[int]], Models]
@@ -98,7 +102,14 @@ class Bench:
     def __post_init__(self) -> None:
         self._sessions: dict[str, Session] = {}
         self._stored, self._arrays = self.keeper.load() or ({}, {})
+        self.earlier: float = self._stored.get("seconds", 0.0)
+        self._started = monotonic()
         self.facts = {**self.facts, **self._stored.get("facts", {})}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of this attempt and of those before."""
+        return self.earlier + monotonic() - self._started
 
     def session(self, name: str, seeds: Sequence[int], *, best_weights: bool = False) -> Session:
         """Return a session, from its beginning or from where a checkpoint has it.
@@ -121,7 +132,7 @@ class Bench:
 
     def save(self) -> None:
         """Keep all sessions as they are."""
-        facts = {"facts": self.facts, "sessions": {}}
+        facts = {"facts": self.facts, "seconds": round(self.seconds, 3), "sessions": {}}
         arrays: Arrays = {}
         for name, session in self._sessions.items():
             facts["sessions"][name], own = session.checkpoint()
@@ -285,7 +296,7 @@ class TrainingLog:
     curves : dict of int to ndarray (trials, test subsets, 3)
         At every epoch of the reported models that was looked at.
     means : dict of str to ndarray (n,)
-        Mean probabilities of the true class, where the mean loss is lowest.
+        Probabilities of the true class, where the mean loss is lowest.
     facts : dict
         Plain values: how it came about.
     """
