@@ -1,10 +1,12 @@
 """Run the paper's Tables 5 to 9 and write our matrices beside the paper's.
 
     python scripts/paper/tables.py --cifar10 cifar10.zarr --online-news online-news.zarr
+    python scripts/paper/tables.py --committed --online-news online-news.zarr
 
 The stores need results (`dskrobust ingest`, then `dskrobust compute`). The experiments are the
 TOML files in notebooks/experiments, which `dskrobust run` takes too. Finished trials are in the
 stores: what is interrupted goes on where it stopped. Tables whose store is not given are left out.
+With --committed nothing is trained: the trials are those in notebooks/results.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,13 +27,14 @@ from numpy.typing import NDArray
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.evaluation import Evaluation, read_experiment
+from dskrobust.evaluation import Evaluation, Experiment, read_experiment
 from dskrobust.evaluation.protocol import (
     Choice,
     PerformanceMatrix,
     performance_matrix,
     side_by_side,
 )
+from dskrobust.evaluation.targets import targets_of
 from dskrobust.show import terminal
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -310,10 +313,12 @@ def section(
     observed: Sequence[Observation] = OBSERVATIONS,
     *,
     comparable: bool = True,
+    majority: Mapping[str, float] | None = None,
 ) -> str:
     """Return one table's part of the page: the paper's matrices, ours, and what agrees.
 
-    How far single cells are off is left out where the data is not `comparable`.
+    How far single cells are off is left out where the data is not `comparable`. Majority-class
+    rates of the test subsets, where they are given, stand below the matrices.
     """
     sides = [m[0] if len(m) == 1 else side_by_side(m) for m in (paper.matrices, ours)]
     foot = sides[1].sheet().foot
@@ -324,11 +329,28 @@ def section(
             sides[0].to_markdown(),
             f"dskrobust ({foot}):",
             sides[1].to_markdown(),
+            *([_majority(majority)] if majority else []),
             *([_listed(agreement(paper, ours))] if comparable else []),
             "What the paper observes, here:",
             _listed(observations(paper, ours, observed)),
         ]
     )
+
+
+def _majority(rates: Mapping[str, float]) -> str:
+    said = ", ".join(f"{name} {rate:.4f}" for name, rate in rates.items())
+    return f"ACC of whoever says the more frequent class for every article: {said}."
+
+
+def majority_rates(store: dr.Store, experiment: Experiment) -> dict[str, float]:
+    """Return how frequent the more frequent class is in every test subset, by the threshold."""
+    scores, rates = dr.sample_robustness(store), {}
+    least = targets_of(store, experiment.threshold).threshold
+    labels = np.asarray(store.labels[:])
+    for name, text in experiment.test.items():
+        popular = (labels[dr.select_subset(scores, str(text)).compute().indices] >= least).mean()
+        rates[name] = float(max(popular, 1 - popular))
+    return rates
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -354,8 +376,10 @@ def page(
     return "\n\n".join([*head, *words, *sections]) + "\n"
 
 
-def word(data: str, store: dr.Store) -> str:
+def word(data: str, store: dr.Store | None) -> str:
     """Return what to know of a data set when comparing."""
+    if store is None:
+        return textwrap.fill(WORD[data], 100)
     counts = {g: store.summary.groups[k].rows for k, g in enumerate(store.groups)}
     facts = {
         "name": store.spec.name,
@@ -372,31 +396,52 @@ def main() -> None:
     """Run what the options ask for."""
     options = parse()
     stores = {"cifar10": options.cifar10, "online-news": options.online_news}
+    if options.committed and not options.online_news:
+        raise SystemExit(
+            "--committed needs --online-news too, for the sizes and rates of its subsets"
+        )
     tables = [t for t in read_paper(NOTEBOOKS / "paper" / "tables.toml")
-              if t.number in options.tables and stores[t.data]]  # fmt: skip
+              if t.number in options.tables and (stores[t.data] or options.committed)]  # fmt: skip
     if not tables:
         raise SystemExit(
             "nothing to run: give --cifar10 or --online-news, and --tables from 5 to 9"
         )
-    opened = {data: dr.open_store(stores[data]) for data in {t.data: None for t in tables}}
-    trials = {}
+    opened = {t.data: dr.open_store(stores[t.data]) if stores[t.data] else None for t in tables}
+    experiments = {t.experiment: read_experiment(NOTEBOOKS / "experiments" / t.experiment)
+                   for t in tables}  # fmt: skip
+    if options.committed:
+        results = NOTEBOOKS / "results"
+        trials = {
+            name: pd.read_csv(results / f"trials-{experiment.name}.csv.gz")
+            for name, experiment in experiments.items()
+        }
+    else:
+        trials = run_all({t.experiment: opened[t.data] for t in tables}, experiments, options)
+    sections = []
+    for table in tables:
+        store, experiment = opened[table.data], experiments[table.experiment]
+        ours = our_matrices(table, trials[table.experiment], experiment.threshold is not None)
+        rates = majority_rates(store, experiment) if store and experiment.threshold else None
+        sections.append(section(table, ours, majority=rates))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(page(sections, [word(data, store) for data, store in opened.items()]))
+    print(f"written to {options.out}")
+
+
+def run_all(
+    stores: Mapping[str, Any], experiments: Mapping[str, Experiment], options: argparse.Namespace
+) -> dict[str, pd.DataFrame]:
+    """Run what the stores do not have of the experiments, and return their tables of trials."""
     limit = parse_bytes(options.memory_limit) if options.memory_limit else None
     cluster = ClusterOptions(
         workers=options.workers, threads=1, memory_limit=limit, dashboard=False
     )
+    trials = {}
     with connect(cluster) as client:
-        for name, data in {t.experiment: t.data for t in tables}.items():
-            print(f"{name} on {stores[data]}", flush=True)
-            experiment = read_experiment(NOTEBOOKS / "experiments" / name)
-            trials[name] = run(dr.evaluate(opened[data], experiment, client=client))
-    sections = []
-    for table in tables:
-        loss_high = opened[table.data].spec.label_kind != "categorical"
-        ours = our_matrices(table, trials[table.experiment], loss_high)
-        sections.append(section(table, ours))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page(sections, [word(data, store) for data, store in opened.items()]))
-    print(f"written to {options.out}")
+        for name, experiment in experiments.items():
+            print(f"{name} on {stores[name].url}", flush=True)
+            trials[name] = run(dr.evaluate(stores[name], experiment, client=client))
+    return trials
 
 
 def run(evaluation: Evaluation) -> pd.DataFrame:
@@ -418,6 +463,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cifar10", metavar="STORE")
     parser.add_argument("--online-news", metavar="STORE")
     parser.add_argument("--tables", type=int, nargs="+", default=[5, 6, 7, 8, 9])
+    parser.add_argument("--committed", action="store_true", help="train nothing")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--memory-limit", metavar="SIZE")
     parser.add_argument("--out", type=Path, default=NOTEBOOKS / "results" / "tables-5-9.md")
