@@ -327,15 +327,20 @@ def run(options: argparse.Namespace) -> None:
     with threadpool_limits(1):
         articles = Articles.read(options.source, work)
         for seed in missing(draws, range(options.draws)):
-            keep(draws, measured(articles, seed))
-            print(f"draw {seed}: {kept(draws)[seed]['seconds']:.1f} s", flush=True)
+            record = measured(articles, seed)
+            keep(draws, record)
+            print(
+                f"draw {seed}: {record['seconds']:.1f} s, {record['cpu']:.1f} s of it computing",
+                flush=True,
+            )
         fit = declared(articles, candidates, options.candidates)
         for one in fit[:1]:
             for seed in missing(draws, [one["seed"]]):
                 keep(draws, measured(articles, seed))
         for seed in missing(forests, range(options.forests)):
-            keep(forests, forest(options.source, work, seed))
-            print(f"forests {seed}: {kept(forests)[seed]['seconds']:.0f} s", flush=True)
+            record = forest(options.source, work, seed)
+            keep(forests, record)
+            print(f"forests {seed}: {record['seconds']:.0f} s", flush=True)
     write_tables(kept(draws), kept(forests), fit, options)
 
 

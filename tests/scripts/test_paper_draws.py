@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from helpers import ROOT, load_script
 
+import dskrobust as dr
+
 RESULTS = ROOT / "notebooks" / "results"
 
-pytestmark = pytest.mark.skipif(
+written = pytest.mark.skipif(
     not (RESULTS / "draws.json").exists(), reason="the notebooks are not here"
 )
 
@@ -19,10 +21,12 @@ def facts():
     return json.loads((RESULTS / "draws.json").read_text())
 
 
+@written
 def test_the_page_is_that_of_the_numbers(facts):
     assert (RESULTS / "draws.md").read_text() == load_script("paper/draw_page").page(facts)
 
 
+@written
 def test_the_numbers_are_those_of_the_draws(facts):
     made = json.loads(json.dumps(load_script("paper/draw_summary").summary(RESULTS)))
     own = made.pop("libraries")
@@ -30,6 +34,7 @@ def test_the_numbers_are_those_of_the_draws(facts):
     assert made == {name: value for name, value in facts.items() if name != "libraries"}
 
 
+@written
 def test_every_observation_says_what_it_is(facts):
     claims = load_script("paper/draw_claims").CLAIMS
     assert len(facts["observations"]) in (
@@ -39,6 +44,39 @@ def test_every_observation_says_what_it_is(facts):
     for row in facts["observations"]:
         assert {"claim", "where", "holds", "of", "command"} <= row.keys()
         assert 0 <= row["holds"] <= row["of"]
+
+
+@written
+def test_draw_0_is_the_split_of_tables_5_to_9():
+    summary = load_script("paper/draw_summary")
+    table = pd.read_csv(RESULTS / "draws.csv.gz").query("seed == 0")
+    papers = summary.paper_tables()
+    trials = pd.read_csv(RESULTS / "trials-online-news-knn.csv.gz")
+    (draw,) = summary.draws_of(table, [papers[6], papers[7]])
+    for number, ours in draw.tables.items():
+        evaluated = load_script("paper/tables").our_matrices(papers[number], trials, True)
+        for a, b in zip(ours, evaluated, strict=True):
+            np.testing.assert_array_equal(a.values, b.values)
+            np.testing.assert_allclose(a.acc, b.acc, atol=1e-6)
+            np.testing.assert_allclose(a.loss, b.loss, atol=1e-6)
+
+
+def test_neighbours_are_read_off_the_lists_of_all():
+    draws = load_script("paper/draws")
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 4, (300, 3)).astype(float)  # many at equal distances
+    lists = dr.nearest_neighbours(X, 40).compute()
+    y = np.zeros(300)
+    articles = draws.Articles(X, y, y, 0.0, lists.distance, lists.index)
+    rows = rng.permutation(300)
+    queries, references = np.sort(rows[:80]), np.sort(rows[150:260])  # some lists are too short
+    expected = dr.nearest_neighbours(X, 15, queries=queries, references=references).compute()
+    distance, index = articles.nearest_among(queries, references)
+    np.testing.assert_array_equal(index, expected.index)
+    np.testing.assert_array_equal(distance, expected.distance)
+    there = np.isin(lists.index[queries], references).sum(axis=1)
+    assert (there < 15).any()
+    assert (there >= 15).any()
 
 
 def test_choosing_k_prefers_the_smallest():
