@@ -251,7 +251,7 @@ def forest_summary(table: pd.DataFrame, papers: Mapping[int, PaperTable]) -> dic
     claims = [claim for claim in CLAIMS if set(claim.tables) & {8, 9}]
     command = f"{COMMAND} --forests {len(table)}"
     return {
-        "draws": len(table), "seconds": quantiles(table["seconds"]),
+        "draws": len(table), "seconds": quantiles(table["cpu"]),
         "observations": observed(claims, draws, printed, command),
         "cells": {str(n): cells(table, papers[n]) for n in (8, 9)},
     }  # fmt: skip
