@@ -246,7 +246,8 @@ def _forests(found: Mapping[str, Any]) -> str:
         f"## Forests: {forests['draws']} draws\n\nOne trial a draw, of one forest of 9 trees whose "
         f"first trees are the smaller ones; {seconds:,.0f} s of one core a draw (median). "
         f"25 trials a draw would take {25 * seconds / 3600:.1f} core hours each, "
-        f"{625 * seconds / 3600:,.0f} for 25 draws. The spread is that of the draw and of the trial together."
+        f"{625 * seconds / 3600:,.0f} for 25 draws. The spread is that of the draw and of "
+        "the trial together."
     )
     tables = (_cells(number, rows, forests["draws"], found["majorities"])
               for number, rows in forests["cells"].items())  # fmt: skip
