@@ -150,7 +150,8 @@ def robustness_facts(articles: Articles, scores: dr.Scores) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     R = np.asarray(scores.robustness)
     codes = np.asarray(scores.split)
-    facts["article"] = scores.groups[codes[articles.shares.argmax()]] == "train"
+    most = int(codes[articles.shares.argmax()])
+    facts["article"] = str(scores.groups[most]) == "train"
     for side, group in zip("xt", GROUPS, strict=True):
         own = np.flatnonzero(codes == scores.groups.index(group))
         low, high = own[R[own].argmin()], own[R[own].argmax()]
