@@ -218,6 +218,8 @@ def _cell(row: Mapping[str, Any], digits: int) -> str:
 
 def _chosen(found: Mapping[str, Any]) -> str:
     chosen = found["chosen"]
+    if not found["candidates"]:
+        return ""
     lines = ["## One draw, declared", found["rule"]]
     if chosen is None:
         return "\n\n".join([*lines, "No seed fits."])

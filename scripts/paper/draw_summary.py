@@ -219,7 +219,7 @@ def summary(results: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "libraries": {name: version(name) for name in LIBRARIES},
         "draws": len(table), "with_article": int(table["article"].sum()),
-        "seconds": quantiles(table["cpu"]), "rule": RULE,
+        "seconds": quantiles(table["cpu"]),
         "observations": observed(claims, draws, printed, f"{COMMAND} --draws {len(table)}"),
         "figure_9": figure_9(everything),
         "above": [{"subset": n, "paper": ABOVE.get(n), "quantiles": quantiles(table[f"above_{n}"]),
@@ -233,7 +233,7 @@ def summary(results: Path) -> dict[str, Any]:
         "cells": {str(n): cells(table, papers[n]) for n in (6, 7)},
     }  # fmt: skip
     candidates = json.loads((results / "draws-candidates.json").read_text())
-    found["rule"] = RULE.format(seeds=candidates["seeds"])
+    found |= {"candidates": candidates["seeds"], "rule": RULE.format(seeds=candidates["seeds"])}
     found["chosen"] = chosen_draw(everything, candidates, papers)
     path = results / "draws-forests.csv.gz"
     if path.exists():

@@ -296,6 +296,8 @@ def declared(articles: Articles, path: Path, seeds: int) -> list[dict[str, Any]]
     The robustness of most draws need not be computed: E.1's extremes are made by six articles,
     known from any draw that has all four.
     """
+    if not seeds:
+        return []
     known, first = kept(path), 2405
     if first not in known:
         keep(path, candidate(articles, first))
@@ -381,7 +383,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("draws"))
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--forests", type=int, default=0)
-    parser.add_argument("--candidates", type=int, default=4_000, help="seeds to choose one of")
+    parser.add_argument(
+        "--candidates", type=int, default=4_000, help="seeds to choose one of; 0 for no such choice"
+    )
     options = parser.parse_args()
     if options.source:
         run(options)
