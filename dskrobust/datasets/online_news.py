@@ -95,9 +95,15 @@ def open_online_news(source: Path | None, options: ReaderOptions) -> StreamReade
         scaling={"labels": {"min": shares.center, "max": shares.center + shares.spread}},
         provenance=provenance("online-news", [path], seed=options.seed),
     )
-    split = np.ones(rows, np.int16)
-    split[np.random.default_rng(options.seed).permutation(rows)[:TRAIN_ROWS]] = 0
+    split = draw_split(rows, options.seed)
     return StreamReader(options.apply(spec), rows, partial(_blocks, table, fitted, split))
+
+
+def draw_split(rows: int, seed: int) -> NDArray[np.int16]:
+    """Return the split codes (rows,): 0 for TRAIN_ROWS rows drawn at random, 1 for the others."""
+    split = np.ones(rows, np.int16)
+    split[np.random.default_rng(seed).permutation(rows)[:TRAIN_ROWS]] = 0
+    return split
 
 
 def open_more(path: Path, spec: StoreSpec, options: ReaderOptions) -> StreamReader:

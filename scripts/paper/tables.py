@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.evaluation import Evaluation, read_experiment
+from dskrobust.evaluation import Evaluation, Experiment, read_experiment
 from dskrobust.evaluation.protocol import (
     Choice,
     PerformanceMatrix,
     performance_matrix,
     side_by_side,
 )
+from dskrobust.evaluation.targets import targets_of
 from dskrobust.show import terminal
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -315,10 +316,12 @@ def section(
     observed: Sequence[Observation] = OBSERVATIONS,
     *,
     comparable: bool = True,
+    majority: Mapping[str, float] | None = None,
 ) -> str:
     """Return one table's part of the page: the paper's matrices, ours, and what agrees.
 
-    How far single cells are off is left out where the data is not `comparable`.
+    How far single cells are off is left out where the data is not `comparable`. Majority-class
+    rates of the test subsets, where they are given, stand below the matrices.
     """
     sides = [m[0] if len(m) == 1 else side_by_side(m) for m in (paper.matrices, ours)]
     foot = sides[1].sheet().foot
@@ -329,11 +332,37 @@ def section(
             sides[0].to_markdown(),
             f"dskrobust ({foot}):",
             sides[1].to_markdown(),
+            *([_majority(majority)] if majority else []),
             *([_listed(agreement(paper, ours))] if comparable else []),
             "What the paper observes, here:",
             _listed(observations(paper, ours, observed)),
         ]
     )
+
+
+def _majority(rates: Mapping[str, float]) -> str:
+    said = ", ".join(f"{name} {rate:.4f}" for name, rate in rates.items())
+    return f"ACC of whoever says the more frequent class for every article: {said}."
+
+
+def majorities(store: dr.Store, data: str) -> dict[str, dict[str, float]]:
+    """Return the majority rates that stand below the tables of a data set of numbers."""
+    for table in read_paper(NOTEBOOKS / "paper" / "tables.toml"):
+        experiment = read_experiment(NOTEBOOKS / "experiments" / table.experiment)
+        if table.data == data and experiment.threshold is not None:
+            return {"majority": majority_rates(store, experiment)}
+    return {}
+
+
+def majority_rates(store: dr.Store, experiment: Experiment) -> dict[str, float]:
+    """Return how frequent the more frequent class is in every test subset, by the threshold."""
+    scores, rates = dr.sample_robustness(store), {}
+    least = targets_of(store, experiment.threshold).threshold
+    labels = np.asarray(store.labels[:])
+    for name, text in experiment.test.items():
+        popular = (labels[dr.select_subset(scores, str(text)).compute().indices] >= least).mean()
+        rates[name] = float(max(popular, 1 - popular))
+    return rates
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -415,7 +444,8 @@ def whole_page(facts: Mapping[str, Any]) -> str:
         if name not in trials:
             trials[name] = pd.read_csv(RESULTS / f"trials-{name}.csv.gz")
         ours = our_matrices(table, trials[name], table.data != "cifar10")
-        sections.append(section(table, ours))
+        majority = facts["stores"][table.data].get("majority")
+        sections.append(section(table, ours, majority=majority))
         if table.number == 5:
             sections.append(best_k_section(table, trials[name]))
     words = [word(data, known) for data, known in facts["stores"].items()]
@@ -431,7 +461,7 @@ def main() -> None:
         if address:
             store = dr.open_store(address)
             train_models(store, data, options)
-            facts["stores"][data] = store_facts(store)
+            facts["stores"][data] = store_facts(store) | majorities(store, data)
             facts["libraries"] = versions(LIBRARIES)
     FACTS.write_text(json.dumps(facts, indent=1) + "\n")
     options.out.write_text(whole_page(facts))
@@ -446,6 +476,7 @@ def train_models(store: dr.Store, data: str, options: argparse.Namespace) -> Non
     cluster = ClusterOptions(
         workers=options.workers, threads=1, memory_limit=limit, dashboard=False
     )
+    trials = {}
     with connect(cluster) as client:
         for name in {t.experiment: None for t in tables}:
             print(f"{name} on {store.url}", flush=True)

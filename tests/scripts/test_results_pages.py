@@ -7,7 +7,14 @@ import pytest
 from helpers import ROOT, load_script
 
 RESULTS = ROOT / "notebooks" / "results"
-ELSEWHERE = {"tables-2-4", "tables-2-4-small", "draws", "windows", "tailoring"}  # have own tests
+ELSEWHERE = {
+    "tables-2-4",
+    "tables-2-4-small",
+    "draws",
+    "windows",
+    "tailoring",
+    "tables-8-9-external-memory",
+}  # have own tests
 
 pytestmark = pytest.mark.skipif(not RESULTS.exists(), reason="the notebooks are not here")
 
