@@ -14,7 +14,7 @@ ELSEWHERE = {
     "windows",
     "tailoring",
     "tables-8-9-external-memory",
-}  # have own tests
+}  # own tests, or a store
 
 pytestmark = pytest.mark.skipif(not RESULTS.exists(), reason="the notebooks are not here")
 

@@ -132,7 +132,8 @@ class Bench:
 
     def save(self) -> None:
         """Keep all sessions as they are."""
-        facts = {"facts": self.facts, "seconds": round(self.seconds, 3), "sessions": {}}
+        facts: dict[str, Any] = {"facts": self.facts, "seconds": round(self.seconds, 3)}
+        facts["sessions"] = {}
         arrays: Arrays = {}
         for name, session in self._sessions.items():
             facts["sessions"][name], own = session.checkpoint()
