@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import metric_argument
 from sklearn.cluster import DBSCAN
+from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph, radius_neighbors_graph
 from strategies import METRICS, UNLIMITED, data_sets, options
 
@@ -416,3 +417,24 @@ def test_bad_rules_and_missing_labels_are_named():
         dr.nearest_neighbours(X, 4)
     with pytest.raises(InvalidOptionError, match="no group 'train'"):
         dr.nearest_neighbours(X, 1, queries="train")
+
+
+def test_datalab_takes_the_graph():
+    cleanlab = pytest.importorskip("cleanlab", reason="cleanlab[datalab] is not installed")
+    X, y = load_digits(return_X_y=True)
+    ours = dr.nearest_neighbours(X, 10).graph(mode="distance")
+    own = kneighbors_graph(X, 10, mode="distance")
+    found = []
+    for graph in (ours, own):
+        lab = cleanlab.Datalab({"y": y}, label_name="y", verbosity=0)
+        lab.find_issues(knn_graph=graph, issue_types={"outlier": {}, "near_duplicate": {}})
+        found.append(lab.get_issues()[["outlier_score", "near_duplicate_score"]])
+    np.testing.assert_array_equal(*found)
+
+
+def test_umap_takes_the_lists():
+    umap = pytest.importorskip("umap", reason="umap-learn is not installed")
+    X, _ = load_digits(return_X_y=True)
+    near = dr.nearest_neighbours(X, 10).compute()
+    lists = near.index, near.distance
+    assert umap.UMAP(n_neighbors=10, precomputed_knn=lists).fit_transform(X).shape == (len(X), 2)
