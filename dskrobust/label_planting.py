@@ -102,6 +102,14 @@ def planting_of(quality: LabelQuality) -> Planting:
     return Planting(spec.metric, spec.scale, data.groups, quality.rows, sample)
 
 
+def planting_memory(quality: LabelQuality) -> int:
+    """Return how many bytes the process that plants errors holds for it, at most."""
+    planting = planting_of(quality)
+    spec = quality.scores.spec
+    assert spec is not None
+    return min(MEMORY, 64 * 2**20 + 16 * planting.sample * spec.columns * spec.dtype.itemsize)
+
+
 def planted_scores(quality: LabelQuality, evidence: ModelEvidence | None = None) -> PlantedScores:
     """Plant errors in the labels of some data and score them; on a worker where there are some."""
     planting = planting_of(quality)

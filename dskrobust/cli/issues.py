@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     File,
     Number,
@@ -20,8 +22,11 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
+    from ..label_fit import LabelQuality
     from ..store import Store
 
+BLOCK_BYTES = 16 * 2**20  # of records that a task makes
+REMOTE = Hint("connect a client with workers", "give workers with --scheduler")
 OTHERS = ("contradictions", "duplicates", "shared", "isolated", "witnesses", "overlaps")
 
 
@@ -103,6 +108,7 @@ def _labels(
     if what is None or what.lower().endswith(".npy"):  # refused before anything runs
         evidence = evidence_of(what, store, judged)
     search_labels(store, metric, options, quiet=as_json)
+    projected = _projected(store, judged, options)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
         evidence = evidence or evidence_of(what, store, quality)
@@ -124,6 +130,18 @@ def _labels(
     issue_tables.say_why_weak(store)
     issue_tables.say_others(others)
     _say_saved(path)
+    say_memory(projected)
+
+
+def _projected(store: Store, quality: LabelQuality, options: ClusterOptions) -> int:
+    """Return how many bytes this process holds at most, where it lists issues or workers do."""
+    from ..label_planting import planting_memory
+    from ..memory import projected_peak, tasks_at_once
+    from .compute import MOST_HERE
+
+    here = not options.is_remote and store.rows <= MOST_HERE
+    needed = here * (planting_memory(quality) + tasks_at_once() * BLOCK_BYTES)
+    return projected_peak("listing suspicious labels", needed, REMOTE)
 
 
 def _others(
