@@ -88,7 +88,7 @@ def one_sided_search(
         return tuple(blocks), tuple(references.pieces(most_references)[0])
 
     plan = make_search_plan(
-        replace(data.workload(spec), leaves=False),
+        data.workload(spec),
         options.resources or bounded(found_resources()),
         (queries.total, references.total),
         cuts,

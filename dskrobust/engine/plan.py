@@ -47,6 +47,7 @@ BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half 
 BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
+STATES_SHARE = 1 / 24  # of usable memory: a tile holds a dozen times the states of its rows
 KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
@@ -329,8 +330,9 @@ def _run_seconds(
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
     size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
-    if work.boxed_rows > size:
-        size, tiles = work.boxed_rows, BOXED_TILES_PER_THREAD
+    boxed = min(work.boxed_rows, _most_states(work, resources))
+    if boxed > size:
+        size, tiles = boxed, BOXED_TILES_PER_THREAD
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
     size = min(size, max(256, ceil(work.rows / least_blocks)))
     few = ceil(work.rows / MOST_BLOCKS)
@@ -341,6 +343,13 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
         blocks = min(MOST_IN_ROUNDS, BLOCKS_PER_THREAD * resources.workers * resources.threads)
         size = min(size, ceil(work.rows / blocks))
     return size
+
+
+def _most_states(work: Workload, resources: Resources) -> int:
+    """Return rows whose states take STATES_SHARE of what a thread may use."""
+    limit = resources.memory_limit or 2**10 * MIB * resources.threads
+    share = limit * USABLE / resources.threads * STATES_SHARE
+    return int(share // max(1, work.state_bytes))
 
 
 def _longest_block(work: Workload) -> int:
