@@ -176,7 +176,8 @@ def score_samples(
     reference : str, Subset or array_like of int, optional
         A group, a subset or row numbers that the samples are scored in; the group train, or the
         only one, by default.
-    metric, labels
+    metric : str, Metric or callable, optional
+    labels : str or LabelMap, optional
         As for `sample_robustness`.
     options : RunOptions, optional
         How to run; results do not depend on it.

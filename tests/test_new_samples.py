@@ -68,11 +68,10 @@ def test_the_estimator_agrees_with_a_group_of_its_own(draw, data):
     cut = len(data.X) - draw.draw(st.integers(1, 5))
     y = data.y.copy()
     y[0], y[1] = 0, max(1.0, float(np.abs(y).max()))  # two labels, and ‖y‖∞ among the fitted
-    new = np.where(np.arange(len(y)) < cut, "old", "new")
     with dask.config.set(scheduler="sync"):
-        arrays = data.X, y, new
-        held = dr.sample_robustness(*arrays, labels=data.labels, scale=data.scale)
-        held = held.lipschitz_by_group[cut:, held.groups.index("old")].compute()
+        old = {"old": np.arange(cut)}
+        held = dr.sample_robustness(data.X, y, labels=data.labels, scale=data.scale, references=old)
+        held = held.lipschitz_against("old")[cut:].compute()
         model = dr.SampleRobustness(labels=data.labels, scale=data.scale)
         found = model.fit(data.X[:cut], y[:cut]).score_samples(data.X[cut:], y[cut:])
     np.testing.assert_array_equal(found, model.label_norm_ / (held + model.label_norm_))

@@ -155,4 +155,4 @@ def test_plans_are_for_the_memory_of_the_workers_machines(monkeypatch):
     monkeypatch.setattr(searches, "workers_of", lambda client: hosts)
     free = {"tcp://1": (800, 7), "tcp://2": (800, 5), "tcp://3": (900, 1)}
     monkeypatch.setattr(searches, "ask", lambda client, function: free)
-    assert searches._bounded(dr.Resources(3, 1, None)).memory_limit == 205
+    assert searches.bounded(dr.Resources(3, 1, None)).memory_limit == 205

@@ -57,7 +57,7 @@ def as_stored(store: Store, X: Any, y: Any) -> LabelledArrays:
 
 
 def _column(X: Any, name: str) -> Any:
-    names: list[Any] = list(getattr(X, "column_names", None) or getattr(X, "columns", None) or ())
+    names: list[Any] = list(getattr(X, "column_names", getattr(X, "columns", ())))
     if name not in names:
         found = f"there are {', '.join(map(str, names[:MOST_NAMED]))}" if names else "X has none"
         raise InvalidOptionError(f"y={name!r} names a column, but {found}")

@@ -47,12 +47,16 @@ from .tables import TABLE_ENDS
 DEFAULT_OPTIONS = ReaderOptions()
 
 
-@cache
 def _readers() -> Mapping[str, Opener]:
-    """Return what every module of this folder says it reads."""
+    """Return what every module of this folder, and whoever registered more, says it reads."""
+    _import_readers()
+    return dict(sorted(READERS.items()))
+
+
+@cache
+def _import_readers() -> None:
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"{__package__}.{module.name}")
-    return dict(sorted(READERS.items()))
 
 
 def _ends() -> list[str]:
@@ -252,7 +256,8 @@ def ingest(
         cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5
         or .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst
         or not), .parquet, .feather or .arrow, a folder of such Parquet or Arrow files, or a Hugging
-        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images. out : str
+        Face dataset as ``save_to_disk`` writes it; or the path of a folder of images.
+    out : str
         Path or fsspec URL of the store.
     source : path, optional
         The folder of the official files, or one above it. MNIST and CIFAR-10 are fetched from

@@ -46,6 +46,7 @@ BASES = {  # a call of each command that would do something, in the folder that 
     "susceptibility": ("own.zarr", "--train", "x=all", "--test", "t=all"),
     "evaluate": ("own.zarr", "--model", "forest", "--train", "x=all", "--test", "t=all"),
     "run": ("own.toml", "own.zarr"),
+    "score": ("own.zarr", "own.npz", "--out", "new.csv"),
     "issues": ("own.zarr",),
     "report": ("own.zarr", "--out", "new.html"),
     "export": ("own.zarr", "--out", "new.csv"),
