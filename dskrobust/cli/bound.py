@@ -95,12 +95,13 @@ def _read(address: str) -> Any:
     import numpy as np
     import pandas as pd
 
+    from ..datasets.arrays import mapped_array
     from ..errors import SourceFileError
 
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     end = Path(address).suffix.lower()
+    values = mapped_array(address) if end == ".npy" else None
     try:
-        values = np.load(address, mmap_mode="r") if end == ".npy" else None
         if end in readers:
             values = np.squeeze(readers[end](address).to_numpy())
     except (OSError, EOFError, ValueError) as error:

@@ -98,20 +98,17 @@ def _labels(
     from ..outputs import check_output
     from . import issue_tables
     from .compute import workers_for
-    from .label_models import evidence_of
+    from .label_models import asked_model, evidence_of
     from .label_search import search_labels
 
     path = check_output(asked["out"], FORMATS) if asked["out"] else None
     judged = label_quality(store, metric=metric)  # refuses what it cannot judge, before it runs
-    what = asked["probabilities"]
-    evidence = None
-    if what is None or what.lower().endswith(".npy"):  # refused before anything runs
-        evidence = evidence_of(what, store, judged)
+    model = asked_model(asked["probabilities"], store, judged)  # refused before anything runs
     search_labels(store, metric, options, quiet=as_json)
     projected = _projected(store, judged, options)
     with workers_for(store, options):
         quality = label_quality(store, metric=metric)
-        evidence = evidence or evidence_of(what, store, quality)
+        evidence = evidence_of(model, store, quality)
         findings = Findings.of(quality, asked["max_score"], evidence)
         if path:
             findings = findings.persist()

@@ -15,38 +15,38 @@ EVALUATION = "evaluation"
 NAMES = {"knn": {"neighbors": "n_neighbors"}, "forest": {"trees": "n_estimators"}}
 
 
-def evidence_of(asked: str | None, store: Store, quality: LabelQuality) -> ModelEvidence | None:
-    """Return what a model says of all labels, lazily where it is still to be fitted.
+def asked_model(asked: str | None, store: Store, quality: LabelQuality) -> Any:
+    """Return what is to judge all labels: evidence of a file, an estimator, or None.
 
     asked: the path of a .npy file, ``evaluation`` (the best model of the newest evaluation in the
-    store that can be fitted again) or ``evaluation:KIND``, or a model as `bound` takes it. Models
-    are fitted on folds, so that none has seen the labels that it judges.
+    store that can be fitted again) or ``evaluation:KIND``, or a model as `bound` takes it. What
+    there is none of is refused here, before anything runs.
     """
-    from ..held_out import held_out_probabilities
+    from ..datasets.arrays import mapped_array
     from ..label_models import ModelEvidence
     from .bound import named_estimator
 
     if asked is None:
         return None
     if asked.lower().endswith(".npy"):
-        return ModelEvidence.of(quality, _read(asked))
+        return ModelEvidence.of(quality, mapped_array(asked))
     kind, _, wanted = asked.partition(":")
-    estimator = (
-        _evaluated(store, wanted) if kind == EVALUATION else named_estimator(store, asked, ())
-    )
-    probabilities = held_out_probabilities(store, estimator).persist()
-    return ModelEvidence.of(quality, probabilities)
+    if kind == EVALUATION:
+        return _evaluated(store, wanted)
+    return named_estimator(store, asked, ())
 
 
-def _read(path: str) -> Any:
-    import numpy as np
+def evidence_of(model: Any, store: Store, quality: LabelQuality) -> ModelEvidence | None:
+    """Return what an asked model says of all labels.
 
-    from ..errors import InvalidOptionError
+    Estimators are fitted on folds, so that none has seen the labels that it judges.
+    """
+    from ..held_out import held_out_probabilities
+    from ..label_models import ModelEvidence
 
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidOptionError(f"{path} is no .npy file with numbers: {error}") from error
+    if model is None or isinstance(model, ModelEvidence):
+        return model
+    return ModelEvidence.of(quality, held_out_probabilities(store, model).persist())
 
 
 def _evaluated(store: Store, wanted: str) -> Any:

@@ -174,6 +174,23 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             ) from error
 
 
+def mapped_array(path: str | Path) -> NDArray[Any]:
+    """Return the array of an .npy file, mapped into memory.
+
+    Raises
+    ------
+    SourceFileError
+    """
+    try:
+        made: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # of what a header says, Python's own parser finds every fault
+        said = " ".join(str(error).split())[:120]
+        raise SourceFileError(f"{path} is no .npy file with numbers: {said}") from error
+    return made
+
+
 def _header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an array: shape, Fortran order, dtype."""
     try:
