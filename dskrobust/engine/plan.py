@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import display
 from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
-from .workload import LABEL_BYTES, Workload
+from .workload import LABEL_BYTES, Workload, cut_blocks
 
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
@@ -45,9 +45,8 @@ READ_BYTES = 8 * MIB  # decoded at once while a panel is read
 SPLIT_EVERY = 8  # partial results merged by one task
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
 BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
-WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
-STATES_SHARE = 1 / 24  # of usable memory: a tile holds a dozen times the states of its rows
+STATES_SHARE = 0.5  # of usable memory: what a tile of boxed rows holds of its states
 KEEPING = 0.6  # of the memory limit: what is only kept must not bring a worker near to USABLE
 LEAST_PANEL = 16  # rows; smaller panels would read everything too often
 
@@ -330,7 +329,7 @@ def _run_seconds(
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
     size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
-    boxed = min(work.boxed_rows, _most_states(work, resources))
+    boxed = min(work.boxed_rows, most_rows(work, resources, STATES_SHARE))
     if boxed > size:
         size, tiles = boxed, BOXED_TILES_PER_THREAD
     least_blocks = ceil(sqrt(2 * tiles * resources.workers * resources.threads))
@@ -345,11 +344,11 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     return size
 
 
-def _most_states(work: Workload, resources: Resources) -> int:
-    """Return rows whose states take STATES_SHARE of what a thread may use."""
+def most_rows(work: Workload, resources: Resources, share: float) -> int:
+    """Return rows of a block whose states take no more than a share of a thread's memory."""
     limit = resources.memory_limit or 2**10 * MIB * resources.threads
-    share = limit * USABLE / resources.threads * STATES_SHARE
-    return int(share // max(1, work.state_bytes))
+    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
+    return max(1, int(limit * USABLE * share) // resources.threads // max(1, a_row))
 
 
 def _longest_block(work: Workload) -> int:
@@ -375,22 +374,6 @@ def _in_rounds(work: Workload, blocks: int) -> bool:
     data = work.rows * work.columns * work.stored_bytes
     too_much = memo > max(MEMO_SHARE * data, MEMO_BYTES)
     return work.resumable and (blocks > MOST_BLOCKS or too_much)
-
-
-def cut_blocks(segments: tuple[int, ...], size: int, unit_rows: int = 1) -> Blocks:
-    """Cut every segment into blocks of equal size, at most about `size` rows.
-
-    Equal blocks keep all workers busy to the end. Where a block is many units long, it is made of
-    whole ones; else reading the units at its ends twice costs less than a smaller last block.
-    """
-    blocks, start = [], 0
-    for rows in segments:
-        step = ceil(rows / ceil(rows / size))
-        if step >= WHOLE_UNITS * unit_rows:
-            step = ceil(step / unit_rows) * unit_rows
-        blocks += [(a, min(a + step, start + rows)) for a in range(start, start + rows, step)]
-        start += rows
-    return tuple(blocks)
 
 
 def panel_bytes(work: Workload, rows: int, columns: int) -> int:

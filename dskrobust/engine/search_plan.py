@@ -7,19 +7,19 @@ from dataclasses import replace
 from math import ceil
 
 from .plan import (
-    MIB,
     USABLE,
     Blocks,
     Plan,
     Resources,
     choose_block_rows,
     make_plan,
+    most_rows,
     tile_bytes,
     waiting_bytes,
 )
 from .workload import Workload
 
-STATES_SHARE = 4  # states of queries may take this part of a worker's usable memory
+STATES_SHARE = 0.25  # of usable memory, for states of queries
 
 
 def make_search_plan(
@@ -53,7 +53,7 @@ def make_search_plan(
     lean = replace(work, state_bytes=16, resumable=False)  # one graph has all of it
     size = block_rows or choose_block_rows(lean, resources)
     spread = counts[0] // (2 * resources.workers * resources.threads)
-    queries = min(size, _most_rows(work, resources), max(spread, 256))
+    queries = min(size, most_rows(work, resources, STATES_SHARE), max(spread, 256))
     blocks = cuts(queries, size)
     first = len(blocks[0])
     tiles = tuple((i, first + j) for i in range(first) for j in range(len(blocks[1])))
@@ -79,11 +79,3 @@ def make_search_plan(
         peak_bytes=peak + waiting_bytes(found, len(blocks[1]), resources, peak),
         resources=resources,
     )
-
-
-def _most_rows(work: Workload, resources: Resources) -> int:
-    """Queries of a block whose states take no more than their share of the memory."""
-    limit = resources.memory_limit or 2**10 * MIB * resources.threads
-    share = int(limit * USABLE) // resources.threads // STATES_SHARE
-    a_row = tile_bytes(work, 2) - tile_bytes(work, 1)
-    return max(1, share // max(1, a_row))

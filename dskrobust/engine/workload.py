@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
+WHOLE_UNITS = 32  # a block of so many units is made of whole ones
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,21 @@ class Workload:
         """Rows of a block where leaves rule most pairs out, 0 where they don't."""
         fits = (rows for columns, rows in BOXED_BLOCK.items() if self.columns <= columns)
         return next(fits, 0) if self.leaves else 0
+
+
+def cut_blocks(
+    segments: tuple[int, ...], size: int, unit_rows: int = 1
+) -> tuple[tuple[int, int], ...]:
+    """Cut every segment into blocks of equal size, at most about `size` rows.
+
+    Equal blocks keep all workers busy to the end. Where a block is many units long, it is made of
+    whole ones; else reading the units at its ends twice costs less than a smaller last block.
+    """
+    blocks, start = [], 0
+    for rows in segments:
+        step = ceil(rows / ceil(rows / size))
+        if step >= WHOLE_UNITS * unit_rows:
+            step = ceil(step / unit_rows) * unit_rows
+        blocks += [(a, min(a + step, start + rows)) for a in range(start, start + rows, step)]
+        start += rows
+    return tuple(blocks)

@@ -15,14 +15,12 @@ from dskrobust.engine.plan import (
     KEPT_BYTES,
     MIB,
     USABLE,
-    WHOLE_UNITS,
     Resources,
-    cut_blocks,
     make_plan,
     pairs_of,
 )
 from dskrobust.engine.spec import PairSpec, make_context
-from dskrobust.engine.workload import BOXED_BLOCK, Workload
+from dskrobust.engine.workload import BOXED_BLOCK, WHOLE_UNITS, Workload, cut_blocks
 from dskrobust.errors import MemoryPlanError
 from dskrobust.labels import LabelMap
 from dskrobust.store import Block, summarise
