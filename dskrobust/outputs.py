@@ -89,9 +89,15 @@ def written_at(address: str | Path) -> Iterator[None]:
     except (DskrobustError, BrokenPipeError):
         raise
     except OSError as error:
-        if error.filename and str(Path(address).parent) not in str(error.filename):
+        if error.filename and not _concerns(str(error.filename), Path(address).absolute()):
             raise
         raise OutputError(f"{address} cannot be written: {system_reason(error)}") from error
+
+
+def _concerns(name: str, address: Path) -> bool:
+    """Tell whether a file is this one, lies below it, or beside it or a folder that it is in."""
+    file = Path(name).absolute()
+    return address in (file, *file.parents) or file.parent in address.parents
 
 
 def _part_of(path: Path) -> Path:

@@ -139,6 +139,8 @@ def blocks_of(values: Any) -> Iterator[NDArray[Any]]:
         yield from (values.blocks[k].compute() for k in range(values.npartitions))
     else:
         place = dask.config.get("temporary-directory", None)
+        if place is not None:  # Dask makes it with its first cluster
+            Path(place).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="dskrobust-runs-", dir=place) as folder:
             values = _with_runs_in_files(values, Path(folder))
             for lo in range(0, values.npartitions, AT_ONCE):

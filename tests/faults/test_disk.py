@@ -102,6 +102,13 @@ def test_a_folder_that_goes_meanwhile(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("other", ["scratch/runs-1", "other/own.csv"])
+def test_an_error_of_a_file_elsewhere_below_the_folder_keeps_its_name(tmp_path, other):
+    with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "own.csv"):
+        (tmp_path / other).write_text("")
+    assert caught.value.filename == str(tmp_path / other)
+
+
 def test_an_error_of_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, whole_file(tmp_path / "own.csv"):
         Path("/nowhere/x").read_bytes()
