@@ -47,6 +47,23 @@ def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
     return text if path is None else path
 
 
+def is_there(address: str | Path) -> bool:
+    """Tell whether something is at a path or an fsspec URL already.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where nobody can look.
+    """
+    if (path := local_path(address)) is not None:
+        return path.exists()
+    import fsspec
+
+    with _named(str(address)):
+        fs, name = fsspec.core.url_to_fs(str(address))
+        return bool(fs.exists(name))
+
+
 @contextmanager
 def whole_file(address: str | Path) -> Iterator[Path]:
     """Yield the local file to write; only once it is complete it takes its place.

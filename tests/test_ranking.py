@@ -253,7 +253,9 @@ def test_subsets_and_scores_are_collections(tmp_path):
 
 def test_rows_are_written_by_way_of_a_temporary_folder_that_is_not_there_yet(tmp_path):
     """Dask makes its folder with its first cluster; here there was none."""
-    scores = scores_of(da.random.default_rng(0).random(300, chunks=50), da.zeros(300, int, chunks=50))
+    scores = scores_of(
+        da.random.default_rng(0).random(300, chunks=50), da.zeros(300, int, chunks=50)
+    )
     with small_chunks(50), dask.config.set({"temporary-directory": str(tmp_path / "a" / "b")}):
         subset = select_subset(scores, "train:L200")
         found = np.concatenate(list(ranking.blocks_of(subset.indices)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
     from ..store import Store
 
-PAGE = {"samples": "--samples", "pairs": "--pairs"}
+PAGE = {"samples": "--samples", "pairs": "--pairs", "overwrite": "--overwrite"}
 FIGURE = {"classes": "--class", "mark": "--mark", "images": "--images"}
 MOST_OWN = 256 * 2**20  # bytes of images of one's own
 FEWER = Hint(
@@ -29,7 +29,9 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 @click.command()
 @click.argument("store", type=Address(), metavar="STORE", required=False)
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
-              help="report.html by default; of a figure an .svg, .pdf or .png file.")  # fmt: skip
+              help="NAME.html by default, NAME as of the store; of a figure an .svg, .pdf or .png "
+              "file.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
 @metric_options
 @click.option("--samples", type=click.IntRange(1, 1_000), default=4, show_default=True, metavar="N",
               help="Least and most robust samples of every class.")  # fmt: skip
@@ -55,6 +57,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 def report(
     store: str | None,
     out: str | None,
+    overwrite: bool,
     metric: str | None,
     labels: str | None,
     label_bound: float | None,
@@ -76,7 +79,7 @@ def report(
     \b
     Examples:
       dskrobust report mnist.zarr
-      dskrobust report mnist.zarr --out mnist.html --samples 8
+      dskrobust report mnist.zarr --out again.html --samples 8
       dskrobust report mnist.zarr --figure 12 --out figure12.svg
       dskrobust report --list
     """
@@ -95,6 +98,7 @@ def report(
     if store is None:
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
+    page = _page(opened, out, overwrite) if figure is None else None
     result = asked_result(opened, metric, labels, label_bound)
     asked = named(subsets)
     tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
@@ -102,12 +106,12 @@ def report(
         "a report", results_memory(opened, result, (samples, pairs), tasks), FEWER
     )
     with workers_for(opened, ClusterOptions(dashboard=False)):
-        if figure is not None:
-            wishes = Wishes(classes, mark, _own(opened, images))
-            written = _draw(StoredResults(opened, result, asked), figure, wishes, out)
-        else:
+        if page is not None:
             options = ReportOptions(samples, pairs, subsets=asked, anonymous=anonymous)
-            written = write_report(opened, out or "report.html", result, options)
+            written = write_report(opened, page, result, options)
+        else:
+            wishes = Wishes(classes, mark, _own(opened, images))
+            written = _draw(StoredResults(opened, result, asked), str(figure), wishes, out)
     size = f", {terminal.size(written.stat().st_size)}" if isinstance(written, Path) else ""
     terminal.fact("written", f"{written}{size}")
     say_memory(projected)
@@ -122,6 +126,17 @@ def _refuse_idle(figure: str | None, listing: bool) -> None:
     given = [o for name, o in idle.items() if source(name) is ParameterSource.COMMANDLINE]
     if given:
         raise click.UsageError(f"{', '.join(given)}: means nothing to {what}")
+
+
+def _page(store: Store, out: str | None, overwrite: bool) -> Path | str:
+    """Return where the page goes; refuse to replace one that nobody said may go."""
+    from ..errors import InvalidOptionError
+    from ..outputs import check_output, is_there
+
+    page = check_output(out or f"{PurePosixPath(store.url).stem}.html")
+    if not overwrite and is_there(page):
+        raise InvalidOptionError(f"{page} is there already; --overwrite replaces it")
+    return page
 
 
 def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path | str:

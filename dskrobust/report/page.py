@@ -8,30 +8,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from shlex import join
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..alignments import alignment
 from ..credentials import last_part, without_credentials
-from ..data_issues import find_data_issues
 from ..datasets import feature_texts
 from ..display import moment, shown_name, visible
 from ..errors import InvalidOptionError
-from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import EACH
 from ..export import ID, with_ids
 from ..label_comparison import compare_samples
-from ..metrics import resolve_metric
 from ..outputs import check_output, whole_file
 from ..show.overview import TOGETHER
 from ..show.sheets import subset_parts
 from ..store import ResultTables, Store, current_results, open_store
 from . import figures, style
 from .drawing import with_pictures
+from .explorer import explorer, page_script, script_sources
 from .folds import Folded, by_folds, fold_matrices, models_of
+from .headlines import headlines, model_command, search_command
 from .pictures import to_png
 from .provenance import (
     data_facts,
@@ -47,6 +44,7 @@ from .tables import (
     class_table,
     closest_pairs,
     extremes,
+    feature_names,
     group_table,
     label_tables,
     subset_labels,
@@ -170,11 +168,17 @@ def render(results: StoredResults, options: ReportOptions) -> str:
 
 def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
     """Everything that the page shows, by the template's names."""
+    shown = explorer(results)
+    scripts = (*shown.scripts, page_script())
     return {
         "store": results.store,
         "results": results,
         "version": version("dskrobust"),
         "date": moment(datetime.now(UTC).isoformat()),
+        "headlines": headlines(results),
+        "explorer": shown,
+        "scripts": scripts,
+        "script_sources": script_sources(scripts),
         "facts": data_facts(results, nameless=options.anonymous),
         "notes": data_notes(results),
         "groups": group_table(results),
@@ -190,36 +194,14 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
         "issues": _issues(results, options.issues),
         "issues_worth": _issues_worth(results),
         "oddities": _oddities(results),
-        "find_issues": _issues_command(results),
+        "find_issues": search_command(results, "issues"),
         "labels": label_tables(results),
         "label_figure": _label_figure(results),
-        "evaluate": None if results.evaluations else _evaluate_command(results.store),
+        "evaluate": None if results.evaluations else model_command(results.store),
         "evaluations": _evaluations(results),
         "costs": score_costs(results.result),
         "model_costs": [model_cost(m) for e in results.evaluations for m in e.models],
     }
-
-
-# -- commands that work on this store ----------------------------------------------------------
-
-
-def _issues_command(results: StoredResults) -> str | None:
-    """Return the command that lists label issues; None for a metric that only Python can give."""
-    try:
-        resolve_metric(results.metric)
-    except InvalidOptionError:
-        if results.metric != "mahalanobis":
-            return None
-    metric = [] if results.metric == "euclidean" else ["-m", results.metric]
-    return join(["dskrobust", "issues", results.store.url, *metric])
-
-
-def _evaluate_command(store: Store) -> tuple[str, str]:
-    """Return the command that evaluates a model, or else why there is none."""
-    try:
-        return evaluate_command(store), ""
-    except InvalidOptionError as error:
-        return "", error.on_command_line
 
 
 # -- images ----------------------------------------------------------------------------------
@@ -269,14 +251,11 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
 
 def _alignment(results: StoredResults) -> tuple[Image, str] | None:
     """The figure of the main group beside the next one, and what their alignment comes to."""
-    main = results.main_group
-    others = [g for g, count in results.group_counts.items() if count and g != main]
-    if not others:
+    if results.alignment is None:
         return None
-    made = alignment(results.scores, main, others[0])
-    found = made.summary()
+    made, found = results.alignment
     near = f"Kolmogorov {found.kolmogorov:.3f}, Wasserstein {found.wasserstein:.3f}"
-    drawn = _drawn(figures.aligned_robustness(made), f"R of {main} and of {others[0]}: {near}")
+    drawn = _drawn(figures.aligned_robustness(made), f"R of {made.x} and of {made.t}: {near}")
     return drawn, f"{' '.join(found.words)} ({near}; the paper's 3.5.)"
 
 
@@ -345,11 +324,19 @@ def _issues_worth(results: StoredResults) -> str:
 
 def _oddities(results: StoredResults) -> list[tuple[str, int, str]]:
     """What else the searches found: kinds, numbers of samples, meanings."""
-    findings = results.label_findings
-    if findings is None:
+    found = results.data_issues
+    if found is None:
         return []
-    found = find_data_issues(findings.quality, top=1)
-    return [line for line in found.lines() if line[1]]
+    lines = [line for line in found.lines() if line[1]]
+    for label, other, rows, _ in found.overlaps.itertuples(index=False):
+        lines.append(
+            (
+                f"of {shown_name(label)}",
+                rows,
+                f"nearest to {shown_name(other)}: the classes overlap most",
+            )
+        )
+    return lines
 
 
 def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -380,7 +367,7 @@ def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]
     store = results.store
     rows = np.unique(np.concatenate([table["row"], table["witness"]]))
     features = store.features[rows].astype(np.float64)
-    names = store.spec.feature_names or tuple(f"column {k}" for k in range(store.columns))
+    names = feature_names(store)
     place = {int(row): k for k, row in enumerate(rows)}
     differences = []
     for row, witness in zip(table["row"], table["witness"], strict=True):

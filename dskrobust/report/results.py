@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..alignments import Alignment, AlignmentSummary, alignment
+from ..data_issues import DataIssues, find_data_issues
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
 from ..label_counts import NAME_BYTES, counting_memory
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
 NEAR = 10.0  # times the group's median Q: from there on samples are nearly contradictory
 MOST_CLASSES = 40  # that are named, or shown
 SAMPLE_BYTES = 300  # of a sample in tables, of which the page's parts are picked
-FIGURES = 80 * 2**20  # bytes of figures, of the page and of what draws them
+COMPARED = 128  # samples whose columns are compared with their witnesses'
+FIGURES = 112 * 2**20  # bytes of figures, of the page and of what draws them (measured)
 Subsets = Mapping[str, str | None] | Sequence[str]  # of selections
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
@@ -225,6 +228,27 @@ class StoredResults:
             return None
         return Findings.of(quality, Thresholds.kept_for(quality) or Thresholds.fixed(HIGHEST))
 
+    @cached_property
+    def suspicious(self) -> int:
+        """Number of labels that are issues, 0 where the store does not know them."""
+        findings = self.label_findings
+        return int(findings.is_issue.sum().compute()) if findings is not None else 0
+
+    @cached_property
+    def data_issues(self) -> DataIssues | None:
+        """What the searches for label issues found besides, None where the store has them not."""
+        findings = self.label_findings
+        return find_data_issues(findings.quality, top=1) if findings is not None else None
+
+    @cached_property
+    def alignment(self) -> tuple[Alignment, AlignmentSummary] | None:
+        """The main group beside the next one, None where there is one group."""
+        others = [g for g, count in self.group_counts.items() if count and g != self.main_group]
+        if not others:
+            return None
+        made = alignment(self.scores, self.main_group, others[0])
+        return made, made.summary()
+
     def label_issues(self, count: int) -> pd.DataFrame | None:
         """Return the worst rows of `find_label_issues`, None where the store does not know them."""
         findings = self.label_findings
@@ -336,7 +360,7 @@ def results_memory(store: Store, result: ResultTables, shown: tuple[int, int], t
         held += sorting_memory(store.rows, tasks) + counting_memory(store.rows, labels, 3, tasks)
     row = store.columns * 2 * 8  # as read and in float64, of both ends, and of their witnesses
     samples, pairs = shown
-    rows = max(4 * max(samples, 10) * max(1, min(labels, MOST_CLASSES)), 2 * pairs)
+    rows = max(4 * max(samples, 10) * max(1, min(labels, MOST_CLASSES)), 2 * pairs, 4 * COMPARED)
     return held + rows * row + FIGURES
 
 

@@ -60,7 +60,7 @@ def test_from_a_plain_store_to_a_decision(here, call):
     assert len(facts["table"]) == 3 * 2 * 2
     assert "range" in (here / "out" / "matrices.md").read_text()
     call("report", "plain.zarr", on_cluster=False)
-    page = (here / "report.html").read_text()
+    page = (here / "plain.html").read_text()
     assert "knn, 3 folds" in page
     assert "over 3 folds, and their range" in page
 
@@ -73,6 +73,6 @@ def test_a_split_of_folds(here, call):
         "compute", "folds.zarr", "--folds", "4", code=1
     )
     call("report", "folds.zarr", on_cluster=False)
-    page = (here / "report.html").read_text()
+    page = (here / "folds.html").read_text()
     assert "dskrobust evaluate" in page
     assert "--folds 3" in page

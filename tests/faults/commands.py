@@ -94,7 +94,7 @@ WRITERS = (
     _command("spectrum", "scored", SPECTRUM, ".csv"),
 )  # fmt: skip
 READERS = (
-    _command("report", "done", "report {store} --out {out}", ".html", cluster=False),
+    _command("report", "done", "report {store} --overwrite --out {out}", ".html", cluster=False),
     _command("export", "done", "export {store} --out {out}", ".csv", cluster=False),
     _command("verify", "done", "verify {store} --sample 20", cluster=False),
     _command("subsets", "done", "subsets {store} --least 100 --out {out}", ".npz", cluster=False),

@@ -42,6 +42,7 @@ from dskrobust.engine import scratch
 from dskrobust.errors import DskrobustError, Hint, InvalidOptionError, StoreError
 from dskrobust.evaluation import experiment, read_experiment
 from dskrobust.report import ReportOptions, style, write_report
+from dskrobust.report.explorer import script_sources
 from dskrobust.show import sheets, terminal
 from dskrobust.spreadsheets import harmless, harmless_frame, harmless_table
 from dskrobust.store import StoreSpec, open_array
@@ -405,7 +406,11 @@ def test_markup_of_rich_is_text(nasty):
 
 @pytest.mark.filterwarnings("ignore:.* in no font")
 def test_a_report_of_hostile_names_has_no_element_of_theirs(nasty, tmp_path):
-    page = write_report(nasty, tmp_path / "r.html").read_text("utf-8")
+    whole = write_report(nasty, tmp_path / "r.html").read_text("utf-8")
+    scripts = re.findall("<script>(.*?)</script>", whole, re.S)
+    policy = re.search('Security-Policy" content="(.*?)"', whole)[1]
+    assert f"; script-src {script_sources(scripts)}" in policy  # all are ours, and no other runs
+    page = re.sub("<script>.*?</script>", "", whole, flags=re.S)
     tags = Tags(page).found
     assert not {("script", ""), ("iframe", ""), ("object", "")} & tags
     assert not any(name.startswith("on") for _, name in tags)

@@ -124,11 +124,15 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
 
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+def without_scripts(text):
+    return re.sub("<script>.*?</script>", "", text, flags=re.S)
 
 
 @pytest.mark.parametrize("name", ["images", "plane"])
@@ -138,7 +142,7 @@ def test_a_page_is_whole_accessible_and_needs_nothing(pages, name):
         for key in ("src", "href", "srcset", "data", "action"):
             value = attributes.get(key, "#")
             assert value.startswith(("#", "data:image/")), (tag, value[:60])
-    text = pages[name].read_text(encoding="utf-8")
+    text = without_scripts(pages[name].read_text(encoding="utf-8"))
     assert not re.search(r"@import|url\(", text)
     assert all(image["alt"] for image in page.all("img"))
     assert all(head["scope"] in ("row", "col", "colgroup") for head in page.all("th"))
@@ -148,7 +152,8 @@ def test_a_page_is_whole_accessible_and_needs_nothing(pages, name):
     assert len(ids) == len(set(ids))
     links = [link["href"][1:] for link in page.all("a")]
     assert set(links) <= set(ids)
-    assert len(links) == 8
+    sections = [attributes["id"] for attributes in page.all("section")]
+    assert set(sections) - {"headlines"} <= set(links)
 
 
 def test_what_the_page_of_images_says(pages, images):
@@ -439,8 +444,8 @@ def test_the_command_writes_a_page_and_figures(images, tmp_path, monkeypatch):
     with monkeypatch.context() as quick:
         quick.setattr("dskrobust.report.style.save", lambda figure, kind: b"")
         said = call(images, "--samples", 1, "--subset", "train:L7")
-    assert "report.html" in said
-    assert "train_L7" in Page(tmp_path / "report.html").text
+    assert "images.html" in said
+    assert "train_L7" in Page(tmp_path / "images.html").text
     np.savez("own.npz", X=np.zeros((1, 6, 6), np.uint8), y=np.array(["dog"]))
     call(images, "--figure", 13, "--images", "own.npz")
     assert (tmp_path / "figure13.svg").read_text().startswith("<?xml")
@@ -465,12 +470,12 @@ def test_the_command_lists_what_makes_what():
 @pytest.mark.parametrize(("name", "width"), [("images", 1280), ("images", 800), ("plane", 800)])
 def test_in_a_browser(browser, pages, tmp_path, name, width):
     text = pages[name].read_text(encoding="utf-8")
-    strict = "default-src 'none';"
-    assert strict in text
-    watched = text.replace(strict, f"{strict} script-src 'unsafe-inline';")
-    found = look_at(browser, watched, tmp_path / "page.html", width)
+    assert "default-src 'none';" in text
+    assert "script-src 'sha256-" in text
+    found = look_at(browser, text, tmp_path / "page.html", width)
     assert found["broken"] == found["loaded"] == found["missing"] == found["wide"] == []
-    assert found["images"] == len(Page(pages[name]).all("img"))
+    pictures = Page(pages[name]).all("img")
+    assert 0 < found["images"] <= len(pictures)  # long tables show their first rows
     assert found["page"] <= found["width"] <= width
     if width == 1280:
         assert found["scrolled"] == 0
