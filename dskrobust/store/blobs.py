@@ -83,7 +83,7 @@ class Blobs:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         key = self.key(name)
-        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getvalue()))))
+        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getbuffer()))))
 
     def write_once(self, name: str, values: NDArray[Any]) -> None:
         """Write a blob whose name says which values they are, unless it is there."""
@@ -101,7 +101,7 @@ def pack(values: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     """Return named arrays as the bytes of one blob."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **values)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
+    return np.frombuffer(buffer.getbuffer(), np.uint8)  # no copy
 
 
 def unpack(packed: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
