@@ -136,7 +136,7 @@ class Neighbours:
         started = time.perf_counter()
         search.spec.warm_up()
         digests = tuple(digest for _, digest in store.segments)
-        chunk = max(1, min(self.rows, 2**19 // self.index.shape[1]))
+        chunk = _chunk_rows(self.rows, self.index.shape[1])
         writer = ResultWriter(store.address, self.parameters, digests, store.groups, chunk)
         tables = {"distance": self.distance, "index": self.index}
         writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
@@ -288,7 +288,8 @@ def group_neighbours(
         def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
             return (take_own_lists, state, source, block, which)
 
-        return arrays.by_block(f"{which}-in-own-group", task, search.rows, (k,), dtype)
+        most = _chunk_rows(data.rows, k)
+        return arrays.by_block(f"{which}-in-own-group", task, search.rows, (k,), dtype, most)
 
     found = array("distance", np.float64), array("index", np.int64)
     return Neighbours(*found, None, data.rows, search, data.store, parameters)
@@ -375,7 +376,8 @@ def _lists(search: Search, asked: RowSet, parts: list[int], rows: int) -> Neighb
         def task(state: Any, block: tuple[int, int]) -> tuple[Any, ...]:
             return (take_lists, state, list(parts), which)
 
-        made = arrays.by_block(f"{which}-in-{name}", task, search.rows, (k,), dtype)
+        most = _chunk_rows(rows, k) if isinstance(asked, AllRows) else None
+        made = arrays.by_block(f"{which}-in-{name}", task, search.rows, (k,), dtype, most)
         if not isinstance(asked, ListedRows) or asked.rows is asked.given:
             return made
         return made[np.searchsorted(asked.rows, asked.given)]
@@ -428,6 +430,11 @@ def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -
     return Neighbours(*found, None, result.rows, None, store, parameters)
 
 
+def _chunk_rows(rows: int, k: int) -> int:
+    """Return rows of a chunk of lists."""
+    return max(1, min(rows, 2**19 // k))
+
+
 def _cuts(rows: int, k: int) -> list[tuple[int, int]]:
-    step = max(1, min(rows, 2**19 // k))
+    step = _chunk_rows(rows, k)
     return [(a, min(a + step, rows)) for a in range(0, rows, step)]

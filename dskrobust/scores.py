@@ -395,7 +395,7 @@ def run_memo(store: Store, spec: PairSpec) -> TileMemo:
 
 def lazy_scores(graph: PairGraph, spec: PairSpec, plan: Plan) -> Scores:
     """Return the scores of a graph; they share it."""
-    arrays: dict[str, Any] = {**lazy.lazy_scores(graph, spec)}
+    arrays: dict[str, Any] = {**lazy.lazy_scores(graph, spec, RESULT_ROWS)}
     return Scores(
         **arrays,
         groups=spec.groups,

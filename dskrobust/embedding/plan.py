@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..engine.plan import MIB, READ_BYTES, USABLE, Resources, base_bytes
+from ..engine.plan import MIB, USABLE, Resources, base_bytes
+from ..engine.workload import READ_BYTES
 from ..errors import Hint, MemoryPlanError
 
 BLOCK_BYTES = 32 * MIB  # of a block as it is stored, and of what comes out of it

@@ -17,14 +17,13 @@ from dask.tokenize import tokenize
 from ..kernels import sample_pieces
 from ..store import ResultTables, SourceAddress
 from .cache import BlockCache
-from .plan import SPLIT_EVERY, Plan
+from .plan import Plan
 from .prefixes import cut_parts, finish
 from .rounds import Tile, cut_waves, last_rounds, round_of
 from .sources import Source
-from .spec import PairSpec, TileSpec, TileTask, Turn, make_context, store_context
+from .spec import PairSpec, StateAddress, TileSpec, TileTask, Turn, make_context, store_context
 from .tasks import (
     choose_prefixes,
-    finished_state,
     largest_norm,
     load_state,
     make_prefixes,
@@ -32,9 +31,11 @@ from .tasks import (
     merge_summaries,
     run_tile,
     side_of,
+    state_at,
     summarise_rows,
     take_sample,
 )
+from .workload import SPLIT_EVERY
 
 MOST_SAMPLES = 4  # parts of a sample; one worker puts them together
 
@@ -165,7 +166,8 @@ class RunGraph:
     def add_wave(self, tiles: Sequence[Tile], known: Mapping[int, Key]) -> dict[int, Key]:
         """Add tiles, each going on from what the one before left of its blocks.
 
-        known: block → key of the state to begin with. What is returned is the same for the end.
+        known: block → key of the state to begin with, or of its address. What is returned is the
+        same for the end.
         """
         pairs, names, ends = self.pairs, self.choices.block_names, dict[int, tuple[Any, int]]()
         for tile in tiles:
@@ -183,12 +185,11 @@ class RunGraph:
         return states
 
     def add_finished(self, rounds: Mapping[int, int], known: Mapping[int, Key]) -> dict[int, Key]:
-        """Add what reads the states of blocks after the given rounds from the memo."""
+        """Add where the memo has the states of blocks after the given rounds."""
         pairs, found = self.pairs, dict(known)
         for k, number in rounds.items():
-            name, key = self.choices.block_names[k], (f"finished-{pairs.token}", k, number)
-            pairs.graph[key] = (finished_state, self.shared, name, number)
-            found[k] = key
+            found[k] = (f"finished-{pairs.token}", k, number)
+            pairs.graph[found[k]] = StateAddress(self.choices.block_names[k], number)
         return found
 
 
@@ -219,7 +220,9 @@ def _add_rounds(run: RunGraph) -> None:
     else:
         pairs.waves = waves
         ends = run.add_finished(last_rounds(run.plan, waves), base)
-    pairs.states += [ends[k] for k in sorted(ends)]
+    for k in sorted(ends):
+        pairs.states.append((f"last-{pairs.token}", k))
+        pairs.graph[pairs.states[-1]] = (state_at, run.shared, ends[k])
 
 
 class _CodeKeys:

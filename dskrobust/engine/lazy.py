@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import dask.array as da
@@ -11,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
 
 from ..definitions import robustness_of
-from ..kernels import NOBODY, BothLabelsState, QuotientState
+from ..kernels import NOBODY, BothLabelsState, QuotientState, part_of
 from ..store import SourceAddress
 from .graph import Key, PairGraph
 from .sources import Source, open_source
@@ -57,8 +58,9 @@ class LazyArrays:
         rows: tuple[int, ...],
         row: tuple[int, ...],
         dtype: DTypeLike,
+        most: int | None = None,
     ) -> da.Array:
-        """An array with a chunk for every block that was reduced.
+        """An array with a chunk for every block that was reduced, or with several.
 
         Parameters
         ----------
@@ -66,15 +68,27 @@ class LazyArrays:
         task : callable
             From a state's key and the block's rows [lo, hi) to the task that makes the chunk.
         rows : tuple of int
-            Rows of every chunk.
+            Rows of every block that are in the array.
         row : tuple of int
             Shape of a row.
         dtype : numpy.dtype
+        most : int, optional
+            Rows of a chunk: blocks of whole rows are cut where so many are stored together, so that
+            of a block only its state waits until that is written, and not every table of it.
         """
         layer, zeros = f"{name.replace('_', '-')}-{self._graph.token}", (0,) * len(row)
-        blocks = zip(self._graph.states, self._graph.blocks, strict=False)
-        tasks = {(layer, k, *zeros): task(*block) for k, block in enumerate(blocks)}
-        return self._array(layer, tasks, (rows, *((size,) for size in row)), dtype)
+        tasks: dict[Key, Any] = {}
+        sizes, start = list[int](), 0
+        blocks = zip(self._graph.states, self._graph.blocks, rows, strict=False)
+        for state, (lo, hi), count in blocks:
+            whole = count == hi - lo
+            for a, b in _pieces(start, count, most if whole else None):
+                part: Any = state if b - a == count else (part_of, state, a, b)
+                rows_of = (lo + a, lo + b) if whole else (lo, hi)
+                tasks[(layer, len(sizes), *zeros)] = task(part, rows_of)
+                sizes.append(b - a)
+            start += count
+        return self._array(layer, tasks, (tuple(sizes), *((size,) for size in row)), dtype)
 
     def single(self, name: str, task: tuple[Any, ...]) -> da.Array:
         """A number as an array without dimensions."""
@@ -86,10 +100,16 @@ class LazyArrays:
         return da.Array(HighLevelGraph(layers, needs), layer, chunks, dtype=dtype)
 
 
-def lazy_scores(graph: PairGraph, spec: PairSpec) -> dict[str, da.Array]:
+def _pieces(start: int, count: int, most: int | None) -> Iterator[tuple[int, int]]:
+    """Cut rows, of which the first is number `start`, at multiples of `most`."""
+    cuts = () if most is None else range(most - start % most, count, most)
+    return pairwise([0, *cuts, count])
+
+
+def lazy_scores(graph: PairGraph, spec: PairSpec, most: int) -> dict[str, da.Array]:
     """Return the arrays of `Scores` by their names.
 
-    graph: of a pass by the rule of `spec`, or by both.
+    graph: of a pass by the rule of `spec`, or by both; most: rows of a chunk.
     """
     arrays, rows = LazyArrays(graph), tuple(hi - lo for lo, hi in graph.blocks)
     which = "" if spec.rule == "different" else f"{spec.rule}-"
@@ -105,7 +125,7 @@ def lazy_scores(graph: PairGraph, spec: PairSpec) -> dict[str, da.Array]:
                 (name, spec.sets, spec.rule),
             )
 
-        return arrays.by_block(f"{which}{name}", task, rows, row, dtype)
+        return arrays.by_block(f"{which}{name}", task, rows, row, dtype, most)
 
     found = {name: array(name, (), dtype) for name, dtype in OWN.items()}
     width = (len(spec.set_names),)
@@ -128,7 +148,7 @@ def take_score(
         state = state.same if rule == "same" else state.different
     values = _by_group(by_set(state, sets), name)
     if name in BY_GROUP:
-        return values
+        return values.copy()  # a view would keep the state of a whole block
     split = open_source(source).read("split", *rows)
     if name == "split":
         return split

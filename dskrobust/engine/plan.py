@@ -13,12 +13,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from math import ceil, sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import display
 from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
-from .workload import LABEL_BYTES, Workload, cut_blocks
+from .workload import (
+    SPLIT_EVERY,
+    Workload,
+    cut_blocks,
+    panel_bytes,
+    tile_bytes,
+    waiting_bytes,
+)
 
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
@@ -40,9 +48,6 @@ WAVE_TILES = 20_000  # of a graph: a scheduler takes about 6 KiB and 4 ms a task
 MEMO_SHARE = 0.1  # of the data: finished tiles may take so much of a store,
 MEMO_BYTES = 2**30  # or so much, until they run in rounds
 TILES_PER_THREAD = 4
-SCRATCH_BYTES = 8 * MIB  # product, survivors and label differences of one sweep
-READ_BYTES = 8 * MIB  # decoded at once while a panel is read
-SPLIT_EVERY = 8  # partial results merged by one task
 BOXED_TILES_PER_THREAD = 2  # halving such a block spares little more than half of its pairs
 BOXED_ROW_SECONDS = 1e-7  # of a row that looks through a block's boxes, times columns² (measured)
 KEPT_BYTES = 512 * MIB  # of a worker's memory at most that hold blocks from tile to tile
@@ -238,27 +243,24 @@ def make_plan(
     """
     resources = resources or Resources()
     _check_sizes(work.rows, block_rows, panel_rows)
-    size = block_rows or choose_block_rows(work, resources)
-    blocks = cut_blocks(work.segments, size, work.unit_rows)
+    blocks, panels, peak = cut = _cut(work, resources, block_rows, panel_rows)
+    waiting = waiting_bytes(work.rows * work.state_bytes, len(blocks), resources.workers)
+    in_rounds = _in_rounds(work, len(blocks))
+    if work.resumable and not in_rounds and not _fits(peak + waiting, resources):
+        blocks, panels, peak = cut = _cut(work, resources, block_rows, panel_rows, in_rounds=True)
+        in_rounds = True
+    waiting = 0 if in_rounds else waiting  # in the store
     done = sum(work.segments[: work.done_segments])
     tiles = tuple((i, j) for j, b in enumerate(blocks) for i in range(j + 1) if b[1] > done)
     largest = max(b - a for a, b in blocks)
-    fixed = base_bytes(resources.xarray) + resources.threads * tile_bytes(work, largest)
-    panels = (
-        (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
-    )
-    panels = min(panels[0], largest), min(panels[1], largest)
-    peak = fixed + resources.threads * panel_bytes(work, *panels)
-    kept = _kept_bytes(work, resources, blocks, panels, peak)
+    kept = _kept_bytes(work, resources, cut, waiting)
     peak += kept
     least = min(LEAST_PANEL, largest, panel_rows or LEAST_PANEL)
     if panels[0] < least or not _fits(peak, resources):
         raise _refusal(work, resources, smallest_peak(work, resources, largest))
+    peak = with_waiting(peak, waiting, resources)
     rows_read = over_tiles(lambda a, b: _rows_read(a, b, panels[0]), blocks, tiles)
-    in_rounds = _in_rounds(work, len(blocks))
-    parts = 1 if in_rounds else len(blocks)
-    peak += waiting_bytes(work.rows * work.state_bytes, parts, resources, peak)
-    merges = len(blocks) * ceil((parts + 1) / (SPLIT_EVERY - 1))
+    merges = len(blocks) * (1 if in_rounds else ceil((len(blocks) + 1) / (SPLIT_EVERY - 1)))
     return Plan(
         blocks,
         panels,
@@ -272,10 +274,38 @@ def make_plan(
         work.unit_rows,
         panel_bytes(work, *panels),
         kept,
-        _run_seconds(work, resources, blocks, tiles, rows_read),
+        _run_seconds(work, resources, blocks, tiles, rows_read, in_rounds),
         _tile_seconds(work, largest, _rows_read((0, largest), (largest, 2 * largest), panels[0])),
         in_rounds,
     )
+
+
+class _Cut(NamedTuple):
+    """Blocks, panels, and the peak of a worker that computes tiles of them."""
+
+    blocks: Blocks
+    panels: tuple[int, int]
+    peak: int
+
+
+def _cut(
+    work: Workload,
+    resources: Resources,
+    block_rows: int | None,
+    panel_rows: int | None,
+    *,
+    in_rounds: bool = False,
+) -> _Cut:
+    """Choose blocks and panels, but for sizes that are given."""
+    size = block_rows or choose_block_rows(work, resources, in_rounds=in_rounds)
+    blocks = cut_blocks(work.segments, size, work.unit_rows)
+    largest = max(b - a for a, b in blocks)
+    fixed = base_bytes(resources.xarray) + resources.threads * tile_bytes(work, largest)
+    panels = (
+        (panel_rows, panel_rows) if panel_rows else _choose_panels(work, resources, largest, fixed)
+    )
+    panels = min(panels[0], largest), min(panels[1], largest)
+    return _Cut(blocks, panels, fixed + resources.threads * panel_bytes(work, *panels))
 
 
 def _check_sizes(rows: int, block_rows: int | None, panel_rows: int | None) -> None:
@@ -310,6 +340,7 @@ def _run_seconds(
     blocks: Blocks,
     tiles: Blocks,
     rows_read: int,
+    in_rounds: bool,
 ) -> float:
     """Return the seconds of a run, about: of all pairs, or where boxes rule most out of rows.
 
@@ -322,12 +353,15 @@ def _run_seconds(
     kept = sides if work.resumable else 0
     seconds += PREPARE * rows_read * work.columns
     seconds += WRITE * work.state_bytes * (kept + RESULTS * work.rows)
-    at_once = len(blocks) // 2 if _in_rounds(work, len(blocks)) else len(tiles)
+    at_once = len(blocks) // 2 if in_rounds else len(tiles)
     return seconds / min(resources.workers * resources.threads, max(1, at_once))
 
 
-def choose_block_rows(work: Workload, resources: Resources) -> int:
-    """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+def choose_block_rows(work: Workload, resources: Resources, *, in_rounds: bool = False) -> int:
+    """Return rows per block such that a tile lasts a few seconds and all threads have work.
+
+    in_rounds: whether tiles run in rounds, however few there are.
+    """
     size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
     boxed = min(work.boxed_rows, most_rows(work, resources, STATES_SHARE))
     if boxed > size:
@@ -338,7 +372,9 @@ def choose_block_rows(work: Workload, resources: Resources) -> int:
     if work.resumable:
         few = max(min(few, _longest_block(work)), ceil(work.rows / MOST_IN_ROUNDS))
     size = max(size, few, 1)
-    if _in_rounds(work, ceil(work.rows / size)):  # of which each has a tile for every other block
+    if in_rounds or _in_rounds(
+        work, ceil(work.rows / size)
+    ):  # of which each has a tile for every other block
         blocks = min(MOST_IN_ROUNDS, BLOCKS_PER_THREAD * resources.workers * resources.threads)
         size = min(size, ceil(work.rows / blocks))
     return size
@@ -376,30 +412,11 @@ def _in_rounds(work: Workload, blocks: int) -> bool:
     return work.resumable and (blocks > MOST_BLOCKS or too_much)
 
 
-def panel_bytes(work: Workload, rows: int, columns: int) -> int:
-    """Bytes of the two panels of a tile, reading and preparing included."""
-    return (rows + columns) * (work.panel_row_bytes + 64)
-
-
-def tile_bytes(work: Workload, block_rows: int) -> int:
-    """Bytes of a tile beside its panels: buffers, chunks being decoded, partial results."""
-    unit = work.unit_rows * work.columns * work.stored_bytes
-    reading = 2 * max(READ_BYTES, unit) + 2 * unit
-    tables = (4 + SPLIT_EVERY) * block_rows * work.state_bytes
-    matrix = 4 * 8 * work.columns**2 if work.matrix else 0
-    return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
-
-
-def waiting_bytes(states: int, parts: int, resources: Resources, peak: int) -> int:
-    """Bytes of partial results that wait in a worker until they can be merged.
-
-    states: bytes of all rows' results; parts: how many partial ones a row has. Of what does not
-    fit beside the peak Dask writes the least recent to disk.
-    """
-    waiting = min(parts, SPLIT_EVERY) * states // resources.workers
-    if resources.memory_limit is None:
-        return waiting
-    return min(waiting, max(0, int(resources.memory_limit * USABLE) - peak))
+def with_waiting(peak: int, waiting: int, resources: Resources) -> int:
+    """Return a peak with what waits; of what does not fit Dask writes the least recent to disk."""
+    if resources.memory_limit is not None:
+        waiting = min(waiting, max(0, int(resources.memory_limit * USABLE) - peak))
+    return peak + waiting
 
 
 def _choose_panels(
@@ -416,20 +433,14 @@ def _choose_panels(
     return min(together - columns, largest), min(columns, largest)
 
 
-def _kept_bytes(
-    work: Workload,
-    resources: Resources,
-    blocks: Blocks,
-    panels: tuple[int, int],
-    peak: int,
-) -> int:
+def _kept_bytes(work: Workload, resources: Resources, cut: _Cut, waiting: int) -> int:
     """Return what a worker may keep of the blocks it has read: what is left, of whole blocks."""
-    largest = max(hi - lo for lo, hi in blocks)
-    if not work.stored or len(blocks) == 1 or min(panels) < largest:
+    largest = max(hi - lo for lo, hi in cut.blocks)
+    if not work.stored or len(cut.blocks) == 1 or min(cut.panels) < largest:
         return 0  # a block that is read in panels does not fit as a whole
     kept = min(KEPT_BYTES, work.rows * work.kept_row_bytes)
     if resources.memory_limit is not None:
-        kept = min(kept, int(resources.memory_limit * KEEPING) - peak)
+        kept = min(kept, int(resources.memory_limit * KEEPING) - cut.peak - waiting)
     return kept if kept >= largest * work.kept_row_bytes else 0
 
 

@@ -14,10 +14,9 @@ from .plan import (
     choose_block_rows,
     make_plan,
     most_rows,
-    tile_bytes,
-    waiting_bytes,
+    with_waiting,
 )
-from .workload import Workload
+from .workload import Workload, tile_bytes, waiting_bytes
 
 STATES_SHARE = 0.25  # of usable memory, for states of queries
 
@@ -67,7 +66,7 @@ def make_search_plan(
         panel_rows=panel_rows,
     )
     peak = planned.peak_bytes + states
-    found = counts[0] * work.state_bytes
+    waiting = waiting_bytes(counts[0] * work.state_bytes, len(blocks[1]), resources.workers)
     values = counts[0] * len(blocks[1]) + first * counts[1]
     return replace(
         planned,
@@ -76,6 +75,6 @@ def make_search_plan(
         tasks=len(tiles) + 2 * first,
         bytes_read=values * work.columns * work.stored_bytes,
         operations=2.0 * work.columns * counts[0] * counts[1],
-        peak_bytes=peak + waiting_bytes(found, len(blocks[1]), resources, peak),
+        peak_bytes=with_waiting(peak, waiting, resources),
         resources=resources,
     )

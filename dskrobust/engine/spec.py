@@ -259,6 +259,17 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class StateAddress:
+    """Where a block's state is in the memo, after its round `number` or a later one.
+
+    What tiles in rounds hand on, so that no worker holds states of rows it does not work on.
+    """
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
 class TileTask:
     """A tile: two ranges of rows, the name under which it is memoised, its run and all its rows.
 

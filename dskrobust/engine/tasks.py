@@ -37,7 +37,7 @@ from .events import announce, bounds_of
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
 from .readers import Codes, TileReader
 from .sources import Source, open_source, read_block
-from .spec import Context, PairSpec, ReferenceSets, TileSpec, TileTask
+from .spec import Context, PairSpec, ReferenceSets, StateAddress, TileSpec, TileTask, Turn
 
 ROUND = "round"  # beside the arrays of a state in the memo
 CHECKED = 16  # labels of a block that a user's norm is checked with
@@ -55,7 +55,10 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True)
 class TileResult:
-    """Partial results of a tile's two sides; `right` is None on the diagonal, and of references."""
+    """Partial results of a tile's two sides; `right` is None on the diagonal, and of references.
+
+    In rounds they are addresses of what the memo has.
+    """
 
     left: Any
     right: Any = None
@@ -132,7 +135,7 @@ def run_tile(
     ----------
     task : TileTask
     shared : Shared
-    known : sequence of TileResult, State or None
+    known : sequence of TileResult, State, StateAddress or None
         What other tiles know of the rows and the columns.
     codes : (ndarray, ndarray)
         Parts of either side's rows, −1 where they take no part; None for all rows by their groups.
@@ -147,7 +150,7 @@ def run_tile(
     result = _from_memo(task, spec)
     if result is not None:
         _announce(task, Counters(), started, True, _bounds(result, task, shared, reader))
-        return result
+        return result if task.turn is None else _addresses(task.turn)
     left, right = _states(task, shared, reader, known, radii)
     counters = reduce_tile(reader, spec.panel_rows, shared.context.job(spec.pairs), left, right)
     result = TileResult(left, None if right is left or spec.one_sided else right)
@@ -156,12 +159,10 @@ def run_tile(
         asking = (left,) if spec.one_sided else (left, right)
         for side, state in zip(task.sides, asking, strict=False):
             shared.cache.put(("state", *side), state)
-    if spec.memo is not None:
-        with contextlib.suppress(PermissionError):  # a store we may only read has no memo
-            _to_memo(spec.memo, task, result)
+    kept = spec.memo is not None and _to_memo(spec.memo, task, result)
     counters.bytes_read = reader.bytes_read
     _announce(task, counters, started, False, _bounds(result, task, shared, reader))
-    return result
+    return _addresses(task.turn) if kept and task.turn is not None else result
 
 
 def _from_memo(task: TileTask, spec: TileSpec) -> TileResult | None:
@@ -186,21 +187,24 @@ def load_turn(spec: TileSpec, name: str, least: int) -> Any:
     return _state_of(packed, "", spec.pairs)
 
 
-def finished_state(spec: TileSpec, name: str, number: int) -> Any:
-    """Return what is kept of a block that has had a round.
+def state_at(spec: TileSpec, state: Any) -> Any:
+    """Return a state that was handed on, from the memo where only its address was.
 
     Raises
     ------
     StoreError
         Where it is not there.
     """
-    state = load_turn(spec, name, number)
-    if state is None:
+    if not isinstance(state, StateAddress):
+        return state
+    found = load_turn(spec, state.name, state.number)
+    if found is None:
         raise StoreError(
-            "so many tiles run in several graphs, and what they leave is not in the store: call "
-            "write() or compute() of the scores or neighbours, not of one of their arrays"
+            "what tiles have left of some rows is not in the store: it is damaged, another run of "
+            "the same has ended and cleared it, or only an array was asked for where tiles run in "
+            "several graphs; call write() or compute() of the scores or neighbours (again)"
         )
-    return state
+    return found
 
 
 def has_turn(spec: TileSpec, name: str, number: int) -> bool:
@@ -217,13 +221,24 @@ def settle(*results: Any) -> None:
     """Take results and return nothing: what a graph ends with whose tiles are in the memo."""
 
 
-def _to_memo(memo: TileMemo, task: TileTask, result: TileResult) -> None:
-    if task.turn is None:
-        memo.save(task.memo_name, _pack(result))
-        return
-    sides = (result.left, result.right)
-    for name, state in zip(task.turn.names, sides, strict=False):  # in place of the round before
-        memo.save(name, {**state.arrays(), ROUND: np.asarray(task.turn.number)})
+def _to_memo(memo: TileMemo, task: TileTask, result: TileResult) -> bool:
+    """Keep what a tile has found; False where the store may only be read, which has no memo."""
+    with contextlib.suppress(PermissionError):
+        if task.turn is None:
+            memo.save(task.memo_name, _pack(result))
+            return True
+        sides = (result.left, result.right)
+        for name, state in zip(
+            task.turn.names, sides, strict=False
+        ):  # in place of the round before
+            memo.save(name, {**state.arrays(), ROUND: np.asarray(task.turn.number)})
+        return True
+    return False
+
+
+def _addresses(turn: Turn) -> TileResult:
+    """Where the memo has what a tile in rounds has found."""
+    return TileResult(*(StateAddress(name, turn.number) for name in turn.names))
 
 
 def _states(
@@ -239,11 +254,13 @@ def _states(
     def start(side: int) -> Any:
         state = known[side] if side < len(known) else None
         state = state.left if isinstance(state, TileResult) else state
+        read = isinstance(state, StateAddress)  # nobody else has it
+        state = state_at(shared.spec, state)
         here = None if shared.cache is None else shared.cache.find(("state", *sides[side]))
         if here is not None and pairs.reduction.warm:
             return copy_of(here) if state is None else here.merge(state)
         if state is not None:
-            return copy_of(state)
+            return state if read else copy_of(state)
         empty = pairs.reduction.empty(reader.count(side), pairs.parts)
         if len(radii):
             numbers = reader.rows(side, 0, reader.count(side)).numbers

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+SCRATCH_BYTES = 8 * 2**20  # product, survivors and label differences of one sweep
+READ_BYTES = 8 * 2**20  # decoded at once while a panel is read
+SPLIT_EVERY = 8  # partial results merged by one task
 LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
@@ -104,3 +107,25 @@ def cut_blocks(
         blocks += [(a, min(a + step, start + rows)) for a in range(start, start + rows, step)]
         start += rows
     return tuple(blocks)
+
+
+def panel_bytes(work: Workload, rows: int, columns: int) -> int:
+    """Bytes of the two panels of a tile, reading and preparing included."""
+    return (rows + columns) * (work.panel_row_bytes + 64)
+
+
+def tile_bytes(work: Workload, block_rows: int) -> int:
+    """Bytes of a tile beside its panels: buffers, chunks being decoded, partial results."""
+    unit = work.unit_rows * work.columns * work.stored_bytes
+    reading = 2 * max(READ_BYTES, unit) + 2 * unit
+    tables = (4 + SPLIT_EVERY) * block_rows * work.state_bytes
+    matrix = 4 * 8 * work.columns**2 if work.matrix else 0
+    return SCRATCH_BYTES + reading + tables + matrix + 2 * LABEL_BYTES * block_rows
+
+
+def waiting_bytes(states: int, parts: int, workers: int) -> int:
+    """Bytes of partial results that wait in a worker until they can be merged.
+
+    states: bytes of all rows' results; parts: how many partial ones a row has.
+    """
+    return min(parts, SPLIT_EVERY) * states // workers

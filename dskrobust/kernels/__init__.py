@@ -22,6 +22,7 @@ from .reductions import (
     State,
     beside,
     copy_of,
+    part_of,
 )
 from .reference import reduce_rows
 from .tile_rows import Counters, TileRows
@@ -60,6 +61,7 @@ __all__ = [
     "kernel_dtype",
     "kernel_rows",
     "label_norms",
+    "part_of",
     "reduce_rows",
     "reduce_tile",
     "row_bytes",

@@ -15,6 +15,7 @@ from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
+from ..processes import ProcessLock
 from . import format1
 from .objects import Address, Objects
 from .seals import damaged_object, seal, unseal
@@ -22,6 +23,8 @@ from .seals import damaged_object, seal, unseal
 KIND = "blob"
 END = ".blob"
 _zstd = Zstd(level=1)
+# NumPy reads headers by `ast`, which in CPython 3.11 raises SystemError in several threads at once
+_one_at_a_time = ProcessLock()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Blobs:
             return format1.read_blob(self.address, f"{self.path}/{name}")
         content = unseal(KIND, key, data, self.address.url)
         try:
-            return np.load(io.BytesIO(_zstd.decode(content)), allow_pickle=False)
+            return _load(_zstd.decode(content))
         except (ValueError, RuntimeError, EOFError) as error:
             raise damaged_object(self.address.url, key, f"cannot be read: {error}") from error
 
@@ -83,7 +86,7 @@ class Blobs:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         key = self.key(name)
-        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getvalue()))))
+        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getbuffer()))))
 
     def write_once(self, name: str, values: NDArray[Any]) -> None:
         """Write a blob whose name says which values they are, unless it is there."""
@@ -101,10 +104,17 @@ def pack(values: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     """Return named arrays as the bytes of one blob."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **values)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
+    return np.frombuffer(buffer.getbuffer(), np.uint8)  # no copy
 
 
 def unpack(packed: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """Return the named arrays of a blob."""
-    with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as named:
+    content = packed.tobytes()
+    with _one_at_a_time, np.load(io.BytesIO(content), allow_pickle=False) as named:
         return dict(named)
+
+
+def _load(content: bytes) -> NDArray[Any]:
+    with _one_at_a_time:
+        values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+        return values

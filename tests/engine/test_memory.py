@@ -1,7 +1,10 @@
 """Memory is promised: a worker's measured peak stays below what the plan projects."""
 
 import argparse
+import ctypes
+from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -9,13 +12,15 @@ from helpers import load_script
 
 import dskrobust as dr
 from dskrobust.cluster.workers import peak_memory
+from dskrobust.engine.plan import Resources, base_bytes
+from dskrobust.runs import RunOptions
 
 knn, memory = (load_script(f"benchmarks/{name}") for name in ("knn", "memory"))
 
 MIB = 2**20
-pytestmark = pytest.mark.cluster
 
 
+@pytest.mark.cluster
 def test_a_store_larger_than_the_workers_memory(tmp_path):
     options = argparse.Namespace(
         rows=8_192, columns=32_768, workers=1, memory_limit="512MiB", enough=None, planted=40
@@ -27,6 +32,7 @@ def test_a_store_larger_than_the_workers_memory(tmp_path):
     assert figures["planted pairs found"] == 40
 
 
+@pytest.mark.cluster
 def test_neighbours_in_training_data_larger_than_the_workers_memory(tmp_path):
     options = argparse.Namespace(
         rows=16_384, columns=16_384, memory_limit="512MiB", workers=1, queries=200
@@ -37,6 +43,7 @@ def test_neighbours_in_training_data_larger_than_the_workers_memory(tmp_path):
     assert figures["spilled bytes"] == 0
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("dtype", "labels", "threads", "metric", "limit", "keeps"),
     [
@@ -72,3 +79,35 @@ def test_measured_peak_is_below_the_projection(
     assert plan.resources.memory_limit == limit * MIB
     assert bool(plan.kept_bytes) == keeps  # blocks from tile to tile, where there is room
     assert peak <= plan.peak_bytes <= 0.7 * limit * MIB, (peak / MIB, plan.peak_bytes / MIB)
+
+
+def rise(run):
+    """Bytes that this process holds at most while something runs, beyond those it holds now."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_memory()
+    run()
+    return peak_memory() - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not Linux")
+@pytest.mark.parametrize(("rows", "columns", "k"), [(400_000, 3, 0), (80_000, 2, 10)])
+def test_a_large_block_searched_by_boxes_is_below_the_projection(tmp_path, rows, columns, k):
+    """Where a byte more a row shows: leaves, sorts, states, what is written of them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((rows, columns)).astype(np.float32), np.arange(rows) % 10
+    options = RunOptions(Resources(1, 1, 2**30))
+
+    def started(name, count):
+        store = dr.create_store(str(tmp_path / name), X[:count], y[:count])
+        if k:
+            return dr.nearest_neighbours(store, k, options=options)
+        return dr.sample_robustness(store, options=options)
+
+    with dask.config.set(scheduler="synchronous"):
+        started("small.zarr", 2_000).write()  # compiles, imports
+        asked = started("large.zarr", rows)
+        grown = rise(asked.write)
+    assert len(asked.plan.tiles) == 3
+    projected = asked.plan.peak_bytes - base_bytes()
+    assert projected / 4 < grown <= projected, (grown / rows, projected / rows)

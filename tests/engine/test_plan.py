@@ -20,7 +20,13 @@ from dskrobust.engine.plan import (
     pairs_of,
 )
 from dskrobust.engine.spec import PairSpec, make_context
-from dskrobust.engine.workload import BOXED_BLOCK, WHOLE_UNITS, Workload, cut_blocks
+from dskrobust.engine.workload import (
+    BOXED_BLOCK,
+    SPLIT_EVERY,
+    WHOLE_UNITS,
+    Workload,
+    cut_blocks,
+)
 from dskrobust.errors import MemoryPlanError
 from dskrobust.labels import LabelMap
 from dskrobust.store import Block, summarise
@@ -140,6 +146,14 @@ def test_peak_is_within_the_limit_or_refused(work, have, block, panel):
         assert len(plan.blocks) > 1
         assert min(plan.panel_rows) == largest
         assert largest * work.columns * work.stored_bytes <= plan.kept_bytes <= KEPT_BYTES
+
+
+@given(work=workloads(), have=resources)
+def test_what_waits_fits_or_is_in_the_store(work, have):
+    work = replace(work, stored=True, resumable=True, state_bytes=1_000)
+    plan = planned(work, have)
+    waiting = min(len(plan.blocks), SPLIT_EVERY) * work.rows * work.state_bytes // have.workers
+    assert plan.in_rounds or plan.peak_bytes >= BASE_BYTES + plan.kept_bytes + waiting
 
 
 @given(work=workloads(), have=resources)

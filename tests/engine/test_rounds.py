@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
+from dskrobust import scores as results
 from dskrobust.engine import plan as planning
 from dskrobust.engine import rounds, tasks
 from dskrobust.engine.events import listening
@@ -15,6 +18,7 @@ from dskrobust.engine.plan import Resources, make_plan
 from dskrobust.engine.rounds import cut_waves, round_of
 from dskrobust.engine.workload import Workload
 from dskrobust.errors import StoreError
+from dskrobust.kernels import NearestState, QuotientState
 from dskrobust.runs import RunOptions
 from dskrobust.scores import run_memo
 from dskrobust.store import Block, TileMemo
@@ -87,6 +91,64 @@ def test_rounds_change_no_bit_and_keep_one_state_a_row(
     assert len(kept) == len(scores.plan.blocks) + len(waves)
     assert run_memo(store, scores.spec).count() == 0
     same(done, dr.sample_robustness(X, y, split, labels=labels).compute(scheduler="threads"))
+
+
+class StatesHeld(Callback):
+    """The most bytes of states that a scheduler without workers holds between two tasks."""
+
+    def __init__(self):
+        self.most = self.tasks = 0
+
+    def _posttask(self, key, result, dsk, state, worker_id):
+        self.tasks, values = self.tasks + 1, state["cache"].values()
+        held = {
+            id(found): found for v in values for found in getattr(v, "__dict__", {"": v}).values()
+        }
+        sizes = (
+            found.nbytes
+            for found in held.values()
+            if isinstance(found, (QuotientState, NearestState))
+        )
+        self.most = max(self.most, sum(sizes))
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_no_worker_holds_states_of_rows_it_does_not_work_on(tmp_path, data, in_rounds, k):
+    store = dr.create_store(str(tmp_path / "some.zarr"), *data)
+    options = RunOptions(Resources(1, 1), block_rows=BLOCK)
+    with dask.config.set(scheduler="synchronous"), StatesHeld() as held:
+        if k:
+            dr.nearest_neighbours(store, k, options=options).write()
+        else:
+            dr.sample_robustness(store, options=options).write()
+    assert held.tasks > 78
+    assert held.most <= 2 * BLOCK * 16 * max(k, 1)  # of 12 blocks
+
+
+def test_a_block_is_cut_where_results_are(tmp_path, data, in_rounds, monkeypatch):
+    """Else all tables of a block wait until the next one is there too."""
+    monkeypatch.setattr(results, "RESULT_ROWS", 30)
+    store = dr.create_store(str(tmp_path / "some.zarr"), *data)
+    scores = scored(store)
+    for array in (scores.robustness, scores.nearest_by_group, scores.split):
+        ends = np.cumsum(array.chunks[0])
+        assert {*ends} == {*range(30, ROWS + 1, 30), *range(BLOCK, ROWS + 1, BLOCK)}
+    same(scores.write(), dr.sample_robustness(*data).compute(scheduler="threads"))
+
+
+def test_a_store_that_may_only_be_read_has_rounds_too(tmp_path, data, in_rounds, monkeypatch):
+    def refuse(*given):
+        raise PermissionError
+
+    store = dr.create_store(str(tmp_path / "some.zarr"), *data)
+    monkeypatch.setattr(rounds, "WAVE_TILES", 10**6)  # several graphs have to write
+    monkeypatch.setattr(TileMemo, "save", refuse)
+    scores, alone = scored(store), dr.sample_robustness(*data).compute(scheduler="threads")
+    assert scores.plan.in_rounds
+    assert scores.waves is None
+    for name in ("reach", "witness"):
+        found = getattr(scores, name).compute(scheduler="threads")
+        assert np.array_equal(found, np.asarray(getattr(alone, name)))
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path, data, in_rounds, monkeypatch):
