@@ -57,17 +57,20 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster.local import local_resources
+    from ..cluster.workers import found_resources
     from ..runs import RunOptions, plan_depths, plan_store
     from ..scores import run_memo
 
     opened = opened_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
-    resources = local_resources(cluster_options(**local))
+    options = cluster_options(**local)
+    resources = local_resources(options)
     done = done_segments(opened, spec)
-    if done == len(opened.segments):  # the plan of all of it; `compute` has nothing to do
-        made = plan_store(opened, spec, RunOptions(resources))
-    else:
-        made = plan_store(opened, spec, RunOptions(resources), done_segments=done)
+    # once all is known the plan is that of all of it; `compute` has nothing to do
+    known = 0 if done == len(opened.segments) else done
+    made = plan_store(opened, spec, RunOptions(resources), done_segments=known)
+    if made.small and options.is_open:  # then `compute` starts no cluster
+        made = plan_store(opened, spec, RunOptions(found_resources()), done_segments=known)
     facts = plan_facts(made, spec)
     facts["computed"] = done == len(opened.segments)
     facts["finished_tiles"] = 0 if made.in_rounds else run_memo(opened, spec).count()
@@ -287,7 +290,7 @@ def show_run(
     from ..cluster.blas import FASTER, VARIABLE
     from ..cluster.checks import slow_workers
     from ..show import terminal
-    from ..show.live import Bounds
+    from ..show.live import Bounds, compiling_shown
 
     with ExitStack() as stack:
         bar: list[Any] = []
@@ -298,7 +301,7 @@ def show_run(
 
         def start(client: Any, plan: Plan) -> None:
             if not quiet:
-                if options.is_remote or options.dashboard:
+                if client is not None and (options.is_remote or options.dashboard):
                     terminal.fact("dashboard", client.dashboard_link)
                 terminal.fact("workers", workers_line(plan))
                 terminal.fact("plan", plan_line(plan))
@@ -312,9 +315,12 @@ def show_run(
             made.append(plan)
             shown = terminal.progress(title, plan.pairs, unit="", below=bounds)
             bar.append(stack.enter_context(shown))
+            stack.enter_context(compiling_shown(bar[0]))
 
         def tell(pairs: int, event: dict[str, Any]) -> None:
             bounds.take(event)
+            if not made[0].resources.here:  # of other processes
+                bar[0].end_waiting(event["compiling"] / made[0].resources.workers)
             tiles["done"] += 1
             tiles["resumed"] += bool(event["resumed"])
             for name in work:
@@ -342,6 +348,8 @@ def workers_line(plan: Plan) -> str:
     from ..show import terminal
 
     has = plan.resources
+    if has.here:
+        return f"this process, {terminal.counted(has.threads, 'thread')}"
     limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
     workers, threads = (
         terminal.counted(has.workers, "worker"),

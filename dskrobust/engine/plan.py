@@ -68,12 +68,15 @@ class Resources:
     xarray : bool, optional
         Whether workers have xarray installed, which makes them larger; None where they have what
         this process has.
+    here : bool
+        Whether it is this process that computes.
     """
 
     workers: int = 1
     threads: int = 1
     memory_limit: int | None = None
     xarray: bool | None = field(default=None, compare=False)
+    here: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class Plan:
         Of the longest tile, likewise.
     in_rounds : bool
         Whether a tile goes on from what the one before left of its blocks (`rounds`).
+    small : bool
+        Whether it is done before the processes of a cluster would have started.
     """
 
     blocks: Blocks
@@ -146,6 +151,7 @@ class Plan:
     seconds: float
     tile_seconds: float
     in_rounds: bool = False
+    small: bool = False
 
     @property
     def tasks_at_once(self) -> int:
@@ -275,6 +281,7 @@ def make_plan(
         _run_seconds(work, resources, blocks, tiles, rows_read),
         _tile_seconds(work, largest, _rows_read((0, largest), (largest, 2 * largest), panels[0])),
         in_rounds,
+        work.small,
     )
 
 
@@ -328,6 +335,8 @@ def _run_seconds(
 
 def choose_block_rows(work: Workload, resources: Resources) -> int:
     """Return rows per block such that a tile lasts a few seconds and all threads have work."""
+    if resources.here and work.plain:
+        return work.rows  # one tile: sharing it out would take longer
     size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
     boxed = min(work.boxed_rows, most_rows(work, resources, STATES_SHARE))
     if boxed > size:
