@@ -25,6 +25,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from ..cluster import ClusterOptions
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
@@ -287,8 +289,6 @@ def show_run(
 
     run_it: takes `start` and `tell`, as `compute.run_and_write` does.
     """
-    from ..cluster.blas import FASTER, VARIABLE
-    from ..cluster.checks import slow_workers
     from ..show import terminal
     from ..show.live import Bounds, compiling_shown
 
@@ -305,13 +305,8 @@ def show_run(
                     terminal.fact("dashboard", client.dashboard_link)
                 terminal.fact("workers", workers_line(plan))
                 terminal.fact("plan", plan_line(plan))
-            if options.is_remote and slow_workers(client):
-                terminal.say(
-                    f"The workers' BLAS uses half of their processors: start them with "
-                    f"{VARIABLE}={FASTER} in the environment.",
-                    style="yellow",
-                    stderr=quiet,
-                )
+            if options.is_remote:
+                say_slow_workers(client, stderr=quiet)
             made.append(plan)
             shown = terminal.progress(title, plan.pairs, unit="", below=bounds)
             bar.append(stack.enter_context(shown))
@@ -341,6 +336,21 @@ def show_run(
             "work", f"{share:.2%} of the pairs proven, {terminal.size(work['bytes_read'])} read"
         )
     return done
+
+
+def say_slow_workers(client: Client, *, stderr: bool) -> None:
+    """Say where the workers' BLAS takes no notice of what their processors can do."""
+    from ..cluster.blas import FASTER, VARIABLE
+    from ..cluster.checks import slow_workers
+    from ..show import terminal
+
+    if slow_workers(client):
+        terminal.say(
+            f"The workers' BLAS uses half of their processors: start them with "
+            f"{VARIABLE}={FASTER} in the environment.",
+            style="yellow",
+            stderr=stderr,
+        )
 
 
 def workers_line(plan: Plan) -> str:

@@ -82,7 +82,7 @@ def private_folder() -> str:
     return str(folder) if ours and stat.S_ISDIR(found.st_mode) else ""
 
 
-class _Clock(event.Listener):  # type: ignore[misc]
+class _Clock(event.Listener):
     """How long this process has compiled, and who wants to know when it begins and ends.
 
     Numba compiles under one lock, and a kernel's callees within its own event.
