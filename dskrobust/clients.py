@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dask
+from dask.local import get_sync
 
 from . import processes
 from .errors import ClusterError
@@ -53,16 +54,16 @@ def this_worker() -> Worker | None:
 
 
 @contextmanager
-def in_place(tiles: int) -> Iterator[None]:
-    """Have Dask compute a single tile in this thread, unless somebody chose where it computes.
+def in_place(little: bool) -> Iterator[None]:
+    """Have Dask do a little work in this thread, unless somebody chose where it computes.
 
-    Handing its few tasks to threads would take longer than they do.
+    To hand it to threads would take longer than it does.
     """
     chosen = dask.config.get("scheduler", None) is not None or current_client() is not None
-    if tiles > 1 or chosen:
+    if chosen or not little:
         yield
         return
-    with dask.config.set(scheduler="synchronous"):
+    with dask.config.set(scheduler=get_sync):  # by name Dask would import its scheduler
         yield
 
 

@@ -386,7 +386,7 @@ def write_together(
 
 def _placed(plan: Plan | None) -> AbstractContextManager[None]:
     """Where a plan's tasks run."""
-    return nullcontext() if plan is None else in_place(len(plan.tiles))
+    return nullcontext() if plan is None else in_place(len(plan.tiles) == 1)
 
 
 def _length(rows: NDArray[Any]) -> NDArray[np.int64]:

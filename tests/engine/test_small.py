@@ -72,7 +72,11 @@ def usable(data, metric):
     return metric != "angular" or np.abs(data.X.astype(float)).sum(axis=1).min() > 0
 
 
-@given(data=own.data_sets(), metric=st.sampled_from(METRICS), options=own.options())
+@given(
+    data=own.data_sets(dtypes=("float64", "uint8")),
+    metric=st.sampled_from(METRICS),
+    options=own.options(),
+)
 def test_small_data_has_the_bits_of_blocks_and_bounds(data, metric, options):
     if not usable(data, metric):
         return
