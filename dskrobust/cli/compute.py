@@ -167,7 +167,8 @@ def compute(
     """Score every sample, on a local cluster or a running scheduler; results go into the store.
 
     Finished tiles are kept in the store: a run that was interrupted goes on where it stopped, and
-    after `append` only what is new is computed.
+    after `append` only what is new is computed. Up to 5,000 rows this process computes, unless
+    workers, threads, a memory limit or a scheduler are named.
 
     \b
     Examples:
