@@ -6,15 +6,18 @@ Dask's scheduler is only imported where somebody has made a client: tasks may ru
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dask
+from dask.local import get_sync
 
 from . import processes
 from .errors import ClusterError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Worker
 
 LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
 
@@ -36,6 +39,32 @@ def current_client() -> Client | None:
             "processes by 'spawn'"
         )
     return client
+
+
+def this_worker() -> Worker | None:
+    """Return the worker of Dask's scheduler that runs this task, None in any other process."""
+    if "distributed" not in sys.modules:  # whose import takes longer than a small job
+        return None
+    from distributed import get_worker
+
+    try:
+        return get_worker()
+    except ValueError:
+        return None
+
+
+@contextmanager
+def in_place(little: bool) -> Iterator[None]:
+    """Have Dask do a little work in this thread, unless somebody chose where it computes.
+
+    To hand it to threads would take longer than it does.
+    """
+    chosen = dask.config.get("scheduler", None) is not None or current_client() is not None
+    if chosen or not little:
+        yield
+        return
+    with dask.config.set(scheduler=get_sync):  # by name Dask would import its scheduler
+        yield
 
 
 def shares_process() -> bool:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from distributed import Client
-
-from .cluster import ClusterOptions, connect
-from .cluster.checks import check_plan, check_source
-from .cluster.local import local_resources
-from .cluster.workers import peak_memory, resources_of, workers_of
+from .clients import current_client
+from .cluster.options import ClusterOptions
+from .cluster.workers import found_resources, peak_memory
 from .engine.events import watch_tiles
 from .engine.plan import Plan, Resources
 from .engine.spec import PairSpec
+from .engine.workload import SMALL_ROWS
 from .label_fit import LabelQuality
 from .neighbours import Neighbours
 from .robustness import score
@@ -22,6 +20,9 @@ from .runs import PairData, RunOptions
 from .scores import Scores, run_memo
 from .space import check_space
 from .store import Store, TileMemo, made_once
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
@@ -54,7 +55,7 @@ def run_scores(
     spec: PairSpec,
     options: ClusterOptions,
     *,
-    start: Callable[[Client, Plan], None],
+    start: Callable[[Client | None, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
     wait: bool = True,
     references: Mapping[str, Any] | None = None,
@@ -78,11 +79,13 @@ def run_and_write(
     prepare: Callable[[Resources], W],
     options: ClusterOptions,
     *,
-    start: Callable[[Client, Plan], None],
+    start: Callable[[Client | None, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
 ) -> W:
-    """Compute something on a cluster and write it into the store.
+    """Compute something on a cluster, or in this process, and write it into the store.
 
+    A job that is done before a cluster would have started stays in this process, unless the
+    options name workers or a scheduler: the same plan, graph and tasks without a client.
     Whoever calls it takes its turn before (`store.made_once`): no cluster is started to wait.
 
     Parameters
@@ -92,7 +95,7 @@ def run_and_write(
         Makes it, lazily, for some resources.
     options : ClusterOptions
     start : callable
-        Called with the client and the plan before anything runs.
+        Called with the client, None in this process, and the plan before anything runs.
     tell : callable
         Called with pairs of rows and an event for every tile that is done.
 
@@ -104,6 +107,45 @@ def run_and_write(
         Where the store's disk has no room for tiles and results.
     ClusterError
     """
+    if options.is_open and store.rows <= SMALL_ROWS and current_client() is None:
+        lazy = prepare(found_resources())
+        if lazy.plan is None:  # another run wrote these results meanwhile
+            return lazy
+        if lazy.plan.small:
+            return _write_here(store, lazy, lazy.plan, start=start, tell=tell)
+    return _write_on_cluster(store, prepare, options, start=start, tell=tell)
+
+
+def _write_here(
+    store: Store,
+    lazy: W,
+    plan: Plan,
+    *,
+    start: Callable[[Client | None, Plan], None],
+    tell: Callable[[int, dict[str, Any]], None],
+) -> W:
+    """Compute and write in this process; see `run_and_write`."""
+    _check_room(store, lazy, plan)
+    start(None, plan)
+    with watch_tiles(None, plan, tell, lazy.run):
+        done: W = lazy.write(lambda: _plan_facts(plan))
+    return done
+
+
+def _write_on_cluster(
+    store: Store,
+    prepare: Callable[[Resources], W],
+    options: ClusterOptions,
+    *,
+    start: Callable[[Client | None, Plan], None],
+    tell: Callable[[int, dict[str, Any]], None],
+) -> W:
+    """Compute on a scheduler's workers and write; see `run_and_write`."""
+    from .cluster import connect
+    from .cluster.checks import check_plan, check_source
+    from .cluster.local import local_resources
+    from .cluster.workers import resources_of, workers_of
+
     lazy = None if options.is_remote else prepare(local_resources(options))
     with connect(options) as client:
         lazy = lazy or prepare(resources_of(client))
@@ -151,9 +193,9 @@ def _written(store: Store, lazy: Writable) -> tuple[list[Any], TileMemo | None]:
     return tables, run_memo(store, lazy.spec)
 
 
-def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:
-    """What is kept of a run with its results; fresh: workers that had done nothing before."""
-    facts: dict[str, Any] = {
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    """What is kept of a plan with its results."""
+    return {
         "tiles": len(plan.tiles),
         "pairs": plan.pairs,
         "workers": plan.resources.workers,
@@ -161,6 +203,13 @@ def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:
         "memory_limit": plan.resources.memory_limit,
         "peak_projected": plan.peak_bytes,
     }
+
+
+def _run_facts(client: Client, plan: Plan, fresh: set[str]) -> dict[str, Any]:
+    """What is kept of a run with its results; fresh: workers that had done nothing before."""
+    from .cluster.workers import workers_of
+
+    facts = _plan_facts(plan)
     if fresh and fresh == set(workers_of(client)):  # of one that died nobody knows the peak
         with contextlib.suppress(Exception):  # no figure is worth the results
             facts["peak_measured"] = max(client.run(peak_memory).values())

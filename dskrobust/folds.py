@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from dask.base import compute, tokenize
 from numpy.typing import NDArray
 
@@ -34,6 +33,9 @@ from .runs import PairData, RunOptions
 from .scores import Scores
 from .store import SPAN, EvaluationRecords, SourceAddress, Store, evaluation_records, open_store
 from .whole_numbers import is_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRAIN, TEST = "train", "test"
 PREFIX = "fold-"
@@ -178,6 +180,8 @@ class Folds:
         DataFrame
             Columns fold, group, samples, least, 5 %, median, 95 % and largest; a row a group.
         """
+        import pandas as pd  # a second that the command line does not wait for
+
         rows, found = [], []
         for number in range(1, self.count + 1):
             view = self.scores(scores, number)

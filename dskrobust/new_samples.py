@@ -247,6 +247,7 @@ def score_outside(
     dtype = np.result_type(new.X.dtype, data.dtype)
     spec = replace(spec, groups=(name,), require_labels=(), sets=None, dtype=dtype, prefixes=False)
     parts = cut_sets(data.rows, (rows,)).references
+    spec = replace(spec, plain=make_workload(spec, (data.rows + new.shape[0],), dtype).plain)
     plan = _plan(data, new.shape[0], spec, parts, options)
     graph = _start(data, (new, first), spec, plan, options)
     tiles = TileSpec(spec, plan.panel_rows, None, plan.panel_bytes, one_sided=True)

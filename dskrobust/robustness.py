@@ -131,7 +131,9 @@ def _one_pass(
 ) -> list[Scores]:
     """Set up a pass over the pairs, lazily, and return what is asked of it."""
     base = choices.base
-    plan = plan_work(data.workload(spec, 0 if base is None else len(base.segments)), options)
+    work = data.workload(spec, 0 if base is None else len(base.segments))
+    plan, spec = plan_work(work, options), replace(spec, plain=work.plain)
+    asked = [replace(one, plain=work.plain) for one in asked]
     start, scratch = data.start(spec, plan, options)
     memo, known = None, dict[str, Any](arrays=data.arrays, scratch=scratch)
     if data.store is not None:

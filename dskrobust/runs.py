@@ -316,6 +316,7 @@ def make_workload(
         prefixed=spec.prefixed and bool(sample_pieces(sum(segments), spec.columns)),
         coarse_bytes=row_bytes(spec.columns, form, kernel),
         leaves=form.boxed(spec.columns) and spec.reduction.boxed and spec.labels.own_norm is None,
+        own_code=form.function is not None or spec.labels.own_norm is not None,
     )
 
 

@@ -8,6 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .clients import in_place
 from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
 from .definitions import robustness_of
@@ -205,12 +207,13 @@ class Scores(ArraysMixin):
         """
         check_memory("a NumPy copy of all scores", self.rows, self._row_bytes, _INSTEAD)
         if self.spec is not None and self.result is None:
-            self.spec.warm_up()
+            self.spec.warm_up(self.rows)
         arrays = self.lazy_arrays
         if self.waves is not None:
             self.waves.run(**kwargs)
         try:
-            values = compute(*arrays.values(), **kwargs)
+            with _placed(self.plan):
+                values = compute(*arrays.values(), **kwargs)
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
@@ -360,14 +363,16 @@ def write_together(
     Whoever calls it takes its turn before, and clears finished tiles after. facts: see
     `Scores.write`.
     """
-    started = time.perf_counter()
+    plan = several[0][0].plan
     for _, spec in several:
-        spec.warm_up()
+        spec.warm_up(store.rows)
+    started = time.perf_counter()  # compiling is no part of what a run takes
     writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
     if (waves := several[0][0].waves) is not None:
         waves.run()
     norms = (one.label_norm for one, _ in several)
-    done = compute(*norms, *(write for part in writes for write in part))
+    with _placed(plan):
+        done = compute(*norms, *(write for part in writes for write in part))
     norms, checksums = done[: len(several)], list(done[len(several) :])
     known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
     found = []
@@ -377,6 +382,11 @@ def write_together(
         told = {"label_norm": float(norm), **references, **known}
         found.append(read_scores(store, writer.commit(own, told), spec))
     return found
+
+
+def _placed(plan: Plan | None) -> AbstractContextManager[None]:
+    """Where a plan's tasks run."""
+    return nullcontext() if plan is None else in_place(len(plan.tiles) == 1)
 
 
 def _length(rows: NDArray[Any]) -> NDArray[np.int64]:

@@ -182,6 +182,7 @@ def _search(
         data.memoised and data.store is not None and radii is None
     ):  # nobody would tidy up after a count
         memo, names = TileMemo(data.store.address, f"search-{identity}"), memo_names(data, plan)
+    spec = replace(spec, plain=data.workload(spec).plain)
     tiles = TileSpec(spec, plan.panel_rows, memo, plan.panel_bytes, cut.one_sided)
     salt = identity, plan.panel_rows, plan.tiles
     start, scratch = data.start(spec, plan, options, salt)

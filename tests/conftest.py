@@ -13,11 +13,24 @@ from distributed import Client, LocalCluster
 from helpers import TESTS, slow_tests
 from hypothesis import settings
 
+from dskrobust.engine import workload
+
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # The first call of a kernel compiles it, so a deadline would only measure Numba.
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bounds_of_small_data() -> Iterator[None]:
+    """Have small data of this process go through blocks and bounds, as large data does.
+
+    What small data goes through is tested in tests/engine/test_small.py, which undoes this.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workload, "PLAIN_VALUES", 0)
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

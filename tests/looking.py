@@ -21,7 +21,8 @@ window.addEventListener("load", () => setTimeout(() => {
     e => e.scrollWidth > e.clientWidth + 1);
   const loaded = performance.getEntriesByType("resource").map(e => e.name);
   const found = {
-    acted, broken, width: innerWidth, page: document.documentElement.scrollWidth, images: images.length,
+    acted, broken, width: innerWidth, page: document.documentElement.scrollWidth,
+    images: images.length,
     missing: images.filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
     wide: wide.map(e => e.tagName + "." + e.className), scrolled: scrolled.length,
     loaded: loaded.filter(name => !name.startsWith("data:")),

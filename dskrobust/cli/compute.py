@@ -25,6 +25,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from ..cluster import ClusterOptions
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
@@ -57,17 +59,20 @@ def plan(
       dskrobust plan mnist.zarr --workers 2 --memory-limit 512MiB
     """
     from ..cluster.local import local_resources
+    from ..cluster.workers import found_resources
     from ..runs import RunOptions, plan_depths, plan_store
     from ..scores import run_memo
 
     opened = opened_store(store)
     spec = asked_spec(opened, metric, labels, label_bound)
-    resources = local_resources(cluster_options(**local))
+    options = cluster_options(**local)
+    resources = local_resources(options)
     done = done_segments(opened, spec)
-    if done == len(opened.segments):  # the plan of all of it; `compute` has nothing to do
-        made = plan_store(opened, spec, RunOptions(resources))
-    else:
-        made = plan_store(opened, spec, RunOptions(resources), done_segments=done)
+    # once all is known the plan is that of all of it; `compute` has nothing to do
+    known = 0 if done == len(opened.segments) else done
+    made = plan_store(opened, spec, RunOptions(resources), done_segments=known)
+    if made.small and options.is_open:  # then `compute` starts no cluster
+        made = plan_store(opened, spec, RunOptions(found_resources()), done_segments=known)
     facts = plan_facts(made, spec)
     facts["computed"] = done == len(opened.segments)
     facts["finished_tiles"] = 0 if made.in_rounds else run_memo(opened, spec).count()
@@ -162,7 +167,8 @@ def compute(
     """Score every sample, on a local cluster or a running scheduler; results go into the store.
 
     Finished tiles are kept in the store: a run that was interrupted goes on where it stopped, and
-    after `append` only what is new is computed.
+    after `append` only what is new is computed. Up to 5,000 rows this process computes, unless
+    workers, threads, a memory limit or a scheduler are named.
 
     \b
     Examples:
@@ -284,10 +290,8 @@ def show_run(
 
     run_it: takes `start` and `tell`, as `compute.run_and_write` does.
     """
-    from ..cluster.blas import FASTER, VARIABLE
-    from ..cluster.checks import slow_workers
     from ..show import terminal
-    from ..show.live import Bounds
+    from ..show.live import Bounds, compiling_shown
 
     with ExitStack() as stack:
         bar: list[Any] = []
@@ -298,23 +302,21 @@ def show_run(
 
         def start(client: Any, plan: Plan) -> None:
             if not quiet:
-                if options.is_remote or options.dashboard:
+                if client is not None and (options.is_remote or options.dashboard):
                     terminal.fact("dashboard", client.dashboard_link)
                 terminal.fact("workers", workers_line(plan))
                 terminal.fact("plan", plan_line(plan))
-            if options.is_remote and slow_workers(client):
-                terminal.say(
-                    f"The workers' BLAS uses half of their processors: start them with "
-                    f"{VARIABLE}={FASTER} in the environment.",
-                    style="yellow",
-                    stderr=quiet,
-                )
+            if options.is_remote:
+                say_slow_workers(client, stderr=quiet)
             made.append(plan)
             shown = terminal.progress(title, plan.pairs, unit="", below=bounds)
             bar.append(stack.enter_context(shown))
+            stack.enter_context(compiling_shown(bar[0]))
 
         def tell(pairs: int, event: dict[str, Any]) -> None:
             bounds.take(event)
+            if not made[0].resources.here:  # of other processes
+                bar[0].end_waiting(event["compiling"] / made[0].resources.workers)
             tiles["done"] += 1
             tiles["resumed"] += bool(event["resumed"])
             for name in work:
@@ -337,11 +339,28 @@ def show_run(
     return done
 
 
+def say_slow_workers(client: Client, *, stderr: bool) -> None:
+    """Say where the workers' BLAS takes no notice of what their processors can do."""
+    from ..cluster.blas import FASTER, VARIABLE
+    from ..cluster.checks import slow_workers
+    from ..show import terminal
+
+    if slow_workers(client):
+        terminal.say(
+            f"The workers' BLAS uses half of their processors: start them with "
+            f"{VARIABLE}={FASTER} in the environment.",
+            style="yellow",
+            stderr=stderr,
+        )
+
+
 def workers_line(plan: Plan) -> str:
     """Return in a line what a plan runs on."""
     from ..show import terminal
 
     has = plan.resources
+    if has.here:
+        return f"this process, {terminal.counted(has.threads, 'thread')}"
     limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
     workers, threads = (
         terminal.counted(has.workers, "worker"),

@@ -23,6 +23,7 @@ from ..evaluation import Evaluation, Experiment, Model
 from ..runs import pair_spec
 from ..scores import Scores
 from ..show import terminal
+from ..show.live import compiling_shown
 from ..store import Store
 from ..subsets import class_counts, class_name, least_robust, most_robust, whole
 
@@ -97,9 +98,10 @@ def _compute(store: Store, workers: int) -> Scores:
         def start(client: Any, plan: Any) -> None:
             job.begin("Scoring", plan.pairs)
 
-        scores = run_scores(
-            store, pair_spec(store), options, start=start, tell=lambda pairs, _: job.add(pairs)
-        )
+        with compiling_shown(job):
+            scores = run_scores(
+                store, pair_spec(store), options, start=start, tell=lambda pairs, _: job.add(pairs)
+            )
     pairs = store.rows * (store.rows - 1) // 2
     terminal.fact(
         "scored",

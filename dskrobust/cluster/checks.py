@@ -10,7 +10,8 @@ from pathlib import Path
 
 from distributed import Client
 
-from ..engine.plan import MIB, USABLE, Plan
+from ..engine.footprint import USABLE
+from ..engine.plan import MIB, Plan
 from ..errors import ClusterError, InvalidOptionError
 from ..store import SourceAddress
 from .blas import faster_core

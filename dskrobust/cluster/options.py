@@ -110,6 +110,12 @@ class ClusterOptions:
         return bool(self.scheduler or self.scheduler_file)
 
     @property
+    def is_open(self) -> bool:
+        """Whether nobody has said what to compute on: a small job may stay in this process."""
+        local = (self.workers, self.threads, self.memory_limit)
+        return not self.is_remote and all(value is None for value in local)
+
+    @property
     def tls(self) -> dict[str, str | None]:
         """TLS files by the names that Dask's `Security` gives them."""
         return {

@@ -134,9 +134,8 @@ def found_resources() -> Resources:
     if client is not None:
         return resources_of(client, Patience().no_workers)
     threads = dask.config.get("num_workers", None) or cores_here()
-    return Resources(
-        1, threads, psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss
-    )
+    limit = psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss
+    return Resources(1, threads, limit, here=True)
 
 
 def threads_of_a_task(client: Client) -> int:

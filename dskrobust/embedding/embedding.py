@@ -17,7 +17,8 @@ from ..cluster.checks import check_source
 from ..cluster.local import some_client
 from ..cluster.workers import ask, resources_of, workers_of
 from ..credentials import last_part, without_credentials
-from ..engine.plan import MIB, USABLE, Resources, base_bytes
+from ..engine.footprint import USABLE
+from ..engine.plan import MIB, Resources, base_bytes
 from ..errors import ClusterError, Hint, InvalidOptionError, MemoryPlanError
 from ..evaluation.models.base import GPU
 from ..paths import behind_links, expand, local_path

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..engine.plan import MIB, USABLE, Resources, base_bytes
+from ..engine.footprint import USABLE
+from ..engine.plan import MIB, Resources, base_bytes
 from ..engine.workload import READ_BYTES
 from ..errors import Hint, MemoryPlanError
 

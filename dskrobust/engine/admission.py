@@ -6,7 +6,8 @@ gets goes back to the scheduler, for those that fit, also those that come later.
 
 from __future__ import annotations
 
-from .plan import Footprint
+from ..clients import this_worker
+from .footprint import Footprint
 
 
 def admit(need: Footprint | None) -> None:
@@ -16,15 +17,14 @@ def admit(need: Footprint | None) -> None:
     ------
     distributed.Reschedule
     """
-    from distributed import Reschedule, get_client, get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:  # not on a distributed worker
+    worker = this_worker()
+    if need is None or worker is None:
         return
     limit, threads = worker.memory_manager.memory_limit, worker.state.nthreads
-    if need is None or need.fits(limit, threads):
+    if need.fits(limit, threads):
         return
+    from distributed import Reschedule, get_client
+
     from .restrictions import restrict
 
     get_client().run_on_scheduler(restrict, key=worker.get_current_task(), need=need)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clients import this_worker
 from ..definitions import robustness_of
 from .plan import Plan, pairs_of
 
@@ -44,15 +45,12 @@ def listening(hear: Callable[[Event], None]) -> Iterator[None]:
 
 def announce(event: Event) -> None:
     """Tell whoever listens, on the scheduler or in this process."""
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:  # not on a distributed worker
-        for hear in tuple(_listeners):
-            hear(event)
-    else:
+    worker = this_worker()
+    if worker is not None:
         worker.log_event(TOPIC, event)
+        return
+    for hear in tuple(_listeners):
+        hear(event)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import display
 from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
+from .footprint import USABLE, Footprint
 from .workload import (
     SPLIT_EVERY,
     Workload,
@@ -31,7 +32,6 @@ from .workload import (
 MIB = 2**20
 BASE_BYTES = 245 * MIB  # a worker with dask, zarr, the compiled kernels and BLAS buffers (measured)
 XARRAY_BYTES = 75 * MIB  # Dask imports it, with pandas and pyarrow, wherever it is installed
-USABLE = 0.7  # of the memory limit: from there on Dask spills and pauses
 TILE_SECONDS = 3.0  # tasks should last 0.5 to 60 s (FACTS: a task costs about 4 ms end to end)
 PAIRS_OVERHEAD = 2e-9  # seconds a pair costs beside its arithmetic
 FLOPS = 5e10  # multiply-adds of a core in float32, times two
@@ -73,32 +73,15 @@ class Resources:
     xarray : bool, optional
         Whether workers have xarray installed, which makes them larger; None where they have what
         this process has.
+    here : bool
+        Whether it is this process that computes.
     """
 
     workers: int = 1
     threads: int = 1
     memory_limit: int | None = None
     xarray: bool | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a worker takes that computes tiles.
-
-    Attributes
-    ----------
-    peak_bytes : int
-    threads : int
-        Tiles at a time, for which that is the peak.
-    """
-
-    peak_bytes: int
-    threads: int
-
-    def fits(self, memory_limit: int | None, threads: int) -> bool:
-        """Whether a worker may compute tiles; one without a limit has what it takes."""
-        enough = not memory_limit or self.peak_bytes <= memory_limit * USABLE
-        return enough and threads <= self.threads
+    here: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -134,6 +117,8 @@ class Plan:
         Of the longest tile, likewise.
     in_rounds : bool
         Whether a tile goes on from what the one before left of its blocks (`rounds`).
+    small : bool
+        Whether it is done before the processes of a cluster would have started.
     """
 
     blocks: Blocks
@@ -151,6 +136,7 @@ class Plan:
     seconds: float
     tile_seconds: float
     in_rounds: bool = False
+    small: bool = False
 
     @property
     def tasks_at_once(self) -> int:
@@ -277,6 +263,7 @@ def make_plan(
         _run_seconds(work, resources, blocks, tiles, rows_read, in_rounds),
         _tile_seconds(work, largest, _rows_read((0, largest), (largest, 2 * largest), panels[0])),
         in_rounds,
+        work.small,
     )
 
 
@@ -362,6 +349,8 @@ def choose_block_rows(work: Workload, resources: Resources, *, in_rounds: bool =
 
     in_rounds: whether tiles run in rounds, however few there are.
     """
+    if resources.here and work.plain:
+        return work.rows  # one tile: sharing it out would take longer
     size, tiles = int(sqrt(TILE_SECONDS / pair_seconds(work))), TILES_PER_THREAD
     boxed = min(work.boxed_rows, most_rows(work, resources, STATES_SHARE))
     if boxed > size:
@@ -372,9 +361,8 @@ def choose_block_rows(work: Workload, resources: Resources, *, in_rounds: bool =
     if work.resumable:
         few = max(min(few, _longest_block(work)), ceil(work.rows / MOST_IN_ROUNDS))
     size = max(size, few, 1)
-    if in_rounds or _in_rounds(
-        work, ceil(work.rows / size)
-    ):  # of which each has a tile for every other block
+    # of which each has a tile for every other block
+    if in_rounds or _in_rounds(work, ceil(work.rows / size)):
         blocks = min(MOST_IN_ROUNDS, BLOCKS_PER_THREAD * resources.workers * resources.threads)
         size = min(size, ceil(work.rows / blocks))
     return size

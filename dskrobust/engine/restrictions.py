@@ -7,7 +7,7 @@ from typing import Any
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from .plan import Footprint
+from .footprint import Footprint
 
 NAME = "dskrobust-restrictions"
 NOBODY = "a worker that is still to come"  # an address: without any, a task may run anywhere

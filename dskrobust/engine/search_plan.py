@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
 
+from .footprint import USABLE
 from .plan import (
-    USABLE,
     Blocks,
     Plan,
     Resources,

@@ -10,11 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
-from ..kernels import ANY, SAME, LargestQuotient, PairJob, Reduction, Screen, warm_up
+from ..kernels import (
+    ANY,
+    SAME,
+    LargestQuotient,
+    PairJob,
+    Reduction,
+    Screen,
+    Tuning,
+    sample_pieces,
+    warm_up,
+)
 from ..labels import OWN, LabelMap
 from ..metrics import KernelForm, Metric
 from ..store import SourceAddress, Summary, TileMemo
-from .plan import Footprint
+from .footprint import Footprint
 
 SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are taken of them
 
@@ -70,6 +80,8 @@ class PairSpec:
         Without them every group is a part of its own.
     prefixes : bool
         Whether prefixes of rows may be made: not where few new rows meet all others once.
+    plain : bool
+        Whether all pairs are computed without bounds (`Workload.plain`).
     """
 
     metric: Metric
@@ -83,6 +95,7 @@ class PairSpec:
     reduction: Reduction = LargestQuotient()  # noqa: RUF009  frozen
     sets: ReferenceSets | None = None
     prefixes: bool = True
+    plain: bool = False
 
     @property
     def form(self) -> KernelForm:
@@ -117,16 +130,19 @@ class PairSpec:
     @property
     def prefixed(self) -> bool:
         """Whether pairs can be screened by prefixes of their rows."""
-        return self.prefixes and self.form.screened and not self.quotients
+        return self.prefixes and self.form.screened and not (self.quotients or self.plain)
 
-    def warm_up(self) -> None:
+    def warm_up(self, rows: int | None = None) -> None:
         """Compile the kernels (or load them from Numba's cache) before workers ask for them.
 
         Compiling takes seconds and more memory than a tile; workers on this machine then only
         load what one process compiled.
+
+        rows: of the data set; without it what any number of rows may need is compiled.
         """
         context = Context(np.zeros(self.columns), 1.0, 1.0)
-        warm_up(context.job(self), self.dtype, self.columns)
+        prefixes = rows is None or bool(sample_pieces(rows, self.columns))
+        warm_up(context.job(self), self.dtype, self.columns, prefixes=prefixes)
 
     def parameters(self) -> dict[str, Any]:
         """Return what results depend on, beside the data, as plain values."""
@@ -152,7 +168,10 @@ class Context:
             up = 2.0 ** min(-np.floor(np.log2(self.largest_feature)), 1000.0)
         screen = self._screen(form, up)
         norm = spec.labels.own_norm if spec.rule == "different" else None
-        return PairJob(form, spec.label_code, spec.reduction, spec.parts, screen, up, norm=norm)
+        tuning = Tuning(plain=spec.plain)
+        return PairJob(
+            form, spec.label_code, spec.reduction, spec.parts, screen, up, tuning, norm
+        )  # fmt: skip
 
     def _screen(self, form: KernelForm, up: float) -> Screen:
         if form.unit_rows:

@@ -25,6 +25,7 @@ from ..kernels import (
     Sample,
     State,
     check_axioms,
+    compile_seconds,
     copy_of,
     label_norms,
     reduce_tile,
@@ -122,6 +123,13 @@ def make_prefixes(
     return make_part(open_source(source), choice, context.job(spec.pairs), lo, hi)
 
 
+class Started(NamedTuple):
+    """When a tile began, and how long its process had compiled by then, in seconds."""
+
+    time: float
+    compiling: float
+
+
 def run_tile(
     task: TileTask,
     shared: Sequence[Any],
@@ -142,7 +150,7 @@ def run_tile(
     radii : sequence of ndarray
         For `CountWithin`: the radius of every row of either side's block.
     """
-    started = time.perf_counter()
+    started = Started(time.perf_counter(), compile_seconds())
     shared = Shared(*shared)
     spec, source = shared.spec, open_source(shared.source)
     admit(spec.need)
@@ -371,9 +379,10 @@ def _state_of(packed: dict[str, NDArray[Any]], prefix: str, pairs: PairSpec) -> 
 
 
 def _announce(
-    task: TileTask, counters: Counters, started: float, resumed: bool, bounds: Sequence[bytes]
+    task: TileTask, counters: Counters, started: Started, resumed: bool, bounds: Sequence[bytes]
 ) -> None:
     """Tell whoever listens that a tile is done."""
+    compiling = compile_seconds() - started.compiling
     announce(
         {
             "run": task.run,
@@ -383,7 +392,8 @@ def _announce(
             "screened": counters.screened,
             "proven": counters.proven,
             "bytes_read": counters.bytes_read,
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - started.time - compiling,
+            "compiling": compiling,
             "resumed": resumed,
             "bounds": bounds,
         }

@@ -11,6 +11,10 @@ SPLIT_EVERY = 8  # partial results merged by one task
 LABEL_BYTES = 32  # of a tile's row: its label as stored and as compared, its group
 BOXED_BLOCK = {8: 500_000, 16: 65_000}  # columns → rows of a block, as boxes rule most pairs out
 WHOLE_UNITS = 32  # a block of so many units is made of whole ones
+PLAIN_VALUES = 2**30  # a third of a second
+PLAIN_COLUMNS = 64  # that a pair costs beside its own
+SMALL_ROWS = 5_000
+SMALL_VALUES = 2**36  # one to five seconds
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Workload:
         Whether rows are read from a store, so that a worker had better keep what it has read.
     resumable : bool
         Whether finished tiles are kept in a store, so that one graph can go on from another.
+    own_code : bool
+        Whether a function of the user's is called for pairs, which takes nobody knows how long.
     """
 
     segments: tuple[int, ...]
@@ -65,10 +71,23 @@ class Workload:
     leaves: bool = True
     stored: bool = False
     resumable: bool = False
+    own_code: bool = False
 
     @property
     def rows(self) -> int:
         return sum(self.segments)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all pairs are computed before bounds would have been made, or compiled."""
+        values = self.rows * (self.rows - 1) // 2 * (PLAIN_COLUMNS + self.columns)
+        return not self.own_code and values <= PLAIN_VALUES
+
+    @property
+    def small(self) -> bool:
+        """Whether it is done before the processes of a cluster would have started."""
+        values = self.rows**2 * self.columns
+        return not self.own_code and self.rows <= SMALL_ROWS and values <= SMALL_VALUES
 
     @property
     def panel_row_bytes(self) -> int:

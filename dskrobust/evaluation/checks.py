@@ -8,7 +8,8 @@ from distributed import Client
 
 from ..cluster.workers import ask, gpu_here, tasks_of, workers_of
 from ..display import error_line
-from ..engine.plan import MIB, USABLE, base_bytes
+from ..engine.footprint import USABLE
+from ..engine.plan import MIB, base_bytes
 from ..errors import ClusterError, Hint, MemoryPlanError
 from .models.base import GPU, Model, Problem
 

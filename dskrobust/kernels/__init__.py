@@ -3,6 +3,7 @@
 from .bounds.basis import Sample, choose_basis, sample_pieces, sketch_rows
 from .bounds.byte_grid import row_bytes
 from .bounds.prefix import Basis, Depths, Projector
+from .compiling import compile_seconds, watch_compiling
 from .job import PairJob, Rows, Screen, Tuning, kernel_dtype, kernel_rows
 from .label_distances import ANY, SAME
 from .label_function import check_axioms, check_norm, label_norms
@@ -57,6 +58,7 @@ __all__ = [
     "check_axioms",
     "check_norm",
     "choose_basis",
+    "compile_seconds",
     "copy_of",
     "kernel_dtype",
     "kernel_rows",
@@ -68,4 +70,5 @@ __all__ = [
     "sample_pieces",
     "sketch_rows",
     "warm_up",
+    "watch_compiling",
 ]

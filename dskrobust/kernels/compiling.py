@@ -10,6 +10,7 @@ import logging
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
 Function = Callable[..., Any]
 CONFIG: Any = numba.config
@@ -78,6 +80,53 @@ def private_folder() -> str:
         return ""
     ours = user is None or (found.st_uid == user and not stat.S_IMODE(found.st_mode) & 0o077)
     return str(folder) if ours and stat.S_ISDIR(found.st_mode) else ""
+
+
+class _Clock(event.Listener):
+    """How long this process has compiled, and who wants to know when it begins and ends.
+
+    Numba compiles under one lock, and a kernel's callees within its own event.
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self.started, self._depth = 0.0, 0.0, 0
+        self.hearers: list[tuple[Callable[[], None], Callable[[float], None]]] = []
+
+    def on_start(self, event: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
+        self.started = time.perf_counter()
+        for begin, _ in tuple(self.hearers):
+            begin()
+
+    def on_end(self, event: Any) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        seconds = time.perf_counter() - self.started
+        self.seconds += seconds
+        for _, end in tuple(self.hearers):
+            end(seconds)
+
+
+_CLOCK = _Clock()
+event.register("numba:compile", _CLOCK)
+
+
+def compile_seconds() -> float:
+    """Return how long this process has compiled so far; loading from the cache is no compiling."""
+    return _CLOCK.seconds
+
+
+@contextmanager
+def watch_compiling(begin: Callable[[], None], end: Callable[[float], None]) -> Iterator[None]:
+    """Call begin() whenever this process starts to compile a kernel, and end(seconds) after it."""
+    _CLOCK.hearers.append((begin, end))
+    try:
+        yield
+    finally:
+        _CLOCK.hearers.remove((begin, end))
 
 
 @cache

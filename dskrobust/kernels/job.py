@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError
 from ..labels import CATEGORICAL
-from ..metrics import KernelForm
+from ..metrics import FUNCTION, KernelForm
 from .distances import linear_rows, unit_rows
 from .label_distances import SAME
 from .reductions import Reduction
@@ -90,6 +90,9 @@ class Tuning:
     runs, short : int
         From so many pairs of runs on, of so many pairs of rows times columns on average, all
         are computed: to bound them would take longer (measured with hundreds of groups).
+    plain : bool
+        Whether every pair is computed, and no bound made: the data is so small that one kernel
+        is done before the others are even compiled.
     """
 
     side: int = 512
@@ -105,6 +108,7 @@ class Tuning:
     lead: int = 0
     runs: int = 256
     short: int = 2**16
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,11 @@ class PairJob:
         """The metric as kernels take it."""
         up = self.scale_up if self.form.homogeneous else 1.0
         return Measure(self.form.code, self.form.p, self.form.factor / up)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all pairs are computed by the one kernel that makes no bounds."""
+        return self.tuning.plain and self.form.code != FUNCTION and self.norm is None
 
     @property
     def by_label(self) -> bool:

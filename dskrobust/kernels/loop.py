@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -72,7 +73,7 @@ def reduce_tile(
             b = panels.panel(1, start, stop, theirs)
             _reduce_panels(a, b, mine, theirs, job, scratch, counters)
 
-    with one_blas_thread():
+    with nullcontext() if job.plain else one_blas_thread():  # no product in it
         for lo, hi in cut(0, rows, panel_rows[0]):
             strip(lo, hi)
     return counters
@@ -175,12 +176,13 @@ class PanelPair:
         return done
 
     def reduce_short_runs(self) -> bool:
-        """Reduce all pairs without bounds; False where runs are not many and short."""
+        """Reduce all pairs without bounds; False where that would take longer than with them."""
         a, b, job = self.a, self.b, self.job
         many, work = len(a.runs) * len(b.runs), len(a) * len(b) * a.columns
-        if job.form.code == FUNCTION or many < job.tuning.runs or work > many * job.tuning.short:
+        if job.form.code == FUNCTION or job.norm is not None:
             return False
-        if job.norm is not None:
+        few = many < job.tuning.runs or work > many * job.tuning.short
+        if few and not job.plain:
             return False
         one, other = (np.array([(r.lo, r.hi, r.part, r.silent) for r in p.runs]) for p in (a, b))
         orders, given = (a.order, b.order), (a.labels, b.labels)

@@ -141,16 +141,18 @@ def make_panel(
         What the rows' states ask for.
     """
     rows = kernel_rows(features, who.numbers, job)
-    twins = find_twins(rows, who, terms, job)
+    twins = None if job.plain else find_twins(rows, who, terms, job)
     order, labels, runs = _sort(who, job, twins)
     screen, norms = np.empty((0, 0), np.float32), np.empty((2, 0), np.float32)
+    columns, unit, trees = rows.shape[1], job.screen.unit, None
+    if job.plain:
+        return Panel(who.numbers, order, labels, runs, screen, norms, columns, lambda: rows, unit)
     if job.form.screened:
         shape = len(order), rows.shape[1]
         screen = np.empty(shape, np.float32) if buffer is None else buffer[: len(order)]
         norms = _screen_rows(rows, order, job.screen, screen)
     bytes_of = grid(rows) if grid is not None else None
     coarse = bytes_of.coarse(rows, order) if bytes_of is not None else None
-    columns, unit, trees = rows.shape[1], job.screen.unit, None
     boxed = job.reduction.boxed and job.tuning.boxes and job.form.boxed(columns)
     boxed = boxed and job.norm is None  # boxes would call it for every pair of two leaves
     if boxed and len(order):

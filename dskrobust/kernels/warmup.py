@@ -38,8 +38,11 @@ class _MadeUp:
         return None
 
 
-def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
-    """Run every kernel that a job uses once, on a few made-up rows of this dtype."""
+def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int, *, prefixes: bool = True) -> None:
+    """Run every kernel that a job uses once, on a few made-up rows of this dtype.
+
+    prefixes: whether there may be prefixes of rows.
+    """
     if job.form.function is not None:
         return
     if job.label_code == OWN_NORM:  # sweeps take it for L1
@@ -48,12 +51,19 @@ def warm_up(job: PairJob, dtype: np.dtype[Any], columns: int) -> None:
     values = (np.arange(n * columns).reshape(n, columns) % 7 + 1).astype(dtype)
     values[:, 0] = np.arange(1, n + 1)  # no two are equal
     ways = [(_MadeUp(values), job)]
-    if job.form.screened and not job.reduction.quotients:
+    if job.plain:
+        _run(ways, n)
+        return
+    if prefixes and job.form.screened and not job.reduction.quotients:
         ways.append((_MadeUp(values, Depths(columns, 1, 2, 1.0)), job))
     if job.form.boxed(columns):  # what there is for panels whose boxes say too little
         ways.append((_MadeUp(values), replace(job, tuning=replace(job.tuning, boxes=False))))
     ways.append((_MadeUp(np.ones_like(values)), job))  # twins
+    _run(ways, n)
+
+
+def _run(ways: list[tuple[_MadeUp, PairJob]], n: int) -> None:
     for rows, way in ways:
-        state = job.reduction.empty(n, job.parts)
+        state = way.reduction.empty(n, way.parts)
         reduce_tile(rows, (n, n), way, state, state)
-    state.merge(state)
+        state.merge(state)

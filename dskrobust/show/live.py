@@ -21,6 +21,7 @@ from rich.text import Text
 from .. import display
 from ..clients import current_client
 from ..engine.events import BOUND_STEPS, Event, read_bounds, watch_tiles
+from ..kernels import watch_compiling
 from ..scores import Scores
 from . import terminal
 
@@ -102,6 +103,19 @@ class Bounds:
 
     def __str__(self) -> str:
         return self.words()
+
+
+def compiling_shown(progress: terminal.Progress) -> AbstractContextManager[None]:
+    """Say while kernels are compiled, once on a machine, and leave it out of the time left."""
+    said: list[str] = []
+
+    def begin() -> None:
+        if not said:
+            said.append("compiling kernels, once on this machine")
+            progress.begin_waiting(said[0])
+        progress.waiting = said[0]
+
+    return watch_compiling(begin, progress.end_waiting)
 
 
 class LiveView:
@@ -206,6 +220,7 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
         _shown(view),
         watch_tiles(client, scores.plan, view.tell, scores.run),
         _missed(client, view),
+        compiling_shown(view.progress),
     ):
         try:
             yield view

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 from dask.base import compute
+from dask.threaded import get as get_threads  # by name Dask would import its scheduler
 from numpy.typing import NDArray
 
 from .. import display
@@ -69,7 +70,7 @@ class Overview:
         drawn, least, twins, count, own, union = compute(
             sample(records, SAMPLE_ROWS), lowest(records, "robustness", FIRST),
             lowest(records, "row", FIRST, "contradictory"), twin.sum(), own, union,
-            scheduler="threads",
+            scheduler=get_threads,
         )  # fmt: skip
         ranges = _ranges(scores.groups, own)
         if len(ranges) > 1:

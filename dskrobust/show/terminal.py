@@ -268,9 +268,9 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = _told(what), total, unit
-        self.done, self.found, self.note = 0, 0, ""
+        self.done, self.found, self.note, self.waiting = 0, 0, "", ""
         self.started = self.changed = time.monotonic()
-        self._tell: Callable[[], None] = lambda: None
+        self._tell: Callable[[bool], None] = lambda now: None
 
     def begin(self, what: str, total: int | None) -> None:
         """Begin anew, after something else was waited for."""
@@ -282,12 +282,23 @@ class Progress:
         self.done += count
         self.found += count if found else 0
         self.changed = time.monotonic()
-        self._tell()
+        self._tell(False)
 
     def remark(self, note: str) -> None:
         """Say how far what is under way has come."""
         self.note = _told(note)
-        self._tell()
+        self._tell(False)
+
+    def begin_waiting(self, what: str) -> None:
+        """Say at once what keeps the job from going on."""
+        self.waiting = _told(what)
+        self._tell(True)
+
+    def end_waiting(self, seconds: float) -> None:
+        """Go on after so many seconds in which nothing could be done: they foretell nothing."""
+        self.waiting = ""
+        self.started += seconds
+        self.changed += seconds
 
     @property
     def elapsed(self) -> float:
@@ -305,12 +316,14 @@ class Progress:
 
     def words(self) -> list[str]:
         """Return what a line of progress says after its percentage."""
-        said = [self.note] if self.note else []
+        said = [self.waiting or self.note] if self.waiting or self.note else []
         if self.unit:
             of = f" of {self.total:,}" if self.total is not None else ""
             one = (self.done if self.total is None else self.total) == 1
             said.append(f"{self.done:,}{of} {self.unit.removesuffix('s') if one else self.unit}")
         said.append(clock(self.elapsed))
+        if self.waiting:
+            return said
         if self.left is not None and self.total is not None and self.done < self.total:
             said.append(f"{clock(self.left)} left")
         return said
@@ -348,9 +361,9 @@ def progress(
         return
     told = [0.0, 0.0]  # share and seconds at the last line
 
-    def tell() -> None:
+    def tell(now: bool) -> None:
         share = job.done / job.total if job.total else 0.0
-        if share - told[0] >= 0.1 or job.elapsed - told[1] >= 30:
+        if now or share - told[0] >= 0.1 or job.elapsed - told[1] >= 30:
             told[:] = share, job.elapsed
             words = [w for w in (job.percent().strip(), *job.words(), str(below)) if w]
             print(f"{job.what}: {' · '.join(words)}", file=screen.file, flush=True)

@@ -10,7 +10,8 @@ from helpers import wait_until, watched
 import dskrobust as dr
 from dskrobust.cluster import workers
 from dskrobust.cluster.workers import resources_of, workers_of
-from dskrobust.engine.plan import MIB, USABLE, Resources, base_bytes
+from dskrobust.engine.footprint import USABLE
+from dskrobust.engine.plan import MIB, Resources, base_bytes
 from dskrobust.engine.restrictions import NAME
 from dskrobust.runs import RunOptions
 

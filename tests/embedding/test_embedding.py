@@ -14,7 +14,8 @@ import dskrobust as dr
 from dskrobust.cluster.workers import peak_memory
 from dskrobust.embedding import embedding, plan
 from dskrobust.embedding.plan import EmbeddingWork, Probe, make_embedding_plan
-from dskrobust.engine.plan import MIB, USABLE, Resources, base_bytes
+from dskrobust.engine.footprint import USABLE
+from dskrobust.engine.plan import MIB, Resources, base_bytes
 from dskrobust.errors import (
     ClusterError,
     DamagedStoreError,

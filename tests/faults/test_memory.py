@@ -13,7 +13,8 @@ from rich.console import Console
 import dskrobust as dr
 from dskrobust import cli, memory
 from dskrobust.cluster import local
-from dskrobust.engine.plan import MIB, USABLE, Resources, make_plan
+from dskrobust.engine.footprint import USABLE
+from dskrobust.engine.plan import MIB, Resources, make_plan
 from dskrobust.engine.workload import SPLIT_EVERY, Workload
 from dskrobust.errors import MemoryPlanError
 from dskrobust.evaluation.models import model_class
