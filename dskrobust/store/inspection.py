@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
 from .dataset import Store
+from .decisions import SHEET
 from .evaluations import EVALUATIONS, EvaluationRecords
 from .objects import Objects
 from .prefixes import PREFIXES, check_prefixes
@@ -39,7 +40,7 @@ NODE = "zarr.json"
 GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
 ENDS = (
     ".state", FATE, ".blob", ".result", ".step", EVALUATION, ".checkpoint", ".prefixes", ".basis",
-    ".record",
+    ".record", SHEET,
 )  # fmt: skip
 ROWS = 65_536  # of a table, read at once
 
