@@ -147,12 +147,17 @@ def _say_end(held: Review, store: str) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @click.option("--anonymous", is_flag=True,
               help="Leave the store's folder and reviewers' names out of the new one.")  # fmt: skip
-def apply(store: str, out: str, overwrite: bool, anonymous: bool) -> None:
+@click.option("--results/--no-results", default=True, show_default=True,
+              help="Whether to take over what the store has computed; only what changes touch is "
+              "searched again.")  # fmt: skip
+def apply(store: str, out: str, overwrite: bool, anonymous: bool, results: bool) -> None:
     """Make a cleaned store: relabelled rows have their new labels, dropped rows are gone.
 
     The store itself stays as it is. What did not change shares its bytes on the disk with it, as
     hard links: features, split and ids up to where a first row was dropped. Elsewhere (several
-    segments, another file system, a URL) they are copied.
+    segments, another file system, a URL) they are copied. Searches for the nearest samples of
+    classes are taken over: only rows with another label, those whose witness (or namesake) was
+    changed or dropped, and pairs with changed rows are looked at, and `compute` has nothing to do.
 
     \b
     Example:
@@ -166,10 +171,12 @@ def apply(store: str, out: str, overwrite: bool, anonymous: bool) -> None:
     check_free(out, overwrite=overwrite)
     with terminal.progress(f"Writing {out}", opened.rows) as job:
         made = apply_decisions(opened, out, overwrite=overwrite, anonymous=anonymous,
-                               progress=job.add)  # fmt: skip
+                               results=results, progress=job.add)  # fmt: skip
     terminal.fact("relabelled", f"{made.relabelled:,} of {opened.rows:,} rows")
     terminal.fact("dropped", f"{made.dropped:,} rows, {made.store.rows:,} are left")
     linked = terminal.size(made.linked_bytes) if made.linked_bytes else "nothing"
     terminal.fact("shared", f"{linked} with {store}, as hard links")
+    if made.carried:
+        terminal.fact("results", f"{made.carried} taken over; only what changes touch was searched")
     terminal.fact("store", out)
     say_next(made.store, out)

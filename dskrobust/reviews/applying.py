@@ -27,6 +27,7 @@ from ..store import (
     read_decisions,
     write_cleaned,
 )
+from .carrying import carry_results
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,16 @@ class Cleaning:
         Rows with another label, and rows that are gone.
     linked_bytes : int
         Bytes on the disk that both stores share, as hard links; 0 where rows were copied.
+    carried : int
+        Results that the new store has of the old one, with only those rows searched anew that
+        changes touch.
     """
 
     store: Store
     relabelled: int
     dropped: int
     linked_bytes: int
+    carried: int = 0
 
 
 def apply_decisions(
@@ -55,6 +60,7 @@ def apply_decisions(
     *,
     overwrite: bool = False,
     anonymous: bool = False,
+    results: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Cleaning:
     """Make a store in which relabelled rows have their new labels and dropped rows are gone.
@@ -74,6 +80,10 @@ def apply_decisions(
         Replace a store that is there already.
     anonymous : bool
         Leave the folder of the store out of the new one's provenance, and reviewers' names.
+    results : bool
+        Whether to take over the searches for the nearest samples of another and of the same label
+        that the store holds (of categories; see `dskrobust.reviews.carrying`). They equal those
+        that are computed anew, to the last bit.
     progress : callable, optional
         Called with numbers of rows that were written.
 
@@ -99,7 +109,10 @@ def apply_decisions(
         overwrite=overwrite, storage_options=opened.storage_options, progress=progress,
     )  # fmt: skip
     _carry(made.store, held, changes, anonymous)
-    return Cleaning(made.store, len(changes.labels), len(changes.dropped), made.linked_bytes)
+    carried = carry_results(opened, made.store, changes) if results else []
+    return Cleaning(
+        made.store, len(changes.labels), len(changes.dropped), made.linked_bytes, len(carried)
+    )
 
 
 def _changes(store: Store, held: Mapping[int, Decision], log: DecisionLog) -> RowChanges:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InvalidOptionError
 from ..whole_numbers import check_whole
+from .texts import check_texts
 
 MOST_NAME = 100  # characters of a reviewer's name
 
@@ -46,6 +47,8 @@ class ReviewOptions:
             raise InvalidOptionError(f"port must lie between 0 and 65535, but is {self.port!r}")
         if not self.idle > 0:
             raise InvalidOptionError(f"idle must be seconds, more than 0, not {self.idle!r}")
+        if self.texts is not None:
+            check_texts(self.texts)
         if self.reviewer is not None and len(self.reviewer) > MOST_NAME:
             raise InvalidOptionError(f"a reviewer's name has at most {MOST_NAME} characters")
 

@@ -22,7 +22,6 @@ import msgspec
 from msgspec import Meta
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 from ..errors import DskrobustError, OutputError, system_reason
@@ -93,11 +92,12 @@ class Server:
         self.asked = time.monotonic()
         self.reason = ""
         try:
-            self._sockets = bind_sockets(port, HOST, family=socket.AF_INET)
+            self._socket = socket.create_server((HOST, port))
         except OSError as error:
             said = f"port {port} of {HOST} cannot be had: {system_reason(error)}; choose another"
             raise OutputError(said) from error
-        self.port = int(self._sockets[0].getsockname()[1])
+        self._socket.setblocking(False)
+        self.port = int(self._socket.getsockname()[1])
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -145,7 +145,7 @@ class Server:
             log_function=lambda handler: None,  # addresses hold the token
         )  # fmt: skip
         http = HTTPServer(application, max_body_size=MOST_BODY, max_header_size=MOST_BODY)
-        http.add_sockets(self._sockets)
+        http.add_socket(self._socket)
         while not self._stop.is_set():
             rest = self.idle - (time.monotonic() - self.asked)
             if rest <= 0:

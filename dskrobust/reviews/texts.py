@@ -38,19 +38,26 @@ def texts_of(source: Any, rows: Iterable[int], total: int) -> Texts:
         Where a file cannot be read.
     """
     wanted = np.array(sorted(set(rows)), np.int64)
+    check_texts(source)
     if isinstance(source, (str, Path)):
         return _of_file(expand_path(source), wanted, total)
-    if not hasattr(source, "__len__"):
-        raise InvalidOptionError("texts must be a file, or an array with a text per row")
     _check_count(len(source), total, "texts")
     values = source.iloc if hasattr(source, "iloc") else source
     return {row: (("text", _short(values[row])),) for row in wanted.tolist()}
 
 
+def check_texts(source: Any) -> None:
+    """Refuse what holds no texts before anything is done for it; see `texts_of`."""
+    if isinstance(source, (str, Path)):
+        path = expand_path(source)
+        if not path.name.lower().endswith(ENDS):
+            raise InvalidOptionError(f"{path} must end in {', '.join(ENDS)}, which says its format")
+        check_regular(path)
+    elif not hasattr(source, "__len__"):
+        raise InvalidOptionError("texts must be a file, or an array with a text per row")
+
+
 def _of_file(path: Path, wanted: NDArray[np.int64], total: int) -> Texts:
-    if not path.name.lower().endswith(ENDS):
-        raise InvalidOptionError(f"{path} must end in {', '.join(ENDS)}, which says its format")
-    check_regular(path)
     found: Texts = {}
     first = 0
     for batch in _batches(path):

