@@ -9,10 +9,11 @@ pair of smallest distance (then of the lowest row number) among all that count.
   row of C.
 - Its partner is in C or D: what the best of the others is was never known. x is searched anew.
 
-Rows of C are searched anew, too. So there are two one-sided searches, of few rows among all and of
-all rows among few, whose distances are the same float64 numbers as those of any search; Q and R are
-made of them as ever. That holds for categories, where the rule of a pair ("different", "same") is all
-that labels do; of other labels, and of searches with other parameters, nothing is taken over.
+Rows of C are searched anew, too. So there are two one-sided searches, of few rows among all and
+of all rows among few, whose distances are the same float64 numbers as those of any search; Q and
+R are made of them as ever. That holds for categories, where the rule of a pair ("different",
+"same") is all that labels do; of other labels, and of searches with other parameters, nothing is
+taken over.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..memory import check_memory
 from ..neighbours import compute_neighbours, nearest_neighbours
 from ..runs import pair_spec
 from ..scores import RESULT_ROWS
-from ..store import ResultTables, ResultWriter, RowChanges, Store, find_results
+from ..store import ResultTables, ResultWriter, RowChanges, Store, find_results, made_once
 
 MOST_ANEW = 0.25  # of the rows: more that are searched anew are no gain
 ROW_BYTES = 96  # of a row against a group: distance and row number, old, new, of either search
@@ -47,10 +48,10 @@ class Carried(NamedTuple):
 
 
 class _Best(NamedTuple):
-    """The best pair of every row against every group: distance, and row number or -1, (n, groups)."""
+    """The best pair of every row, (n, groups): distance, and row number or -1."""
 
     distance: NDArray[np.float64]
-    index: NDArray[np.int64]
+    row: NDArray[np.int64]
 
 
 def carry_results(old: Store, new: Store, changes: RowChanges) -> list[Carried]:
@@ -74,7 +75,8 @@ def carry_results(old: Store, new: Store, changes: RowChanges) -> list[Carried]:
                 check_memory("what is taken over", new.rows, ROW_BYTES * len(new.groups), _INSTEAD)
             except MemoryPlanError:
                 continue
-            made = _Carrying(old, new, changes, result, spec).carry()
+            with made_once(new, spec.parameters()):
+                made = _Carrying(old, new, changes, result, spec).carry()
             carried += [] if made is None else [made]
     return carried
 
@@ -122,7 +124,7 @@ class _Carrying:
             best = _better(best, self._search(None, self._by_group(changed)))
         if len(anew):
             found = self._search(anew, {name: name for name in self.new.groups})
-            best.distance[anew], best.index[anew] = found
+            best.distance[anew], best.row[anew] = found
         return Carried(self._write(best), len(anew))
 
     def _kept(
@@ -143,33 +145,33 @@ class _Carrying:
         return {name: part for name, part in parts.items() if len(part)}
 
     def _search(self, queries: Any, references: Mapping[str, Any]) -> _Best:
-        """Return the best pairs of queries with rows of every reference set, by group."""
-        rule = self.spec.rule
-        rows = self.new.rows if queries is None else len(queries)
-        asked = np.arange(rows) if queries is None else queries
-        shape = rows, len(self.new.groups)
+        """Return the best pairs of queries with rows of every reference set, by group.
+
+        Of the same label a query that is a reference too finds itself: then the next one counts.
+        """
+        asked = np.arange(self.new.rows) if queries is None else queries
+        shape = len(asked), len(self.new.groups)
         found = _Best(np.full(shape, np.inf), np.full(shape, -1, np.int64))
-        sizes = {
-            name: self.new.summary.groups[self.new.groups.index(name)].rows
-            if isinstance(part, str)
-            else len(part)
-            for name, part in references.items()
-        }
-        for k in {min(1 + (rule == "same"), size) for size in sizes.values()}:  # it finds itself
-            sets = {n: p for n, p in references.items() if min(1 + (rule == "same"), sizes[n]) == k}
+        for k, sets in self._by_length(references).items():
             lists = nearest_neighbours(
-                self.new, k, queries=queries, references=sets, labels=rule, metric=self.spec.metric
-            )
+                self.new, k, queries=queries, references=sets,
+                labels=self.spec.rule, metric=self.spec.metric,
+            )  # fmt: skip
             for name, one in compute_neighbours(lists).items():
                 column = self.new.groups.index(name)
                 other = one.index != asked[:, None]
-                first = other.argmax(axis=1)[:, None]
-                there = np.take_along_axis(other, first, axis=1)[:, 0]
-                index = np.take_along_axis(one.index, first, axis=1)[:, 0]
-                distance = np.take_along_axis(one.distance, first, axis=1)[:, 0]
-                found.index[there, column] = index[there]
-                found.distance[there, column] = distance[there]
+                first, there = other.argmax(axis=1)[:, None], other.any(axis=1)
+                for values, made in ((one.distance, found.distance), (one.index, found.row)):
+                    made[there, column] = np.take_along_axis(values, first, axis=1)[there, 0]
         return found
+
+    def _by_length(self, references: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+        """Return reference sets by how many neighbours are asked for in them: 1, or 2 if there."""
+        sets: dict[int, dict[str, Any]] = {}
+        for name, rows in references.items():
+            two = self.spec.rule == "same" and (isinstance(rows, str) or len(rows) > 1)
+            sets.setdefault(1 + two, {})[name] = rows
+        return sets
 
     def _write(self, best: _Best) -> ResultTables:
         """Write a result of the best pairs as a computation writes it."""
@@ -183,8 +185,8 @@ class _Carrying:
         norm = float(self.result.facts["label_norm"])
         checksums = []
         for lo in range(0, self.new.rows, size):
-            part = _Best(*(values[lo : lo + size] for values in best))
-            split = self.new.read("split", lo, lo + len(part.index))
+            part = _Best(best.distance[lo : lo + size], best.row[lo : lo + size])
+            split = self.new.read("split", lo, lo + len(part.row))
             checksums.append(writer.write(lo, _tables(part, split, norm)))
         facts = {**self.result.facts, "seconds": 0.0, "carried": True}
         return writer.commit(checksums, facts)
@@ -195,20 +197,18 @@ def _tables(best: _Best, split: NDArray[np.int16], norm: float) -> dict[str, NDA
     lipschitz = lipschitz_of(best.distance)
     by_group = {
         "lipschitz_by_group": lipschitz, "reach_by_group": best.distance,
-        "nearest_by_group": best.index,
+        "nearest_by_group": best.row,
     }  # fmt: skip
     own = np.arange(len(split)), split
     return {
         "robustness": robustness_of(lipschitz[own], norm), "lipschitz": lipschitz[own],
-        "reach": best.distance[own], "witness": best.index[own], **by_group,
+        "reach": best.distance[own], "witness": best.row[own], **by_group,
     }  # fmt: skip
 
 
 def _better(one: _Best, other: _Best) -> _Best:
     """Return the better of two pairs of every row: smaller distance, then lower row number."""
     nearer = other.distance < one.distance
-    tied = (other.distance == one.distance) & (other.index >= 0)
-    first = nearer | (tied & ((other.index < one.index) | (one.index < 0)))
-    return _Best(
-        np.where(first, other.distance, one.distance), np.where(first, other.index, one.index)
-    )
+    tied = (other.distance == one.distance) & (other.row >= 0)
+    first = nearer | (tied & ((other.row < one.row) | (one.row < 0)))
+    return _Best(np.where(first, other.distance, one.distance), np.where(first, other.row, one.row))
