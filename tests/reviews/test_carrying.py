@@ -46,7 +46,7 @@ def cleanings(draw):
 
 
 @given(cleanings(), st.sampled_from(METRICS), st.booleans())
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_results_that_are_taken_over_are_those_of_a_computation(
     tmp_path_factory, made, metric, few
 ):
