@@ -14,12 +14,11 @@ from typing import Final, Literal, NamedTuple
 
 from ..errors import InvalidOptionError
 from .dataset import Store
-from .seals import MARK, read_record, write_record
+from .seals import MARK, SHEET, read_record, write_record
 from .state import Count, Digest, Record
 
 DECISIONS = "decisions"
 KIND = "decisions"
-SHEET = ".decisions"
 MOST = 200  # decisions of a sheet, which is written anew with each
 KEEP: Final = "keep"
 RELABEL: Final = "relabel"

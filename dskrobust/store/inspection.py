@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
 from .dataset import Store
-from .decisions import SHEET
 from .evaluations import EVALUATIONS, EvaluationRecords
 from .objects import Objects
 from .prefixes import PREFIXES, check_prefixes
@@ -27,6 +26,7 @@ from .seals import (
     DATA,
     EVALUATION,
     MARK,
+    SHEET,
     damaged_node,
     damaged_object,
     drop_record,

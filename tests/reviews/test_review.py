@@ -177,7 +177,8 @@ def test_it_ends_by_itself_when_nobody_asks(kinds):
             ask(held)
     port = held.server.port
     with dr.review(
-        kinds["images"], options=dr.ReviewOptions(threshold=0.4, top=3, port=port)
+        kinds["images"],
+        options=dr.ReviewOptions(threshold=0.4, top=3, port=port, idle=float("inf")),
     ) as held:
         assert held.server.port == port
         with pytest.raises(OutputError, match=str(port)):
