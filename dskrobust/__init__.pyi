@@ -62,6 +62,12 @@ from .new_samples import SampleScores as SampleScores
 from .new_samples import score_samples as score_samples
 from .report import ReportOptions as ReportOptions
 from .report import write_report as write_report
+from .reviews import Cleaning as Cleaning
+from .reviews import Review as Review
+from .reviews import ReviewOptions as ReviewOptions
+from .reviews import apply_decisions as apply_decisions
+from .reviews import decisions as decisions
+from .reviews import review as review
 from .robustness import sample_robustness as sample_robustness
 from .router import RobustnessRouter as RobustnessRouter
 from .runs import RunOptions as RunOptions

@@ -96,6 +96,7 @@ FLOORS = (  # from the foundations up
     "tailoring",
     "embedding",
     "report",
+    "reviews",
     "compute",
     "__init__",  # the public API: only what is above it may import the package itself
     "cli",

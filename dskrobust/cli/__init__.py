@@ -25,6 +25,7 @@ from . import (
     issues,
     neighbours,
     report,
+    review,
     score,
     show,
     subsets,
@@ -57,6 +58,8 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Label issues, reports, tables": (
         issues.issues,
+        review.review,
+        review.apply,
         hardness.hardness,
         report.report,
         export.export,

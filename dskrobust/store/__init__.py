@@ -1,6 +1,7 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
 from .claims import at_work, exclusive
+from .cleaning import CleanedStore, RowChanges, write_cleaned
 from .clearing import clear_up
 from .creation import (
     SEEN_BY_ALL,
@@ -11,6 +12,19 @@ from .creation import (
     writing_memory,
 )
 from .dataset import SourceAddress, Store, is_zarr, open_store
+from .decisions import (
+    CHOICES,
+    DROP,
+    KEEP,
+    RELABEL,
+    UNDO,
+    UNSURE,
+    Choice,
+    Decision,
+    DecisionLog,
+    DecisionWriter,
+    read_decisions,
+)
 from .diagnosis import diagnose, is_id_name
 from .evaluations import (
     SPAN,
@@ -68,6 +82,12 @@ from .written import Written, fold
 
 __all__ = [
     "ARRAYS",
+    "CHOICES",
+    "DROP",
+    "KEEP",
+    "RELABEL",
+    "UNDO",
+    "UNSURE",
     "EMBEDDING",
     "Arrays",
     "PREFIX_ROWS",
@@ -79,6 +99,11 @@ __all__ = [
     "SHARED_ROWS",
     "SPAN",
     "Block",
+    "Choice",
+    "CleanedStore",
+    "Decision",
+    "DecisionLog",
+    "DecisionWriter",
     "EvaluationRecords",
     "GroupSummary",
     "Layout",
@@ -87,6 +112,7 @@ __all__ = [
     "PrefixArrays",
     "ResultTables",
     "ResultWriter",
+    "RowChanges",
     "RowRange",
     "SegmentWriter",
     "SourceAddress",
@@ -127,11 +153,13 @@ __all__ = [
     "one_label",
     "open_array",
     "open_store",
+    "read_decisions",
     "read_small",
     "row_ranges",
     "save_basis",
     "summarise",
     "write_arrays",
+    "write_cleaned",
     "write_parts",
     "write_store",
     "writing_memory",

@@ -227,7 +227,7 @@ def _write_read(
     """Read rows from `start` on and write them, one write after the other."""
     written = []
     try:
-        for block in _regroup(part(), layout, groups, writer.first + start):
+        for block in regroup(part(), layout, groups, writer.first + start):
             written.append(write_block(writer, start, block))
             start += len(block.features)
     except SourceFileError as error:
@@ -260,7 +260,7 @@ def _stream(
 
     def parts() -> Iterator[Written]:
         at = 0
-        for block in _regroup(blocks, layout, groups, writer.first):
+        for block in regroup(blocks, layout, groups, writer.first):
             writer.grow(at + len(block.features))
             yield writer.write(at, block)
             at += len(block.features)
@@ -270,7 +270,7 @@ def _stream(
     return fold(parts())
 
 
-def _regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) -> Iterator[Block]:
+def regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) -> Iterator[Block]:
     """Cut blocks of any sizes, whose first row has number `first`, into blocks of one write."""
     held: list[Block] = []
     count = 0

@@ -26,6 +26,7 @@ from .seals import (
     DATA,
     EVALUATION,
     MARK,
+    SHEET,
     damaged_node,
     damaged_object,
     drop_record,
@@ -39,7 +40,7 @@ NODE = "zarr.json"
 GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
 ENDS = (
     ".state", FATE, ".blob", ".result", ".step", EVALUATION, ".checkpoint", ".prefixes", ".basis",
-    ".record",
+    ".record", SHEET,
 )  # fmt: skip
 ROWS = 65_536  # of a table, read at once
 

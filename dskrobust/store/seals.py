@@ -21,6 +21,7 @@ NAME = b"dskrobust"
 OLD_DATA = ("zarr.json", "features", "labels", "split", "ids", "checksums", "center")
 DATA = ("states", "segments", *OLD_DATA)
 MARK = ".made"  # beside a record: it was there
+SHEET = ".decisions"  # what a reviewer decided
 EVALUATION = ".evaluation"  # what the steps of an evaluation are of
 FORMAT = 2
 MOST_HEADER = 200
@@ -93,7 +94,7 @@ def remedy_of(url: str, key: str) -> Hint:
         return Hint(*["write the store again from its source"] * 2)
     if key.endswith(EVALUATION):
         return Hint(*["run the same evaluation again, which writes it anew"] * 2)
-    again = "removes it; then make it again"
+    again = f"removes it; then {'review those rows' if key.endswith(SHEET) else 'make it'} again"
     return Hint(
         f"verify_store({url!r}, repair=True) {again}",
         f"`dskrobust verify {quote(url)} --repair` {again}",

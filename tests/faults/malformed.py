@@ -23,6 +23,7 @@ from click.testing import CliRunner
 import dskrobust as dr
 from dskrobust.cli import main
 from dskrobust.cli.options import Address, Bytes, File, NewStore, Number, Text
+from dskrobust.store import DecisionWriter
 
 HUGE = "9" * 24
 ROWS = 24
@@ -48,6 +49,8 @@ BASES = {  # a call of each command that would do something, in the folder that 
     "run": ("own.toml", "own.zarr"),
     "score": ("own.zarr", "own.npz", "--out", "new.csv"),
     "issues": ("own.zarr",),
+    "review": ("own.zarr", "--idle", "1"),
+    "apply": ("own.zarr", "new.zarr"),
     "report": ("own.zarr", "--out", "new.html"),
     "export": ("own.zarr", "--out", "new.csv"),
     "verify": ("own.zarr",),
@@ -191,6 +194,7 @@ def ground(folder: Path) -> Path:
     store = dr.create_store(folder / "own.zarr", X, y)
     dr.sample_robustness(store).write()
     dr.nearest_neighbours(store, 3).write()
+    DecisionWriter(store).add(0, "drop")
     np.savez(folder / "own.npz", X=X, y=y)
     lines = (",".join([*(f"{v:.6f}" for v in x), str(k)]) for x, k in zip(X, y, strict=True))
     (folder / "own.csv").write_text("\n".join(["a,b,c,y", *lines]) + "\n")
