@@ -23,7 +23,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from ..errors import DskrobustError, StoreError
+from ..errors import DamagedStoreError, DskrobustError, Hint, StoreError
 from . import format1
 from .objects import Objects
 from .seals import (
@@ -168,7 +168,15 @@ def newest(objects: Objects, known: int = -1) -> Numbered | None:
         if max(number, known) < 0:
             return _of_format1(objects)
         key = _key(max(number, known))
-        state = read_record(objects, KIND, key, State)
+        try:
+            state = read_record(objects, KIND, key, State)
+        except DamagedStoreError:
+            if objects.read(f"{key}{MARK}") is not None:
+                raise
+            if look == LOOKS - 1:
+                _check_made(objects, key)
+                raise
+            state = None  # it may be in the making: not everywhere is that one step
         if state is not None:
             return Numbered(max(number, known), _checked(state, objects, key))
         known = -1  # there are newer ones by now, so that this one was removed
@@ -177,6 +185,16 @@ def newest(objects: Objects, known: int = -1) -> Numbered | None:
         f"{key} of {objects.address.url} is listed and not there: others change the store, and its "
         "file system is slow to say so; try again"
     )
+
+
+def _check_made(objects: Objects, key: str) -> None:
+    """Refuse a record that is only a name: without hard links that is made first."""
+    if objects.read(key) == b"":
+        url = objects.address.url
+        raise DamagedStoreError(
+            f"object '{key}' of {url} is empty: who made it was killed, and nothing was changed",
+            Hint(*["remove that file, which leaves the store as it was before"] * 2),
+        )
 
 
 def _of_format1(objects: Objects) -> Numbered | None:

@@ -1,5 +1,9 @@
-"""Many states of a store: no change is lost, and old ones go, whoever reads or writes meanwhile."""
+"""Many states of a store: no change is lost, and old ones go, whoever reads or writes meanwhile.
 
+Also where a file system lists folders late, or has no hard links or exclusive writes.
+"""
+
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +15,13 @@ from threading import local
 
 import numpy as np
 import pytest
+from fsspec import register_implementation
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dskrobust as dr
-from dskrobust.errors import DamagedStoreError, StoreError
+from dskrobust.errors import DamagedStoreError, SharedStoreWarning, StoreError
 from dskrobust.store import Block, state
 from dskrobust.store.objects import Objects
 from dskrobust.store.spec import GroupSummary, Summary
@@ -208,3 +214,91 @@ def test_a_damaged_old_state_is_removed(store):
     new.write_bytes(new.read_bytes()[:-1])
     with pytest.raises(DamagedStoreError, match=r"00000003\.state.*write the store again"):
         dr.verify_store(store, repair=True)
+
+
+# -- file systems that lack something ----------------------------------------------------------
+
+
+class Lax(LocalFileSystem):
+    """Files that are replaced, also where they must not be there."""
+
+    protocol = "lax"
+
+    def __init__(self, **options):
+        super().__init__(auto_mkdir=True, **options)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return LocalFileSystem._strip_protocol(str(path).removeprefix("lax://"))
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        super().pipe_file(path, value, **kwargs)
+
+
+@pytest.fixture
+def no_links(monkeypatch):
+    def refused(*paths, **options):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.parametrize("lacking", ["links", "fresh listings"])
+def test_no_row_is_lost_where_a_file_system_lacks_something(store, lacking, request, monkeypatch):
+    if lacking == "links":
+        request.getfixturevalue("no_links")
+    else:
+        names, seen = Objects.names, local()
+
+        def late(self, folder):
+            return seen.__dict__.setdefault(folder, names(self, folder))
+
+        monkeypatch.setattr(Objects, "names", late)
+
+    def run(label):
+        return dr.append_rows(store, [Block(X[:2] + label, y[:2], np.zeros(2, np.int16))])
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, range(3)))
+    monkeypatch.undo()
+    grown = dr.open_store(store.url)
+    assert grown.rows == 12
+    assert sorted(grown.features[6::2, 0]) == [0, 1, 2]
+    dr.verify_store(grown)
+
+
+def test_a_record_is_empty_or_whole_where_there_are_no_hard_links(store, no_links, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    objects, key, replace = store.objects, "states/00000001.state", Path.replace
+
+    def killed(self, target):
+        if Path(target).name.endswith(state.RECORD):
+            with pytest.raises(DamagedStoreError, match=f"{key}.* is empty.*remove that file"):
+                state.newest(objects)
+            monkeypatch.setattr(Path, "unlink", lambda *a, **k: None)  # as of a kill
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            append(objects, store.state, 0)
+    with pytest.raises(DamagedStoreError, match="is empty"):
+        dr.open_store(store.url)
+    os.remove(Path(store.url, key))
+    append(objects, store.state, 0)
+    assert appended(objects) == [0]
+
+
+def test_who_opens_while_a_record_is_made_waits(store, no_links, monkeypatch):
+    objects, made = store.objects, Path(store.url, "states/00000001.state")
+    made.write_bytes(b"")
+    monkeypatch.setattr(time, "sleep", lambda seconds: made.unlink(missing_ok=True))
+    assert state.newest(objects).number == 0
+
+
+def test_where_nothing_tells_writers_apart_that_is_said(tmp_path):
+    register_implementation("lax", Lax, clobber=True)
+    with pytest.warns(SharedStoreWarning, match="has no exclusive writes"):
+        dr.create_store(f"lax://{tmp_path}/own.zarr", X, y)
+    assert dr.open_store(f"lax://{tmp_path}/own.zarr").rows == 6
