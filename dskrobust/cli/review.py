@@ -59,7 +59,7 @@ def review(store: str, metric: str | None, open_browser: bool, **asked: Any) -> 
     \b
     Examples:
       dskrobust review mnist.zarr
-      dskrobust review mnist.zarr --top 500 --reviewer ann
+      dskrobust review mnist.zarr --top 500 --reviewer me
       dskrobust review news-emb.zarr --texts news.parquet
     """
     from ..reviews import review as hold

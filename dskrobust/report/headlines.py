@@ -100,7 +100,7 @@ def _suspicious(results: StoredResults) -> Iterator[Headline]:
     )
     if not np.isnan(precision):
         said += f"; about {precision:.0%} of them would be wrong, were 1 % of all labels"
-    yield Headline(f"{said}.", "issues", search_command(results, "issues", "--out", "issues.csv"))
+    yield Headline(f"{said}.", "issues", search_command(results, "review"))
 
 
 def _overlaps(results: StoredResults) -> Iterator[Headline]:

@@ -2,7 +2,7 @@
 
 What was replaced (rows, results) stays as long as somebody may still read it, and what was begun as
 long as somebody may still write it. What is listed before one looks for others was not begun since;
-what is still of no use after that was not finished meanwhile.
+what is still of no use after that was not finished meanwhile. Old states go beside others at work.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from . import claims
 from .objects import Objects
 from .results import RECORD, RESULTS, superseded
 from .seals import drop_record
-from .state import SEGMENTS, State, may_go, newest
+from .state import SEGMENTS, State, may_go, newest, prune
 
 PREFIXES, TILES, DIAGNOSIS = "prefixes", "tiles", "diagnosis"
 DIGEST = 12  # characters of a digest in the names of tiles
@@ -24,6 +24,7 @@ DIGEST = 12  # characters of a digest in the names of tiles
 def clear_up(objects: Objects) -> None:
     """Remove what is no longer needed, unless others are at work; failing that, the next one."""
     with suppress(OSError, DskrobustError):
+        prune(objects)
         before = set(_unneeded(objects))
         if before and not claims.others(objects.address):
             for key in _unneeded(objects):

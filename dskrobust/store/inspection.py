@@ -1,7 +1,7 @@
 """What is damaged in a store beside its rows, and how each piece is mended.
 
 What was computed is removed, so that it is made again; Zarr metadata that the records know are
-written again. Rows, and records of the store's states, cannot be made again from the store.
+written again. Rows, and the record of the store's state, cannot be made again from the store.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from .seals import (
     drop_record,
     encoded,
     kind_of,
+    repair,
     unseal,
 )
-from .state import FATE, FATES, root_node
+from .state import FATE, FATES, past, root_node
 
 NODE = "zarr.json"
 GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
@@ -113,6 +114,7 @@ def _read_tables(result: ResultTables, look: Look | None) -> None:
 
 def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
     """Check every sealed object, known by its end, but for claims, which come and go."""
+    old = set(past(objects))
     for key in list(objects.all_keys()):
         if "/c/" in key or not key.endswith((*ENDS, MARK)):  # what is not ours is left alone
             continue
@@ -121,6 +123,9 @@ def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
                 continue
         except DamagedStoreError as error:
             part = _part_of(key.removesuffix(MARK))
+            if key.removesuffix(MARK) in old:
+                part, hint = key.removesuffix(MARK), repair(objects.address.url, "removes it")
+                error = DamagedStoreError(f"{error.args[0]} (nobody reads it any more)", hint)
             yield Damage(part or key, error, partial(drop_record, objects, part) if part else None)
         if not key.endswith(MARK):
             tell(key)

@@ -2,8 +2,9 @@
 
 On a local file system an object is a file: written beside and moved into place, or, where it must
 not be there yet, put there by a hard link, which fails for all but one, on network file systems
-too. Elsewhere it is what fsspec writes in one piece, and creation is the file system's own
-exclusive write (S3: If-None-Match).
+too; without hard links by an exclusive open. Elsewhere it is what fsspec writes in one piece, and
+creation is the file system's own exclusive write (S3: If-None-Match). No lock, no time of a file
+and no fresh listing of a folder is relied upon.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
+from zarr.core.buffer import Buffer
 from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import SharedStoreWarning, StoreError
@@ -110,13 +112,14 @@ class Objects:
             return self._create_elsewhere(key, data)
         with _beside(path, data, durable=True) as part:
             try:
-                os.link(part, path)
+                try:
+                    os.link(part, path)
+                except OSError as error:
+                    if error.errno not in NO_LINKS:
+                        raise
+                    _create_in_place(part, path)
             except FileExistsError:
                 return self.read(key) == data
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                return _create_in_place(path, data)
         return True
 
     def _send(self, key: str, data: bytes, **how: str) -> None:
@@ -205,7 +208,7 @@ class Objects:
         """Return Zarr's own view of the store."""
         path = self._path("")
         if path is not None:
-            return LocalStore(path, read_only=read_only)
+            return _Files(path, read_only=read_only)
         url, options = expand(self.address.url), file_options(self.address)
         with reached(url):
             return FsspecStore.from_url(url, storage_options=options, read_only=read_only)
@@ -223,6 +226,19 @@ class Objects:
                 expand(self.address.url), **file_options(self.address)
             )
         return files, root.rstrip("/")
+
+
+class _Files(LocalStore):
+    """Zarr's view of a folder, also where there are no hard links, by which Zarr creates."""
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        try:
+            await super().set_if_not_exists(key, value)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if not await self.exists(key):  # whoever else makes it writes the same
+                await self.set(key, value)
 
 
 def file_options(address: Address) -> dict[str, Any]:
@@ -289,19 +305,17 @@ def _beside(path: Path, data: bytes, *, durable: bool = False) -> Iterator[Path]
             part.unlink(missing_ok=True)
 
 
-def _create_in_place(path: Path, data: bytes) -> bool:
-    """Create a file where there are no hard links: exclusively, but not as a whole."""
+def _create_in_place(part: Path, path: Path) -> None:
+    """Create a file where there are no hard links: its name, exclusively, then all of it at once.
+
+    In between it is empty, and stays so where its maker is killed.
+    """
+    path.open("xb").close()
     try:
-        file = path.open("xb")
-    except FileExistsError:
-        return path.read_bytes() == data
-    try:
-        with file:
-            file.write(data)
+        part.replace(path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return True
 
 
 def _read_file(path: Path) -> bytes:

@@ -80,11 +80,15 @@ def damaged_object(url: str, key: str, what: str) -> DamagedStoreError:
 def damaged_node(url: str, key: str) -> DamagedStoreError:
     """Build the error that names damaged Zarr metadata, which the store's records know."""
     return DamagedStoreError(
-        f"object '{key}' of {url} is missing or was changed",
-        Hint(
-            f"verify_store({url!r}, repair=True) writes it again",
-            f"`dskrobust verify {quote(url)} --repair` writes it again",
-        ),
+        f"object '{key}' of {url} is missing or was changed", repair(url, "writes it again")
+    )
+
+
+def repair(url: str, does: str) -> Hint:
+    """Return what repairs a store, and what that does."""
+    return Hint(
+        f"verify_store({url!r}, repair=True) {does}",
+        f"`dskrobust verify {quote(url)} --repair` {does}",
     )
 
 
@@ -94,11 +98,8 @@ def remedy_of(url: str, key: str) -> Hint:
         return Hint(*["write the store again from its source"] * 2)
     if key.endswith(EVALUATION):
         return Hint(*["run the same evaluation again, which writes it anew"] * 2)
-    again = f"removes it; then {'review those rows' if key.endswith(SHEET) else 'make it'} again"
-    return Hint(
-        f"verify_store({url!r}, repair=True) {again}",
-        f"`dskrobust verify {quote(url)} --repair` {again}",
-    )
+    what = "review those rows" if key.endswith(SHEET) else "make it"
+    return repair(url, f"removes it; then {what} again")
 
 
 def kind_of(data: bytes) -> str:

@@ -4,6 +4,10 @@ The record of a state is created under its number, which only one process can do
 number taken looks at the new state and goes on from there. So no state is ever half written, none
 overwrites another, and readers see one or the other. A mark beside every record keeps a store from
 falling back to an older state where the newest record is lost.
+
+Nobody reads any state but the newest, so all but the last ones go after a while. Then their numbers
+are free again, for a writer who has stood still since before: having made a state, it looks whether
+that is the newest one, or is in it.
 """
 
 from __future__ import annotations
@@ -13,15 +17,26 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from ..errors import DskrobustError, StoreError
+from ..errors import DamagedStoreError, DskrobustError, Hint, StoreError
 from . import format1
 from .objects import Objects
-from .seals import FORMAT, MARK, OLD_DATA, damaged_object, decoded, encoded, read_record, seal
+from .seals import (
+    FORMAT,
+    MARK,
+    OLD_DATA,
+    damaged_object,
+    decoded,
+    drop_record,
+    encoded,
+    read_record,
+    seal,
+)
 from .spec import GroupSummary, StoreSpec, Summary
 
 STATES, SEGMENTS = "states", "segments"
@@ -31,6 +46,9 @@ DIGITS = 8
 FATE = ".fate"  # beside a segment
 FATES = KEPT, COMMITTED, GONE = b"kept", b"committed", b"gone"
 ATTEMPTS = 100  # to make the next state while others make theirs
+LOOKS = 10  # for the newest state, while others remove old ones
+STAY = 16  # states, the newest ones; whoever lists them late finds one of these
+YOUNG = 600.0  # seconds that a state stays however many are newer
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Rows = Annotated[int, Meta(ge=1, le=2**53)]
@@ -129,8 +147,14 @@ class Numbered(NamedTuple):
     state: State
 
 
-def newest(objects: Objects) -> Numbered | None:
+def newest(objects: Objects, known: int = -1) -> Numbered | None:
     """Return the newest state, None where there is no finished store.
+
+    Parameters
+    ----------
+    objects : Objects
+    known : int
+        Number of a state that is there, also where a file system lists it late.
 
     Raises
     ------
@@ -139,19 +163,47 @@ def newest(objects: Objects) -> Numbered | None:
     StoreError
         Where a later version wrote it, or the store cannot be reached.
     """
-    numbers = _numbers(objects)
-    if not numbers:
-        old = format1.state(objects)
-        if old is None:
-            return None
-        converted = decoded(encoded(old), State, "zarr.json", objects.address.url)
-        return Numbered(-1, _checked(converted, objects))
-    number = max(numbers)
-    key = _key(number)
-    state = read_record(objects, KIND, key, State)
-    if state is None:
-        raise damaged_object(objects.address.url, key, "is missing")
-    return Numbered(number, _checked(state, objects, key))
+    for look in range(LOOKS):
+        number = max(_numbers(objects), default=-1)
+        if max(number, known) < 0:
+            return _of_format1(objects)
+        key = _key(max(number, known))
+        try:
+            state = read_record(objects, KIND, key, State)
+        except DamagedStoreError:
+            if objects.read(f"{key}{MARK}") is not None:
+                raise
+            if look == LOOKS - 1:
+                _check_made(objects, key)
+                raise
+            state = None  # it may be in the making: not everywhere is that one step
+        if state is not None:
+            return Numbered(max(number, known), _checked(state, objects, key))
+        known = -1  # there are newer ones by now, so that this one was removed
+        time.sleep(random.uniform(0, 0.1 * look))
+    raise StoreError(
+        f"{key} of {objects.address.url} is listed and not there: others change the store, and its "
+        "file system is slow to say so; try again"
+    )
+
+
+def _check_made(objects: Objects, key: str) -> None:
+    """Refuse a record that is only a name: without hard links that is made first."""
+    if objects.read(key) == b"":
+        url = objects.address.url
+        raise DamagedStoreError(
+            f"object '{key}' of {url} is empty: who made it was killed, and nothing was changed",
+            Hint(*["remove that file, which leaves the store as it was before"] * 2),
+        )
+
+
+def _of_format1(objects: Objects) -> Numbered | None:
+    """Return the state of a store that an earlier version wrote."""
+    old = format1.state(objects)
+    if old is None:
+        return None
+    converted = decoded(encoded(old), State, "zarr.json", objects.address.url)
+    return Numbered(-1, _checked(converted, objects))
 
 
 def _numbers(objects: Objects) -> set[int]:
@@ -188,8 +240,9 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
     StoreError
         Where others change the store all the time.
     """
+    taken = -1
     for attempt in range(ATTEMPTS):
-        before = newest(objects)
+        before = newest(objects, taken)
         number = 0 if before is None else before.number + 1
         state = to(None if before is None else before.state)
         if before is not None and state is before.state:
@@ -197,10 +250,38 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
         key = _key(number)
         if objects.create(key, seal(KIND, key, encoded(state))):
             with suppress(OSError, DskrobustError):  # the state is there, whatever comes after
-                objects.write(f"{key}{MARK}", b"")
+                objects.write(f"{key}{MARK}", _now().isoformat(timespec="seconds").encode())
+                if max(_numbers(objects), default=number) > number:
+                    continue  # built upon by others, or made where an old one was removed
             return Numbered(number, state)
+        taken = number
         time.sleep(random.uniform(0, min(1.0, 0.01 * attempt)))
     raise StoreError(f"{objects.address.url} is changed by others all the time; try again later")
+
+
+def past(objects: Objects) -> list[str]:
+    """Return the keys of the states that nobody reads any more, rising: all but the newest."""
+    return [_key(number) for number in sorted(_numbers(objects))[:-1]]
+
+
+def prune(objects: Objects) -> None:
+    """Remove old states, the oldest first; others may read and change the store meanwhile."""
+    for key in past(objects)[: 1 - STAY]:
+        if _is_young(objects.read(f"{key}{MARK}")):
+            return
+        drop_record(objects, key)
+
+
+def _is_young(mark: bytes | None) -> bool:
+    """Whether a state was made in the last minutes, as its mark says."""
+    with suppress(ValueError):
+        made = datetime.fromisoformat((mark or b"").decode())
+        return abs((_now() - made).total_seconds()) < YOUNG  # a clock may have been set
+    return False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def begin(objects: Objects) -> None:

@@ -119,7 +119,8 @@ def test_of_a_store_from_nothing_to_models(name, call, tmp_path):
     text = page.read_text(encoding="utf-8")
     codes = re.findall(r"<code>(dskrobust .+?)</code>", text)
     commands = [html.unescape(code) for code in codes if code != "dskrobust report"]
-    verbs = [command.split()[1] for command, _ in succeed(call, dict.fromkeys(commands))]
+    run = [command for command in dict.fromkeys(commands) if "dskrobust review " not in command]
+    verbs = [command.split()[1] for command, _ in succeed(call, run)]  # a review waits for a person
     judged = open_store(url).spec.label_kind != "vector"
     others = {"match"}  # what matters most may have a command of its own
     assert [verb for verb in verbs if verb not in others] == (

