@@ -26,6 +26,7 @@ from helpers import ROOT, TESTS
 
 import dskrobust as dr
 from dskrobust.datasets import append
+from dskrobust.engine import workload
 from dskrobust.engine.events import listening
 from dskrobust.engine.plan import make_plan
 from dskrobust.engine.workload import Workload
@@ -256,6 +257,7 @@ def test_functions_are_counted_without_their_docstrings(tmp_path):
 
 
 def write() -> None:
+    workload.PLAIN_VALUES = 0  # as conftest has it
     runs = {}
     for name, function in RUNS.items():
         with tempfile.TemporaryDirectory() as folder:
