@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .label_fit import stored_labels
-from .memory import check_memory
-from .neighbours import compute_neighbours, nearest_neighbours
+from .memory import check_memory, searching_memory
+from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from .runs import RunOptions
 from .scores import Scores
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
 ROW_BYTES = 80
+SET_BYTES = 8  # of a row of a reference set
+BINS = 10  # into which references are put
+FOUND_BYTES = 24  # of a test sample and reference set: its row, its nearest, the distance
 ALL, LEAST, RANDOM = "x", "least", "random"
 CERTAIN = 0.05  # a p-value below is more than chance
 
@@ -189,7 +192,7 @@ def natural_adversarials(
     t: str = "test",
     *,
     shares: Sequence[float] = SHARES,
-    bins: int = 10,
+    bins: int = BINS,
     seed: int = 0,
     options: RunOptions | None = None,
 ) -> NaturalAdversarials:
@@ -221,13 +224,56 @@ def natural_adversarials(
     MemoryPlanError
         Where a label, R and a neighbour of every row do not fit into this process.
     """
+    return search_adversarials(scores, x, t, shares, seed, options).compute(bins)
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialSearch:
+    """Which references and test samples there are, and a search for the nearest; nothing ran yet.
+
+    Attributes
+    ----------
+    names : (str, str)
+        Groups of the references and of the test samples.
+    known : _Known
+    lists : dict
+        Reference set → lists of neighbours, lazy.
+    """
+
+    names: tuple[str, str]
+    known: _Known
+    lists: dict[str, Neighbours]
+
+    @property
+    def memory(self) -> int:
+        """How many bytes `compute` takes at most in this process."""
+        searches = (one.search for one in self.lists.values())
+        found = len(self.known.tested) * (FOUND_BYTES * len(self.lists) + 24)
+        return found + searching_memory(one.plan for one in searches if one is not None)
+
+    def compute(self, bins: int = BINS) -> NaturalAdversarials:
+        """Search, and count errors."""
+        found = {name: one.index[:, 0] for name, one in compute_neighbours(self.lists).items()}
+        return self.known.result(self.names, found, bins)
+
+
+def search_adversarials(
+    scores: Scores,
+    x: str,
+    t: str,
+    shares: Sequence[float],
+    seed: int = 0,
+    options: RunOptions | None = None,
+) -> AdversarialSearch:
+    """Set up what `natural_adversarials` computes; parameters and errors are the same."""
     spec = scores.spec
     if spec is None or not spec.labels.is_categorical:
         raise InvalidOptionError(
             f"natural adversarial examples are of classes, but {scores.name} has other labels"
         )
     instead = Hint("take fewer samples: dr.select_subset", "take a smaller store")
-    check_memory("what is known of every reference", scores.rows, ROW_BYTES, instead)
+    row_bytes = ROW_BYTES + SET_BYTES * (2 * len(shares) + 1)
+    check_memory("what is known of every reference", scores.rows, row_bytes, instead)
     known = _Known.of(scores, x, t)
     sets = known.sets(_sizes(shares, len(known.ranked)), seed)
     data: Any = scores.store if scores.store is not None else scores.arrays.X  # type: ignore[union-attr]
@@ -235,8 +281,7 @@ def natural_adversarials(
         data, 1, queries=known.tested, references=sets, metric=spec.metric,
         scale=1.0 if scores.store is not None else spec.scale, options=options,
     )  # fmt: skip
-    found = {name: one.index[:, 0] for name, one in compute_neighbours(lists).items()}
-    return known.result((x, t), found, bins)
+    return AdversarialSearch((x, t), known, dict(lists))
 
 
 def _sizes(shares: Sequence[float], rows: int) -> dict[float, int]:

@@ -6,14 +6,15 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .clients import current_client
+from .clients import current_client, shares_process
 from .cluster.options import ClusterOptions
 from .cluster.workers import found_resources, peak_memory
 from .engine.events import watch_tiles
-from .engine.plan import Plan, Resources
+from .engine.plan import WAVE_TILES, Plan, Resources
 from .engine.spec import PairSpec
 from .engine.workload import SMALL_ROWS
 from .label_fit import LabelQuality
+from .memory import CLUSTER, searching_memory
 from .neighbours import Neighbours
 from .robustness import score
 from .runs import PairData, RunOptions
@@ -24,6 +25,7 @@ from .store import Store, TileMemo, made_once
 if TYPE_CHECKING:
     from distributed import Client
 
+TASK_BYTES = 8 * 2**10  # of a task in its graph, and on a scheduler in this process
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
 
@@ -160,6 +162,13 @@ def _write_on_cluster(
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done
+
+
+def client_memory(plan: Plan) -> int:
+    """Return how many bytes a run takes at most in the process that starts it."""
+    if shares_process():
+        return searching_memory([plan])
+    return CLUSTER + TASK_BYTES * min(plan.tasks, 2 * WAVE_TILES)
 
 
 def _check_room(store: Store, lazy: Writable, plan: Plan) -> None:

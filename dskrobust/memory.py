@@ -5,14 +5,20 @@ How much a step holds is arithmetic beside its code: `overview_memory`, `frames_
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import dask
 
+from .clients import shares_process
 from .cluster.workers import cores_here, peak_memory
 from .display import size
+from .engine.plan import MIB, Plan, base_bytes
 from .errors import Hint, MemoryPlanError
 
-LATE = 32 * 2**20  # bytes of what libraries load only when they are used
-SMALL = 256 * 2**20  # bytes that any process has: nobody looks for more
+LATE = 32 * MIB  # bytes of what libraries load only when they are used
+CLUSTER = 64 * MIB  # of a client and a local cluster's scheduler, once something runs
+KERNELS = 96 * MIB  # that are loaded, with what loads them, once pairs are searched
+SMALL = 256 * MIB  # bytes that any process has: nobody looks for more
 
 
 def check_memory(what: str, rows: int, row_bytes: float, instead: Hint) -> None:
@@ -55,6 +61,14 @@ def projected_peak(what: str, needed: int, instead: Hint) -> int:
     """
     _check(what, needed, instead)
     return (peak_memory() or 0) + needed + LATE
+
+
+def searching_memory(plans: Iterable[Plan]) -> int:
+    """Return how many bytes searches of one graph take in this process; none where workers do."""
+    if not shares_process():
+        return 0
+    needed = [plan.peak_bytes - base_bytes(plan.resources.xarray) for plan in plans]
+    return KERNELS + max(needed) if needed else 0
 
 
 def tasks_at_once() -> int:

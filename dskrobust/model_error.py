@@ -36,7 +36,7 @@ from .errors import Hint, InvalidDataError, InvalidOptionError
 from .kernels import NOBODY, LargestQuotient, QuotientState
 from .label_fit import stored_labels
 from .labels import LabelMap
-from .memory import check_memory
+from .memory import check_memory, searching_memory
 from .metrics import Metric
 from .model_rows import LabelSpace, ModelData, ModelRows, as_rows
 from .predicting import is_estimator, predicted
@@ -131,6 +131,11 @@ class ModelError(ArraysMixin):
         blocks = range(len(columns["rows"]))
         parts = [one({name: column[k] for name, column in columns.items()}) for k in blocks]
         return ErrorSummary.of(self.x, self.t, self._run(parts, **kwargs))
+
+    @property
+    def memory(self) -> int:
+        """How many bytes its searches take at most in this process."""
+        return searching_memory(search.plan for search in self.searches)
 
     def _run(self, wanted: list[Any], **kwargs: Any) -> tuple[Any, ...]:
         for search in self.searches:

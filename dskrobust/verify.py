@@ -19,6 +19,7 @@ from .engine.spec import RULES, Context
 from .errors import VerificationError
 from .kernels import NOBODY, reduce_rows
 from .labels import LabelMap
+from .memory import KERNELS
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .own_code import described
 from .runs import fitted_mahalanobis, pair_spec
@@ -28,7 +29,6 @@ SLICE_BYTES = 32 * 2**20  # of features that are read at once
 SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
 PIECE_ROWS = 65_536  # that are compared with a row at once
 TABLE_ROWS = 65_536  # of a result, read at once
-KERNELS = 96 * 2**20  # loaded for the brute force
 ID_BYTES = 100  # of an id that is checked
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     Number,
     asked_result,
@@ -22,6 +24,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..adversarials import NaturalAdversarials
+
+FEWER = Hint("give fewer shares", "give --remove fewer times, or a --scheduler that searches")
 
 
 @click.command()
@@ -56,19 +60,24 @@ def adversarials(
       dskrobust adversarials mnist.zarr
       dskrobust adversarials mnist.zarr --remove 0.05 --remove 0.3
     """
-    from ..adversarials import SHARES, natural_adversarials
+    from ..adversarials import SHARES, search_adversarials
+    from ..memory import projected_peak
     from ..scores import read_scores
     from .compute import shown_work, workers_for
 
     options, opened = cluster_options(**where), opened_store(store)
     result = asked_result(opened, metric, None, None)
-    with workers_for(opened, options), shown_work("Searching nearest references"):
+    with workers_for(opened, options):
         scores = read_scores(opened, result, result_spec(opened, result))
-        found = natural_adversarials(scores, train, test, shares=remove or SHARES)
+        search = search_adversarials(scores, train, test, remove or SHARES)
+        projected = projected_peak("a search for the nearest references", search.memory, FEWER)
+        with shown_work("Searching nearest references"):
+            found = search.compute()
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))
     else:
         _print(found, store)
+        say_memory(projected)
 
 
 def _print(found: NaturalAdversarials, address: str) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     File,
     cluster_options,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ..error_summary import ErrorSummary
     from ..store import Store
 
+SMALLER = Hint("compare on a part of the rows", "give --train and --test parts of the groups")
 MODELS = {  # name → estimators for classes and for numbers
     "knn": ("sklearn.neighbors.KNeighborsClassifier", "sklearn.neighbors.KNeighborsRegressor"),
     "forest": (
@@ -72,6 +75,7 @@ def bound(
       dskrobust bound mnist.zarr --model knn --set n_neighbors=1
       dskrobust bound mnist.zarr --predictions probabilities.npy
     """
+    from ..memory import projected_peak
     from ..model_error import lipschitz_error
     from .compute import shown_work, workers_for
 
@@ -81,13 +85,16 @@ def bound(
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
     given = _read(predictions) if predictions else named_estimator(opened, model or "", settings)
-    with workers_for(opened, options), shown_work("Comparing the model with the labels"):
+    with workers_for(opened, options):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
-        found = error.summary()
+        projected = projected_peak("comparing a model with the labels", error.memory, SMALLER)
+        with shown_work("Comparing the model with the labels"):
+            found = error.summary()
     if as_json:
         click.echo(json.dumps(found.facts(), indent=2))
     else:
         _print(opened, found, store)
+        say_memory(projected)
 
 
 def _read(address: str) -> Any:

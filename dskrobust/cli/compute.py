@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     NewStore,
     asked_spec,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ..scores import Scores
     from ..store import Store
 
+FEWER = Hint("use larger blocks", "give the workers more memory, which makes fewer tasks")
 MOST_HERE = 1_000_000  # rows of which this process makes tables itself
 
 
@@ -198,9 +201,11 @@ def compute(
             say_folds(made, read_scores(opened, result, spec))
         terminal.fact("next", next_command(store, made))
         return
+    projected: list[tuple[int, str]] = []
     try:
         references = made.references if made else None
-        scores = run(opened, spec, options, wait=wait, references=references)
+        before = partial(_project, projected, opened, made)
+        scores = run(opened, spec, options, wait=wait, references=references, before=before)
     except KeyboardInterrupt:
         terminal.say(
             "Stopped. Finished tiles are kept in the store: run the same command again to go on.",
@@ -210,6 +215,27 @@ def compute(
         raise click.exceptions.Exit(130) from None
     warn_missing_classes(opened)
     summarise_run(scores, store, made)
+    for peak, of in projected:
+        say_memory(peak, of)
+
+
+def _project(
+    projected: list[tuple[int, str]], store: Store, folds: Folds | None, plan: Plan
+) -> None:
+    """Tell how many bytes this process holds at most in a run and its summary, and as what."""
+    from ..clients import shares_process
+    from ..compute import client_memory
+    from ..memory import projected_peak, tasks_at_once
+    from ..show.overview import overview_memory
+    from .folds import folds_summary_memory
+
+    tasks = tasks_at_once()
+    sets = len(store.groups) + (len(folds.references) if folds else 0)
+    shown = overview_memory(store.rows, sets, tasks)
+    shown = max(shown, folds_summary_memory(folds, tasks) if folds else 0)
+    needed = client_memory(plan) + shown
+    peak = projected_peak("a run's tasks and its summary", needed, FEWER)
+    projected[:] = [(peak, "memory" if shares_process() else "client")]
 
 
 def check_scheduler(options: ClusterOptions) -> None:
@@ -271,24 +297,33 @@ def run(
     quiet: bool = False,
     wait: bool = True,
     references: Mapping[str, Any] | None = None,
+    before: Callable[[Plan], None] | None = None,
 ) -> Scores:
     """Compute scores on a cluster and show how far it is; quiet: nothing on stdout.
 
     wait: whether to wait where another process computes the same. references: those of `spec`.
+    before: called with the plan before anything runs.
     """
     from ..compute import run_scores
 
     run_it = partial(run_scores, store, spec, options, wait=wait, references=references)
-    done: Scores = show_run(run_it, spec.metric.name.capitalize(), options, quiet=quiet)
+    title = spec.metric.name.capitalize()
+    done: Scores = show_run(run_it, title, options, quiet=quiet, before=before)
     return done
 
 
 def show_run(
-    run_it: Callable[..., Any], title: str, options: ClusterOptions, *, quiet: bool = False
+    run_it: Callable[..., Any],
+    title: str,
+    options: ClusterOptions,
+    *,
+    quiet: bool = False,
+    before: Callable[[Plan], None] | None = None,
 ) -> Any:
     """Run something on a cluster and show how far it is; quiet: nothing on stdout.
 
-    run_it: takes `start` and `tell`, as `compute.run_and_write` does.
+    run_it: takes `start` and `tell`, as `compute.run_and_write` does. before: called with the plan
+    before anything runs.
     """
     from ..show import terminal
     from ..show.live import Bounds, compiling_shown
@@ -301,6 +336,8 @@ def show_run(
         work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
 
         def start(client: Any, plan: Plan) -> None:
+            if before is not None:
+                before(plan)
             if not quiet:
                 if client is not None and (options.is_remote or options.dashboard):
                     terminal.fact("dashboard", client.dashboard_link)

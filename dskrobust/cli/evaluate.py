@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import Hint
+from .memory import say_memory
 from .options import (
     Address,
     Command,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
+FEWER = Hint("sweep fewer values", "give --grid fewer values, or fewer --trials and subsets")
 MOST_VALUES = 10_000  # of a range that is swept
 balanced_option = click.option(
     "--balanced",
@@ -195,10 +198,12 @@ def evaluate(
     if out:
         check_output(out)
     evaluation = make(opened, experiment)
-    run_steps(evaluation, cluster, quiet=as_json)
+    projected = run_steps(evaluation, cluster, quiet=as_json)
     if out:
         write_csv(evaluation.table, out)
     report(evaluation, as_json, [("table", out)] if out else [], balanced)
+    if not as_json:
+        say_memory(projected)
 
 
 @click.command("run")
@@ -261,9 +266,11 @@ def run_experiment(
     if out:
         check_folder(out)
     evaluation = make(opened, described)
-    run_steps(evaluation, cluster, quiet=as_json)
+    projected = run_steps(evaluation, cluster, quiet=as_json)
     written = [("written", path) for path in write(evaluation, Path(out), balanced)] if out else []
     report(evaluation, as_json, written, balanced)
+    if not as_json:
+        say_memory(projected)
 
 
 # -- what is asked for -----------------------------------------------------------------------
@@ -388,13 +395,32 @@ def _value(text: str) -> Any:
 # -- running ---------------------------------------------------------------------------------
 
 
-def run_steps(made: Evaluation | CrossValidation, options: ClusterOptions, *, quiet: bool) -> None:
-    """Run what is missing on a cluster and show how far it is."""
+def project_steps(made: Evaluation | CrossValidation, more: int = 0) -> int:
+    """Return how many bytes this process holds at most while it runs steps and shows a table.
+
+    more: bytes that are held besides.
+    """
+    from ..cluster import connect as connect  # imported by now, and so counted
+    from ..evaluation.jobs import records_memory
+    from ..memory import CLUSTER, projected_peak
+
+    needed = CLUSTER + records_memory(made.jobs) + more
+    return projected_peak(f"an evaluation of {len(made.jobs):,} steps", needed, FEWER)
+
+
+def run_steps(
+    made: Evaluation | CrossValidation, options: ClusterOptions, *, quiet: bool, more: int = 0
+) -> int:
+    """Run what is missing on a cluster and show how far it is; return the peak as projected.
+
+    more: bytes that this process holds besides.
+    """
     from ..cluster import connect
     from ..evaluation import Failure
     from ..show import terminal
     from .compute import check_scheduler
 
+    projected = project_steps(made, more)
     total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
@@ -428,6 +454,7 @@ def run_steps(made: Evaluation | CrossValidation, options: ClusterOptions, *, qu
                 stderr=True,
             )
             raise click.exceptions.Exit(130) from None
+    return projected
 
 
 def _with_gpu(

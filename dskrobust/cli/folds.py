@@ -63,6 +63,14 @@ def say_folds(folds: Folds, scores: Scores) -> None:
     terminal.fact("", "train is all folds but one, test that one; ± is the deviation over them")
 
 
+def folds_summary_memory(folds: Folds, tasks: int) -> int:
+    """Return how many bytes `say_folds` takes at most, with so many tasks at once."""
+    from ..ranking import sorting_memory
+
+    rows = sum(folds.sizes)
+    return folds.count * sorting_memory(rows, tasks) if rows <= MOST_ROWS else 0
+
+
 def next_command(address: str, folds: Folds | None) -> str:
     """Return what to do with the results of a run."""
     if folds is None or not folds.drawn:

@@ -7,10 +7,13 @@ the projection counts it.
 from __future__ import annotations
 
 
-def say_memory(projected: int) -> None:
-    """Say what this process has held at most, beside what was projected."""
+def say_memory(projected: int, name: str = "memory") -> None:
+    """Say what this process has held at most, beside what was projected.
+
+    name: "client" where "memory" is that of workers.
+    """
     from ..cluster.workers import peak_memory
     from ..show import terminal
 
     measured = terminal.size(peak_memory() or 0)
-    terminal.fact("memory", f"{measured} at most, {terminal.size(projected)} projected")
+    terminal.fact(name, f"{measured} at most, {terminal.size(projected)} projected")

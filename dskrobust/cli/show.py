@@ -93,7 +93,8 @@ def show(
     if metric or labels or label_bound or any(r.covers(opened) for r in results):
         shown = asked_result(opened, metric, labels, label_bound)
         scores = read_scores(opened, shown)
-        needed = overview_memory(scores, tasks_at_once())
+        sets = len(scores.groups) + len(scores.references)
+        needed = overview_memory(scores.rows, sets, tasks_at_once())
         projected = projected_peak("an overview of all scores", needed, FEWER)
         overview = Overview.of(scores)
     if as_json:

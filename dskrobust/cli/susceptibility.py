@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .evaluate import asked_models, named, run_steps
+from .memory import say_memory
 from .options import (
     File,
     cluster_options,
@@ -104,12 +105,14 @@ def susceptibility(
     parts = {name: more.pop(name) for name in ("trials", "seed", "metric")}
     cluster, opened = cluster_options(**more), opened_store(store)
     made = make(opened, *subsets, attack=attack, sizes=sizes or SIZES, model=model, **parts)
-    run_steps(made.evaluation, cluster, quiet=as_json)
+    projected = run_steps(made.evaluation, cluster, quiet=as_json, more=made.memory)
     if out:
         write_csv(made.to_frame(), out)
     if figure:
         _draw(made, figure)
     _report(made, as_json, [("table", out), ("figure", figure)])
+    if not as_json:
+        say_memory(projected)
 
 
 def _draw(made: Susceptibility, path: str) -> None:

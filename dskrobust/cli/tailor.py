@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint
-from .evaluate import asked_models, model_option, named, training_options
+from .evaluate import asked_models, model_option, named, project_steps, training_options
 from .memory import say_memory
 from .options import (
     MOST_SEED,
@@ -107,6 +107,7 @@ def spectrum(
     opened = opened_store(store)
     models = asked_models(kinds, grid, fixed, options)
     made = make(opened, models, Windows(windows, width), by=by, **experiment)
+    projected = project_steps(made.evaluation)
     with _running(cluster, len(made.evaluation.jobs), quiet=as_json) as tell:
         made.compute(tell=tell)
     if out:
@@ -118,6 +119,7 @@ def spectrum(
         return
     _print_spectrum(made)
     _say_written(out, figure)
+    say_memory(projected)
 
 
 @click.command()

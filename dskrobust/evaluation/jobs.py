@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from ..store import EvaluationRecords
 
+STEP_BYTES = 16 * 2**10  # of a step and its record
+CELL_BYTES = 2_500  # of a row of a record, in tables and matrices too (measured)
 _LIBRARIES = ("dskrobust", "numpy", "scikit-learn", "xgboost", "torch", "dask", "zarr")
 
 
@@ -75,6 +77,14 @@ def jobs_of(
                 jobs.append(job)
     order = {name: k for k, name in enumerate(experiment.train)}
     return sorted(jobs, key=lambda job: order[job.train[0][0]])  # stable
+
+
+def records_memory(jobs: Iterable[Job]) -> int:
+    """Return how many bytes the records of jobs take at most, and what is made of them."""
+    return sum(
+        STEP_BYTES + CELL_BYTES * len(job.settings) * len(job.test) * max(1, len(job.seeds))
+        for job in jobs
+    )
 
 
 def _seed(

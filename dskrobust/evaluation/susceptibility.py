@@ -280,6 +280,20 @@ class Susceptibility:
         experiment = self.evaluation.experiment
         return tuple(experiment.train), tuple(experiment.test)
 
+    @property
+    def _tested(self) -> int:
+        """Test samples, of all test subsets."""
+        return sum(self.evaluation.problem.test.values())
+
+    @property
+    def _row_bytes(self) -> int:
+        return len(self.sizes) * (2 * self.evaluation.experiment.trials + 16) + 64
+
+    @property
+    def memory(self) -> int:
+        """How many bytes `cells` takes at most, beside the records."""
+        return self._tested * self._row_bytes
+
     @cached_property
     def cells(self) -> Mapping[tuple[str, str, float], Cell]:
         """What was reached, by training subset, test subset and size; computed if need be.
@@ -291,11 +305,8 @@ class Susceptibility:
         """
         if not self.evaluation.is_computed:
             self.compute()
-        rows = sum(self.evaluation.problem.test.values())
-        trials, sizes = self.evaluation.experiment.trials, len(self.sizes)
         instead = Hint("take fewer test samples, trials or sizes", "take a smaller --test")
-        row_bytes = sizes * (2 * trials + 16) + 64
-        check_memory("what networks say of test samples", rows, row_bytes, instead)
+        check_memory("what networks say of test samples", self._tested, self._row_bytes, instead)
         return cells_of(self.evaluation.right_answers(), self.sizes, self.subsets[0][0])
 
     def to_frame(self) -> pd.DataFrame:

@@ -352,7 +352,8 @@ def results_memory(store: Store, result: ResultTables, shown: tuple[int, int], t
     """
     labels, groups = most_labels(store), len(store.groups)
     samples = min(store.rows, SAMPLE_ROWS)
-    held = overview_memory(read_scores(store, result), tasks or tasks_at_once())
+    sets = len(result.groups) + len(result.facts.get("references", ()))
+    held = overview_memory(store.rows, sets, tasks or tasks_at_once())
     held += samples * SAMPLE_BYTES
     # names, and the classes' table by group; then each group's table of subsets
     held += labels * (200 + 2 * 3 * 8 * groups) + labels * groups * (NAME_BYTES + 3 * 3 * 8)

@@ -29,6 +29,7 @@ HEAD = ("R in", "samples", "least", "median", "largest")
 MOST_ROWS = 20_000_000  # of scores that are read only to be looked at
 SAMPLE_ROWS = 1_000_000  # of which medians and histograms are made
 BLOCK_GRAPH = 48 * 2**10  # bytes of the tasks of a block
+RECORD_BYTES = 59  # of a row, see `score_records`
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,16 @@ class Overview:
         )
 
 
-def overview_memory(scores: Any, tasks: int) -> int:
-    """Return how many bytes `Overview.of` holds at most with so many tasks at once."""
-    record, blocks = score_records(scores).dtype.itemsize, -(-scores.rows // BLOCK_ROWS)
-    columns = len(scores.groups) + len(scores.references)
+def overview_memory(rows: int, sets: int, tasks: int) -> int:
+    """Return how many bytes `Overview.of` holds at most, of scores against so many reference sets.
+
+    tasks: how many run at once.
+    """
+    record, blocks = RECORD_BYTES, -(-rows // BLOCK_ROWS)
     # Q against all groups as read, decoded and picked; records and their parts
-    block = BLOCK_ROWS * (3 * 8 * columns + 3 * record)
+    block = BLOCK_ROWS * (3 * 8 * sets + 3 * record)
     # drawn block by block and joined; then R of every group and sorted for quantiles
-    drawn = min(scores.rows, SAMPLE_ROWS) * (2 * record + 4 * 8)
+    drawn = min(rows, SAMPLE_ROWS) * (2 * record + 4 * 8)
     return min(tasks, blocks) * block + drawn + blocks * BLOCK_GRAPH
 
 
