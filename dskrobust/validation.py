@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import Hint, InvalidOptionError, OverlapWarning
 from .evaluation import Experiment, Model, evaluate, summary_of
+from .evaluation.jobs import records_memory
 from .evaluation.windows import ALL, Measure, Outcome, Windows, group_size, outcomes
 from .label_fit import most_labels
 from .memory import check_memory
@@ -120,6 +121,14 @@ class Plan:
         self.listed  # noqa: B018  refuses other rows
 
     @property
+    def memory(self) -> int:
+        """How many bytes folds, and the records of every option on every part, take at most."""
+        train, cut = self.groups[0], self.validation
+        option = records_memory(self._experiment({ALL: train}, {train: train}, 0).jobs)
+        options = 1 + len(self.candidates) + (self.windows.count if self.windows else 0)
+        return _folds_memory(self.store, cut) + options * cut.parts * (cut.folds + 1) * option
+
+    @property
     def selections(self) -> dict[str, str]:
         """Those of the candidates that are selections in words."""
         return {name: given for name, given in self.candidates.items() if isinstance(given, str)}
@@ -191,7 +200,7 @@ def training_sets(plan: Plan, fold: Fold) -> dict[str, Rows]:
 # -- folds -------------------------------------------------------------------------------------
 
 
-def folds_memory(store: Store, cut: Validation) -> int:
+def _folds_memory(store: Store, cut: Validation) -> int:
     """Return how many bytes the folds of a store's rows, and R against them, take at most."""
     by_class = cut.placement != "label" and store.spec.label_kind == "categorical"
     columns = (cut.folds + 1) * (1 + by_class * most_labels(store))

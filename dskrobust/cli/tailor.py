@@ -168,12 +168,13 @@ def tailor(
       dskrobust tailor mnist.zarr --model knn
       dskrobust tailor news.zarr --model forest --trials 3 --candidate L=train:L8000
     """
+    from ..cluster import connect as connect  # imported by now, and so counted
     from ..evaluation.windows import Windows
     from ..export import write_csv
-    from ..memory import projected_peak
+    from ..memory import CLUSTER, projected_peak
     from ..outputs import check_output
     from ..tailoring import tailor as make
-    from ..validation import Validation, folds_memory
+    from ..validation import Validation
 
     if out:
         check_output(out)
@@ -182,7 +183,6 @@ def tailor(
     experiment, cluster = _split(more)
     opened = opened_store(store)
     validation = Validation(**cut, seed=experiment["seed"] % (MOST_SEED + 1))
-    projected = projected_peak("R against all folds", folds_memory(opened, validation), SAMPLE)
     made = make(
         opened,
         asked_models(kinds, grid, fixed, options),
@@ -191,6 +191,7 @@ def tailor(
         candidates=named(candidates),
         **experiment,
     )
+    projected = projected_peak("tailoring", CLUSTER + made.plan.memory, SAMPLE)
     with _running(cluster, None, quiet=as_json) as tell:
         made.compute(tell=tell)
     if out:

@@ -1,11 +1,15 @@
 """Memory and work are bounded in classes and groups too, or refused before anything runs."""
 
 import io
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
+from dask.utils import parse_bytes
 from helpers import load_script
 from kernel_cases import Arrays, job_for, reduce_ranges
 from rich.console import Console
@@ -128,10 +132,36 @@ def test_no_process_holds_more_than_its_command_says(tmp_path, monkeypatch):
         assert 3 * row["client MiB"] >= row["projected MiB"].get("client", 0), peaks.line_of(row)
 
 
+MODELS = (
+    "compute", "adversarials", "bound --model knn", "evaluate --model knn",
+    "evaluate --model knn --folds 3 --metric cityblock", "spectrum --model forest --windows 4",
+    "tailor --model knn --windows 3",
+)  # fmt: skip
+SAID = re.compile(r"^(?:memory|client) +([\d.]+ \w+) at most, ([\d.]+ \w+) projected$", re.M)
+
+
+@pytest.mark.parametrize("shape", [(300, 600), (9_000, 3)])
+def test_what_commands_of_models_hold_is_below_what_they_say(tmp_path, shape):
+    rng, url = np.random.default_rng(0), str(tmp_path / "own.zarr")
+    rows = np.arange(shape[0])
+    X = rng.random(shape, np.float32) + (rows % 3)[:, None] / 2
+    dr.create_store(url, X, rows % 3, np.where(rows % 4 > 0, "train", "test"))
+    for words in MODELS:
+        command, *more = words.split()
+        typed = [sys.executable, "-m", "dskrobust", command, url, *more]
+        ran = subprocess.run(typed, capture_output=True, text=True, check=False, timeout=300)
+        assert ran.returncode == 0, (words, ran.stderr)
+        found = SAID.findall(ran.stdout)
+        assert found, (words, ran.stdout)
+        for measured, projected in found:
+            assert parse_bytes(measured) <= parse_bytes(projected), (words, measured, projected)
+            assert parse_bytes(projected) <= 2 * parse_bytes(measured), (words, projected)
+
+
 def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatch):
     rng, url = np.random.default_rng(0), str(tmp_path / "made.zarr")
     X, y = rng.random((60, 3), np.float32), np.arange(60) % 3
-    dr.create_store(url, X, y)
+    dr.create_store(url, X, y, np.repeat(["train", "test"], 30))
     dr.sample_robustness(dr.open_store(url)).write()
     np.savez(tmp_path / "more.npz", X=X, y=y)
     for name, array in {"x": X, "y": y}.items():
@@ -145,7 +175,13 @@ def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeyp
         ["verify", url],
         ["export", url, "--out", str(tmp_path / "made.csv")],
         ["report", url, "--out", str(tmp_path / "made.html")],
-        ["append", url, str(tmp_path / "more.npz"), "--group", "all"],
+        ["append", url, str(tmp_path / "more.npz"), "--group", "test"],
+        ["compute", url, "-m", "cityblock"],
+        ["adversarials", url],
+        ["bound", url, "--model", "knn"],
+        ["evaluate", url, "--model", "knn"],
+        ["spectrum", url, "--model", "knn"],
+        ["tailor", url, "--model", "knn"],
         ["link", str(tmp_path / "linked.zarr"), *linked],
     ):
         result = CliRunner().invoke(cli.main, words)
