@@ -107,7 +107,9 @@ def test_local_cluster(store):
 
 
 def test_a_plan_that_does_not_fit_starts_nothing(store, monkeypatch):
-    monkeypatch.setattr(compute, "connect", lambda options: pytest.fail("a cluster was started"))
+    monkeypatch.setattr(
+        "dskrobust.cluster.connect", lambda options: pytest.fail("a cluster was started")
+    )
     with pytest.raises(MemoryPlanError, match="does not fit"):
         compute.run_scores(
             store,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import numpy as np
 import pandas as pd
@@ -354,7 +354,11 @@ def test_commands_from_review_to_a_cleaned_store(store, tmp_path):
     """A real process that is asked over HTTP and stopped by Ctrl-C; then what comes of it."""
     argv = [sys.executable, "-m", "dskrobust", "review", store.url, "--top", "4"]
     argv += ["--anonymous", "--max-score", "0.4"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    # a shell's background jobs ignore SIGINT, and what they start inherits that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process, ExitStack() as stack:
+        signal.signal(signal.SIGINT, before)
+        stack.callback(process.kill)
         said = ""
         while not (address := next((w for w in said.split() if w.startswith("http://")), "")):
             said = process.stdout.readline()
