@@ -133,20 +133,19 @@ def test_no_process_holds_more_than_its_command_says(tmp_path, monkeypatch):
 
 
 MODELS = (
-    "compute", "adversarials", "bound --model knn", "evaluate --model knn",
-    "evaluate --model knn --folds 3 --metric cityblock", "spectrum --model forest --windows 4",
-    "tailor --model knn --windows 3",
+    "compute", "bound --model knn", "evaluate --model knn", "tailor --model knn --windows 3",
+    "adversarials", "spectrum --model forest --windows 4",
 )  # fmt: skip
 SAID = re.compile(r"^(?:memory|client) +([\d.]+ \w+) at most, ([\d.]+ \w+) projected$", re.M)
 
 
-@pytest.mark.parametrize("shape", [(300, 600), (9_000, 3)])
-def test_what_commands_of_models_hold_is_below_what_they_say(tmp_path, shape):
+@pytest.mark.parametrize(("shape", "commands"), [((300, 600), MODELS[:4]), ((9_000, 3), MODELS)])
+def test_what_commands_of_models_hold_is_below_what_they_say(tmp_path, shape, commands):
     rng, url = np.random.default_rng(0), str(tmp_path / "own.zarr")
     rows = np.arange(shape[0])
     X = rng.random(shape, np.float32) + (rows % 3)[:, None] / 2
     dr.create_store(url, X, rows % 3, np.where(rows % 4 > 0, "train", "test"))
-    for words in MODELS:
+    for words in commands:
         command, *more = words.split()
         typed = [sys.executable, "-m", "dskrobust", command, url, *more]
         ran = subprocess.run(typed, capture_output=True, text=True, check=False, timeout=300)
