@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -21,6 +22,7 @@ from .style import COLOURS
 
 LEAST, OTHERS = 1_000, 2_000  # samples: the least robust ones, and of the rest every k-th
 BINS = 60
+PLACE = "plot"  # id of the element that the plot is put in
 JITTER = 0.36  # of the height of a class, to either side
 TEXT = 60  # characters of a name
 TOOLS = "xbox_select,tap,xpan,xwheel_zoom,reset"
@@ -62,14 +64,35 @@ def page_script() -> str:
 
 def explorer(results: StoredResults) -> Explorer:
     """Return what shows all samples, of many the least robust ones and some others."""
-    from bokeh.embed import components
+    from bokeh.core.types import ID
+    from bokeh.embed import json_item
     from bokeh.resources import Resources
 
     table = picked_samples(results)
-    script, body = components(_plot(results, table), wrap_script=False)
+    item = _numbered(json_item(_plot(results, table), ID(PLACE)))
+    text = json.dumps(item).replace("<", r"\u003c")  # no name ends the script
+    script = f"Bokeh.embed.embed_item({text});"
+    body = f'<div id="{PLACE}"></div>'
     quiet = Resources(mode="inline", components=["bokeh"], log_level="error")
     bokeh = "".join(quiet.js_raw)
     return Explorer((bokeh, script), body, tuple(table), len(table))
+
+
+def _numbered(item: Any) -> Any:
+    """Return Bokeh's description with ids that count from 1, so that a page is always the same."""
+    known: dict[str, str] = {}
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {
+                name: known.setdefault(value, f"m{len(known) + 1}")
+                if name in ("id", "root_id") and isinstance(value, str)
+                else walk(value)
+                for name, value in part.items()
+            }
+        return [walk(one) for one in part] if isinstance(part, list) else part
+
+    return walk(item)
 
 
 def picked_samples(results: StoredResults) -> pd.DataFrame:

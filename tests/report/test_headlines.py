@@ -103,6 +103,12 @@ def test_of_many_samples_the_least_robust_and_some_others_are_looked_through(tmp
     assert len(set(rows)) == len(rows)
 
 
+def test_a_page_is_the_same_whenever_it_is_written(table):
+    first = explorer(results_of(table))
+    assert explorer(results_of(table)) == first
+    assert "</script" not in first.scripts[1]
+
+
 CHOOSE = """
   const named = name => Bokeh.documents[0].get_model_by_name(name);
   const said = () => document.querySelector("#explore [role=status]").textContent;

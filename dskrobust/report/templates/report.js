@@ -128,7 +128,7 @@
     });
   };
   if (window.Bokeh && document.getElementById("selected")) {
-    const wait = () => Bokeh.documents.length ? explore(Bokeh.documents[0]) : setTimeout(wait, 50);
+    const wait = () => Bokeh.documents.length ? explore(Bokeh.documents[0]) : setTimeout(wait, 20);
     wait();
   }
 })();
