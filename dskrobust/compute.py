@@ -111,27 +111,15 @@ def run_and_write(
     """
     if options.is_open and store.rows <= SMALL_ROWS and current_client() is None:
         lazy = prepare(found_resources())
-        if lazy.plan is None:  # another run wrote these results meanwhile
+        plan = lazy.plan
+        if plan is None:  # another run wrote these results meanwhile
             return lazy
-        if lazy.plan.small:
-            return _write_here(store, lazy, lazy.plan, start=start, tell=tell)
+        if plan.small:
+            _check_room(store, lazy, plan)
+            start(None, plan)
+            with watch_tiles(None, plan, tell, lazy.run):
+                return lazy.write(lambda: _plan_facts(plan))
     return _write_on_cluster(store, prepare, options, start=start, tell=tell)
-
-
-def _write_here(
-    store: Store,
-    lazy: W,
-    plan: Plan,
-    *,
-    start: Callable[[Client | None, Plan], None],
-    tell: Callable[[int, dict[str, Any]], None],
-) -> W:
-    """Compute and write in this process; see `run_and_write`."""
-    _check_room(store, lazy, plan)
-    start(None, plan)
-    with watch_tiles(None, plan, tell, lazy.run):
-        done: W = lazy.write(lambda: _plan_facts(plan))
-    return done
 
 
 def _write_on_cluster(

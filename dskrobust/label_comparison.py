@@ -82,11 +82,11 @@ def _telling(
     return np.sort(np.argsort(-gap, kind="stable")[:count])
 
 
-def _column_names(quality: LabelQuality, width: int) -> list[str]:
+def _column_names(quality: LabelQuality, width: int) -> tuple[str, ...]:
     store = quality.scores.store
-    if store is not None and store.spec.feature_names is not None:
-        return list(store.spec.feature_names)
-    return [f"column {k}" for k in range(width)]
+    if store is None:
+        return tuple(f"column {k}" for k in range(width))
+    return store.spec.column_names(width)
 
 
 def _texts(quality: LabelQuality, row: NDArray[Any], shown: NDArray[np.intp]) -> list[str]:

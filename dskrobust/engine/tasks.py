@@ -236,9 +236,8 @@ def _to_memo(memo: TileMemo, task: TileTask, result: TileResult) -> bool:
             memo.save(task.memo_name, _pack(result))
             return True
         sides = (result.left, result.right)
-        for name, state in zip(
-            task.turn.names, sides, strict=False
-        ):  # in place of the round before
+        # in place of the round before
+        for name, state in zip(task.turn.names, sides, strict=False):
             memo.save(name, {**state.arrays(), ROUND: np.asarray(task.turn.number)})
         return True
     return False

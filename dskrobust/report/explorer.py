@@ -97,11 +97,11 @@ def _numbered(item: Any) -> Any:
 
 def picked_samples(results: StoredResults) -> pd.DataFrame:
     """The samples that are shown, by the names of `COLUMNS`, the least robust first."""
-    ordered = results.samples.sort_values("robustness", kind="stable")
-    if len(ordered) > LEAST + OTHERS:
-        step = (len(ordered) - LEAST) / OTHERS
-        rest = (LEAST + step * np.arange(OTHERS)).astype(np.int64)
-        ordered = ordered.iloc[np.concatenate([np.arange(LEAST), rest])]
+    order = np.argsort(results.samples["robustness"].to_numpy(), kind="stable")
+    if len(order) > LEAST + OTHERS:
+        rest = np.linspace(LEAST, len(order) - 1, OTHERS).astype(np.int64)
+        order = order[np.concatenate([np.arange(LEAST), rest])]
+    ordered = results.samples.iloc[order]
     witness = ordered["witness"].to_numpy()
     there = witness >= 0
     other = np.full(len(ordered), "–", dtype=object)

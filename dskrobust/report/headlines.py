@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from shlex import join
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def headlines(results: StoredResults) -> list[Headline]:
         _contradictions, _suspicious, _overlaps, _columns, _models, _alignment, _oddities, _next,
     ]  # fmt: skip
     found = (headline for look in known for headline in look(results))
-    return [headline for headline, _ in zip(found, range(MOST), strict=False)]
+    return list(islice(found, MOST))
 
 
 # -- commands that work on this store ----------------------------------------------------------
@@ -137,17 +138,19 @@ def _columns(results: StoredResults) -> Iterator[Headline]:
 
 
 def _models(results: StoredResults) -> Iterator[Headline]:
-    """For every evaluation's newest model: the training subset that changes most on all of t."""
-    for evaluation in results.evaluations:
-        if evaluation.fold is None and evaluation.models:
-            model = evaluation.models[-1]
-            said = [_change(model, matrix) for matrix in model.matrices(evaluation.tests[0])]
-            if any(said):
-                words = max(filter(None, said), key=lambda one: abs(one[0]))[1]
-                tailor = join(
-                    ["dskrobust", "tailor", results.store.url, "--model", model.spec.kind]
-                )
-                yield Headline(words, "models", tailor)
+    """The training subset that changes most what a model makes of all test samples."""
+    changes = [
+        (*change, model.spec.kind)
+        for evaluation in results.evaluations
+        if evaluation.fold is None
+        for model in evaluation.models
+        for matrix in model.matrices(evaluation.tests[0])
+        if (change := _change(model, matrix)) is not None
+    ]
+    if changes:
+        _, said, kind = max(changes, key=lambda change: abs(change[0]))
+        tailor = join(["dskrobust", "tailor", results.store.url, "--model", kind])
+        yield Headline(said, "models", tailor)
 
 
 def _change(model: ModelTrials, matrix: PerformanceMatrix) -> tuple[float, str] | None:

@@ -44,7 +44,6 @@ from .tables import (
     class_table,
     closest_pairs,
     extremes,
-    feature_names,
     group_table,
     label_tables,
     subset_labels,
@@ -367,7 +366,7 @@ def _differences(results: StoredResults, table: pd.DataFrame) -> list[list[str]]
     store = results.store
     rows = np.unique(np.concatenate([table["row"], table["witness"]]))
     features = store.features[rows].astype(np.float64)
-    names = feature_names(store)
+    names = store.spec.column_names(store.columns)
     place = {int(row): k for k, row in enumerate(rows)}
     differences = []
     for row, witness in zip(table["row"], table["witness"], strict=True):

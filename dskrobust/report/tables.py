@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import restore_labels
-from ..store import Store
 from ..subsets import LabelTable, Subset, class_counts
 from .results import COMPARED, NEAR, StoredResults, median_lipschitz, shown_rows
 
 LEAST, MOST = "least", "most"
 # what a column adds to the distance, of the metrics that are sums over columns
-ADDS = {"euclidean": np.square, "cityblock": np.abs}
+ADDS = {"euclidean": np.square, "cityblock": np.positive}
 CONTRADICTORY, NEARLY = "contradictory", "near"
 
 
@@ -154,11 +153,8 @@ def column_shares(results: StoredResults) -> pd.Series[float]:
     rows, place = np.unique([drawn.index, drawn["witness"]], return_inverse=True)
     features = store.features[rows].astype(np.float64)
     here, there = place.reshape(2, -1)
-    added = adds(features[here] - features[there])
+    gap = np.abs(features[here] - features[there])
+    added = adds(gap / gap.max(axis=1, keepdims=True))  # squares of small numbers may be none
     shares = (added / added.sum(axis=1, keepdims=True)).mean(axis=0)
-    return pd.Series(shares, feature_names(store)).sort_values(ascending=False, kind="stable")
-
-
-def feature_names(store: Store) -> Sequence[str]:
-    """Return what the columns are called; by their number where they have no names."""
-    return store.spec.feature_names or tuple(f"column {k}" for k in range(store.columns))
+    names = store.spec.column_names(store.columns)
+    return pd.Series(shares, names).sort_values(ascending=False, kind="stable")

@@ -123,7 +123,7 @@ class CaseReader:
         if len(parts) > SHOWN:
             order = np.argsort(-parts, kind="stable")[:SHOWN]
         texts = [feature_texts(spec, row) for row in features]
-        names = spec.feature_names or tuple(f"column {k}" for k in range(len(parts)))
+        names = spec.column_names(len(parts))
         return [
             {
                 "name": shown_name(names[k]),

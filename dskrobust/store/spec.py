@@ -76,6 +76,10 @@ class StoreSpec:
         more = (source.get("layer"), source.get("weights"))
         return ", ".join([f"of {source['source']} by {source['model']}", *filter(None, more)])
 
+    def column_names(self, count: int) -> tuple[str, ...]:
+        """Return what so many columns are called: by their numbers where they have no names."""
+        return self.feature_names or tuple(f"column {k}" for k in range(count))
+
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
             raise InvalidOptionError(

@@ -10,13 +10,12 @@
   };
   const number = text => {
     const plain = text.replaceAll(",", "").replace("−", "-").replace("∞", "Infinity").trim();
-    return /^[-+]?(\d|\.\d|Infinity)/.test(plain) ? parseFloat(plain) : NaN;
+    return plain ? Number(plain) : NaN;  // of dates, or numbers with ids behind, it is none
   };
   const compare = (a, b) => {
     const [x, y] = [number(a), number(b)];
     if (!isNaN(x) && !isNaN(y)) return x < y ? -1 : x > y ? 1 : 0;
-    if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
-    return a.localeCompare(b);
+    return a.localeCompare(b, undefined, {numeric: true});
   };
 
   // A table of items: `cells(item)` gives texts, `show(items)` puts a page of them on the screen.

@@ -81,8 +81,7 @@ def notes_of(spec: StoreSpec, found: Found) -> tuple[Note, ...]:
 
 def _column_names(spec: StoreSpec, count: int) -> tuple[str, ...]:
     """Return the columns' names, each in one line."""
-    known = spec.feature_names or (f"column {k}" for k in range(count))
-    return tuple(" ".join(str(name).split()) for name in known)
+    return tuple(" ".join(str(name).split()) for name in spec.column_names(count))
 
 
 def _share(part: float) -> str:
