@@ -15,7 +15,7 @@ from .display import size
 from .engine.plan import MIB, Plan, base_bytes
 from .errors import Hint, MemoryPlanError
 
-LATE = 32 * MIB  # bytes of what libraries load only when they are used
+LATE = 64 * MIB  # bytes of what libraries load only when they are used (measured: 48)
 CLUSTER = 80 * MIB  # of a client and a local cluster's scheduler, once it runs (measured: 64)
 KERNELS = 96 * MIB  # that are loaded, with what loads them, once pairs are searched
 SMALL = 256 * MIB  # bytes that any process has: nobody looks for more

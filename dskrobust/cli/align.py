@@ -137,7 +137,7 @@ def match(
     from ..cluster.checks import check_source
     from ..matching import match as matched
     from ..matching import matching_memory
-    from ..memory import projected_peak
+    from ..memory import CLUSTER, projected_peak
     from ..outputs import check_output
 
     if out and len(sizes) > 1:
@@ -146,7 +146,7 @@ def match(
     options = cluster_options(**where)
     opened = opened_store(store)
     scores = _scored(opened, (within, to), metric, options, quiet=as_json)
-    projected = projected_peak("matched sets", matching_memory(sizes), SMALLER)
+    projected = projected_peak("matched sets", CLUSTER + matching_memory(sizes), SMALLER)
     with connect(options) as client:
         check_source(client, opened.address)
         made = [matched(scores, within, to, size) for size in sizes]

@@ -163,6 +163,7 @@ def apply(store: str, out: str, overwrite: bool, anonymous: bool, results: bool)
     Example:
       dskrobust apply mnist.zarr mnist-cleaned.zarr
     """
+    from ..display import counted
     from ..reviews import apply_decisions
     from ..show import terminal
     from ..store import check_free
@@ -173,9 +174,9 @@ def apply(store: str, out: str, overwrite: bool, anonymous: bool, results: bool)
         made = apply_decisions(opened, out, overwrite=overwrite, anonymous=anonymous,
                                results=results, progress=job.add)  # fmt: skip
     terminal.fact("relabelled", f"{made.relabelled:,} of {opened.rows:,} rows")
-    terminal.fact("dropped", f"{made.dropped:,} rows, {made.store.rows:,} are left")
-    linked = terminal.size(made.linked_bytes) if made.linked_bytes else "nothing"
-    terminal.fact("shared", f"{linked} with {store}, as hard links")
+    terminal.fact("dropped", f"{counted(made.dropped, 'row')}, {made.store.rows:,} are left")
+    linked = f"{terminal.size(made.linked_bytes)} as hard links" if made.linked_bytes else "nothing"
+    terminal.fact("shared", f"{linked} with {store}")
     if made.carried:
         terminal.fact("results", f"{made.carried} taken over; only what changes touch was searched")
     terminal.fact("store", out)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..store import EvaluationRecords
 
 STEP_BYTES = 16 * 2**10  # of a step and its record
-CELL_BYTES = 2_500  # of a row of a record, in tables and matrices too (measured)
+CELL_BYTES = 8_000  # of a row of a record, in tables, matrices and JSON too (measured)
 _LIBRARIES = ("dskrobust", "numpy", "scikit-learn", "xgboost", "torch", "dask", "zarr")
 
 

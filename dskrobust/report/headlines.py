@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..display import shown_name
+from ..display import counted, shown_name
 from ..errors import InvalidOptionError
 from ..evaluation.commands import evaluate_command
 from ..evaluation.matrices import PerformanceMatrix
@@ -85,7 +85,7 @@ def model_command(store: Store) -> tuple[str, str]:
 def _contradictions(results: StoredResults) -> Iterator[Headline]:
     if count := results.contradictions:
         verb = "contradicts another" if count == 1 else "contradict others"
-        said = f"{_samples(count)} {verb}: equal features, another label."
+        said = f"{counted(count, 'sample')} {verb}: equal features, another label."
         yield Headline(said, "pairs", search_command(results, "issues", "--kind", "contradictions"))
 
 
@@ -113,7 +113,8 @@ def _overlaps(results: StoredResults) -> Iterator[Headline]:
         rare = f" is {_share(of_all)} of the data and" if of_all < RARE else ""
         said = (
             f"Class {shown_name(label)}{rare} overlaps {shown_name(other)}: {share:.1%} of it "
-            f"({_samples(rows)}) {'lies' if rows == 1 else 'lie'} nearest to {shown_name(other)}."
+            f"({counted(rows, 'sample')}) {'lies' if rows == 1 else 'lie'} nearest to "
+            f"{shown_name(other)}."
         )
         yield Headline(said, "issues", search_command(results, "issues", "--kind", "overlaps"))
     elif results.categorical and len(results.label_counts) > 1:
@@ -121,7 +122,7 @@ def _overlaps(results: StoredResults) -> Iterator[Headline]:
         if rows < RARE * results.store.rows:
             said = (
                 f"Class {shown_name(class_name(results.store, value))} is "
-                f"{_share(rows / results.store.rows)} of the data ({_samples(rows)})."
+                f"{_share(rows / results.store.rows)} of the data ({counted(rows, 'sample')})."
             )
             yield Headline(said, "robustness", search_command(results, "hardness"))
 
@@ -209,7 +210,7 @@ def _oddities(results: StoredResults) -> Iterator[Headline]:
         verb = ("is" if count == 1 else "are") if kind == "isolated" else "s" * (count == 1)
         if count:
             command = search_command(results, "issues", "--kind", option)
-            yield Headline(words.format(_samples(count), verb), "issues", command)
+            yield Headline(words.format(counted(count, "sample"), verb), "issues", command)
 
 
 def _next(results: StoredResults) -> Iterator[Headline]:
@@ -224,10 +225,6 @@ def _next(results: StoredResults) -> Iterator[Headline]:
 
 
 # -- words -------------------------------------------------------------------------------------
-
-
-def _samples(count: int) -> str:
-    return f"{count:,} sample{'s' if count != 1 else ''}"
 
 
 def _share(part: float) -> str:

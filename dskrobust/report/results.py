@@ -44,7 +44,7 @@ NEAR = 10.0  # times the group's median Q: from there on samples are nearly cont
 MOST_CLASSES = 40  # that are named, or shown
 SAMPLE_BYTES = 300  # of a sample in tables, of which the page's parts are picked
 COMPARED = 128  # samples whose columns are compared with their witnesses'
-FIGURES = 112 * 2**20  # bytes of figures, of the page and of what draws them (measured)
+FIGURES = 144 * 2**20  # bytes of figures, of the page and of what draws them (measured)
 Subsets = Mapping[str, str | None] | Sequence[str]  # of selections
 SHOWN = ("robustness", "lipschitz", "reach", "witness", "nearest")
 
