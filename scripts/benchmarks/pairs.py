@@ -7,9 +7,9 @@ the others' copies of the data. Every work is repeated in turn with its peers; m
     python scripts/benchmarks/pairs.py [WORK ...] [--repeats 3] [--skip PEER] [--out FILE]
     python scripts/benchmarks/pairs.py --table notebooks/results/pairs.json
 
-Works: digits, mnist, cifar10, metrics, news, columns8, growth, share, workers. MNIST, CIFAR-10 and
-Online News need DSKROBUST_DATA, the folder of the official files. Figures in an existing --out
-file are kept where a work is not run again; every row says which processor it ran on.
+Works: digits, mnist, cifar10, metrics, news, columns8, embedding, growth, share, workers. MNIST,
+CIFAR-10 and Online News need DSKROBUST_DATA, the folder of the official files. Figures in an
+existing --out file are kept where a work is not run again; every row says on which processor.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
+from peaks import unit_rows
 from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
@@ -75,6 +76,13 @@ def clustered(rows: int, columns: int = 8) -> tuple[NDArray[Any], NDArray[Any]]:
     cluster = rng.integers(0, 40, rows)
     X = centres[cluster] + rng.standard_normal((rows, columns))
     return X.astype(np.float32), cluster % 5
+
+
+def embeddings(rows: int, columns: int = 256) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Rows as of a network's last layer, 100 classes."""
+    rng = np.random.default_rng(0)
+    y = rng.permutation(rows) % 100
+    return unit_rows(rng.standard_normal((rows, columns), np.float32), y, rng, 0.8), y
 
 
 def uniform(rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -265,6 +273,11 @@ def columns8() -> list[dict[str, Any]]:
     return [compare("500,000 × 8", *clustered(500_000), {"kd_tree": kd_tree})]
 
 
+def embedding() -> list[dict[str, Any]]:
+    data = embeddings(200_000)
+    return [compare("200,000 × 256 embedding-like", *data, {"faiss": faiss_flat})]
+
+
 def growth() -> list[dict[str, Any]]:
     """Seconds at n and 4n rows, and the exponent of n between them."""
     makes: list[tuple[str, int, Callable[[int], Any]]] = [
@@ -360,7 +373,7 @@ def workers() -> list[dict[str, Any]]:
 
 WORKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     work.__name__: work
-    for work in (digits, mnist, cifar10, metrics, news, columns8, growth, share, workers)
+    for work in (digits, mnist, cifar10, metrics, news, columns8, embedding, growth, share, workers)
 }
 
 
