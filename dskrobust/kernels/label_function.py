@@ -8,7 +8,7 @@ function that Numba compiled (`@njit` of a vector) is called inside a kernel, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -48,20 +48,30 @@ class LabelWeights(NamedTuple):
 
 
 def label_weights(norm: Norm, columns: int) -> LabelWeights:
-    """Return what bounds a norm of vectors with so many components.
+    """Return what bounds a norm of vectors with so many components; asked for every block.
 
     Raises
     ------
     InvalidOptionError
         Where the norm of a unit vector is 0, or so small or large that its labels would vanish.
     """
+    return (_kept_weights if isinstance(norm, Hashable) else _weights)(norm, columns)
+
+
+def _weights(norm: Norm, columns: int) -> LabelWeights:
+    """Call a norm with every unit vector."""
     sizes = np.array([_value(norm, unit) for unit in np.eye(columns)])
     if not ((sizes > 1 / MOST) & (sizes < MOST)).all():
         wrong = sizes.min() if sizes.min() <= 1 / MOST else sizes.max()
         raise _no_norm(norm, f"returned {wrong:g} for a unit vector")
     powers = np.exp2(np.ceil(np.log2(sizes)))
     unit = float(powers.max()) / WIDEST
-    return LabelWeights(np.maximum(powers / unit, 1.0), unit)
+    weights = np.maximum(powers / unit, 1.0)
+    weights.flags.writeable = False
+    return LabelWeights(weights, unit)
+
+
+_kept_weights = lru_cache(maxsize=8)(_weights)
 
 
 def check_norm(norm: Norm, columns: int) -> None:
@@ -180,7 +190,8 @@ def _kernel_of(norm: Norm) -> Callable[..., int]:
     """Compile the loop over pairs around a compiled norm; not kept on disk."""
 
     @njit(nogil=True)
-    def kernel(pairs, labels_a, labels_b, numbers_a, numbers_b, weights, most, out):
+    def kernel(pairs, labels, numbers, weights, most, out):
+        (labels_a, labels_b), (numbers_a, numbers_b) = labels, numbers
         delta = np.empty(weights.shape[0])
         for s in range(pairs.shape[0]):
             i, j = pairs[s, 0], pairs[s, 1]
@@ -197,8 +208,8 @@ def _kernel_of(norm: Norm) -> Callable[..., int]:
         return -1
 
     def call(_, pairs, labels, numbers, weights, most, out):
-        one, other = (np.ascontiguousarray(values) for values in labels)
-        found: Any = kernel(pairs, one, other, *numbers, weights, most, out)  # type: ignore[call-arg]
+        both = tuple(np.ascontiguousarray(values) for values in labels)
+        found: Any = kernel(pairs, both, numbers, weights, most, out)  # type: ignore[call-arg]
         return int(found)
 
     return call

@@ -4,14 +4,15 @@
 
 The paper drew 32,000 articles for training and does not say which. Here draw S is the split of
 `dskrobust ingest online-news --seed S`. What is measured goes into the work folder, a line a draw:
-what is interrupted goes on where it stopped. Writes draws.csv.gz, draws-forests.csv.gz,
-draws-curves.csv.gz, draws.json and draws.md to notebooks/results; without a source it writes the
-last two again, from the tables that are there.
+what is interrupted goes on where it stopped, also on another machine, from the draws that are kept
+in notebooks/results (draws-*.jsonl.gz). Writes there draws.csv.gz, draws-forests.csv.gz,
+draws-curves.csv.gz, draws.json and draws.md; without a source the last two again, from the tables.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -140,7 +141,7 @@ def measured(articles: Articles, seed: int) -> dict[str, Any]:
     facts = {"seed": seed, **robustness_facts(articles, scores), **label_facts(articles, rows)}
     loss, acc = trials(articles, rows)
     return {
-        **facts, "loss": loss.tolist(), "acc": acc.tolist(),
+        **facts, "loss": loss.round(6).tolist(), "acc": acc.round(6).tolist(),
         "seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu,
     }  # fmt: skip
 
@@ -218,7 +219,7 @@ def forest(source: Path, work: Path, seed: int) -> dict[str, Any]:
     shape = len(CRITERIA), 9, len(TRAIN), len(TEST)
     return {
         "seed": seed,
-        **{m: table[m].to_numpy(float).reshape(shape).tolist() for m in ("loss", "acc")},
+        **{m: table[m].to_numpy(float).round(6).reshape(shape).tolist() for m in ("loss", "acc")},
         "seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu,
     }  # fmt: skip
 
@@ -275,6 +276,23 @@ def kept(path: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+def unpack(path: Path) -> Path:
+    """Fill a file of draws with those kept in the repository, where it is not there yet."""
+    packed = RESULTS / f"draws-{path.name}.gz"
+    if packed.exists() and not path.exists():
+        path.write_bytes(gzip.decompress(packed.read_bytes()))
+    return path
+
+
+def pack(path: Path) -> None:
+    """Keep a file of draws in the repository, sorted by seed: the same bytes however it grew."""
+    if not path.exists():
+        return
+    lines = [json.dumps(record) for _, record in sorted(kept(path).items())]
+    packed = gzip.compress("\n".join(lines).encode(), mtime=0)
+    (RESULTS / f"draws-{path.name}.gz").write_bytes(packed)
+
+
 def missing(path: Path, seeds: Iterable[int]) -> Iterator[int]:
     """Yield the seeds that a file lacks."""
     there = kept(path)
@@ -326,7 +344,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure what is missing, and write the tables of draws."""
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
-    draws, forests, candidates = (work / f"{n}.jsonl" for n in ("draws", "forests", "candidates"))
+    files = [unpack(work / f"{n}.jsonl") for n in ("knn", "forests", "candidates")]
+    draws, forests, candidates = files
     with threadpool_limits(1):
         articles = Articles.read(options.source, work)
         for seed in missing(draws, range(options.draws)):
@@ -344,6 +363,8 @@ def run(options: argparse.Namespace) -> None:
             record = forest(options.source, work, seed)
             keep(forests, record)
             print(f"forests {seed}: {record['seconds']:.0f} s", flush=True)
+    for path in files:
+        pack(path)
     write_tables(kept(draws), kept(forests), fit, options)
 
 
