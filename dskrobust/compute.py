@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .clients import current_client, shares_process
 from .cluster.options import ClusterOptions
-from .cluster.workers import found_resources, peak_memory
+from .cluster.workers import found_resources
 from .engine.events import watch_tiles
 from .engine.plan import WAVE_TILES, Plan, Resources
 from .engine.spec import PairSpec
@@ -16,6 +16,7 @@ from .engine.workload import SMALL_ROWS
 from .label_fit import LabelQuality
 from .memory import CLUSTER, searching_memory
 from .neighbours import Neighbours
+from .processes import peak_memory
 from .robustness import score
 from .runs import PairData, RunOptions
 from .scores import Scores, run_memo

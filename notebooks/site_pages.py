@@ -3,7 +3,7 @@
 Formulas become MathML, which browsers show without a script. Directives make pages from what the
 repository knows: `commands` prints their help, `catalogue` lists the tables and figures of the
 paper, `changes` collects the fragments in `changes`, `benchmarks` draws a figure from a file in
-`results`.
+`results`, `speeds` prints the table of all speeds.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from html import escape
+from importlib.util import module_from_spec, spec_from_file_location
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -30,6 +33,7 @@ from dskrobust.report.style import COLOURS
 
 RESULTS = Path(__file__).parent / "results"
 FRAGMENTS = Path(__file__).parent / "changes"
+PAIRS = Path(__file__).parents[1] / "scripts" / "benchmarks" / "pairs.py"
 KINDS = {
     "new": "New",
     "changed": "Changed",
@@ -157,6 +161,27 @@ class Benchmarks(SphinxDirective):
         return [nodes.raw("", html, format="html")]
 
 
+class Speeds(SphinxDirective):
+    """The table of seconds beside peers, as scripts/benchmarks/pairs.py prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        path = RESULTS / "pairs.json"
+        for source in (path, PAIRS):
+            self.env.note_dependency(str(source))
+        return self.parse_text_to_nodes(_pairs().table(json.loads(path.read_text())))
+
+
+@cache
+def _pairs() -> ModuleType:
+    """The script that measures these speeds, as a module."""
+    spec = spec_from_file_location("pairs", PAIRS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _bars(axes: Axes, rows: Mapping[str, Mapping[str, float]], unit: str) -> None:
     """Horizontal bars, a group a row, each with its value; a colour for every name."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -209,6 +234,18 @@ def _peers(work: Mapping[str, Any]) -> bool:
     return any(key.startswith("times faster than") for key in work)
 
 
+def graph(found: Any) -> tuple[Figure, str]:
+    """Seconds of a graph of neighbours, and the share of the right ones that each peer found."""
+    shares = {name: found[f"{name}: recall"] for name in found["seconds"] if name != "dskrobust"}
+    figure, (axes,) = _figure({"": found["seconds"]})
+    _bars(axes, {found["work"]: found["seconds"]}, "seconds")
+    _legend(figure, axes)
+    has = found["machine"]
+    right = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    where = f"{has['cores']} cores, {' '.join(has['instructions'])}"
+    return figure, f"Seconds of {found['work']}, {where}; right neighbours: {right}"
+
+
 def growth(found: Any) -> tuple[Figure, str]:
     """How time grows from n to 4n rows."""
     rows = {f"{w['work'].removeprefix('growth, ')}: n^{w['exponent']:.2f}": w["seconds"]
@@ -253,6 +290,7 @@ def labels(found: Any) -> tuple[Figure, str]:
 FIGURES: dict[str, tuple[str, Callable[[Any], tuple[Figure, str]]]] = {
     "speed": ("pairs.json", speed),
     "growth": ("pairs.json", growth),
+    "graph": ("graph.json", graph),
     "memory": ("memory.json", memory),
     "labels": ("label-issues.json", labels),
 }
@@ -265,4 +303,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("catalogue", Catalogue)
     app.add_directive("changes", Changes)
     app.add_directive("benchmarks", Benchmarks)
+    app.add_directive("speeds", Speeds)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -157,7 +157,7 @@ def run_tile(
     reader = TileReader(task, spec, source, shared.prefixes, shared.cache, codes)
     result = _from_memo(task, spec)
     if result is not None:
-        _announce(task, Counters(), started, True, _bounds(result, task, shared, reader))
+        _announce(task, spec, None, started, _bounds(result, task, shared, reader))
         return result if task.turn is None else _addresses(task.turn)
     left, right = _states(task, shared, reader, known, radii)
     counters = reduce_tile(reader, spec.panel_rows, shared.context.job(spec.pairs), left, right)
@@ -169,7 +169,7 @@ def run_tile(
             shared.cache.put(("state", *side), state)
     kept = spec.memo is not None and _to_memo(spec.memo, task, result)
     counters.bytes_read = reader.bytes_read
-    _announce(task, counters, started, False, _bounds(result, task, shared, reader))
+    _announce(task, spec, counters, started, _bounds(result, task, shared, reader))
     return _addresses(task.turn) if kept and task.turn is not None else result
 
 
@@ -378,9 +378,11 @@ def _state_of(packed: dict[str, NDArray[Any]], prefix: str, pairs: PairSpec) -> 
 
 
 def _announce(
-    task: TileTask, counters: Counters, started: Started, resumed: bool, bounds: Sequence[bytes]
-) -> None:
-    """Tell whoever listens that a tile is done."""
+    task: TileTask, spec: TileSpec, counters: Counters | None, started: Started,
+    bounds: Sequence[bytes],
+) -> None:  # fmt: skip
+    """Tell whoever listens that a tile is done; without counters it was found in the memo."""
+    resumed, counters = counters is None, counters or Counters()
     compiling = compile_seconds() - started.compiling
     announce(
         {
@@ -394,6 +396,7 @@ def _announce(
             "seconds": time.perf_counter() - started.time - compiling,
             "compiling": compiling,
             "resumed": resumed,
+            "projected": spec.need.peak_bytes if spec.need else 0,
             "bounds": bounds,
         }
     )

@@ -67,8 +67,9 @@ def test_the_paper_is_named():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert title in project["keywords"]
     assert project["readme"] == "README.md"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"title  = {{{title}}}" in readme
+    assert title in (ROOT / "README.md").read_text(encoding="utf-8")
+    citing = (ROOT / "notebooks" / "citing.md").read_text(encoding="utf-8")
+    assert f"title  = {{{title}}}" in citing
 
 
 def test_recipes():
