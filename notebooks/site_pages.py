@@ -33,14 +33,18 @@ from dskrobust.report.style import COLOURS
 
 RESULTS = Path(__file__).parent / "results"
 FRAGMENTS = Path(__file__).parent / "changes"
-PAIRS = Path(__file__).parents[1] / "scripts" / "benchmarks" / "pairs.py"
-KINDS = {
-    "new": "New",
-    "changed": "Changed",
-    "fixed": "Fixed",
-    "faster": "Faster",
-    "inside": "For those who carry it on",
-}
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@cache
+def _script(name: str) -> ModuleType:
+    """Return a script of the repository, such as benchmarks/pairs, as a module."""
+    spec = spec_from_file_location(name.rsplit("/", 1)[-1], SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # -- mathematics -----------------------------------------------------------------------------
@@ -105,36 +109,15 @@ class Changes(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(FRAGMENTS))
-        kinds = fragments()
+        release = _script("release")
+        kinds = release.fragments()
         for path in (path for paths in kinds.values() for path in paths):
             self.env.note_dependency(str(path))
-        parts = ["## To come"]
-        for kind, paths in kinds.items():
-            lines = [f"- {' '.join(path.read_text(encoding='utf-8').split())}" for path in paths]
-            parts.append(f"### {KINDS[kind]}\n\n" + "\n".join(lines))
+        parts = [release.section("To come", kinds)] if kinds else []
         released = FRAGMENTS / "released.md"
         if released.exists():
             parts.append(released.read_text(encoding="utf-8"))
         return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
-
-
-def fragments() -> dict[str, list[Path]]:
-    """Return the fragments by kind, in the order of KINDS; kinds without any are left out.
-
-    Raises
-    ------
-    ValueError
-        For a file that is named otherwise than NAME.KIND.md.
-    """
-    found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
-    for path in sorted(FRAGMENTS.glob("*.md")):
-        if path.name in ("README.md", "released.md"):
-            continue
-        kind = path.name.split(".")[1]
-        if path.name.count(".") != 2 or kind not in found:
-            raise ValueError(f"{path.name} must be NAME.KIND.md with a kind of {', '.join(KINDS)}")
-        found[kind].append(path)
-    return {kind: paths for kind, paths in found.items() if paths}
 
 
 # -- figures of the benchmarks ---------------------------------------------------------------
@@ -166,20 +149,10 @@ class Speeds(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         path = RESULTS / "pairs.json"
-        for source in (path, PAIRS):
-            self.env.note_dependency(str(source))
-        return self.parse_text_to_nodes(_pairs().table(json.loads(path.read_text())))
-
-
-@cache
-def _pairs() -> ModuleType:
-    """The script that measures these speeds, as a module."""
-    spec = spec_from_file_location("pairs", PAIRS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        self.env.note_dependency(str(path))
+        return self.parse_text_to_nodes(
+            _script("benchmarks/pairs").table(json.loads(path.read_text()))
+        )
 
 
 def _bars(axes: Axes, rows: Mapping[str, Mapping[str, float]], unit: str) -> None:

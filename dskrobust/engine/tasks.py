@@ -7,6 +7,7 @@ needs itself, so features are never a Dask dependency.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from .spec import Context, PairSpec, ReferenceSets, StateAddress, TileSpec, Tile
 
 ROUND = "round"  # beside the arrays of a state in the memo
 CHECKED = 16  # labels of a block that a user's norm is checked with
+
+_log = logging.getLogger(__name__)
 
 
 class Shared(NamedTuple):
@@ -383,6 +386,7 @@ def _announce(
 ) -> None:  # fmt: skip
     """Tell whoever listens that a tile is done; without counters it was found in the memo."""
     resumed, counters = counters is None, counters or Counters()
+    _log.debug("tile %s × %s is done%s", task.rows, task.columns, ", from the memo" * resumed)
     compiling = compile_seconds() - started.compiling
     announce(
         {
