@@ -62,6 +62,7 @@ def watch_tiles(
     plan: Plan,
     tell: Callable[[int, Event], None],
     run: str | None = None,
+    title: str = "",
 ) -> Iterator[None]:
     """Call tell(pairs, event) once for every tile of a plan that is done.
 
@@ -72,6 +73,8 @@ def watch_tiles(
     ----------
     run : str, optional
         `Scores.run`; without it tiles are known by their rows alone.
+    title : str
+        What is computed, in words, for those who look at the scheduler.
     """
     waiting = {(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles}
     lock = threading.Lock()  # threads of this process tell themselves
@@ -85,7 +88,7 @@ def watch_tiles(
             tell(pairs_of(*tile), event)
 
     if client is not None:
-        _tell_of_plan(client, plan)
+        _tell_of_plan(client, plan, run, title)
         client.subscribe_topic(TOPIC, lambda event: hear(event[1]))
     try:
         with listening(hear):
@@ -96,12 +99,23 @@ def watch_tiles(
                 client.unsubscribe_topic(TOPIC)
 
 
-def _tell_of_plan(client: Client, plan: Plan) -> None:
-    """Have the scheduler count tiles as metrics, and tell it how many there will be."""
+def _tell_of_plan(client: Client, plan: Plan, run: str | None, title: str) -> None:
+    """Have the scheduler count tiles as metrics, and tell it what the run consists of."""
     from .telemetry import Telemetry
 
     client.register_plugin(Telemetry(TOPIC, PLANS))
-    client.log_event(PLANS, {"tiles": len(plan.tiles), "projected": plan.peak_bytes})
+    client.log_event(
+        PLANS,
+        {
+            "run": run,
+            "title": title,
+            "tiles": len(plan.tiles),
+            "pairs": plan.pairs,
+            "starts": [lo for lo, _ in plan.blocks],
+            "rows": sum(plan.segments),
+            "projected": plan.peak_bytes,
+        },
+    )
 
 
 def bounds_of(
