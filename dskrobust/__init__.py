@@ -7,9 +7,10 @@ from importlib import import_module
 from pkgutil import get_data
 from typing import Any
 
+from . import extras as _extras  # noqa: F401  says from here on what a missing library is in
 from . import processes as _processes  # noqa: F401  knows of every fork from here on
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _public() -> dict[str, str]:

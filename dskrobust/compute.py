@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .clients import current_client, shares_process
 from .cluster.options import ClusterOptions
-from .cluster.workers import found_resources, peak_memory
+from .cluster.workers import found_resources
 from .engine.events import watch_tiles
 from .engine.plan import WAVE_TILES, Plan, Resources
 from .engine.spec import PairSpec
@@ -16,6 +16,7 @@ from .engine.workload import SMALL_ROWS
 from .label_fit import LabelQuality
 from .memory import CLUSTER, searching_memory
 from .neighbours import Neighbours
+from .processes import peak_memory
 from .robustness import score
 from .runs import PairData, RunOptions
 from .scores import Scores, run_memo
@@ -135,6 +136,7 @@ def _write_on_cluster(
     from .cluster.checks import check_plan, check_source
     from .cluster.local import local_resources
     from .cluster.workers import resources_of, workers_of
+    from .show.board import open_board
 
     lazy = None if options.is_remote else prepare(local_resources(options))
     with connect(options) as client:
@@ -146,10 +148,20 @@ def _write_on_cluster(
         check_source(client, store.address)
         _check_room(store, lazy, plan)
         start(client, plan)
-        with watch_tiles(client, plan, tell, lazy.run):
+        open_board(client)
+        with watch_tiles(client, plan, tell, lazy.run, _title(store, lazy)):
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done
+
+
+def _title(store: Store, lazy: Writable) -> str:
+    """Return what is computed, in words."""
+    if isinstance(lazy, Scores) and lazy.spec is not None:
+        return f"{lazy.spec.metric.name.capitalize()} robustness of {store.spec.name}"
+    return (
+        f"{'Neighbours' if isinstance(lazy, Neighbours) else 'Label quality'} of {store.spec.name}"
+    )
 
 
 def client_memory(plan: Plan) -> int:

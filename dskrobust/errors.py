@@ -53,6 +53,14 @@ class InvalidOptionError(DskrobustError, ValueError):
     """An option (metric, label map, subset size) has no meaning; the message says what has."""
 
 
+class MissingLibraryError(DskrobustError, ModuleNotFoundError):
+    """A library of an extra is not installed; the message names both."""
+
+    def __init__(self, message: str = "", hint: Hint | None = None, *, name: str = "") -> None:
+        super().__init__(message, hint)
+        self.name = name
+
+
 class OutputError(DskrobustError, OSError):
     """A file or folder cannot be written: the disk is full, read-only or gone."""
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 import dask
 
 from .clients import shares_process
-from .cluster.workers import cores_here, peak_memory
+from .cluster.workers import cores_here
 from .display import size
 from .engine.plan import MIB, Plan, base_bytes
 from .errors import Hint, MemoryPlanError
+from .processes import peak_memory
 
 LATE = 64 * MIB  # bytes of what libraries load only when they are used (measured: 48)
 CLUSTER = 80 * MIB  # of a client and a local cluster's scheduler, once it runs (measured: 64)

@@ -1,4 +1,4 @@
-"""What belongs to one process only: a forked child has its parent's memory, not its threads."""
+"""What belongs to one process only, such as its peak of memory; what a forked child is rid of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -36,6 +37,18 @@ class ProcessLock:
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+
+def peak_memory() -> int | None:
+    """Return the most memory that this process has held so far, in bytes; None without /proc.
+
+    Not from getrusage: its figure survives exec, so a worker would report its parent's peak.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return None
 
 
 def _begin_with_dask() -> None:

@@ -3,7 +3,7 @@
 Formulas become MathML, which browsers show without a script. Directives make pages from what the
 repository knows: `commands` prints their help, `catalogue` lists the tables and figures of the
 paper, `changes` collects the fragments in `changes`, `benchmarks` draws a figure from a file in
-`results`.
+`results`, `speeds` prints the table of all speeds.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from html import escape
+from importlib.util import module_from_spec, spec_from_file_location
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -30,13 +33,18 @@ from dskrobust.report.style import COLOURS
 
 RESULTS = Path(__file__).parent / "results"
 FRAGMENTS = Path(__file__).parent / "changes"
-KINDS = {
-    "new": "New",
-    "changed": "Changed",
-    "fixed": "Fixed",
-    "faster": "Faster",
-    "inside": "For those who carry it on",
-}
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@cache
+def _script(name: str) -> ModuleType:
+    """Return a script of the repository, such as benchmarks/pairs, as a module."""
+    spec = spec_from_file_location(name.rsplit("/", 1)[-1], SCRIPTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # -- mathematics -----------------------------------------------------------------------------
@@ -101,36 +109,15 @@ class Changes(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(FRAGMENTS))
-        kinds = fragments()
+        release = _script("release")
+        kinds = release.fragments()
         for path in (path for paths in kinds.values() for path in paths):
             self.env.note_dependency(str(path))
-        parts = ["## To come"]
-        for kind, paths in kinds.items():
-            lines = [f"- {' '.join(path.read_text(encoding='utf-8').split())}" for path in paths]
-            parts.append(f"### {KINDS[kind]}\n\n" + "\n".join(lines))
+        parts = [release.section("To come", kinds)] if kinds else []
         released = FRAGMENTS / "released.md"
         if released.exists():
             parts.append(released.read_text(encoding="utf-8"))
         return self.parse_text_to_nodes("\n\n".join(parts), allow_section_headings=True)
-
-
-def fragments() -> dict[str, list[Path]]:
-    """Return the fragments by kind, in the order of KINDS; kinds without any are left out.
-
-    Raises
-    ------
-    ValueError
-        For a file that is named otherwise than NAME.KIND.md.
-    """
-    found: dict[str, list[Path]] = {kind: [] for kind in KINDS}
-    for path in sorted(FRAGMENTS.glob("*.md")):
-        if path.name in ("README.md", "released.md"):
-            continue
-        kind = path.name.split(".")[1]
-        if path.name.count(".") != 2 or kind not in found:
-            raise ValueError(f"{path.name} must be NAME.KIND.md with a kind of {', '.join(KINDS)}")
-        found[kind].append(path)
-    return {kind: paths for kind, paths in found.items() if paths}
 
 
 # -- figures of the benchmarks ---------------------------------------------------------------
@@ -155,6 +142,17 @@ class Benchmarks(SphinxDirective):
             f"(<code>notebooks/results/{name}</code>)</figcaption></figure>"
         )
         return [nodes.raw("", html, format="html")]
+
+
+class Speeds(SphinxDirective):
+    """The table of seconds beside peers, as scripts/benchmarks/pairs.py prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        path = RESULTS / "pairs.json"
+        self.env.note_dependency(str(path))
+        return self.parse_text_to_nodes(
+            _script("benchmarks/pairs").table(json.loads(path.read_text()))
+        )
 
 
 def _bars(axes: Axes, rows: Mapping[str, Mapping[str, float]], unit: str) -> None:
@@ -209,6 +207,18 @@ def _peers(work: Mapping[str, Any]) -> bool:
     return any(key.startswith("times faster than") for key in work)
 
 
+def graph(found: Any) -> tuple[Figure, str]:
+    """Seconds of a graph of neighbours, and the share of the right ones that each peer found."""
+    shares = {name: found[f"{name}: recall"] for name in found["seconds"] if name != "dskrobust"}
+    figure, (axes,) = _figure({"": found["seconds"]})
+    _bars(axes, {found["work"]: found["seconds"]}, "seconds")
+    _legend(figure, axes)
+    has = found["machine"]
+    right = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    where = f"{has['cores']} cores, {' '.join(has['instructions'])}"
+    return figure, f"Seconds of {found['work']}, {where}; right neighbours: {right}"
+
+
 def growth(found: Any) -> tuple[Figure, str]:
     """How time grows from n to 4n rows."""
     rows = {f"{w['work'].removeprefix('growth, ')}: n^{w['exponent']:.2f}": w["seconds"]
@@ -253,6 +263,7 @@ def labels(found: Any) -> tuple[Figure, str]:
 FIGURES: dict[str, tuple[str, Callable[[Any], tuple[Figure, str]]]] = {
     "speed": ("pairs.json", speed),
     "growth": ("pairs.json", growth),
+    "graph": ("graph.json", graph),
     "memory": ("memory.json", memory),
     "labels": ("label-issues.json", labels),
 }
@@ -265,4 +276,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("catalogue", Catalogue)
     app.add_directive("changes", Changes)
     app.add_directive("benchmarks", Benchmarks)
+    app.add_directive("speeds", Speeds)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

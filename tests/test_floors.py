@@ -19,6 +19,7 @@ PACKAGE = ROOT / "dskrobust"
 FLOORS = (  # from the foundations up
     "credentials",
     "errors",
+    "extras",
     "whole_numbers",
     "own_code",
     "processes",

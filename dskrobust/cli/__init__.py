@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sys
 import warnings
@@ -37,6 +38,7 @@ from . import compute as runs
 from .options import places, refuse_blanks
 
 DEBUG = "DSKROBUST_DEBUG"
+LOG = "DSKROBUST_LOG"  # a level of logging
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Data": (data.ingest, data.link, data.append, embed.embed),
@@ -81,6 +83,7 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _show_log(os.environ.get(LOG, ""))
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # once each; ours are of this class
             warnings.showwarning = _show_warning
@@ -116,6 +119,16 @@ def _message(error: BaseException, given: Sequence[str]) -> str:
     elif isinstance(error, MemoryError):
         said = f"there is not enough memory ({said}); end other programs, or use a larger machine"
     return f"{said} (set {DEBUG}=1 to see where)"
+
+
+def _show_log(level: str) -> None:
+    """Show what the library logs from a level on, such as info or debug, on the standard error."""
+    if level.upper() in logging.getLevelNamesMapping():
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("dskrobust").setLevel(level.upper())
+    elif level:
+        known = "debug, info, warning or error"
+        raise click.UsageError(f"{LOG}={level} is no level of logging; say {known}")
 
 
 def _show_warning(

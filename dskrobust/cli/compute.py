@@ -326,7 +326,8 @@ def show_run(
     before anything runs.
     """
     from ..show import terminal
-    from ..show.live import Bounds, compiling_shown
+    from ..show.bounds import Bounds
+    from ..show.live import compiling_shown
 
     with ExitStack() as stack:
         bar: list[Any] = []

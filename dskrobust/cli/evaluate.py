@@ -235,6 +235,8 @@ def run_experiment(
 ) -> None:
     """Run an experiment that a TOML file describes; a second run does only what is missing.
 
+    One of the paper's goes by its name, such as table5-cifar10-knn.
+
     \b
     Example:
       dskrobust run forest.toml news.zarr --out results

@@ -12,7 +12,7 @@ def say_memory(projected: int, name: str = "memory") -> None:
 
     name: "client" where "memory" is that of workers.
     """
-    from ..cluster.workers import peak_memory
+    from ..processes import peak_memory
     from ..show import terminal
 
     measured = terminal.size(peak_memory() or 0)

@@ -9,7 +9,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -166,15 +165,3 @@ def gpu_here() -> bool:
     except ImportError:
         return False
     return bool(torch.cuda.is_available())
-
-
-def peak_memory() -> int | None:
-    """Return the most memory that this process has held so far, in bytes; None without /proc.
-
-    Not from getrusage: its figure survives exec, so a worker would report its parent's peak.
-    """
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):
-        return None

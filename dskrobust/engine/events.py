@@ -22,7 +22,7 @@ from .plan import Plan, pairs_of
 if TYPE_CHECKING:
     from distributed import Client
 
-TOPIC = "dskrobust-tile"
+TOPIC, PLANS = "dskrobust-tile", "dskrobust-plan"
 BOUND_ROWS = 50_000  # of a run, about, of which events tell R so far
 BOUND_STEPS = 2**16 - 1  # of R in an event
 
@@ -47,7 +47,10 @@ def announce(event: Event) -> None:
     """Tell whoever listens, on the scheduler or in this process."""
     worker = this_worker()
     if worker is not None:
+        from .telemetry import count_tile  # which needs Dask's scheduler
+
         worker.log_event(TOPIC, event)
+        count_tile(event)
         return
     for hear in tuple(_listeners):
         hear(event)
@@ -59,6 +62,7 @@ def watch_tiles(
     plan: Plan,
     tell: Callable[[int, Event], None],
     run: str | None = None,
+    title: str = "",
 ) -> Iterator[None]:
     """Call tell(pairs, event) once for every tile of a plan that is done.
 
@@ -69,6 +73,8 @@ def watch_tiles(
     ----------
     run : str, optional
         `Scores.run`; without it tiles are known by their rows alone.
+    title : str
+        What is computed, in words, for those who look at the scheduler.
     """
     waiting = {(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles}
     lock = threading.Lock()  # threads of this process tell themselves
@@ -82,6 +88,7 @@ def watch_tiles(
             tell(pairs_of(*tile), event)
 
     if client is not None:
+        _tell_of_plan(client, plan, run, title)
         client.subscribe_topic(TOPIC, lambda event: hear(event[1]))
     try:
         with listening(hear):
@@ -90,6 +97,25 @@ def watch_tiles(
         if client is not None:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unsubscribe_topic(TOPIC)
+
+
+def _tell_of_plan(client: Client, plan: Plan, run: str | None, title: str) -> None:
+    """Have the scheduler count tiles as metrics, and tell it what the run consists of."""
+    from .telemetry import Telemetry
+
+    client.register_plugin(Telemetry(TOPIC, PLANS))
+    client.log_event(
+        PLANS,
+        {
+            "run": run,
+            "title": title,
+            "tiles": len(plan.tiles),
+            "pairs": plan.pairs,
+            "starts": [lo for lo, _ in plan.blocks],
+            "rows": sum(plan.segments),
+            "projected": plan.peak_bytes,
+        },
+    )
 
 
 def bounds_of(

@@ -7,6 +7,7 @@ needs itself, so features are never a Dask dependency.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from .spec import Context, PairSpec, ReferenceSets, StateAddress, TileSpec, Tile
 
 ROUND = "round"  # beside the arrays of a state in the memo
 CHECKED = 16  # labels of a block that a user's norm is checked with
+
+_log = logging.getLogger(__name__)
 
 
 class Shared(NamedTuple):
@@ -157,7 +160,7 @@ def run_tile(
     reader = TileReader(task, spec, source, shared.prefixes, shared.cache, codes)
     result = _from_memo(task, spec)
     if result is not None:
-        _announce(task, Counters(), started, True, _bounds(result, task, shared, reader))
+        _announce(task, spec, None, started, _bounds(result, task, shared, reader))
         return result if task.turn is None else _addresses(task.turn)
     left, right = _states(task, shared, reader, known, radii)
     counters = reduce_tile(reader, spec.panel_rows, shared.context.job(spec.pairs), left, right)
@@ -169,7 +172,7 @@ def run_tile(
             shared.cache.put(("state", *side), state)
     kept = spec.memo is not None and _to_memo(spec.memo, task, result)
     counters.bytes_read = reader.bytes_read
-    _announce(task, counters, started, False, _bounds(result, task, shared, reader))
+    _announce(task, spec, counters, started, _bounds(result, task, shared, reader))
     return _addresses(task.turn) if kept and task.turn is not None else result
 
 
@@ -378,9 +381,12 @@ def _state_of(packed: dict[str, NDArray[Any]], prefix: str, pairs: PairSpec) -> 
 
 
 def _announce(
-    task: TileTask, counters: Counters, started: Started, resumed: bool, bounds: Sequence[bytes]
-) -> None:
-    """Tell whoever listens that a tile is done."""
+    task: TileTask, spec: TileSpec, counters: Counters | None, started: Started,
+    bounds: Sequence[bytes],
+) -> None:  # fmt: skip
+    """Tell whoever listens that a tile is done; without counters it was found in the memo."""
+    resumed, counters = counters is None, counters or Counters()
+    _log.debug("tile %s × %s is done%s", task.rows, task.columns, ", from the memo" * resumed)
     compiling = compile_seconds() - started.compiling
     announce(
         {
@@ -394,6 +400,7 @@ def _announce(
             "seconds": time.perf_counter() - started.time - compiling,
             "compiling": compiling,
             "resumed": resumed,
+            "projected": spec.need.peak_bytes if spec.need else 0,
             "bounds": bounds,
         }
     )

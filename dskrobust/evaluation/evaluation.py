@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -53,6 +54,8 @@ from .targets import Targets, check_threshold, targets_of
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[Job, "dict[str, Any] | Failure", bool], None]
 Watch = Callable[[Job, "dict[str, Any]"], None]
@@ -241,8 +244,11 @@ class Evaluation(StepsMixin, FindingsMixin):
         self, missing: Sequence[Job], client: Client | None, report: Progress, watch: Watch | None
     ) -> None:
         def tell(job: Job, record: dict[str, Any] | Failure) -> None:
-            if not isinstance(record, Failure):
+            if isinstance(record, Failure):
+                _log.info("step %s failed: %s", job.name, record)
+            else:
                 self._records[job.name] = record
+                _log.info("step %s is done", job.name)
             report(job, record, False)
 
         with some_client(client, local_gpu(self.models)) as running, running.as_current():

@@ -26,6 +26,9 @@ from ..whole_numbers import check_whole
 
 Setting = dict[str, Any]  # one combination of a grid: hyper-parameter → value
 
+PACKAGE = Path(__file__).parents[1]
+OF_THE_PAPER = (PACKAGE / "experiments", PACKAGE.parent / "notebooks" / "experiments")  # or a clone
+
 MOST_STEPS = 1_000_000  # trainings of an experiment
 TRIALS = 25  # as in the paper, 4.1
 BALANCED = "balanced_loss"  # of classes: re-weighted so that each counts alike (Table 3)
@@ -282,6 +285,18 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     models: list[_ModelTable]
 
 
+def paper_experiments() -> dict[str, Path]:
+    """Return the files of the paper's experiments by their names; a wheel holds them too."""
+    folder = next((folder for folder in OF_THE_PAPER if folder.is_dir()), None)
+    return {path.stem: path for path in folder.glob("*.toml")} if folder else {}
+
+
+def _experiment_path(path: str | Path) -> Path:
+    """Return where an experiment lies: a file, or else one of the paper's by its name."""
+    own = expand_path(path)
+    return own if own.exists() else paper_experiments().get(str(path), own)
+
+
 def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experiment:
     """Return the experiment that a TOML file describes; a relative store lies beside the file.
 
@@ -291,7 +306,7 @@ def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experime
     Parameters
     ----------
     path : str or path
-        The file.
+        The file; or the name of one of the paper's experiments, such as table5-cifar10-knn.
     allow_import : bool
         Whether a file that is not this user's own may name import paths.
 
@@ -303,13 +318,14 @@ def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experime
         For a key that is unknown, missing or of the wrong type; the message names it. For an import
         path that is not allowed.
     """
-    path = expand_path(path)
+    path = _experiment_path(path)
     if path.exists():
         check_regular(path)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SourceFileError(f"there is no experiment file {path}") from error
+        known = "" if path.suffix else f"; the paper's are {', '.join(sorted(paper_experiments()))}"
+        raise SourceFileError(f"there is no experiment file {path}{known}") from error
     except OSError as error:
         raise SourceFileError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:

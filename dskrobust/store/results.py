@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..credentials import without_credentials
 from ..errors import DamagedStoreError, Hint, StaleResultsError
 from ..paths import absolute
 from . import arrays, format1
@@ -25,6 +27,8 @@ from .state import Digest, Record, Rows, newest
 RESULTS = "results"
 KIND = "result"
 RECORD = "record.result"
+
+_log = logging.getLogger(__name__)
 
 
 class ResultRecord(Record, frozen=True):
@@ -384,6 +388,8 @@ class ResultWriter:
             checksums={name: tuple(part[name] for part in checksums) for name in checksums[0]},
         )
         write_record(objects, KIND, f"{self._path}/{RECORD}", record)
+        where = without_credentials(self.address.url)
+        _log.info("%s: results (%s) are written", where, self.parameters.get("metric"))
         return _tables_of(self.address, self.name, record)
 
     def drop(self) -> None:

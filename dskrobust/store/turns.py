@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..credentials import without_credentials
 from .claims import exclusive
 from .clearing import clear_up
 from .objects import Objects
 from .results import Segmented, matching, name_of
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,5 +44,6 @@ def made_once(
 
     what = f"results ({parameters.get('metric')}) are computed"
     with exclusive(store.address, name, what, wait=wait, over=over):
+        _log.info("%s: %s", without_credentials(store.address.url), what)
         yield
     clear_up(Objects(store.address))

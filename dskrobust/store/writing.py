@@ -8,6 +8,7 @@ leaves either the old store or the new one, and of several that write at once no
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ..credentials import without_credentials
 from ..errors import DskrobustError, Hint, InvalidDataError, StoreError
 from ..ids import NUMBERS, TEXT, id_dtype
 from ..paths import absolute, behind_links, expand, local_path
@@ -360,6 +362,7 @@ def _segment(
         _pending.discard(path)
 
 
+_log = logging.getLogger(__name__)
 _pending: set[str] = set()  # segments whose states are being made
 
 
@@ -376,6 +379,7 @@ def _commit(writer: SegmentWriter, to: Callable[[State | None], State]) -> None:
     change(writer.objects, at_once)
     _pending.discard(writer.path)
     committed(writer.objects, writer.path)
+    _log.info("%s: rows are written (%s)", without_credentials(writer.url), writer.path)
 
 
 def begin_scratch(url: str, layout: Layout, rows: int) -> SegmentWriter:

@@ -44,7 +44,7 @@ FUNCTIONS = ("k_disagreeing_neighbors", "intra_extra_ratio",
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Compute and export the hardness of some rows, here and in one worker."""
     from dskrobust.cluster import ClusterOptions, connect
-    from dskrobust.cluster.workers import peak_memory
+    from dskrobust.processes import peak_memory
 
     source, rows = dr.open_store(options.mnist), options.rows[0]
     with tempfile.TemporaryDirectory() as folder:

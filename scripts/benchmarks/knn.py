@@ -27,9 +27,9 @@ from memory import BLOCK, STEP, row_of, spilled
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import MIB
 from dskrobust.neighbours import Neighbours, compute_neighbours
+from dskrobust.processes import peak_memory
 from dskrobust.store import Block, StoreSpec, write_store
 
 if TYPE_CHECKING:  # workers import this file too: what they do not need would count as theirs

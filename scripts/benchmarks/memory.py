@@ -26,8 +26,8 @@ from dask.utils import parse_bytes
 
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions, connect
-from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import Plan
+from dskrobust.processes import peak_memory
 from dskrobust.store import Block, Store, StoreSpec, write_store
 
 MIB = 2**20

@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -381,7 +382,7 @@ WORKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
 
 
 def machine() -> dict[str, Any]:
-    """Cores and instruction set, which is what figures depend on, and the commit that ran."""
+    """Cores and instruction set, which is what figures depend on, the day and the commit."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     sets = [name for name in ("avx512f", "avx2") if name in flags]
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
@@ -391,6 +392,7 @@ def machine() -> dict[str, Any]:
         "instructions": sets[:1],
         "python": platform.python_version(),
         "commit": told.stdout.strip() or None,
+        "date": date.today().isoformat(),
     }
 
 
@@ -408,19 +410,21 @@ def line(row: dict[str, Any]) -> str:
     wrong = [f"{k.split(':')[0]} {v}" for k, v in row.items() if "wrong neighbours" in k and v]
     remark = f"wrong neighbours: {', '.join(wrong)}" if wrong else ""
     has = row["machine"]
+    when = [str(has[key]) for key in ("date", "commit") if has.get(key)]
+    where = f"{has['cores']} cores, {' '.join(has['instructions'])}"
     cells = (
         row["work"],
         seconds,
         ", ".join(ratios),
         row["repeats"],
-        f"{has['cores']} cores, {' '.join(has['instructions'])}",
+        ", ".join((where, *when)),
         remark,
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The README's table."""
+    """The table of the documentation's benchmark page."""
     lines = ["| work | seconds | ratio | passes | machine | peers |", "|---|---|---|---|---|---|"]
     kept = [figures["works"][name] for name in WORKS if name in figures["works"]]
     return "\n".join(lines + [line(row) for rows in kept for row in rows])

@@ -1,11 +1,14 @@
 """Clusters that are not ours: a job script under a stand-in for SLURM, TLS, what jobs ask for."""
 
+import asyncio
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +25,44 @@ from dskrobust.errors import ClusterError
 
 JOBS = ROOT / "scripts" / "jobs"
 
-# Runs a batch script as SLURM would: what its #SBATCH lines and the command line ask for, as
-# variables; `srun` starts the command once for every task.
+# Runs a batch script at once as SLURM would later: what its #SBATCH lines and the command line ask
+# for, as variables; its output in the file that they name. Jobs count from 7 on; a job that others
+# have to be done before is refused where one of them is not.
 SBATCH = """#!{python}
-import os, re, sys
+import os, pathlib, re, subprocess, sys
 asked, rest = {{}}, sys.argv[1:]
-while rest[0].startswith("--"):
+while rest and rest[0].startswith("--"):
     name, _, value = rest.pop(0)[2:].partition("=")
     asked[name] = value
-lines = re.findall(r"^#SBATCH --([a-z-]+)=(\\S+)", open(rest[0]).read(), re.M)
-asked = dict(lines) | asked
-os.environ.update(
-    SLURM_JOB_ID="7",
+text = open(rest[0]).read() if rest else sys.stdin.read()
+asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\\S+)", text, re.M)) | asked
+done = pathlib.Path("jobs-done")
+number = 7 + (len(done.read_text().split()) if done.exists() else 0)
+for before in filter(None, asked.get("dependency", "").removeprefix("afterok:").split(":")):
+    assert before in done.read_text().split(), f"job {{before}} is not done"
+ask = {{"ntasks": "1", "cpus-per-task": "1", "mem-per-cpu": "1G"}} | asked
+environment = dict(
+    os.environ,
+    SLURM_JOB_ID=str(number),
     SLURM_SUBMIT_DIR=os.getcwd(),
-    SLURM_NTASKS=asked["ntasks"],
-    SLURM_CPUS_PER_TASK=asked["cpus-per-task"],
-    SLURM_MEM_PER_CPU=str(1024 * int(asked["mem-per-cpu"].removesuffix("G"))),
+    SLURM_NTASKS=ask["ntasks"],
+    SLURM_CPUS_PER_TASK=ask["cpus-per-task"],
+    SLURM_MEM_PER_CPU=str(1024 * int(ask["mem-per-cpu"].removesuffix("G"))),
 )
-os.execv("/bin/bash", ["bash", *rest])
+log = open(asked["output"].replace("%j", str(number)), "a")
+job = subprocess.Popen(["/bin/bash", "-c", text, *rest], env=environment, stdout=log, stderr=log)
+if "signal" in asked and "SIGNAL_AFTER" in os.environ:  # B:TERM, to the batch shell alone
+    try:
+        job.wait(float(os.environ["SIGNAL_AFTER"]))
+    except subprocess.TimeoutExpired:
+        job.terminate()
+code = job.wait()
+if code == 0:
+    with open(done, "a") as lines:
+        lines.write(f"{{number}}\\n")
+if "parsable" in asked:
+    print(number)
+sys.exit(code)
 """
 SRUN = """#!/bin/bash
 # a step gets the cores it asks for, not those of the job
@@ -88,31 +111,87 @@ def tls_environment(certificates):
     return found
 
 
-def test_the_batch_script_runs_a_scheduler_and_workers_with_tls(tmp_path, store, certificates):
+@pytest.fixture
+def slurm(tmp_path):
+    """A folder with a stand-in for SLURM, and what runs a command of it there."""
     programs = tmp_path / "bin"
     programs.mkdir()
     program(programs / "sbatch", SBATCH.format(python=sys.executable))
     program(programs / "srun", SRUN)
+    program(programs / "scontrol", '#!/bin/bash\necho "$@" >>scontrol.log\n')
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-    asked = ["--ntasks=2", "--cpus-per-task=1", "--mem-per-cpu=1G"]
-    done = subprocess.run(
-        ["sbatch", *asked, str(JOBS / "slurm.sbatch"), store.url, "--metric", "cityblock"],
-        env={**os.environ, **tls_environment(certificates), "PATH": path, "DASK_INTERFACE": "lo"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "workers     2 workers × 1 thread, 1.0 GiB each" in done.stdout
-    assert "R at most 0." in done.stderr
-    assert "tls://127.0.0.1:" in done.stderr
-    assert "tcp://" not in done.stderr
+
+    def run(*command, **more):
+        return subprocess.run(
+            command, env={**os.environ, "PATH": path, "DASK_INTERFACE": "lo", **more},
+            cwd=tmp_path, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+
+    return run
+
+
+ASKED = ("--ntasks=2", "--cpus-per-task=1", "--mem-per-cpu=1G")
+
+
+def test_the_batch_script_runs_a_scheduler_and_workers_with_tls(
+    tmp_path, slurm, store, certificates
+):
+    done = slurm("sbatch", *ASKED, str(JOBS / "slurm.sbatch"), store.url, "--metric", "cityblock",
+                 **tls_environment(certificates))  # fmt: skip
+    log = (tmp_path / "dskrobust-7.log").read_text()
+    assert done.returncode == 0, log
+    assert "workers     2 workers × 1 thread, 896.0 MiB each" in log  # 7/8 of what SLURM gives
+    assert "R at most 0." in log
+    assert "tls://127.0.0.1:" in log
+    assert "tcp://" not in log
     found = dr.sample_robustness(store, metric="cityblock")
     assert found.result is not None
     alone = dr.sample_robustness(store.features[:], store.labels[:], metric="cityblock")
     np.testing.assert_array_equal(found.robustness, alone.compute(scheduler="sync").robustness)
-    assert not list(tmp_path.glob("dskrobust-7.*"))  # the scheduler's file is gone again
+    assert not list(tmp_path.glob("dskrobust-7.*/"))  # the scheduler's file is gone again
+    assert not (tmp_path / "scontrol.log").exists()
+
+
+def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path, slurm, store):
+    program(tmp_path / "bin" / "dskrobust", "#!/bin/bash\nexec sleep 600\n")
+    asked = (*ASKED, str(JOBS / "slurm.sbatch"), store.url)
+    done = slurm("sbatch", *asked, SIGNAL_AFTER="4")
+    log = (tmp_path / "dskrobust-7.log").read_text()
+    assert done.returncode == 143, log
+    assert "requeued" in log
+    assert (tmp_path / "scontrol.log").read_text() == "requeue 7\n"
+    done = slurm("sbatch", *asked, SIGNAL_AFTER="4", SLURM_RESTART_COUNT="10")  # often enough
+    assert done.returncode == 143
+    assert (tmp_path / "scontrol.log").read_text() == "requeue 7\n"
+    assert not list(tmp_path.glob("dskrobust-7.*/"))
+
+
+def test_an_environment_that_is_not_there_is_said(tmp_path, slurm, store):
+    done = slurm("sbatch", *ASKED, str(JOBS / "slurm.sbatch"), store.url, DSKROBUST_ENV="nowhere")
+    assert done.returncode == 2
+    assert "there is no virtual environment at DSKROBUST_ENV=nowhere" in (
+        (tmp_path / "dskrobust-7.log").read_text()
+    )
+
+
+def test_steps_from_a_file_to_a_page_follow_each_other(tmp_path, slurm):
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{'xyz'[int(3 * b)]}" for a, b in rng.random((300, 2))]
+    (tmp_path / "own.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    done = slurm(str(JOBS / "slurm_steps.sh"), "own.csv", "own.zarr", "--target", "label",
+                 ASK=" ".join(ASKED))  # fmt: skip
+    logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
+    assert done.returncode == 0, (done.stderr, logs)
+    assert done.stdout == "ingest 7, compute 8, issues 9, report 10\n"
+    assert (tmp_path / "own-issues.csv").exists()
+    assert "<html" in (tmp_path / "own.html").read_text()
+
+
+def test_a_step_that_fails_is_the_last(tmp_path, slurm):
+    done = slurm(str(JOBS / "slurm_steps.sh"), "nothing.csv", "own.zarr", ASK=" ".join(ASKED))
+    assert done.returncode != 0
+    assert not (tmp_path / "own.zarr").exists()
+    assert not (tmp_path / "jobs-done").exists()
 
 
 def test_the_batch_script_asks_for_what_it_uses():
@@ -233,3 +312,151 @@ def test_kubernetes_is_asked_for_pods_with_limits():
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.py")), ids=lambda path: path.name)
 def test_job_scripts_are_python(path):
     compile(path.read_text(), str(path), "exec")
+
+
+# -- pods as processes ---------------------------------------------------------------------------
+
+
+def container_of(spec, part):
+    (container,) = spec["spec"][part]["spec"]["containers"]
+    return container
+
+
+def test_the_pods_of_kubernetes_run_as_processes(tmp_path, store):
+    """Their commands and variables as they are asked for, the operator's own added as it does."""
+    pytest.importorskip("dask_kubernetes")
+    text = printed("kubernetes_operator", store.url, "--image", "i:1", "--workers", "2",
+                   "--threads", "1", "--memory", "1GiB")  # fmt: skip
+    spec, port = json.loads(text), free_port()
+    own = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{port}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    started = []
+
+    def start(container, **more):
+        env = {e["name"]: e["value"] for e in container.get("env", [])}
+        args = [more.get(word.strip("$()"), word) for word in container["args"]]
+        started.append(subprocess.Popen(args, cwd=tmp_path, env={**env, **own, **more}))
+
+    scheduler = container_of(spec, "scheduler")
+    assert {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"} in scheduler["ports"]
+    scheduler["args"] += ["--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0"]
+    try:
+        start(scheduler)
+        for k in range(spec["spec"]["worker"]["replicas"]):
+            worker = container_of(spec, "worker")
+            start({**worker, "args": [*worker["args"], "--dashboard-address", ":0"]},
+                  DASK_WORKER_NAME=f"pod-{k}")  # fmt: skip
+        done = CliRunner().invoke(cli.main, [
+            "compute", store.url, "--scheduler", own["DASK_SCHEDULER_ADDRESS"], "--wait-for", "2",
+        ])  # fmt: skip
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+    assert done.exit_code == 0, done.output
+    assert "2 workers × 1 thread, 1.0 GiB each" in done.stdout
+    assert dr.sample_robustness(store).result is not None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# -- hosts reached by SSH ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ssh_server(tmp_path):
+    """A home folder whose key opens an SSH server of this process; and the server's port."""
+    asyncssh = pytest.importorskip("asyncssh")
+    folder = tmp_path / ".ssh"
+    folder.mkdir(mode=0o700)
+    host, own = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    own.write_private_key(str(folder / "id_ed25519"))
+    own.write_public_key(str(folder / "authorized_keys"))
+
+    async def serve(process):
+        shell = await asyncio.create_subprocess_shell(
+            process.command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await process.redirect(stdout=shell.stdout, stderr=shell.stderr)
+            process.exit(await shell.wait())
+        finally:
+            if shell.returncode is None:
+                shell.terminate()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listening = asyncio.run_coroutine_threadsafe(
+        asyncssh.listen(
+            "127.0.0.1", 0, server_host_keys=[host], process_factory=serve,
+            authorized_client_keys=str(folder / "authorized_keys"),
+        ),
+        loop,
+    ).result(20)  # fmt: skip
+    port = listening.get_port()
+    known = host.export_public_key().decode().strip()
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
+    yield tmp_path, port
+    asyncio.run_coroutine_threadsafe(closed(listening), loop).result(20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def closed(server):
+    server.close()
+    await server.wait_closed()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0)
+
+
+def test_hosts_reached_by_ssh_compute(ssh_server, store):
+    home, port = ssh_server
+    done = subprocess.run(
+        [sys.executable, str(JOBS / "ssh_hosts.py"), store.url, "127.0.0.1", "127.0.0.1",
+         "--threads", "1", "--memory", "1GiB", "--port", str(port)],
+        env={**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 workers" in done.stdout or "R at most" in done.stderr + done.stdout
+    assert dr.sample_robustness(store).result is not None
+
+
+# -- the GPUs of a machine -----------------------------------------------------------------------
+
+DASK_CUDA = """from distributed import LocalCluster
+
+
+class LocalCUDACluster(LocalCluster):
+    \"\"\"Two GPUs that are none: a worker each, with the options that dask-cuda has.\"\"\"
+
+    def __init__(self, *, resources, host, threads_per_worker):
+        super().__init__(n_workers=2, threads_per_worker=threads_per_worker, host=host,
+                         resources=resources, dashboard_address=f"{host}:0")
+"""
+
+
+def test_an_experiment_runs_on_the_workers_of_gpus(tmp_path, store):
+    (tmp_path / "dask_cuda.py").write_text(DASK_CUDA)
+    (tmp_path / "few.toml").write_text(
+        '[train]\nx = "all"\n[test]\nt = "all"\n[[models]]\nkind = "forest"\n'
+        "[models.grid]\ntrees = [2]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(JOBS / "gpu_local.py"), "few.toml", store.url], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "dashboard http://127.0.0.1:" in done.stdout
+    assert "forest" in done.stdout

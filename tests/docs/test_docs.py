@@ -1,16 +1,18 @@
 """The documentation is built without a warning and without a network; what it links to is there."""
 
+import json
 import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from html import escape
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import click
 import pytest
 from click.testing import CliRunner
-from helpers import ROOT
+from helpers import NOTEBOOKS, ROOT, load_script
 from looking import look_at
 
 import dskrobust as dr
@@ -98,7 +100,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 
 def test_pictures_of_the_pages_say_what_they_show(site):
-    mine = ("index.html", "engine.html", "benchmarks.html")
+    mine = ("index.html", "engine.html", "benchmarks.html", "gallery.html")
     without = {p.name: page.images_without_text for p, page in site[0].items() if p.name in mine}
     assert without == {name: [] for name in mine}
 
@@ -125,7 +127,17 @@ def test_formulas_are_mathml_and_benchmarks_are_drawn(site):
     page = text_of(site, "mathematics.html")
     assert page.count("<math") > 20
     assert "<mfrac>" in page
-    assert text_of(site, "benchmarks.html").count("data:image/svg+xml;base64,") == 4
+    assert text_of(site, "benchmarks.html").count("data:image/svg+xml;base64,") == 5
+
+
+def test_the_page_of_benchmarks_has_every_work(site):
+    figures = json.loads((NOTEBOOKS / "results" / "pairs.json").read_text())
+    page = text_of(site, "benchmarks.html")
+    lines = load_script("benchmarks/pairs").table(figures).splitlines()[2:]
+    assert len(lines) > 5
+    for line in lines:
+        cells = [f"<p>{escape(cell)}</p>" for cell in line.strip("| ").split(" | ") if cell]
+        assert "\n".join(f"<td>{cell}</td>" for cell in cells) in page
 
 
 def test_diagrams_are_sound_xml():
@@ -263,7 +275,8 @@ def newcomer(newcomers_folder, monkeypatch):
 @pytest.mark.parametrize("width", [1280, 800])
 def test_pages_in_a_browser(browser, site, width):
     pages, folder = site
-    shown = ["index.html", "benchmarks.html", "engine.html", "mathematics.html"]
+    shown = ["index.html", "benchmarks.html", "engine.html", "mathematics.html", "gallery.html"]
+    shown += ["purpose.html", "reading-robustness.html", "choosing.html", "installation.html"]
     shown += [f"{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")]
     for name in shown:
         text = text_of(site, name)

@@ -6,7 +6,7 @@ import sys
 import tomllib
 
 import pytest
-from helpers import ROOT, TESTS, slow_tests
+from helpers import ROOT, TESTS, load_script, slow_tests
 
 KINDS = ("new", "changed", "fixed", "faster", "inside")
 FRAGMENTS = [p for p in sorted((ROOT / "notebooks" / "changes").glob("*.md"))
@@ -25,14 +25,44 @@ def test_fragments_are_named_and_short(path):
     assert 20 < len(text) < 800
 
 
+def test_a_release_takes_all_fragments(tmp_path):
+    release = load_script("release")
+    (tmp_path / "README.md").write_text("# Changes to come\n")
+    (tmp_path / "b.fixed.md").write_text("Mended\nthis.\n")
+    (tmp_path / "a.new.md").write_text("Can do that.\n")
+    release.release("1.2.0", "2026-01-02", tmp_path)
+    (tmp_path / "c.new.md").write_text("Can do more.\n")
+    release.release("1.3.0", "2026-02-03", tmp_path)
+    assert (tmp_path / "released.md").read_text() == (
+        "## 1.3.0 (2026-02-03)\n\n### New\n\n- Can do more.\n\n"
+        "## 1.2.0 (2026-01-02)\n\n### New\n\n- Can do that.\n\n### Fixed\n\n- Mended this.\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "released.md"}
+    for again in ("1.3.0", "1.4.0"):
+        with pytest.raises(ValueError, match="released already, or there are no fragments"):
+            release.release(again, "2026-02-04", tmp_path)
+    (tmp_path / "d.other.md").write_text("What?\n")
+    with pytest.raises(ValueError, match=r"d\.other\.md must be NAME\.KIND\.md"):
+        release.release("1.4.0", "2026-02-04", tmp_path)
+
+
+def test_the_version_is_one():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    recipe = (ROOT / "scripts" / "conda" / "recipe.yaml").read_text()
+    assert f'__version__ = "{version}"' in (ROOT / "dskrobust" / "__init__.py").read_text()
+    assert f'version: "{version}"' in recipe
+
+
 def test_the_readme_of_the_fragments_has_all_kinds():
     text = (ROOT / "notebooks" / "changes" / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(KINDS)
 
 
-# Fragments may name what was before.
+# Changes may name what was before.
 @pytest.mark.parametrize(
-    "path", [p for p in PAGES if p not in FRAGMENTS], ids=lambda p: p.relative_to(ROOT).as_posix()
+    "path",
+    [p for p in PAGES if p not in FRAGMENTS and p.name != "released.md"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
 )
 def test_pages_name_files_that_exist(path):
     """Paths from the root, in backticks, links and commands."""
@@ -67,8 +97,9 @@ def test_the_paper_is_named():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert title in project["keywords"]
     assert project["readme"] == "README.md"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"title  = {{{title}}}" in readme
+    assert title in (ROOT / "README.md").read_text(encoding="utf-8")
+    citing = (ROOT / "notebooks" / "citing.md").read_text(encoding="utf-8")
+    assert f"title  = {{{title}}}" in citing
 
 
 def test_recipes():

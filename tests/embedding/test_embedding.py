@@ -11,7 +11,6 @@ from helpers import array_folder
 from sklearn.datasets import load_digits
 
 import dskrobust as dr
-from dskrobust.cluster.workers import peak_memory
 from dskrobust.embedding import embedding, plan
 from dskrobust.embedding.plan import EmbeddingWork, Probe, make_embedding_plan
 from dskrobust.engine.footprint import USABLE
@@ -24,6 +23,7 @@ from dskrobust.errors import (
     MemoryPlanError,
     StoreError,
 )
+from dskrobust.processes import peak_memory
 from dskrobust.store import Block, Store, arrays, write_store
 
 torch = pytest.importorskip("torch")

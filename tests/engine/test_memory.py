@@ -11,8 +11,8 @@ from distributed import Client, LocalCluster
 from helpers import load_script
 
 import dskrobust as dr
-from dskrobust.cluster.workers import peak_memory
 from dskrobust.engine.plan import Resources, base_bytes
+from dskrobust.processes import peak_memory
 from dskrobust.runs import RunOptions
 
 knn, memory = (load_script(f"benchmarks/{name}") for name in ("knn", "memory"))

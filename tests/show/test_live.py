@@ -19,7 +19,7 @@ from dskrobust.engine import events
 from dskrobust.engine.events import BOUND_STEPS, bounds_of, read_bounds, watch_tiles
 from dskrobust.kernels import LargestQuotient
 from dskrobust.show import live, terminal
-from dskrobust.show.live import Bounds
+from dskrobust.show.bounds import Bounds
 
 SMALL = dr.RunOptions(dr.Resources(1, 1, None), block_rows=60)
 
