@@ -24,6 +24,7 @@ from .clients import in_place
 from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
 from .definitions import robustness_of
+from .display import no_group
 from .engine import lazy
 from .engine.graph import PairGraph
 from .engine.plan import Plan
@@ -187,9 +188,7 @@ class Scores(ArraysMixin):
         known = (*self.groups, *self.references)
         if name not in known:
             sets = " and reference sets" if self.references else ""
-            raise InvalidOptionError(
-                f"there is no group {name!r}; the groups{sets} are {', '.join(known)}"
-            )
+            raise InvalidOptionError(no_group(name, known, f"groups{sets}"))
         return known.index(name)
 
     def compute(self, **kwargs: Any) -> Scores:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .display import no_group
 from .errors import Hint, InvalidOptionError, OverlapWarning
 from .evaluation import Experiment, Model, evaluate, summary_of
 from .evaluation.jobs import records_memory
@@ -109,9 +110,7 @@ class Plan:
                 f"{train} is the training and the test group; choose another test group"
             )
         if test not in (*self.store.groups, DEFAULT_TEST):  # a store need not have that
-            raise InvalidOptionError(
-                f"there is no group {test!r}; the groups are {', '.join(self.store.groups)}"
-            )
+            raise InvalidOptionError(no_group(test, self.store.groups))
         rows = group_size(self.store, train)
         least = rows - -(-rows // self.validation.folds)  # that remain in every fold
         if self.windows is not None:

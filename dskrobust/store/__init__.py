@@ -1,7 +1,7 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
 from .claims import at_work, exclusive
-from .cleaning import CleanedStore, RowChanges, write_cleaned
+from .cleaning import CleanedStore, RowChanges, dropped_rows, keep_dropped, write_cleaned
 from .clearing import clear_up
 from .creation import (
     SEEN_BY_ALL,
@@ -133,6 +133,7 @@ __all__ = [
     "current_results",
     "default_spec",
     "diagnose",
+    "dropped_rows",
     "evaluation_records",
     "exclusive",
     "find_evaluations",
@@ -142,6 +143,7 @@ __all__ = [
     "inspect",
     "is_id_name",
     "is_zarr",
+    "keep_dropped",
     "keep_small",
     "layout_of",
     "link_arrays",

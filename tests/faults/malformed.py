@@ -22,7 +22,8 @@ from click.testing import CliRunner
 
 import dskrobust as dr
 from dskrobust.cli import main
-from dskrobust.cli.options import Address, Bytes, File, NewStore, Number, Text
+from dskrobust.cli.completion import Text
+from dskrobust.cli.options import Address, Bytes, File, NewStore, Number
 from dskrobust.store import DecisionWriter
 
 HUGE = "9" * 24
@@ -128,7 +129,7 @@ CONFLICTS = (
     ("ingest", "own.npz", "--decimal", ",", "--out", "new.zarr"),
     ("ingest", "own.npz", "--gray", "--out", "new.zarr"),
     ("ingest", "iris", "--source", "folder", "--out", "new.zarr"),
-    ("append", "own.zarr", "own.npz", "--group", ""),
+    ("append", "own.zarr", "own.npz", "--into", ""),
     ("compute", "own.zarr", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"),
     ("compute", "own.zarr", "--scheduler", "tcp://127.0.0.1:1", "--scheduler-file", "own.csv"),
     ("compute", "own.zarr", "--scheduler-file", "own.csv"),

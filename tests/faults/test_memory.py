@@ -180,7 +180,7 @@ def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeyp
         ["verify", url],
         ["export", url, "--out", str(tmp_path / "made.csv")],
         ["report", url, "--out", str(tmp_path / "made.html")],
-        ["append", url, str(tmp_path / "more.npz"), "--group", "test"],
+        ["append", url, str(tmp_path / "more.npz"), "--into", "test"],
         ["compute", url, "-m", "cityblock"],
         ["adversarials", url],
         ["bound", url, "--model", "knn"],
