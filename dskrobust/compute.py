@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .clients import current_client, shares_process
 from .cluster.options import ClusterOptions
 from .cluster.workers import found_resources, peak_memory
-from .engine.events import watch_tiles
+from .engine.events import watch_phases, watch_tiles
 from .engine.plan import WAVE_TILES, Plan, Resources
 from .engine.spec import PairSpec
 from .engine.workload import SMALL_ROWS
@@ -25,6 +25,7 @@ from .store import Store, TileMemo, made_once
 if TYPE_CHECKING:
     from distributed import Client
 
+STARTING, CONNECTING = "starting workers", "connecting to the scheduler"
 TASK_BYTES = 8 * 2**10  # of a task in its graph, and on a scheduler in this process
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
@@ -61,6 +62,7 @@ def run_scores(
     tell: Callable[[int, dict[str, Any]], None],
     wait: bool = True,
     references: Mapping[str, Any] | None = None,
+    phase: Callable[[str], None] | None = None,
 ) -> Scores:
     """Compute the scores of a store on a cluster and write them; see `run_and_write`.
 
@@ -73,7 +75,7 @@ def run_scores(
         return score(data, spec.metric, spec.labels, how, rule=rule, references=references)
 
     with made_once(store, spec.parameters(), wait=wait):
-        return run_and_write(store, prepare, options, start=start, tell=tell)
+        return run_and_write(store, prepare, options, start=start, tell=tell, phase=phase)
 
 
 def run_and_write(
@@ -83,6 +85,7 @@ def run_and_write(
     *,
     start: Callable[[Client | None, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
+    phase: Callable[[str], None] | None = None,
 ) -> W:
     """Compute something on a cluster, or in this process, and write it into the store.
 
@@ -100,6 +103,9 @@ def run_and_write(
         Called with the client, None in this process, and the plan before anything runs.
     tell : callable
         Called with pairs of rows and an event for every tile that is done.
+    phase : callable, optional
+        Called with what is begun beside tiles: STARTING before a cluster is there, and what
+        `engine.events` names.
 
     Raises
     ------
@@ -117,9 +123,23 @@ def run_and_write(
         if plan.small:
             _check_room(store, lazy, plan)
             start(None, plan)
-            with watch_tiles(None, plan, tell, lazy.run):
+            with _watched(None, plan, tell, phase, lazy.run):
                 return lazy.write(lambda: _plan_facts(plan))
-    return _write_on_cluster(store, prepare, options, start=start, tell=tell)
+    return _write_on_cluster(store, prepare, options, start=start, tell=tell, phase=phase)
+
+
+@contextlib.contextmanager
+def _watched(
+    client: Client | None,
+    plan: Plan,
+    tell: Callable[[int, dict[str, Any]], None],
+    phase: Callable[[str], None] | None,
+    run: str | None,
+) -> Iterator[None]:
+    """Tell of the tiles of a run, and of its phases where somebody asks for them."""
+    phases = contextlib.nullcontext() if phase is None else watch_phases(client, phase, run)
+    with phases, watch_tiles(client, plan, tell, run):
+        yield
 
 
 def _write_on_cluster(
@@ -129,6 +149,7 @@ def _write_on_cluster(
     *,
     start: Callable[[Client | None, Plan], None],
     tell: Callable[[int, dict[str, Any]], None],
+    phase: Callable[[str], None] | None,
 ) -> W:
     """Compute on a scheduler's workers and write; see `run_and_write`."""
     from .cluster import connect
@@ -137,6 +158,8 @@ def _write_on_cluster(
     from .cluster.workers import resources_of, workers_of
 
     lazy = None if options.is_remote else prepare(local_resources(options))
+    if phase is not None:
+        phase(CONNECTING if options.is_remote else STARTING)
     with connect(options) as client:
         lazy = lazy or prepare(resources_of(client))
         plan = lazy.plan
@@ -146,7 +169,7 @@ def _write_on_cluster(
         check_source(client, store.address)
         _check_room(store, lazy, plan)
         start(client, plan)
-        with watch_tiles(client, plan, tell, lazy.run):
+        with _watched(client, plan, tell, phase, lazy.run):
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done

@@ -327,8 +327,8 @@ def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         )
     if name not in _PLAIN or (argument is not None and name != "minkowski"):
         raise InvalidOptionError(
-            f"metric {metric!r} is unknown{meant(metric, [*METRIC_NAMES, *METRIC_ALIASES])}; choose "
-            f"one of {', '.join(METRIC_NAMES)}"
+            f"metric {metric!r} is unknown{meant(metric, (*METRIC_NAMES, *METRIC_ALIASES))}; "
+            f"choose one of {', '.join(METRIC_NAMES)}"
         )
     if argument is None:
         return _PLAIN[name]()

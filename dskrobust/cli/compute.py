@@ -322,20 +322,28 @@ def show_run(
 ) -> Any:
     """Run something on a cluster and show how far it is; quiet: nothing on stdout.
 
-    run_it: takes `start` and `tell`, as `compute.run_and_write` does. before: called with the plan
-    before anything runs.
+    run_it: takes `start`, `tell` and `phase`, as `compute.run_and_write` does. before: called with
+    the plan before anything runs.
     """
     from ..show import terminal
-    from ..show.live import Bounds, compiling_shown
+    from ..show.live import Bounds, compiling_shown, show_phase
 
-    with ExitStack() as stack:
+    with ExitStack() as starting, ExitStack() as stack:
         bar: list[Any] = []
         made: list[Plan] = []
         bounds = Bounds()
         tiles = {"done": 0, "resumed": 0}
         work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
 
+        def begin(phase: str) -> None:
+            if not bar:  # what is said of the run itself comes once its plan is known
+                starting.close()
+                starting.enter_context(terminal.progress(f"{title}: {phase}", unit=""))
+            else:
+                show_phase(bar[0], phase)
+
         def start(client: Any, plan: Plan) -> None:
+            starting.close()
             if before is not None:
                 before(plan)
             if not quiet:
@@ -361,9 +369,10 @@ def show_run(
             bar[0].note = f"{tiles['done']:,} of {len(made[0].tiles):,} tiles"
             if tiles["resumed"]:
                 bar[0].note += f" ({tiles['resumed']:,} resumed)"
+            bar[0].begin_phase("")
             bar[0].add(pairs, found=bool(event["resumed"]))
 
-        done = run_it(start=start, tell=tell)
+        done = run_it(start=start, tell=tell, phase=begin)
     if quiet:
         return done
     if tiles["resumed"]:

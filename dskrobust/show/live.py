@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,15 @@ from rich.text import Text
 
 from .. import display
 from ..clients import current_client
-from ..engine.events import BOUND_STEPS, Event, read_bounds, watch_tiles
+from ..engine.events import (
+    BOUND_STEPS,
+    MERGING,
+    WRITING,
+    Event,
+    read_bounds,
+    watch_phases,
+    watch_tiles,
+)
 from ..kernels import watch_compiling
 from ..scores import Scores
 from . import terminal
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
 REFRESH = 0.5  # seconds between two looks of a notebook
 LATE = 2.0  # seconds that events may take to arrive
 TEXT_BINS, SPARK_BINS = 14, 24
+LAST = (MERGING, WRITING)  # phases after tiles
 
 
 class Bounds:
@@ -85,10 +95,10 @@ class Bounds:
         least, median, largest = values.min(), np.median(values), values.max()
         return f"R at most {least:.4f} (least), {median:.4f} (median), {largest:.4f} (largest)"
 
-    def __rich__(self) -> Text:
+    def __rich__(self) -> Text | Group:
         counts = self.counts(SPARK_BINS)
         if counts is None:
-            return Text("")
+            return Group()
         edges, now, _ = counts
         digits = display.digits_of(edges)
         line = Text.assemble(
@@ -118,6 +128,17 @@ def compiling_shown(progress: terminal.Progress) -> AbstractContextManager[None]
     return watch_compiling(begin, progress.end_waiting)
 
 
+def show_phase(progress: terminal.Progress, phase: str) -> None:
+    """Say what a run begins beside tiles.
+
+    Merges and writes of some blocks come before the last tiles of others: they are said once all
+    tiles are done.
+    """
+    at_end = progress.total is not None and progress.done >= progress.total
+    if at_end == (phase in LAST):
+        progress.begin_phase(phase)
+
+
 class LiveView:
     """What `live` shows: in a notebook as HTML, in a terminal as bars, elsewhere as lines.
 
@@ -140,6 +161,7 @@ class LiveView:
         """Take in that a tile is done."""
         self.bounds.take(event)
         self._done += 1
+        self.progress.begin_phase("")
         self.progress.note = f"{self._done:,} of {display.counted(self._tiles, 'tile')}"
         self.progress.add(pairs, found=bool(event["resumed"]))
 
@@ -219,6 +241,7 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     with (
         _shown(view),
         watch_tiles(client, scores.plan, view.tell, scores.run),
+        watch_phases(client, partial(show_phase, view.progress), scores.run),
         _missed(client, view),
         compiling_shown(view.progress),
     ):
