@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -100,6 +100,19 @@ class Plan:
     def measure(self) -> Measure:
         """Which of LOSS and ACC is compared."""
         return Measure.of(self.validation.by, self.store)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this plan from others of the store's data, as plain values."""
+        return {
+            "models": [[model.name, model.identity()] for model in self.models],
+            "windows": None if self.windows is None else asdict(self.windows),
+            "validation": asdict(self.validation),
+            "candidates": {name: str(given) for name, given in self.candidates.items()},
+            "groups": self.groups,
+            "metric": str(self.metric),
+            **self.experiment,
+        }
 
     def check(self) -> None:
         """Refuse what cannot be evaluated, before anything runs."""

@@ -272,8 +272,8 @@ def _print_spectrum(made: Spectrum) -> None:
 def _print_tailoring(made: Tailoring) -> None:
     from rich.text import Text
 
+    from ..advice_tables import part_cells, part_heads
     from ..show import terminal
-    from ..tailoring import part_cells, part_heads
 
     decision, *more = made.findings()
     terminal.say(decision, style=terminal.STRONG)

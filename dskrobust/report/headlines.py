@@ -189,7 +189,7 @@ def _alignment(results: StoredResults) -> Iterator[Headline]:
         command = search_command(
             results, "match", "--within", made.x, "--to", made.t, "--size", size
         )
-        yield Headline(" ".join(found.words[:2]), "robustness", command)
+        yield Headline(" ".join(found.words[:2]), "alignment", command)
 
 
 def _oddities(results: StoredResults) -> Iterator[Headline]:

@@ -24,6 +24,7 @@ from . import figures
 from .drawing import with_pictures
 from .explorer import explorer
 from .folds import Folded, by_folds, fold_matrices, models_of
+from .further import further_sections
 from .headlines import headlines, model_command, search_command
 from .provenance import data_facts, data_notes, model_cost, score_costs
 from .rendering import Image, drawn, photo, render_page
@@ -41,6 +42,22 @@ from .tables import (
 from .trials import ModelTrials, StoredEvaluation
 
 TABULAR_RANKS = 10  # where there are no classes: of either end
+TITLES = {  # of the page's sections, in their order
+    "explore": "Samples to look through",
+    "robustness": "How robust the samples are",
+    "alignment": "Training and test set",
+    "folds": "Folds",
+    "samples": "Least and most robust samples",
+    "pairs": "Contradictory and close pairs",
+    "issues": "Suspicious labels",
+    "hardness": "Instance hardness",
+    "labels": "Labels of the subsets",
+    "models": "What the subsets do to models",
+    "tailoring": "What to train on for which samples",
+    "data": "Data and provenance",
+    "cost": "What it cost",
+}
+OPTIONAL = ("alignment", "folds", "hardness", "tailoring")  # sections that not every store has
 FEATURES = 3  # that differ most, of a sample and its witness
 
 
@@ -113,7 +130,12 @@ def render(results: StoredResults, options: ReportOptions) -> str:
 
 def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
     """Everything that the page shows, by the template's names."""
+    further = further_sections(results)
+    titles = {k: title for k, title in TITLES.items() if k not in OPTIONAL or k in further}
     return {
+        "titles": titles,
+        "sections": list(titles.items()),
+        "further": further,
         "store": results.store,
         "results": results,
         "version": version("dskrobust"),

@@ -31,6 +31,7 @@ from .evaluations import (
     EvaluationRecords,
     RowRange,
     evaluation_records,
+    find_drawings,
     find_evaluations,
     row_ranges,
 )
@@ -54,7 +55,7 @@ from .results import (
     matching,
     one_label,
 )
-from .small_results import keep_small, read_small
+from .small_results import find_small, keep_small, read_small
 from .spec import (
     EMBEDDING,
     Block,
@@ -136,8 +137,10 @@ __all__ = [
     "dropped_rows",
     "evaluation_records",
     "exclusive",
+    "find_drawings",
     "find_evaluations",
     "find_results",
+    "find_small",
     "Look",
     "fold",
     "inspect",
