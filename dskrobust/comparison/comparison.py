@@ -13,7 +13,7 @@ from ..credentials import without_credentials
 from ..display import Html, caption, card, shown_name, table
 from ..memory import tasks_at_once
 from ..ranking import sorting_memory
-from ..report.results import results_memory
+from ..report.results import FIGURES, results_memory
 from ..whole_numbers import check_whole
 from .changes import Changes
 from .headlines import Headline, headlines
@@ -134,7 +134,7 @@ def comparison_memory(before: Side, after: Side, rows: RowMap | None, tasks: int
 
     tasks: that run in this process at once; 0 where workers have them.
     """
-    held = 0
+    held = -FIGURES  # both are drawn on one page
     for side in (before, after):
         held += results_memory(side.store, side.results.result, (TOP, TOP), tasks)
     if tasks:

@@ -59,7 +59,6 @@ def compared(made):
 
 
 def test_what_cleaning_did_is_counted(made, compared):
-    before, after = made
     assert compared.rows.dropped.tolist() == sorted(DROPPED)
     assert compared.counts["relabelled"] == len(WRONG)
     old, new = (dr.sample_robustness(store) for store in made)
