@@ -89,10 +89,16 @@ def _shown(made: Changes, lines: Sequence[Headline]) -> dict[str, Any]:
         "apart": made.apart,
         "classes": made.classes,
         "samples": _samples(made),
-        "dropped": made.dropped.to_dict("records"),
-        "has_ids": "id" in made.samples,
-        "dropped_ids": "id" in made.dropped,
+        "dropped": _plain_rows(made.dropped),
     }
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table by their columns' names; a row number that is missing is None."""
+    return [
+        {name: None if value is pd.NA else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def _has(table: pd.DataFrame | None) -> bool:
@@ -129,10 +135,7 @@ def _points(made: Changes) -> Image | None:
 
 def _samples(made: Changes) -> list[dict[str, Any]]:
     """The rows that changed most, with pictures of row and witnesses where there are some."""
-    rows = [
-        {key: None if value is pd.NA else value for key, value in row.items()}
-        for row in made.samples.to_dict("records")
-    ]
+    rows = _plain_rows(made.samples)
     if not rows or made.after.store.spec.image_shape is None:
         return rows
     first = rows[:PICTURED]

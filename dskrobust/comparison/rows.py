@@ -99,7 +99,9 @@ class RowMap:
     @property
     def same(self) -> bool:
         """Whether every row has the same number in both."""
-        return self.source is None and not len(self.dropped) and not self.new
+        if len(self.dropped) or self.new:
+            return False
+        return self.source is None or bool((np.diff(self.source) == 1).all())
 
     def numbers(self, lo: int, hi: int) -> RowNumbers:
         """Return the numbers that rows lo:hi of the second store have in the first one."""
@@ -233,8 +235,15 @@ def _of_ids(before: Store, after: Store) -> RowMap | None:
     if not there.any():
         return None
     return RowMap(
-        "rows are told by their ids", before.rows, after.rows, np.flatnonzero(~there), source
-    )
+        "rows are told by their ids", before.rows, after.rows, np.flatnonzero(~there),
+        None if _in_order(source) else source,
+    )  # fmt: skip
+
+
+def _in_order(source: NDArray[np.int64]) -> bool:
+    """Whether rows have kept their order, and new ones are the last."""
+    shared = int((source >= 0).sum())
+    return bool((source[:shared] >= 0).all() and (np.diff(source[:shared]) > 0).all())
 
 
 def _id_numbers(store: Store, *, as_text: bool) -> NDArray[np.uint64]:

@@ -52,7 +52,7 @@ class Side:
         """Return which labels are suspicious by some thresholds, (n,) bool, lazy."""
         findings = self.results.label_findings
         if findings is None:
-            return da.zeros(self.store.rows, bool, chunks=BLOCK_ROWS)
+            return da.zeros(self.store.rows, dtype=bool, chunks=BLOCK_ROWS)
         return Findings.of(findings.quality, thresholds).is_issue
 
     def names(self) -> list[str]:
@@ -105,7 +105,7 @@ def label_columns(before: Side, after: Side) -> LabelColumns:
     if all(side.results.has_real_labels for side in sides):
         columns = [_column(side.store, partial(restore_labels, side.store.spec)) for side in sides]
         return LabelColumns(columns[0], columns[1], (), True)
-    columns = [da.zeros(side.store.rows, np.float64, chunks=BLOCK_ROWS) for side in sides]
+    columns = [da.zeros(side.store.rows, dtype=np.float64, chunks=BLOCK_ROWS) for side in sides]
     return LabelColumns(columns[0], columns[1], (), False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -99,7 +100,8 @@ def _of_shared(joined: da.Array, top: int) -> dict[str, Any]:
 def _with_gone(records: da.Array, rows: RowMap) -> da.Array:
     """Return the first side's records with whether the second one lacks the row."""
     columns = {name: records[name] for name in records.dtype.names[1:]}
-    gone = records["row"].map_blocks(np.isin, rows.dropped, assume_unique=True, dtype=bool)
+    among = partial(np.isin, test_elements=rows.dropped, assume_unique=True)
+    gone = records["row"].map_blocks(among, dtype=bool)
     return as_records({**columns, "gone": gone}, records.chunks)
 
 

@@ -37,10 +37,10 @@ def refused(*args):
 
 @pytest.mark.parametrize(("command", "close"), [
     ("comptue {s}", "compute"),
-    ("reprot {s}", "report"),
+    ("rport {s}", "report"),
     ("compute {s} --metrik euclidean", "--metric"),
     ("compute {s} -m manhatan", "manhattan"),
-    ("compute {s} -m Euclidian", "euclidean"),
+    ("compute {s} -m euclidan", "euclidean"),
     ("plan {s} --labels categoricl", "categorical"),
     ("plan {s} --labels vector-l3", "l1"),
     ("neighbours {s} --rule sam", "same"),
@@ -54,7 +54,7 @@ def refused(*args):
     ("evaluate {s} --model knn --grid neighbours=3", "neighbors"),
     ("report {s} --figure extreme_row", "extreme_rows"),
     ("ingest {f}/own.csv --target specis", "species"),
-    ("ingest {f}/own.csv --target species --drop widht", "width"),
+    ("ingest {f}/own.csv --target species --drop widdth", "width"),
     ("ingest {f}/own.csv --target species --impute meadian", "median"),
 ])  # fmt: skip
 def test_a_misspelt_name_is_told_by_the_nearest_one(folder, command, close, tmp_path, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_misspelt_name_is_told_by_the_nearest_one(folder, command, close, tmp_
 
 @pytest.mark.parametrize("ask", [
     lambda s: dr.sample_robustness(s, metric="citiblock"),
-    lambda s: dr.LabelMap("catgorical"),
+    lambda s: dr.LabelMap("catgorcal"),
     lambda s: dr.least_robust(dr.sample_robustness(s), 5, "trian"),
     lambda s: dr.sample_robustness(s, references={"x": "trian"}),
     lambda s: dr.StoreSpec("x", "categorial"),

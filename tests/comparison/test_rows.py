@@ -143,7 +143,7 @@ def test_without_what_is_kept_the_decisions_tell_as_long_as_they_are_as_many(sto
 def test_equal_appended_and_embedded_data(store, tmp_path):
     assert match_rows(store, store).same
     dr.create_store(str(tmp_path / "more.zarr"), *table())
-    more = dr.append(str(tmp_path / "more.zarr"), _saved(tmp_path, 9))
+    more = dr.append(str(tmp_path / "more.zarr"), str(_saved(tmp_path, 9)))
     rows = match_rows(store, more)
     assert (rows.new, rows.shared, rows.same) == (9, 60, False)
     spec = dr.StoreSpec("seen", "categorical", provenance={
