@@ -7,6 +7,8 @@ from .alignments import Alignment as Alignment
 from .alignments import alignment as alignment
 from .cluster.connection import connect as connect
 from .cluster.options import ClusterOptions as ClusterOptions
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .counts import count_within as count_within
 from .counts import local_set_size as local_set_size
 from .data_issues import DataIssues as DataIssues

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .clients import current_client, shares_process
 from .cluster.options import ClusterOptions
 from .cluster.workers import found_resources
-from .engine.events import watch_tiles
+from .engine.events import watch_phases, watch_tiles
 from .engine.plan import WAVE_TILES, Plan, Resources
 from .engine.spec import PairSpec
 from .engine.workload import SMALL_ROWS
@@ -26,6 +27,7 @@ from .store import Store, TileMemo, made_once
 if TYPE_CHECKING:
     from distributed import Client
 
+STARTING, CONNECTING = "starting workers", "connecting to the scheduler"
 TASK_BYTES = 8 * 2**10  # of a task in its graph, and on a scheduler in this process
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
@@ -50,6 +52,30 @@ class Writable(Protocol):
         ...
 
 
+def _nobody(*told: Any) -> None:
+    """Hear what nobody asked for."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how a run goes.
+
+    Attributes
+    ----------
+    start : callable
+        Called with the client, None in this process, and the plan before anything runs.
+    tell : callable
+        Called with pairs of rows and an event for every tile that is done.
+    begin : callable
+        Called with what is begun beside tiles: STARTING or CONNECTING before a cluster is there,
+        and what `engine.events` names.
+    """
+
+    start: Callable[[Client | None, Plan], None] = _nobody
+    tell: Callable[[int, dict[str, Any]], None] = _nobody
+    begin: Callable[[str], None] = _nobody
+
+
 W = TypeVar("W", bound=Writable)
 
 
@@ -57,9 +83,8 @@ def run_scores(
     store: Store,
     spec: PairSpec,
     options: ClusterOptions,
+    watch: Watch,
     *,
-    start: Callable[[Client | None, Plan], None],
-    tell: Callable[[int, dict[str, Any]], None],
     wait: bool = True,
     references: Mapping[str, Any] | None = None,
 ) -> Scores:
@@ -74,16 +99,14 @@ def run_scores(
         return score(data, spec.metric, spec.labels, how, rule=rule, references=references)
 
     with made_once(store, spec.parameters(), wait=wait):
-        return run_and_write(store, prepare, options, start=start, tell=tell)
+        return run_and_write(store, prepare, options, watch)
 
 
 def run_and_write(
     store: Store,
     prepare: Callable[[Resources], W],
     options: ClusterOptions,
-    *,
-    start: Callable[[Client | None, Plan], None],
-    tell: Callable[[int, dict[str, Any]], None],
+    watch: Watch,
 ) -> W:
     """Compute something on a cluster, or in this process, and write it into the store.
 
@@ -97,10 +120,7 @@ def run_and_write(
     prepare : callable
         Makes it, lazily, for some resources.
     options : ClusterOptions
-    start : callable
-        Called with the client, None in this process, and the plan before anything runs.
-    tell : callable
-        Called with pairs of rows and an event for every tile that is done.
+    watch : Watch
 
     Raises
     ------
@@ -117,19 +137,29 @@ def run_and_write(
             return lazy
         if plan.small:
             _check_room(store, lazy, plan)
-            start(None, plan)
-            with watch_tiles(None, plan, tell, lazy.run):
+            watch.start(None, plan)
+            with _watched(None, plan, watch, lazy.run):
                 return lazy.write(lambda: _plan_facts(plan))
-    return _write_on_cluster(store, prepare, options, start=start, tell=tell)
+    return _write_on_cluster(store, prepare, options, watch)
+
+
+@contextlib.contextmanager
+def _watched(
+    client: Client | None, plan: Plan, watch: Watch, run: str | None, title: str = ""
+) -> Iterator[None]:
+    """Tell of the tiles of a run, and of its phases."""
+    with (
+        watch_phases(client, watch.begin, run),
+        watch_tiles(client, plan, watch.tell, run, title),
+    ):
+        yield
 
 
 def _write_on_cluster(
     store: Store,
     prepare: Callable[[Resources], W],
     options: ClusterOptions,
-    *,
-    start: Callable[[Client | None, Plan], None],
-    tell: Callable[[int, dict[str, Any]], None],
+    watch: Watch,
 ) -> W:
     """Compute on a scheduler's workers and write; see `run_and_write`."""
     from .cluster import connect
@@ -139,6 +169,7 @@ def _write_on_cluster(
     from .show.board import open_board
 
     lazy = None if options.is_remote else prepare(local_resources(options))
+    watch.begin(CONNECTING if options.is_remote else STARTING)
     with connect(options) as client:
         lazy = lazy or prepare(resources_of(client))
         plan = lazy.plan
@@ -147,9 +178,9 @@ def _write_on_cluster(
         check_plan(client, plan)
         check_source(client, store.address)
         _check_room(store, lazy, plan)
-        start(client, plan)
+        watch.start(client, plan)
         open_board(client)
-        with watch_tiles(client, plan, tell, lazy.run, _title(store, lazy)):
+        with _watched(client, plan, watch, lazy.run, _title(store, lazy)):
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done

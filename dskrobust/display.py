@@ -114,10 +114,28 @@ def error_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def nearest_name(word: Any, known: Iterable[Any]) -> str | None:
+    """Return which of some names a misspelt word may have meant, upper case or lower; or None."""
+    names = {str(name).lower(): str(name) for name in reversed([*known])}
+    close = difflib.get_close_matches(str(word).lower(), names, n=1)
+    return names[close[0]] if close else None
+
+
 def suggestion(word: str, known: Sequence[str]) -> str:
     """Return what a misspelt word may have meant, or what there is to choose from."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+    close = nearest_name(word, known)
+    return f"did you mean {close!r}?" if close else f"choose from {', '.join(known)}"
+
+
+def meant(word: Any, known: Iterable[Any]) -> str:
+    """Return what a misspelt word may have meant, to stand behind it in a message; else nothing."""
+    close = nearest_name(word, known)
+    return f" (did you mean {close!r}?)" if close else ""
+
+
+def no_group(name: Any, groups: Sequence[str], what: str = "groups") -> str:
+    """Return that there is no group of a name, and which there are."""
+    return f"there is no group {name!r}{meant(name, groups)}; the {what} are {', '.join(groups)}"
 
 
 def round_edges(low: float, high: float, most: int) -> NDArray[np.float64]:

@@ -31,7 +31,15 @@ from .robustness import sample_robustness
 from .row_sets import GroupRows, RecordedRows, RowSet
 from .runs import PairData, RunOptions
 from .scores import Scores
-from .store import SPAN, EvaluationRecords, SourceAddress, Store, evaluation_records, open_store
+from .store import (
+    SPAN,
+    EvaluationRecords,
+    SourceAddress,
+    Store,
+    evaluation_records,
+    find_drawings,
+    open_store,
+)
 from .whole_numbers import is_whole
 
 if TYPE_CHECKING:
@@ -269,6 +277,16 @@ def _checked_seed(seed: Any) -> int:
         return index(seed)
     except TypeError:
         raise InvalidOptionError(f"the seed must be a whole number, not {seed!r}") from None
+
+
+def known_folds(store: Store) -> list[Folds]:
+    """Return the folds of a store's split, or all that were drawn beside it; none are drawn now."""
+    if has_folds(store):
+        return [make_folds(store)]
+    return [
+        make_folds(store, asked["folds"], **{k: v for k, v in asked.items() if k != "folds"})
+        for asked in find_drawings(store)
+    ]
 
 
 def has_folds(store: Store) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .display import meant
 from .errors import InvalidDataError, InvalidOptionError
 from .own_code import described
 
@@ -17,7 +18,9 @@ CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
 OWN_NORM = 6  # a user's norm, which is called; between are pair rules (`label_distances`)
 OWN = "own"  # beside the names of norms, in what is known of the data
 LEADING = 8  # and this for every leading column, which only says which pairs count
+LABEL_KINDS = ("categorical", "real", "vector")
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
+LABEL_NORMS = tuple(_NORM_CODES)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class LabelMap:
     leading: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("categorical", "real", "vector"):
+        if self.kind not in LABEL_KINDS:
             raise InvalidOptionError(
-                f"label map {self.kind!r} is unknown; choose categorical, real or vector"
+                f"label map {self.kind!r} is unknown{meant(self.kind, LABEL_KINDS)}; choose "
+                "categorical, real or vector"
             )
         if self.own_norm is not None and (self.kind != "vector" or self.leading):
             raise InvalidOptionError(
@@ -57,7 +61,10 @@ class LabelMap:
                 else "errors of a model are not taken in a norm of your own; choose l1, l2 or linf"
             )
         if self.own_norm is None and self.norm not in _NORM_CODES:
-            raise InvalidOptionError(f"label norm {self.norm!r} is unknown; choose l1, l2 or linf")
+            raise InvalidOptionError(
+                f"label norm {self.norm!r} is unknown{meant(self.norm, _NORM_CODES)}; choose l1, "
+                "l2 or linf"
+            )
         if self.bound is not None and not (np.isfinite(self.bound) and self.bound > 0):
             raise InvalidOptionError(
                 f"the label bound ‖y‖∞ must be a positive number, not {self.bound!r}"

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .blas import one_blas_thread
 from .covariance import mean_and_covariance
+from .display import meant
 from .errors import InvalidOptionError
 from .own_code import described
 
@@ -288,7 +289,12 @@ class Function(Metric):
 
 
 _PLAIN = {cls.name: cls for cls in (Euclidean, Cityblock, Chebyshev, Minkowski, Angular, Hamming)}
-_ALIASES = {"manhattan": "cityblock", "l1": "cityblock", "l2": "euclidean", "linf": "chebyshev"}
+METRIC_ALIASES = {
+    "manhattan": "cityblock",
+    "l1": "cityblock",
+    "l2": "euclidean",
+    "linf": "chebyshev",
+}
 METRIC_NAMES = (*(n for n in _PLAIN if n != "minkowski"), "minkowski(p)", "mahalanobis")
 
 
@@ -309,7 +315,7 @@ def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         return Function(metric)
     match = re.fullmatch(r"(\w+)(?:\((.+)\))?", str(metric).strip().lower())
     name, argument = match.groups() if match else (str(metric), None)
-    name = _ALIASES.get(name, name)
+    name = METRIC_ALIASES.get(name, name)
     if name == "cosine":
         raise InvalidOptionError(
             "one minus the cosine is no metric (it breaks the triangle inequality); "
@@ -321,7 +327,8 @@ def resolve_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         )
     if name not in _PLAIN or (argument is not None and name != "minkowski"):
         raise InvalidOptionError(
-            f"metric {metric!r} is unknown; choose one of {', '.join(METRIC_NAMES)}"
+            f"metric {metric!r} is unknown{meant(metric, (*METRIC_NAMES, *METRIC_ALIASES))}; "
+            f"choose one of {', '.join(METRIC_NAMES)}"
         )
     if argument is None:
         return _PLAIN[name]()

@@ -19,6 +19,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .engine.events import write_announced
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
 from .engine.sources import Source, open_source
@@ -144,7 +145,9 @@ class Neighbours:
             name: a.rechunk((chunk, a.shape[1])).to_delayed().ravel() for name, a in tables.items()
         }
         writes = [
-            delayed(writer.write)(k * chunk, {name: blocks[k] for name, blocks in parts.items()})
+            delayed(write_announced)(
+                self.run, writer.write, k * chunk, {n: blocks[k] for n, blocks in parts.items()}
+            )
             for k in range(-(-self.rows // chunk))
         ]
         if search.waves is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .display import no_group
 from .engine.spec import ReferenceSets
 from .errors import InvalidOptionError
 from .row_sets import (
@@ -74,9 +75,7 @@ def row_set(data: PairData, rows: Any, name: str) -> RowSet:
     if not isinstance(rows, str):
         return ListedRows(checked_rows(data.rows, np.asarray(rows), name))
     if rows not in data.groups:
-        raise InvalidOptionError(
-            f"there is no group {rows!r}; the groups are {', '.join(data.groups)}"
-        )
+        raise InvalidOptionError(no_group(rows, data.groups))
     code = data.groups.index(rows)
     if data.store is not None:
         return GroupRows(data.store.address, code)

@@ -24,7 +24,9 @@ from .clients import in_place
 from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
 from .definitions import robustness_of
+from .display import no_group
 from .engine import lazy
+from .engine.events import write_announced
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.spec import PairSpec
@@ -187,9 +189,7 @@ class Scores(ArraysMixin):
         known = (*self.groups, *self.references)
         if name not in known:
             sets = " and reference sets" if self.references else ""
-            raise InvalidOptionError(
-                f"there is no group {name!r}; the groups{sets} are {', '.join(known)}"
-            )
+            raise InvalidOptionError(no_group(name, known, f"groups{sets}"))
         return known.index(name)
 
     def compute(self, **kwargs: Any) -> Scores:
@@ -326,8 +326,11 @@ class Scores(ArraysMixin):
             for name, a in tables.items()
         }
         writes = [
-            delayed(_write_result)(
-                writer, k * writer.chunk_rows, {name: blocks[k] for name, blocks in parts.items()}
+            delayed(write_announced)(
+                self.run,
+                writer.write,
+                k * writer.chunk_rows,
+                {name: blocks[k] for name, blocks in parts.items()},
             )
             for k in range(-(-self.rows // writer.chunk_rows))
         ]
@@ -457,10 +460,6 @@ def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None
 
 def _stored_split(address: SourceAddress, lo: int, hi: int) -> NDArray[np.int16]:
     return address.open().read("split", lo, hi)
-
-
-def _write_result(writer: ResultWriter, start: int, rows: Mapping[str, Any]) -> dict[str, int]:
-    return writer.write(start, rows)
 
 
 def _versions() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .display import no_group
 from .errors import InvalidOptionError
 
 ALL = "all"  # every sample, whatever its group
@@ -130,7 +131,7 @@ def _no_selection(
     if not furthest and not within:
         name = text.split(":")[0]
         hint = f" (write {groups[0]}:{text})" if _STEPS.match(text) else ""
-        return InvalidOptionError(f"there is no group {name!r}; the groups are {known}{hint}")
+        return InvalidOptionError(f"{no_group(name, groups)}{hint}")
     token = re.split("[:+-]", text[furthest:].lstrip(":+-"))[0]
     return InvalidOptionError(
         f"{text!r}: {token!r} is no selection; write GROUP:L500 for the 500 least or GROUP:M500 "

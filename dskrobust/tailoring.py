@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .advice_tables import StoredAdvice, keep_advice, model_words, part_cells, part_heads
 from .display import caption, card, counted, escape, table
 from .errors import InvalidOptionError
 from .evaluation import Model
@@ -225,7 +226,18 @@ class Tailoring:
         client = client or self._client
         with nullcontext() if client is None else client.as_current():
             self._advice = advise(self.plan, (client, tell))
+        keep_advice(self.plan.store, self.plan.identity, self._stored(self._advice))
         return self
+
+    def _stored(self, advice: Advice) -> StoredAdvice:
+        """Return what came out in words, for reports."""
+        models = ", ".join(model.name for model in self.plan.models)
+        return StoredAdvice(
+            f"{models}, {' and '.join(self.plan.groups)}",
+            part_heads(self.plan, advice),
+            [part_cells(self.plan, part) for part in advice.parts],
+            self.findings(),
+        )
 
     @property
     def advice(self) -> Advice:
@@ -276,34 +288,9 @@ class Tailoring:
         return card("Tailoring", str(self.plan.store.spec.name), caption(decision), parts, *more)
 
 
-def part_heads(plan: Plan, advice: Advice) -> tuple[str, ...]:
-    """Return the heads of a table of parts."""
-    heads = ("R", "train on", "with", str(plan.measure), "one model", "gain", "verdict")
-    return (*heads, "on test") if advice.parts[0].test else heads
-
-
-def part_cells(plan: Plan, part: PartAdvice) -> tuple[str, ...]:
-    """Return a part's line of a table."""
-    shown = plan.measure.shown
-    cells = (
-        f"{part.low:.3f}–{part.high:.3f}",
-        part.train,
-        _model_words(part.model if len(plan.models) > 1 else "", part.setting),
-        number_text(shown(part.score)),
-        number_text(shown(part.baseline)),
-        str(part.gain),
-        part.gain.verdict,
-    )
-    return (*cells, f"{part.test[0] - part.test[1]:+.4f}") if part.test else cells
-
-
-def _model_words(model: str, setting: str) -> str:
-    return ", ".join(filter(None, (model, setting)))
-
-
 def _decision(plan: Plan, advice: Advice) -> str:
     """Return what to do, in a sentence or two."""
-    one = _model_words(*advice.baseline[1:])
+    one = model_words(*advice.baseline[1:])
     said = f"over one model on everything ({one}): {plan.measure} {advice.gain}"
     all_rows = f"Take one model, trained on all of {plan.groups[0]}."
     if {(part.train, part.model, part.setting) for part in advice.parts} == {advice.baseline}:
@@ -317,7 +304,7 @@ def _decision(plan: Plan, advice: Advice) -> str:
         what = "other hyper-parameters" if train == ALL else f"training on {train} alone"
         return (
             f"One model is enough, but {what} pays: {plan.measure} {advice.single_gain}. Take "
-            f"{_model_words(*model)}, trained on {train} of {plan.groups[0]}, for all parts."
+            f"{model_words(*model)}, trained on {train} of {plan.groups[0]}, for all parts."
         )
     if advice.gain.verdict == "better":
         return f"Tailoring pays {said}. Take what is listed for each part."
@@ -332,7 +319,7 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
     if advice.single != advice.baseline:
         train, *model = advice.single
         yield (
-            f"One set for everything, {train} with {_model_words(*model)}, gains "
+            f"One set for everything, {train} with {model_words(*model)}, gains "
             f"{advice.single_gain} over all rows ({advice.single_gain.verdict}); choosing by part "
             f"adds {advice.added} to that ({advice.added.verdict})."
         )
@@ -342,7 +329,7 @@ def _findings(plan: Plan, advice: Advice) -> Iterator[str]:
         if own == advice.baseline:
             yield f"{where}: nothing surely beats the one model."
             continue
-        what = f"{part.train} with {_model_words(part.model, part.setting)}"
+        what = f"{part.train} with {model_words(part.model, part.setting)}"
         pays = advice.gain.verdict == "better"
         said = f"train on {what}" if pays else f"training on {what} looked best"
         yield f"{where}: {said}, {part.gain} ({part.gain.verdict})."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .display import no_group
 from .errors import Hint, InvalidOptionError, OverlapWarning
 from .evaluation import Experiment, Model, evaluate, summary_of
 from .evaluation.jobs import records_memory
@@ -100,6 +101,19 @@ class Plan:
         """Which of LOSS and ACC is compared."""
         return Measure.of(self.validation.by, self.store)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this plan from others of the store's data, as plain values."""
+        return {
+            "models": [[model.name, model.identity()] for model in self.models],
+            "windows": None if self.windows is None else asdict(self.windows),
+            "validation": asdict(self.validation),
+            "candidates": {name: str(given) for name, given in self.candidates.items()},
+            "groups": self.groups,
+            "metric": str(self.metric),
+            **self.experiment,
+        }
+
     def check(self) -> None:
         """Refuse what cannot be evaluated, before anything runs."""
         train, test = self.groups
@@ -109,9 +123,7 @@ class Plan:
                 f"{train} is the training and the test group; choose another test group"
             )
         if test not in (*self.store.groups, DEFAULT_TEST):  # a store need not have that
-            raise InvalidOptionError(
-                f"there is no group {test!r}; the groups are {', '.join(self.store.groups)}"
-            )
+            raise InvalidOptionError(no_group(test, self.store.groups))
         rows = group_size(self.store, train)
         least = rows - -(-rows // self.validation.folds)  # that remain in every fold
         if self.windows is not None:

@@ -94,10 +94,12 @@ FLOORS = (  # from the foundations up
     "evaluation",
     "router",
     "validation",
+    "advice_tables",
     "tailoring",
     "embedding",
     "report",
     "reviews",
+    "comparison",
     "compute",
     "__init__",  # the public API: only what is above it may import the package itself
     "cli",

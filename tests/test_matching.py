@@ -140,7 +140,7 @@ def test_commands_say_it(store, tmp_path, local_cluster):
     assert "far apart" in found.output
     assert "dskrobust match" in found.output
     figure = tmp_path / "a.svg"
-    said = call(main, ["align", store.url, "train", "test", "--json", "--figure", str(figure)])
+    said = call(main, ["align", store.url, "train", "test", "--json", "--plot", str(figure)])
     assert json.loads(said.output)["size_x"] == 1600
     assert figure.read_text().startswith("<?xml")
     out = tmp_path / "rows.csv"

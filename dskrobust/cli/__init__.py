@@ -13,11 +13,13 @@ from typing import Any, TextIO
 import click
 
 from .. import __version__
+from ..display import meant
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import (
     adversarials,
     align,
     bound,
+    compare,
     data,
     embed,
     evaluate,
@@ -35,7 +37,8 @@ from . import (
     verify,
 )
 from . import compute as runs
-from .options import places, refuse_blanks
+from .completion import with_names
+from .options import places
 
 DEBUG = "DSKROBUST_DEBUG"
 LOG = "DSKROBUST_LOG"  # a level of logging
@@ -64,6 +67,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         review.apply,
         hardness.hardness,
         report.report,
+        compare.compare,
         export.export,
     ),
     "Checks and first steps": (verify.verify, runs.demo),
@@ -81,6 +85,14 @@ class Commands(click.Group):
             rows = [(member.name or "", member.get_short_help_str(200)) for member in members]
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and name[:1] != "-" and not ctx.resilient_parsing:
+            raise click.UsageError(f"there is no command {name!r}{meant(name, self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         _show_log(os.environ.get(LOG, ""))
@@ -171,4 +183,4 @@ def main() -> None:
 
 
 for _command in itertools.chain.from_iterable(SECTIONS.values()):
-    main.add_command(refuse_blanks(_command))
+    main.add_command(with_names(_command))

@@ -41,7 +41,7 @@ SETS = ".csv", ".csv.gz", ".parquet", ".npz"
 @click.argument("train")
 @click.argument("test")
 @metric_option
-@click.option("--figure", type=File(dir_okay=False), metavar="FILE",
+@click.option("--plot", "figure", type=File(dir_okay=False), metavar="FILE",
               help="Draw both distributions and the pairs of R: .svg, .png or .pdf.")  # fmt: skip
 @where_options
 @json_option
@@ -62,7 +62,7 @@ def align(
     \b
     Examples:
       dskrobust align mnist.zarr train test
-      dskrobust align mnist.zarr train:L30000 test --figure aligned.svg
+      dskrobust align mnist.zarr train:L30000 test --plot aligned.svg
     """
     from ..alignments import alignment, alignment_memory
     from ..label_sets import warn_missing_classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from ..cluster import ClusterOptions
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
@@ -322,99 +320,16 @@ def show_run(
 ) -> Any:
     """Run something on a cluster and show how far it is; quiet: nothing on stdout.
 
-    run_it: takes `start` and `tell`, as `compute.run_and_write` does. before: called with the plan
-    before anything runs.
+    run_it: takes a `compute.Watch`. before: called with the plan before anything runs.
     """
-    from ..show import terminal
-    from ..show.bounds import Bounds
-    from ..show.live import compiling_shown
+    from ..compute import Watch
+    from .run_view import RunView
 
-    with ExitStack() as stack:
-        bar: list[Any] = []
-        made: list[Plan] = []
-        bounds = Bounds()
-        tiles = {"done": 0, "resumed": 0}
-        work = dict.fromkeys(("pairs", "proven", "bytes_read"), 0)
-
-        def start(client: Any, plan: Plan) -> None:
-            if before is not None:
-                before(plan)
-            if not quiet:
-                if client is not None and (options.is_remote or options.dashboard):
-                    terminal.fact("dashboard", client.dashboard_link)
-                terminal.fact("workers", workers_line(plan))
-                terminal.fact("plan", plan_line(plan))
-            if options.is_remote:
-                say_slow_workers(client, stderr=quiet)
-            made.append(plan)
-            shown = terminal.progress(title, plan.pairs, unit="", below=bounds)
-            bar.append(stack.enter_context(shown))
-            stack.enter_context(compiling_shown(bar[0]))
-
-        def tell(pairs: int, event: dict[str, Any]) -> None:
-            bounds.take(event)
-            if not made[0].resources.here:  # of other processes
-                bar[0].end_waiting(event["compiling"] / made[0].resources.workers)
-            tiles["done"] += 1
-            tiles["resumed"] += bool(event["resumed"])
-            for name in work:
-                work[name] += event[name]
-            bar[0].note = f"{tiles['done']:,} of {len(made[0].tiles):,} tiles"
-            if tiles["resumed"]:
-                bar[0].note += f" ({tiles['resumed']:,} resumed)"
-            bar[0].add(pairs, found=bool(event["resumed"]))
-
-        done = run_it(start=start, tell=tell)
-    if quiet:
-        return done
-    if tiles["resumed"]:
-        terminal.fact("resumed", f"{tiles['resumed']:,} of {len(made[0].tiles):,} tiles")
-    if work["pairs"]:
-        share = work["proven"] / work["pairs"]
-        terminal.fact(
-            "work", f"{share:.2%} of the pairs proven, {terminal.size(work['bytes_read'])} read"
-        )
+    with RunView(title, options, quiet=quiet, before=before) as view:
+        done = run_it(Watch(view.start, view.tell, view.begin))
+    if not quiet:
+        view.say_work()
     return done
-
-
-def say_slow_workers(client: Client, *, stderr: bool) -> None:
-    """Say where the workers' BLAS takes no notice of what their processors can do."""
-    from ..cluster.blas import FASTER, VARIABLE
-    from ..cluster.checks import slow_workers
-    from ..show import terminal
-
-    if slow_workers(client):
-        terminal.say(
-            f"The workers' BLAS uses half of their processors: start them with "
-            f"{VARIABLE}={FASTER} in the environment.",
-            style="yellow",
-            stderr=stderr,
-        )
-
-
-def workers_line(plan: Plan) -> str:
-    """Return in a line what a plan runs on."""
-    from ..show import terminal
-
-    has = plan.resources
-    if has.here:
-        return f"this process, {terminal.counted(has.threads, 'thread')}"
-    limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
-    workers, threads = (
-        terminal.counted(has.workers, "worker"),
-        terminal.counted(has.threads, "thread"),
-    )
-    return f"{workers} × {threads}{limit}"
-
-
-def plan_line(plan: Plan) -> str:
-    """Return a plan in a line."""
-    from ..show import terminal
-
-    return (
-        f"{terminal.counted(len(plan.tiles), 'tile')}, {terminal.big(plan.pairs)} pairs, "
-        f"{terminal.size(plan.bytes_read)} to read, peak {terminal.size(plan.peak_bytes)} a worker"
-    )
 
 
 def summarise_run(scores: Scores, address: str, folds: Folds | None = None) -> None:

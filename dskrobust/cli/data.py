@@ -319,7 +319,8 @@ def link(
 @store_argument
 @click.argument("what", metavar="WHAT")
 @reader_options
-@click.option("--group", metavar="NAME", help="Group of all new rows, an old or a new one.")
+@click.option("--into", "group", metavar="GROUP",
+              help="Group of all new rows, an old or a new one.")  # fmt: skip
 def append(store: str, what: str, source: Path | None, group: str | None, **options: Any) -> None:
     """Append new rows to a store; what is scored already stays so.
 
@@ -328,8 +329,8 @@ def append(store: str, what: str, source: Path | None, group: str | None, **opti
 
     \b
     Examples:
-      dskrobust append own.zarr monday.npz --group train
-      dskrobust append news.zarr online-news --source monday.csv --group test
+      dskrobust append own.zarr monday.npz --into train
+      dskrobust append news.zarr online-news --source monday.csv --into test
     """
     from ..datasets import ReaderOptions, more_rows
     from ..memory import projected_peak

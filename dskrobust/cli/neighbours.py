@@ -31,8 +31,8 @@ FEWER = Hint("ask for fewer neighbours", "ask for fewer with --k, or leave --out
 @store_argument
 @click.option("--k", "-k", type=click.IntRange(1), default=15, show_default=True,
               help="How many neighbours of every sample.")  # fmt: skip
-@click.option("--labels", type=click.Choice(["any", "same", "different"]), default="any",
-              show_default=True, help="Labels of the neighbours.")  # fmt: skip
+@click.option("--rule", "labels", type=click.Choice(["any", "same", "different"]), default="any",
+              show_default=True, help="Which pairs count, by their labels.")  # fmt: skip
 @metric_option
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.npz",
               help="Write the graph of distances, for scipy.sparse.load_npz.")  # fmt: skip
@@ -55,7 +55,7 @@ def neighbours(
     \b
     Examples:
       dskrobust neighbours mnist.zarr --k 15 --out graph.npz
-      dskrobust neighbours mnist.zarr --k 5 --labels same
+      dskrobust neighbours mnist.zarr --k 5 --rule same
     """
     from ..compute import run_and_write
     from ..memory import projected_peak

@@ -10,11 +10,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..errors import InvalidOptionError
 from ..outputs import check_folder
 from ..paths import behind_links, expand, is_remote, local_path, special_kind
+from .completion import complete_store
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 PLACES = "dskrobust.places"
 MOST_SEED = 2**32 - 1  # that scikit-learn and NumPy's older generators take
-MAY_BE_EMPTY = ("thousands", "comment", "delimiter")  # none, or a blank
 
 
 class Bytes(click.ParamType):
@@ -64,11 +63,6 @@ class Duration(click.ParamType):
         if not seconds > 0:
             self.fail(f"{value!r} is no duration; write 90, 5min, 2h or never", param, ctx)
         return seconds
-
-
-def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let the shell complete the name of a folder, which a store is."""
-    return [CompletionItem(incomplete, type="dir")]
 
 
 class Address(click.ParamType):
@@ -122,24 +116,6 @@ class Number(click.FloatRange):
         return number
 
 
-class Text(click.types.StringParamType):
-    """Text that says something: an empty value is mostly a variable that is not set."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        text = str(super().convert(value, param, ctx))
-        if not text.strip() or "\0" in text:
-            self.fail(f"{text!r} says nothing; leave the option away", param, ctx)
-        return text
-
-
-def refuse_blanks(command: click.Command) -> click.Command:
-    """Let a command refuse empty text wherever it has no meaning; return the command."""
-    for parameter in command.params:
-        if parameter.type is click.STRING and parameter.name not in MAY_BE_EMPTY:
-            parameter.type = Text()
-    return command
-
-
 def _named(kind: click.ParamType, value: Any, param: Any, ctx: Any) -> str:
     """Return a path or address with ~ expanded; refuse what can be none where it is written."""
     try:
@@ -170,7 +146,9 @@ def places(ctx: click.Context) -> list[str]:
     return list(ctx.meta.get(PLACES, ()))
 
 
-store_argument = click.argument("store", type=Address(), metavar="STORE", shell_complete=_folders)
+store_argument = click.argument(
+    "store", type=Address(), metavar="STORE", shell_complete=complete_store
+)
 wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True,
     help="Whether to wait where another process is at the same work; its results are taken over.",

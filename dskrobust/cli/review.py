@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .completion import Text
 from .options import (
     Duration,
     File,
     NewStore,
     Number,
-    Text,
     cluster_options,
     metric_option,
     opened_store,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..display import no_group
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from .memory import say_memory
 from .options import (
@@ -173,9 +174,7 @@ def _low_end(store: Store, spec: PairSpec, reference: str | None) -> float | Non
 
     group = reference or default_group(store)
     if group not in store.groups:
-        raise InvalidOptionError(
-            f"there is no group {group!r}; the groups are {', '.join(store.groups)}"
-        )
+        raise InvalidOptionError(no_group(group, store.groups))
     code = store.groups.index(group)
     results = [r for r in matching(store, spec.parameters()) if r.covers(store)]
     if not results:

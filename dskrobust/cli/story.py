@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cluster import ClusterOptions, connect
-from ..compute import run_scores
+from ..compute import Watch, run_scores
 from ..datasets import ingest
 from ..engine.plan import MIB
 from ..evaluation import Evaluation, Experiment, Model
@@ -99,9 +99,8 @@ def _compute(store: Store, workers: int) -> Scores:
             job.begin("Scoring", plan.pairs)
 
         with compiling_shown(job):
-            scores = run_scores(
-                store, pair_spec(store), options, start=start, tell=lambda pairs, _: job.add(pairs)
-            )
+            watch = Watch(start, lambda pairs, _: job.add(pairs))
+            scores = run_scores(store, pair_spec(store), options, watch)
     pairs = store.rows * (store.rows - 1) // 2
     terminal.fact(
         "scored",

@@ -65,7 +65,7 @@ class Sizes(click.ParamType[tuple[float, ...]]):
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.csv",
               help="Write all accuracies with their intervals.")  # fmt: skip
-@click.option("--figure", type=File(dir_okay=False), metavar="FILE.png",
+@click.option("--plot", "figure", type=File(dir_okay=False), metavar="FILE.png",
               help="Draw accuracy by size: .png, .svg or .pdf.")  # fmt: skip
 @json_option
 def susceptibility(
@@ -88,7 +88,7 @@ def susceptibility(
     Examples:
       dskrobust susceptibility mnist.zarr --set epochs=12
       dskrobust susceptibility mnist.zarr --set epochs=4 --option device=cpu --trials 3
-      dskrobust susceptibility cifar10.zarr --attack fgsm --sizes 2/255,8/255 --figure fall.png
+      dskrobust susceptibility cifar10.zarr --attack fgsm --sizes 2/255,8/255 --plot fall.png
     """
     from ..evaluation.susceptibility import SIZES
     from ..evaluation.susceptibility import susceptibility as make

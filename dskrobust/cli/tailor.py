@@ -66,7 +66,7 @@ by_option = click.option(
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.csv",
               help="Write the cells.")  # fmt: skip
-@click.option("--figure", type=File(dir_okay=False), metavar="FILE.png",
+@click.option("--plot", "figure", type=File(dir_okay=False), metavar="FILE.png",
               help="Draw the heat maps: .png, .svg or .pdf.")  # fmt: skip
 @json_option
 def spectrum(
@@ -92,7 +92,7 @@ def spectrum(
     \b
     Examples:
       dskrobust spectrum mnist.zarr --model knn
-      dskrobust spectrum news.zarr --model forest --windows 3 --figure map.png
+      dskrobust spectrum news.zarr --model forest --windows 3 --plot map.png
     """
     from ..evaluation.windows import Windows
     from ..evaluation.windows import spectrum as make
@@ -272,8 +272,8 @@ def _print_spectrum(made: Spectrum) -> None:
 def _print_tailoring(made: Tailoring) -> None:
     from rich.text import Text
 
+    from ..advice_tables import part_cells, part_heads
     from ..show import terminal
-    from ..tailoring import part_cells, part_heads
 
     decision, *more = made.findings()
     terminal.say(decision, style=terminal.STRONG)

@@ -112,7 +112,7 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
     if options.drawn.asked:
         raise InvalidOptionError(
             "no split of rows that are appended is drawn",
-            Hint("give all of them a group with group=NAME", "give all of them one with --group"),
+            Hint("give all of them a group with group=NAME", "give all of them one with --into"),
         )
     for name in ("impute", "encode"):
         if getattr(options, name) is not None:
@@ -318,7 +318,7 @@ def match(spec: StoreSpec, new: StoreSpec, what: str, group: str | None = None) 
         raise InvalidOptionError(
             f"{what} does not say which group its rows are of: {', '.join(spec.groups)}, or a new "
             "one",
-            Hint("name it with group=NAME", "name it with --group NAME"),
+            Hint("name it with group=NAME", "name it with --into NAME"),
         )
     groups = _merged(spec.groups, (group,) if group is not None else new.groups)
     names = np.array([groups.index(name) for name in new.groups if group is None], np.int16)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import InvalidDataError, SourceFileError
 from ..ids import plain_ids
 from ..labels import decoded, infer_label_kind
@@ -136,8 +137,8 @@ class Member:
             members = [member.removesuffix(".npy") for member in archive.namelist()]
             if name not in members:
                 raise SourceFileError(
-                    f"{path} has no array '{name}' but {', '.join(members) or 'none'}; "
-                    "name the arrays with the options x, y and split"
+                    f"{path} has no array '{name}' but {', '.join(members) or 'none'}"
+                    f"{meant(name, members)}; name the arrays with the options x, y and split"
                 )
             with archive.open(f"{name}.npy") as handle:
                 shape, fortran, dtype = _header(handle, f"array '{name}' of {path}")

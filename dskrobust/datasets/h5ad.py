@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import StoreSpec
 from .arrays import rows_reader
@@ -173,7 +174,7 @@ class Frame:
         if name not in self.names:
             raise InvalidOptionError(
                 f"{self.name} of {self.path} has no column '{name}' (option {option}) but "
-                f"{self._listed}"
+                f"{self._listed}{meant(name, self.names)}"
             )
         return self._column(name)
 

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
 from ..store import Store, StoreSpec, is_zarr, lossless
 from .containers import NAME_KINDS, as_array, ravelled
@@ -60,7 +61,7 @@ def _column(X: Any, name: str) -> Any:
     names: list[Any] = list(getattr(X, "column_names", getattr(X, "columns", ())))
     if name not in names:
         found = f"there are {', '.join(map(str, names[:MOST_NAMED]))}" if names else "X has none"
-        raise InvalidOptionError(f"y={name!r} names a column, but {found}")
+        raise InvalidOptionError(f"y={name!r} names a column, but {found}{meant(name, names)}")
     return X[name]
 
 
@@ -106,8 +107,8 @@ def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int6
         if text not in names:
             shown = ", ".join(classes[:MOST_NAMED]) + (", …" if classes[MOST_NAMED:] else "")
             raise InvalidDataError(
-                f"label {text!r} of row {row} is none of the {len(classes)} classes ({shown}); "
-                "a class that the reference lacks has no meaning there"
+                f"label {text!r} of row {row} is none of the {len(classes)} classes ({shown})"
+                f"{meant(text, classes)}; a class that the reference lacks has no meaning there"
             )
     return np.array([names[text] for text in texts], np.int64)[inverse].reshape(len(labels))
 

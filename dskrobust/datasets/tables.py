@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
 from .arrow import FlatTable, Table, refuse_index, type_as_written
@@ -135,6 +136,7 @@ def known_column(table: Table, name: str, option: str) -> str:
     if name not in table.names:
         raise InvalidOptionError(
             f"{table.where} has no column '{name}' (option {option}) but {_listed(table.names)}"
+            f"{meant(name, table.names)}"
         )
     return name
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cluster.workers import gpu_here
-from ..display import error_line
+from ..display import error_line, meant
 from ..errors import Hint, InvalidOptionError
 from ..own_code import no_exit
 from ..store import Store
@@ -87,7 +87,8 @@ class TorchModel(EmbeddingModel):
         names = [name for name, _ in module.named_modules() if name]
         if self.options.layer not in names:
             raise self.failed(
-                f"it has no layer {self.options.layer!r}; its layers are {', '.join(names)}"
+                f"it has no layer {self.options.layer!r}{meant(self.options.layer, names)}; its "
+                f"layers are {', '.join(names)}"
             )
         return Tap(module, self.options.layer, "output")
 

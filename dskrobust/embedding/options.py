@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..display import meant
 from ..errors import Hint, InvalidOptionError
 
 DEVICES = ("auto", "gpu", "cpu")
@@ -58,7 +59,8 @@ class EmbeddingOptions:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise InvalidOptionError(
-                f"device {self.device!r} is unknown; it is {', '.join(DEVICES)}"
+                f"device {self.device!r} is unknown{meant(self.device, DEVICES)}; it is "
+                f"{', '.join(DEVICES)}"
             )
         if self.batch_rows < 1:
             raise InvalidOptionError(f"batch_rows must be 1 or more, not {self.batch_rows}")

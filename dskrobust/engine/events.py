@@ -23,37 +23,83 @@ if TYPE_CHECKING:
     from distributed import Client
 
 TOPIC, PLANS = "dskrobust-tile", "dskrobust-plan"
+PHASES = "dskrobust-phase"  # topic of what a run does beside tiles
+SAMPLE, PREFIXES, MERGING, WRITING = "sample", "prefixes", "merging", "writing"
 BOUND_ROWS = 50_000  # of a run, about, of which events tell R so far
 BOUND_STEPS = 2**16 - 1  # of R in an event
 
 Event = dict[str, Any]
-_listeners: list[Callable[[Event], None]] = []
+_listeners: dict[str, list[Callable[[Event], None]]] = {TOPIC: [], PHASES: []}
 
 
 @contextlib.contextmanager
-def listening(hear: Callable[[Event], None]) -> Iterator[None]:
+def listening(hear: Callable[[Event], None], topic: str = TOPIC) -> Iterator[None]:
     """Call hear(event) for every tile that threads of this process are through with.
 
-    Workers tell their scheduler instead; subscribe to TOPIC there.
+    Workers tell their scheduler instead; subscribe to the topic there. topic: PHASES for phases.
     """
-    _listeners.append(hear)
+    _listeners[topic].append(hear)
     try:
         yield
     finally:
-        _listeners.remove(hear)
+        _listeners[topic].remove(hear)
 
 
-def announce(event: Event) -> None:
+def announce(event: Event, topic: str = TOPIC) -> None:
     """Tell whoever listens, on the scheduler or in this process."""
     worker = this_worker()
     if worker is not None:
-        from .telemetry import count_tile  # which needs Dask's scheduler
+        worker.log_event(topic, event)
+        if topic == TOPIC:
+            from .telemetry import count_tile  # which needs Dask's scheduler
 
-        worker.log_event(TOPIC, event)
-        count_tile(event)
+            count_tile(event)
         return
-    for hear in tuple(_listeners):
+    for hear in tuple(_listeners[topic]):
         hear(event)
+
+
+def announce_phase(run: str | None, phase: str) -> None:
+    """Tell what a run begins to do; nothing where nobody knows which run it is."""
+    if run:
+        announce({"run": run, "phase": phase}, PHASES)
+
+
+def write_announced(run: str | None, write: Callable[..., Any], *given: Any) -> Any:
+    """Write something, and tell that a run has come to that."""
+    announce_phase(run, WRITING)
+    return write(*given)
+
+
+@contextlib.contextmanager
+def watch_phases(
+    client: Client | None, begin: Callable[[str], None], run: str | None
+) -> Iterator[None]:
+    """Call begin(phase) whenever a task of a run begins something else than a tile.
+
+    Tasks of several phases run side by side: who is told chooses what to show.
+    """
+
+    def hear(event: Event) -> None:
+        if event["run"] == run:
+            begin(event["phase"])
+
+    with _subscribed(client, PHASES, hear):
+        yield
+
+
+@contextlib.contextmanager
+def _subscribed(client: Client | None, topic: str, hear: Callable[[Event], None]) -> Iterator[None]:
+    """Hear what workers tell the client's scheduler, and threads of this process."""
+    if client is not None:
+        client.subscribe_topic(topic, lambda event: hear(event[1]))
+    try:
+        with listening(hear, topic):
+            yield
+    finally:
+        if client is not None:
+            with contextlib.suppress(Exception):  # the scheduler may be gone
+                client.unsubscribe_topic(topic)
 
 
 @contextlib.contextmanager
@@ -89,14 +135,8 @@ def watch_tiles(
 
     if client is not None:
         _tell_of_plan(client, plan, run, title)
-        client.subscribe_topic(TOPIC, lambda event: hear(event[1]))
-    try:
-        with listening(hear):
-            yield
-    finally:
-        if client is not None:
-            with contextlib.suppress(Exception):  # the scheduler may be gone
-                client.unsubscribe_topic(TOPIC)
+    with _subscribed(client, TOPIC, hear):
+        yield
 
 
 def _tell_of_plan(client: Client, plan: Plan, run: str | None, title: str) -> None:

@@ -263,12 +263,12 @@ def _add_prefixes(pairs: PairGraph, shared: Key, spec: TileSpec, plan: Plan) -> 
         # Dask runs tasks where what they need is; such that need nothing go to all workers
         own = spec, source, (store_context, source, spec.pairs)
     for k, sample in enumerate(samples):
-        graph[sample] = (take_sample, *own, rows, (k, count))
+        graph[sample] = (take_sample, *own, rows, (k, count), token)
     graph[f"basis-{token}"] = (choose_prefixes, *given, rows, samples)
     parts: list[Key] = []
     for k, (lo, hi) in enumerate(cut_parts(plan.segments, plan.unit_rows, 4 * workers)):
         parts.append((f"prefix-{token}", k))
-        graph[parts[-1]] = (make_prefixes, *given, f"basis-{token}", lo, hi)
+        graph[parts[-1]] = (make_prefixes, *given, f"basis-{token}", lo, hi, token)
     graph[f"prefixes-{token}"] = (finish, f"basis-{token}", parts)
     return f"prefixes-{token}"
 
@@ -284,7 +284,8 @@ def _merge_tree(graph: Graph, token: str, block: int, parts: list[tuple[Key, int
         for a in range(0, len(parts), SPLIT_EVERY):
             some = parts[a : a + SPLIT_EVERY]
             keys.append((f"merge-{token}", block, level, a // SPLIT_EVERY))
-            graph[keys[-1]] = (merge_states, [key for key, _ in some], [side for _, side in some])
+            own, sides = zip(*some, strict=True)
+            graph[keys[-1]] = (merge_states, list(own), list(sides), token)
         if len(keys) == 1:
             return keys[0]
         parts, level = [(key, 0) for key in keys], level + 1

@@ -35,7 +35,7 @@ from ..labels import LabelMap
 from ..store import ResultTables, SourceAddress, Summary, TileMemo, summarise
 from .admission import admit
 from .cache import BlockCache
-from .events import announce, bounds_of
+from .events import MERGING, PREFIXES, SAMPLE, announce, announce_phase, bounds_of
 from .prefixes import Choice, Part, RunPrefixes, SamplePlan, choose, make_part, take
 from .readers import Codes, TileReader
 from .sources import Source, open_source, read_block
@@ -83,8 +83,13 @@ def take_sample(
     context: Context,
     rows: int,
     part: tuple[int, int],
+    run: str = "",
 ) -> Sample | None:
-    """Take a part (its number, of how many) of the sample that a basis is chosen from."""
+    """Take a part (its number, of how many) of the sample that a basis is chosen from.
+
+    run: what the run's events are named by, where somebody may listen.
+    """
+    announce_phase(run, SAMPLE)
     return take(*_sampling(spec, source, context, rows), part)
 
 
@@ -121,8 +126,10 @@ def make_prefixes(
     choice: Choice | None,
     lo: int,
     hi: int,
+    run: str = "",
 ) -> Part | None:
-    """Make the prefixes of rows lo:hi."""
+    """Make the prefixes of rows lo:hi; run: as for `take_sample`."""
+    announce_phase(run, PREFIXES)
     return make_part(open_source(source), choice, context.job(spec.pairs), lo, hi)
 
 
@@ -316,8 +323,9 @@ def _columns(state: QuotientState, part: int) -> QuotientState:
     return QuotientState._make(array[:, part : part + 1] for array in state)
 
 
-def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int]) -> Any:
-    """Merge the wanted sides of tiles and earlier merges."""
+def merge_states(parts: Sequence[TileResult | State], sides: Sequence[int], run: str = "") -> Any:
+    """Merge the wanted sides of tiles and earlier merges; run: as for `take_sample`."""
+    announce_phase(run, MERGING)
     merged: Any = None
     for part, side in zip(parts, sides, strict=True):
         state: Any = side_of(part, side) if isinstance(part, TileResult) else part

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from shlex import join
 from typing import NamedTuple
 
+from ..display import meant
 from ..errors import Hint, InvalidOptionError, StaleResultsError
 from ..folds import has_folds, make_folds
 from ..store import Store, current_results
@@ -38,8 +39,8 @@ def default_subsets(store: Store, group: str) -> dict[str, str]:
     letter = LETTERS[group]
     if group not in store.groups:
         raise InvalidOptionError(
-            f"there is no group {group!r}, the groups are {', '.join(store.groups)}; say what to "
-            f"take with --{group} {letter}=SELECTION",
+            f"there is no group {group!r}{meant(group, store.groups)}, the groups are "
+            f"{', '.join(store.groups)}; say what to take with --{group} {letter}=SELECTION",
             _instead(store),
         )
     rows = _group_rows(store, group)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..display import meant, nearest_name
 from ..errors import InvalidDataError, InvalidOptionError
 from .experiment import BALANCED
 from .matrices import (
@@ -199,7 +199,9 @@ def averages(
     """Return the trimmed means of a model's trials; see `performance_matrix`."""
     for what, asked, known in (("choice by", choice.by, BY), ("LOSS", loss, LOSSES)):
         if asked not in known:
-            raise InvalidOptionError(f"there is no {what} {asked!r}; choose {' or '.join(known)}")
+            raise InvalidOptionError(
+                f"there is no {what} {asked!r}{meant(asked, known)}; choose {' or '.join(known)}"
+            )
     model, rows = _model_rows(table, model, {*(fixed or {}), choice.sweep}, loss)
     rows = _fixed_rows(rows, fixed or {})
     sweep, parameters = _parameters(rows, choice.sweep)
@@ -342,8 +344,8 @@ def _order(value: Any) -> tuple[int, float, str]:
 def _check_known(what: str, name: str, known: Sequence[str]) -> None:
     if name in known:
         return
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {_list(known) or 'none'}"
+    near = nearest_name(name, known)
+    hint = f"did you mean {near!r}?" if near else f"there are {_list(known) or 'none'}"
     raise InvalidOptionError(f"there is no {what} {name!r} in the table; {hint}")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..display import caption, card, escape
+from ..display import caption, card, escape, meant, no_group, suggestion
 from ..errors import InvalidOptionError
 from ..show.heat import heat_html
 from ..store import Store, open_store
@@ -186,7 +186,9 @@ class Measure:
         real = store.spec.label_kind != "categorical"
         by = by or ("loss" if real else "acc")
         if by not in BY:
-            raise InvalidOptionError(f"there is no measure {by!r}; choose {' or '.join(BY)}")
+            raise InvalidOptionError(
+                f"there is no measure {by!r}{meant(by, BY)}; choose {' or '.join(BY)}"
+            )
         return cls(by, real)
 
     def score(self, outcome: Outcome) -> float:
@@ -276,7 +278,7 @@ def group_size(store: Store, group: str) -> int:
     """
     if group not in store.groups:
         raise InvalidOptionError(
-            f"there is no group {group!r}; the groups are {', '.join(store.groups)}",
+            no_group(group, store.groups),
             ONE_GROUP if len(store.groups) == 1 else None,
         )
     known = store.summary.groups.get(store.groups.index(group))
@@ -344,7 +346,7 @@ class Spectrum:
         """
         if model not in self.models:
             raise InvalidOptionError(
-                f"there is no model {model!r}; there are {', '.join(self.models)}"
+                f"there is no model {model!r}; {suggestion(model, self.models)}"
             )
         best, (train, test) = self._best(), self.windows
         values = np.full((len(test), len(train)), np.nan)

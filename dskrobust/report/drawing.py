@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..cluster.workers import gpu_here
 from ..datasets import restore_features
-from ..display import suggestion
+from ..display import meant, suggestion
 from ..errors import Hint, InvalidOptionError
 from ..evaluation.commands import evaluate_command
 from . import figures
@@ -160,7 +160,8 @@ def _extremes(results: StoredResults, wishes: Wishes, count: int) -> pd.DataFram
         for name in wishes.classes:
             if name not in set(known):
                 shown = ", ".join(pd.unique(pd.Series(known, dtype=object))[:MOST_CLASSES])
-                raise InvalidOptionError(f"there is no class {name!r}; there are {shown}")
+                near = meant(name, set(known))
+                raise InvalidOptionError(f"there is no class {name!r}{near}; there are {shown}")
         if results.categorical:
             samples = samples[samples["label"].isin(list(wishes.classes))]
     return with_pictures(results, extremes(samples, main, count, MOST_CLASSES))

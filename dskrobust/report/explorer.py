@@ -5,12 +5,7 @@ Drawn by Bokeh, which the page carries, so that it needs no network.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,18 +43,6 @@ class Explorer(NamedTuple):
     body: str
     columns: tuple[str, ...]
     shown: int
-
-
-def script_sources(scripts: Sequence[str]) -> str:
-    """Return the digests of inline scripts for a Content-Security-Policy."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-
-
-@cache
-def page_script() -> str:
-    """Return what lets tables be sorted and filtered, and pictures be enlarged."""
-    return (files("dskrobust.report") / "templates" / "report.js").read_text(encoding="utf-8")
 
 
 def explorer(results: StoredResults) -> Explorer:

@@ -19,7 +19,7 @@ from ..store import Store
 from ..subsets import class_name
 from .results import StoredResults
 from .tables import column_shares
-from .trials import ModelTrials
+from .trials import ModelTrials, trial_values
 
 MOST = 5
 OVERLAP = 0.01  # of a class, from which on it is worth a word
@@ -175,14 +175,8 @@ def _spread(table: pd.DataFrame, matrix: PerformanceMatrix, measure: str, best: 
     """Return the standard error of a difference of means, where there were several trials."""
     if matrix.trials[0] < 2:
         return ""
-    squares = 0.0
-    for k in (0, best):
-        own = (table["train"] == matrix.train[k]) & (table["test"] == matrix.test[0])
-        if matrix.sweep is not None:
-            own &= table[matrix.sweep] == matrix.values[0][k]
-        for name, value in matrix.parameters.items():
-            own &= table[name] == value
-        squares += float(table.loc[own, measure].var(ddof=1)) / int(own.sum())
+    trials = (trial_values(table, matrix, measure, 0, k) for k in (0, best))
+    squares = sum(float(values.var(ddof=1)) / len(values) for values in trials)
     return f" ± {np.sqrt(squares):.4f}"
 
 
@@ -195,7 +189,7 @@ def _alignment(results: StoredResults) -> Iterator[Headline]:
         command = search_command(
             results, "match", "--within", made.x, "--to", made.t, "--size", size
         )
-        yield Headline(" ".join(found.words[:2]), "robustness", command)
+        yield Headline(" ".join(found.words[:2]), "alignment", command)
 
 
 def _oddities(results: StoredResults) -> Iterator[Headline]:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..credentials import last_part, without_credentials
 from ..datasets import feature_texts
-from ..display import moment, shown_name, visible
-from ..errors import InvalidOptionError
+from ..display import moment, shown_name
 from ..evaluation.matrices import EACH
 from ..export import ID, with_ids
 from ..label_comparison import compare_samples
 from ..outputs import check_output, whole_file
 from ..show.overview import TOGETHER
-from ..show.sheets import subset_parts
 from ..store import ResultTables, Store, current_results, open_store
-from . import figures, style
+from . import figures
 from .drawing import with_pictures
-from .explorer import explorer, page_script, script_sources
+from .explorer import explorer
 from .folds import Folded, by_folds, fold_matrices, models_of
+from .further import further_sections
 from .headlines import headlines, model_command, search_command
-from .pictures import to_png
-from .provenance import (
-    data_facts,
-    data_notes,
-    duration,
-    model_cost,
-    score_costs,
-)
+from .provenance import data_facts, data_notes, model_cost, score_costs
+from .rendering import Image, drawn, photo, render_page
 from .results import MOST_CLASSES, StoredResults, Subsets
 from .tables import (
     CONTRADICTORY,
@@ -50,10 +41,23 @@ from .tables import (
 )
 from .trials import ModelTrials, StoredEvaluation
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 TABULAR_RANKS = 10  # where there are no classes: of either end
+TITLES = {  # of the page's sections, in their order
+    "explore": "Samples to look through",
+    "robustness": "How robust the samples are",
+    "alignment": "Training and test set",
+    "folds": "Folds",
+    "samples": "Least and most robust samples",
+    "pairs": "Contradictory and close pairs",
+    "issues": "Suspicious labels",
+    "hardness": "Instance hardness",
+    "labels": "Labels of the subsets",
+    "models": "What the subsets do to models",
+    "tailoring": "What to train on for which samples",
+    "data": "Data and provenance",
+    "cost": "What it cost",
+}
+OPTIONAL = ("alignment", "folds", "hardness", "tailoring")  # sections that not every store has
 FEATURES = 3  # that differ most, of a sample and its witness
 
 
@@ -80,22 +84,6 @@ class ReportOptions:
     issues: int = 12
     subsets: Subsets = ()
     anonymous: bool = False
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image inside the page.
-
-    Attributes
-    ----------
-    source : str
-        A data URL.
-    alt : str
-        What a reader who does not see it is told.
-    """
-
-    source: str
-    alt: str
 
 
 def write_report(
@@ -132,52 +120,27 @@ def write_report(
 
 def render(results: StoredResults, options: ReportOptions) -> str:
     """Return the page."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise InvalidOptionError(
-            f"a report needs Jinja: pip install 'dskrobust[report]' ({error})"
-        ) from error
-    address = results.store.url
-    safe = without_credentials(address)
-    shown = last_part(address) if options.anonymous else safe
-
-    def printable(value: Any) -> Any:
-        if type(value) is not str:
-            return value
-        text = value.replace(address, safe).replace(safe, shown)
-        return visible(text)  # HTML knows no control characters
-
-    environment = Environment(
-        loader=PackageLoader("dskrobust.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=printable,
-    )
-    environment.filters |= {
-        "subset": subset_parts,
-        "decimals": _decimals,
-        "duration": duration,
-        "named": shown_name,
-    }
-    return environment.get_template("report.html.jinja").render(_shown(results, options))
+    picked = explorer(results)
+    shown = {"explorer": picked, **_shown(results, options)}
+    return render_page(
+        "report.html.jinja", shown, [results.store.url], picked.scripts,
+        anonymous=options.anonymous,
+    )  # fmt: skip
 
 
 def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
     """Everything that the page shows, by the template's names."""
-    shown = explorer(results)
-    scripts = (*shown.scripts, page_script())
+    further = further_sections(results)
+    titles = {k: title for k, title in TITLES.items() if k not in OPTIONAL or k in further}
     return {
+        "titles": titles,
+        "sections": list(titles.items()),
+        "further": further,
         "store": results.store,
         "results": results,
         "version": version("dskrobust"),
         "date": moment(datetime.now(UTC).isoformat()),
         "headlines": headlines(results),
-        "explorer": shown,
-        "scripts": scripts,
-        "script_sources": script_sources(scripts),
         "facts": data_facts(results, nameless=options.anonymous),
         "notes": data_notes(results),
         "groups": group_table(results),
@@ -203,28 +166,6 @@ def _shown(results: StoredResults, options: ReportOptions) -> dict[str, Any]:
     }
 
 
-# -- images ----------------------------------------------------------------------------------
-
-
-def _drawn(figure: Figure, alt: str) -> Image:
-    return Image(_data_url(style.save(figure, "svg"), "svg+xml"), alt)
-
-
-def _photo(picture: Any, alt: str) -> Image:
-    return Image(_data_url(to_png(picture), "png"), alt)
-
-
-def _data_url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-# -- words -----------------------------------------------------------------------------------
-
-
-def _decimals(value: Any, digits: int = 4) -> str:
-    return "∞" if np.isinf(value) else f"{value:.{digits}f}"
-
-
 # -- parts of the page -----------------------------------------------------------------------
 
 
@@ -236,15 +177,15 @@ def _distribution(results: StoredResults) -> list[tuple[Image, str]]:
     said = ", ".join(f"{group} {value:.3f}" for group, value in medians.items())
     images = [
         (
-            _drawn(figures.robustness_by_group(samples), f"Histogram of R, medians: {said}"),
+            drawn(figures.robustness_by_group(samples), f"Histogram of R, medians: {said}"),
             f"How R is distributed in {groups} (as the paper's Figure 9).",
         )
     ]
     if results.categorical:
-        drawn = figures.robustness_by_class(samples)
+        by_class = figures.robustness_by_class(samples)
         alt = "Histograms of R of every class; the medians are in the table below"
         caption = "How R is distributed in every class (as the paper's Figure 4)."
-        images.append((_drawn(drawn, alt), caption))
+        images.append((drawn(by_class, alt), caption))
     return images
 
 
@@ -254,8 +195,8 @@ def _alignment(results: StoredResults) -> tuple[Image, str] | None:
         return None
     made, found = results.alignment
     near = f"Kolmogorov {found.kolmogorov:.3f}, Wasserstein {found.wasserstein:.3f}"
-    drawn = _drawn(figures.aligned_robustness(made), f"R of {made.x} and of {made.t}: {near}")
-    return drawn, f"{' '.join(found.words)} ({near}; the paper's 3.5.)"
+    figure = drawn(figures.aligned_robustness(made), f"R of {made.x} and of {made.t}: {near}")
+    return figure, f"{' '.join(found.words)} ({near}; the paper's 3.5.)"
 
 
 def _gallery(results: StoredResults, count: int) -> list[dict[str, Any]]:
@@ -302,7 +243,7 @@ def _issues(results: StoredResults, count: int) -> list[dict[str, Any]] | None:
     for row, own in zip(named.to_dict("records"), numbers.tolist(), strict=True):
         labels = row["given_label"], row["suggested_label"], row["given_label"]
         row["samples"] = [
-            {"row": k, "label": label, "picture": _photo(pictures[k], f"row {k}, {label}")}
+            {"row": k, "label": label, "picture": photo(pictures[k], f"row {k}, {label}")}
             if k in pictures
             else {"row": k, "label": label}
             for k, label in zip(own, labels, strict=True)
@@ -356,7 +297,7 @@ def _sample_rows(results: StoredResults, table: pd.DataFrame) -> list[dict[str, 
             ("witness_picture", "witness", "witness_label"),
         ):
             if picture in row:
-                row[picture] = _photo(row[picture], f"row {row[number]}, {row[label]}")
+                row[picture] = photo(row[picture], f"row {row[number]}, {row[label]}")
         rows.append(row)
     return rows
 
@@ -382,9 +323,9 @@ def _label_figure(results: StoredResults) -> Image | None:
     if not results.has_real_labels:
         return None
     subsets = [subset for several in results.subsets.values() for subset in several]
-    drawn = figures.label_histograms(subset_labels(results, subsets))
+    figure = figures.label_histograms(subset_labels(results, subsets))
     names = ", ".join(subset.name for subset in subsets)
-    return _drawn(drawn, f"Histograms of the labels in {names}; quantiles are in the tables")
+    return drawn(figure, f"Histograms of the labels in {names}; quantiles are in the tables")
 
 
 def _evaluations(results: StoredResults) -> list[dict[str, Any]]:
@@ -421,21 +362,21 @@ def _evaluation(evaluation: StoredEvaluation) -> dict[str, Any]:
 def _model(model: ModelTrials, first: str) -> dict[str, Any]:
     ways = [first, EACH] if model.sweep else [first]
     matrices = [m for best in ways for loss in model.losses for m in model.matrices(best, loss)]
-    drawn = []
+    curves = []
     for measure in model.measures if model.is_curve else ():
         assert model.sweep is not None
         figure = figures.hyperparameter_curves(model.table, model.sweep, [measure], model.others)
         words = f"{measure.upper()} of {model.spec.name} over {model.sweep}"
-        drawn.append((_drawn(figure, f"{words}, a panel for each test subset"), words))
+        curves.append((drawn(figure, f"{words}, a panel for each test subset"), words))
     for measure in ("loss", "acc") if model.curves is not None else ():
         assert model.curves is not None
         words = f"{measure.upper()} of {model.spec.name} over the epochs"
-        drawn.append((_drawn(figures.learning_curves(model.curves, measure), words), words))
+        curves.append((drawn(figures.learning_curves(model.curves, measure), words), words))
     return {
         "name": model.spec.name,
         "steps": len(model.steps),
         "finished": moment(model.steps["date"].max()),
         "matrices": [m.sheet() for m in matrices],
         "advice": [],
-        "curves": drawn,
+        "curves": curves,
     }

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..evaluation import Model
 from ..evaluation.experiment import BALANCED
@@ -124,6 +126,18 @@ class StoredEvaluation:
         """Return the keys of the subsets' row numbers by name, training subsets first."""
         subsets = self.facts["subsets"]
         return {n: s["key"] for part in ("train", "test") for n, s in subsets[part].items()}
+
+
+def trial_values(
+    table: pd.DataFrame, matrix: PerformanceMatrix, measure: str, i: int, j: int
+) -> NDArray[np.float64]:
+    """Return what every trial of a cell of a matrix made, (k,) float64."""
+    own = (table["train"] == matrix.train[j]) & (table["test"] == matrix.test[i])
+    if matrix.sweep is not None:
+        own &= table[matrix.sweep] == matrix.values[i, j]
+    for name, value in matrix.parameters.items():
+        own &= table[name] == value
+    return table.loc[own, measure].to_numpy(np.float64)
 
 
 def stored_evaluations(store: Store) -> list[StoredEvaluation]:

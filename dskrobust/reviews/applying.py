@@ -23,6 +23,7 @@ from ..store import (
     RowChanges,
     Store,
     StoreSpec,
+    keep_dropped,
     open_store,
     read_decisions,
     write_cleaned,
@@ -108,6 +109,7 @@ def apply_decisions(
         str(out), opened, changes, spec,
         overwrite=overwrite, storage_options=opened.storage_options, progress=progress,
     )  # fmt: skip
+    keep_dropped(made.store, opened, changes)
     _carry(made.store, held, changes, anonymous)
     carried = carry_results(opened, made.store, changes) if results else []
     return Cleaning(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..datasets import label_ends, restore_labels
+from ..display import meant
 from ..errors import InvalidOptionError
 from ..label_fit import stored_labels
 from ..labels import label_names
@@ -70,7 +71,7 @@ class LabelNames:
         dtype = self.store.row_shape("labels")[1]
         if not self.real:
             if text not in self.known:
-                raise InvalidOptionError(f"there is no class {text!r}")
+                raise InvalidOptionError(f"there is no class {text!r}{meant(text, self.known)}")
             return self.known[text]
         try:
             value = float(text)

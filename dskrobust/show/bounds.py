@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Group
 from rich.text import Text
 
 from .. import display
@@ -68,10 +69,10 @@ class Bounds:
         least, median, largest = values.min(), np.median(values), values.max()
         return f"R at most {least:.4f} (least), {median:.4f} (median), {largest:.4f} (largest)"
 
-    def __rich__(self) -> Text:
+    def __rich__(self) -> Text | Group:
         counts = self.counts(SPARK_BINS)
         if counts is None:
-            return Text("")
+            return Group()
         edges, now, _ = counts
         digits = display.digits_of(edges)
         line = Text.assemble(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from .. import display
 from ..clients import current_client
-from ..engine.events import Event, watch_tiles
+from ..engine.events import MERGING, WRITING, Event, watch_phases, watch_tiles
 from ..kernels import watch_compiling
 from ..scores import Scores
 from . import terminal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 REFRESH = 0.5  # seconds between two looks of a notebook
 LATE = 2.0  # seconds that events may take to arrive
 TEXT_BINS = 14
+LAST = (MERGING, WRITING)  # phases after tiles
 
 
 def compiling_shown(progress: terminal.Progress) -> AbstractContextManager[None]:
@@ -42,6 +44,17 @@ def compiling_shown(progress: terminal.Progress) -> AbstractContextManager[None]
         progress.waiting = said[0]
 
     return watch_compiling(begin, progress.end_waiting)
+
+
+def show_phase(progress: terminal.Progress, phase: str) -> None:
+    """Say what a run begins beside tiles.
+
+    Merges and writes of some blocks come before the last tiles of others: they are said once all
+    tiles are done.
+    """
+    at_end = progress.total is not None and progress.done >= progress.total
+    if at_end == (phase in LAST):
+        progress.begin_phase(phase)
 
 
 class LiveView:
@@ -66,6 +79,7 @@ class LiveView:
         """Take in that a tile is done."""
         self.bounds.take(event)
         self._done += 1
+        self.progress.begin_phase("")
         self.progress.note = f"{self._done:,} of {display.counted(self._tiles, 'tile')}"
         self.progress.add(pairs, found=bool(event["resumed"]))
 
@@ -149,6 +163,7 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     with (
         _shown(view),
         watch_tiles(client, scores.plan, view.tell, scores.run, view.title),
+        watch_phases(client, partial(show_phase, view.progress), scores.run),
         _missed(client, view),
         compiling_shown(view.progress),
     ):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +41,8 @@ MOST_BINS = 14
 MOST_CLASSES = 200  # lines of a table
 SHADES = " ░▒▓█"
 BAR = "█"
+BAR_WIDTH, LEAST_BAR = 32, 6  # columns of a bar of progress
+EXPENDABLE = ("elapsed", "count", "note")  # of a line of progress that is too long
 SPARKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -264,18 +267,32 @@ class Progress:
     ----------
     total : int or None
         Of `unit`, where it is known.
+    phase : str
+        What is done beside what is counted, such as before the first and after the last of it.
     """
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = _told(what), total, unit
         self.done, self.found, self.note, self.waiting = 0, 0, "", ""
-        self.started = self.changed = time.monotonic()
+        self.phase, self._beside = "", 0.0  # seconds of phases, which foretell nothing
+        self.started = self.changed = self._since = time.monotonic()
         self._tell: Callable[[bool], None] = lambda now: None
 
     def begin(self, what: str, total: int | None) -> None:
         """Begin anew, after something else was waited for."""
         self.what, self.total, self.done, self.found = _told(what), total, 0, 0
-        self.started = self.changed = time.monotonic()
+        self.phase, self._beside = "", 0.0
+        self.started = self.changed = self._since = time.monotonic()
+
+    def begin_phase(self, name: str) -> None:
+        """Say what is begun; the one before is over. "" where what is counted goes on."""
+        if name == self.phase:
+            return
+        now = time.monotonic()
+        self._beside += now - self._since if self.phase else 0.0
+        self.phase, self._since = _told(name), now
+        if name:
+            self._tell(True)
 
     def add(self, count: int, *, found: bool = False) -> None:
         """Count what was done; `found` is what took no time because it was done before."""
@@ -311,35 +328,62 @@ class Progress:
         worked = self.done - self.found
         if self.total is None or not worked:
             return None
-        rate = (self.changed - self.started) / worked
+        rate = max(0.0, self.changed - self.started - self._beside) / worked
         return max(0.0, (self.total - self.done) * rate - (time.monotonic() - self.changed))
 
     def words(self) -> list[str]:
         """Return what a line of progress says after its percentage."""
-        said = [self.waiting or self.note] if self.waiting or self.note else []
-        if self.unit:
-            of = f" of {self.total:,}" if self.total is not None else ""
-            one = (self.done if self.total is None else self.total) == 1
-            said.append(f"{self.done:,}{of} {self.unit.removesuffix('s') if one else self.unit}")
-        said.append(clock(self.elapsed))
+        return list(self._parts().values())
+
+    def _parts(self) -> dict[str, str]:
+        """Return what a line says, by what it is, in its order."""
+        said = {"phase": self.waiting or self.phase, "note": self.note, "count": self._count()}
         if self.waiting:
-            return said
-        if self.left is not None and self.total is not None and self.done < self.total:
-            said.append(f"{clock(self.left)} left")
-        return said
+            del said["note"]
+        said["elapsed"] = clock(self.elapsed)
+        going_on = self.total is not None and self.done < self.total
+        if self.left is not None and going_on and not self.waiting and not self.phase:
+            said["left"] = f"{clock(self.left)} left"
+        return {name: text for name, text in said.items() if text}
+
+    def _count(self) -> str:
+        if not self.unit:
+            return ""
+        of = f" of {self.total:,}" if self.total is not None else ""
+        one = (self.done if self.total is None else self.total) == 1
+        return f"{self.done:,}{of} {self.unit.removesuffix('s') if one else self.unit}"
 
     def percent(self) -> str:
         """Return the share that is done."""
         return "" if not self.total else f"{min(100.0, 100 * self.done / self.total):3.0f} %"
 
-    def __rich__(self) -> Text:
-        width = 32
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.line(options.max_width)
+
+    def line(self, width: int) -> Text:
+        """Return the moving line, at most `width` columns wide: what is left stays to be read.
+
+        The bar is shortened first; then go the seconds so far, the count and the note, and last the
+        title is cut.
+        """
+        parts, going = self._parts(), []
+        for name in ("", *EXPENDABLE):
+            parts.pop(name, None)
+            going = [self.percent()] if self.total else []
+            rest = cell_len("  ".join([self.what, *going, " · ".join(parts.values())]))
+            if rest <= width:
+                break
+        bar = min(BAR_WIDTH, width - rest - 1) if self.total else 0
+        title = self.what
+        if rest > width:
+            title = shown_name(title, max(4, cell_len(title) - (rest - width)))
         share = 0.0 if not self.total else min(1.0, self.done / self.total)
-        full = round(share * width)
-        parts: list[Any] = [(f"{self.what}  ", STRONG)]
-        if self.total:
-            parts += [("━" * full, ACCENT), ("━" * (width - full), QUIET), f" {self.percent()}  "]
-        line = Text.assemble(*parts, (" · ".join(self.words()), QUIET))
+        drawn: list[Any] = [(f"{title}  ", STRONG)]
+        if bar >= LEAST_BAR:
+            full = round(share * bar)
+            drawn += [("━" * full, ACCENT), ("━" * (bar - full), QUIET), " "]
+        drawn += [f"{text}  " for text in going]
+        line = Text.assemble(*drawn, (" · ".join(parts.values()), QUIET))
         line.no_wrap, line.overflow = True, "ellipsis"
         return line
 
@@ -348,13 +392,15 @@ class Progress:
 def progress(
     what: str, total: int | None = None, unit: str = "rows", below: Any = ""
 ) -> Iterator[Progress]:
-    """Show how far a job is: a moving line in a terminal, a line every tenth elsewhere.
+    """Show how far a job is: a moving line in a terminal, elsewhere a line every tenth.
+
+    Elsewhere is a log, and a terminal that can move nothing (TERM=dumb).
 
     below: what a terminal shows under the line, and others, as text, at its end.
     """
     screen = console(stderr=True)
     job = Progress(what, total, unit)
-    if screen.is_terminal:
+    if screen.is_terminal and not screen.is_dumb_terminal:
         shown = Group(job, below) if below else job
         with Live(shown, console=screen, refresh_per_second=8, transient=True):
             yield job

@@ -1,7 +1,7 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
 from .claims import at_work, exclusive
-from .cleaning import CleanedStore, RowChanges, write_cleaned
+from .cleaning import CleanedStore, RowChanges, dropped_rows, keep_dropped, write_cleaned
 from .clearing import clear_up
 from .creation import (
     SEEN_BY_ALL,
@@ -31,6 +31,7 @@ from .evaluations import (
     EvaluationRecords,
     RowRange,
     evaluation_records,
+    find_drawings,
     find_evaluations,
     row_ranges,
 )
@@ -54,7 +55,7 @@ from .results import (
     matching,
     one_label,
 )
-from .small_results import keep_small, read_small
+from .small_results import find_small, keep_small, read_small
 from .spec import (
     EMBEDDING,
     Block,
@@ -133,15 +134,19 @@ __all__ = [
     "current_results",
     "default_spec",
     "diagnose",
+    "dropped_rows",
     "evaluation_records",
     "exclusive",
+    "find_drawings",
     "find_evaluations",
     "find_results",
+    "find_small",
     "Look",
     "fold",
     "inspect",
     "is_id_name",
     "is_zarr",
+    "keep_dropped",
     "keep_small",
     "layout_of",
     "link_arrays",

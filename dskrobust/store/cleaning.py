@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from ..paths import absolute, behind_links, expand, local_path
 from . import arrays, writing
 from .creation import Progress, looked_at, regroup
 from .dataset import Store
+from .small_results import keep_small, read_small
 from .spec import Block, StoreSpec
 from .writing import Layout, SegmentWriter, StorageOptions
 from .written import Written, fold
@@ -111,6 +112,21 @@ def write_cleaned(
             writer, spec, written, overwrite=overwrite, ids=store.has_ids, links=links
         )
     return CleanedStore(looked_at(url, storage_options), shared.bytes)
+
+
+def keep_dropped(made: Store, source: Store, changes: RowChanges) -> None:
+    """Keep with a cleaned store which rows of its source it lacks."""
+    keep_small(made, _dropped_of(source), {"dropped": changes.dropped})
+
+
+def dropped_rows(made: Store, source: Store) -> NDArray[np.int64] | None:
+    """Return which rows of its source a cleaned store lacks; None where that is not known."""
+    kept = read_small(made, _dropped_of(source))
+    return None if kept is None else kept["dropped"]
+
+
+def _dropped_of(source: Store) -> dict[str, Any]:
+    return {"of": "dropped rows", "source": [digest for _, digest in source.segments]}
 
 
 def behind(url: str) -> str:

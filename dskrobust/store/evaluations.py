@@ -28,6 +28,7 @@ from .seals import MARK, damaged_object, read_record, write_record
 EVALUATIONS, CHECKPOINTS = "evaluations", "checkpoints"
 STEP, FACTS = "step", "evaluation"  # kinds of records
 FACTS_RECORD = "record.evaluation"
+DRAWN = "drawn"  # among the facts of folds that were drawn: what was asked for
 SPAN = 2**16  # rows of the store whose members of a subset are one list: 2 bytes each say which
 
 
@@ -246,6 +247,18 @@ def evaluation_records(store: Store, shared: Mapping[str, Any]) -> EvaluationRec
     fingerprint = [digest for _, digest in store.segments]
     identity = json.dumps([fingerprint, dict(shared)], sort_keys=True)
     return EvaluationRecords(store.address, arrays.digest([identity.encode()])[:16])
+
+
+def find_drawings(store: Store) -> list[dict[str, Any]]:
+    """Return what was asked for of every drawing of folds of the store's data that is kept."""
+    found = []
+    for name in sorted(Objects(store.address).names(EVALUATIONS)):
+        if "." in name:
+            continue
+        asked = EvaluationRecords(store.address, name).facts().get(DRAWN)
+        if asked is not None and evaluation_records(store, asked).name == name:
+            found.append(dict(asked))
+    return found
 
 
 def find_evaluations(store: Store) -> list[EvaluationRecords]:

@@ -26,6 +26,14 @@ def read_small(store: Store, parameters: Mapping[str, Any]) -> dict[str, NDArray
     return None if packed is None else unpack(packed)
 
 
+def find_small(store: Store, name: str) -> list[dict[str, NDArray[Any]]]:
+    """Return all that is kept of the store's data and has an array of some name."""
+    blobs, beginning = Blobs(store.address, SMALL_RESULTS), f"{_fingerprint(store)}-"
+    packed = (blobs.whole(one) for one in blobs.names() if one.startswith(beginning))
+    found = (unpack(one) for one in packed if one is not None)
+    return [values for values in found if name in values]
+
+
 def keep_small(
     store: Store, parameters: Mapping[str, Any], values: Mapping[str, NDArray[Any]]
 ) -> None:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
+from ..labels import LABEL_KINDS, LABEL_NORMS
 
-LABEL_KINDS = ("categorical", "real", "vector")
-LABEL_NORMS = ("l1", "l2", "linf")
 EMBEDDING = "embedding"  # the reader of stores whose features a model made
 LARGEST_FEATURE = 1e150  # squares of differences must stay finite in float64
 LARGEST_EXACT_INTEGER = 2**53
@@ -83,11 +83,13 @@ class StoreSpec:
     def __post_init__(self) -> None:
         if self.label_kind not in LABEL_KINDS:
             raise InvalidOptionError(
-                f"label kind {self.label_kind!r} is unknown; choose one of {', '.join(LABEL_KINDS)}"
+                f"label kind {self.label_kind!r} is unknown{meant(self.label_kind, LABEL_KINDS)}; "
+                f"choose one of {', '.join(LABEL_KINDS)}"
             )
         if self.label_norm not in LABEL_NORMS:
             raise InvalidOptionError(
-                f"label norm {self.label_norm!r} is unknown; choose one of {', '.join(LABEL_NORMS)}"
+                f"label norm {self.label_norm!r} is unknown{meant(self.label_norm, LABEL_NORMS)}; "
+                f"choose one of {', '.join(LABEL_NORMS)}"
             )
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise InvalidOptionError(f"scale must be a positive number, not {self.scale!r}")

@@ -198,9 +198,9 @@ def test_link_leaves_arrays_where_they_are(here, small):
 
 def test_append_says_what_is_left_to_do(here, small):
     np.savez("new.npz", X=np.ones((3, 4)), y=np.array(["owl", "emu", "cat"]))
-    assert "--group" in call("append", small, "new.npz", code=1)
+    assert "--into" in call("append", small, "new.npz", code=1)
     sample_robustness(small).write()
-    text = call("append", small, "new.npz", "--group", "test")
+    text = call("append", small, "new.npz", "--into", "test")
     assert "3 rows appended" in text
     assert "test 23" in text
     assert "pairs of the 60 rows scored before are kept" in text

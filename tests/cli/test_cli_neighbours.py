@@ -37,7 +37,7 @@ def test_the_graph_is_the_exact_one_and_is_kept(some, tmp_path):
     assert (graph.data.reshape(80, 4) == np.take_along_axis(distance, nearest, axis=1)).all()
     assert nearest_neighbours(store, 4).search is None  # they are in the store
     assert sample_robustness(store).result is None  # and are not taken for scores
-    call("neighbours", store.url, "--k", 4, "--labels", "same", *ONE)
+    call("neighbours", store.url, "--k", 4, "--rule", "same", *ONE)
     index = np.asarray(nearest_neighbours(store, 4, labels="same").index)
     assert (y[index] == y[:, None]).all()
 

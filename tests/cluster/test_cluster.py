@@ -115,8 +115,7 @@ def test_a_plan_that_does_not_fit_starts_nothing(store, monkeypatch):
             store,
             pair_spec(store),
             ClusterOptions(workers=1, memory_limit=50 * MIB),
-            start=lambda client, plan: None,
-            tell=lambda pairs, event: None,
+            compute.Watch(),
         )
 
 
@@ -259,8 +258,10 @@ def test_scores_of_a_running_scheduler_are_those_of_this_process(remote, store):
         store,
         pair_spec(store),
         ClusterOptions(scheduler=remote),
-        start=lambda client, plan: events.append(len(plan.tiles)),
-        tell=lambda pairs, event: events.append(pairs),
+        compute.Watch(
+            lambda client, plan: events.append(len(plan.tiles)),
+            lambda pairs, event: events.append(pairs),
+        ),
     )
     assert scores.result is not None
     assert scores.result.facts["tiles"] == events[0]

@@ -33,7 +33,7 @@ import json, sys
 import numpy as np
 import dskrobust as dr
 from dskrobust.cluster import ClusterOptions
-from dskrobust.compute import run_scores
+from dskrobust.compute import Watch, run_scores
 from dskrobust.kernels import compile_seconds
 from dskrobust.runs import pair_spec
 
@@ -43,8 +43,11 @@ if __name__ == "__main__":
     store = dr.create_store(sys.argv[1], X, y, spec=dr.StoreSpec("own", "categorical"))
     options = ClusterOptions(workers=2, threads=1, dashboard=False)
     done = run_scores(
-        store, pair_spec(store), options, start=lambda client, plan: told.append(len(plan.tiles)),
-        tell=lambda pairs, event: told.append(event["compiling"]),
+        store, pair_spec(store), options,
+        Watch(
+            lambda client, plan: told.append(len(plan.tiles)),
+            lambda pairs, event: told.append(event["compiling"]),
+        ),
     )
     seconds = float(done.result.facts["seconds"])
     print(json.dumps({"here": compile_seconds(), "told": told, "seconds": seconds}))
@@ -137,12 +140,11 @@ def test_own_metrics_and_more_rows_have_a_cluster(tmp_path, plain, monkeypatch):
     store = made(tmp_path)
     monkeypatch.setattr(connection, "local_cluster", refuse)
     slow = pair_spec(store, metric=lambda a, b: float(np.abs(a - b).sum()))
-    nothing = {"start": lambda *_: None, "tell": lambda *_: None}
     with pytest.raises(OSError, match="a cluster"):
-        compute.run_scores(store, slow, ClusterOptions(), **nothing)
+        compute.run_scores(store, slow, ClusterOptions(), compute.Watch())
     monkeypatch.setattr(compute, "SMALL_ROWS", store.rows - 1)
     with pytest.raises(OSError, match="a cluster"):
-        compute.run_scores(store, pair_spec(store), ClusterOptions(), **nothing)
+        compute.run_scores(store, pair_spec(store), ClusterOptions(), compute.Watch())
 
 
 def test_an_interrupted_small_run_leaves_no_half_result(tmp_path, plain):

@@ -230,7 +230,7 @@ def test_the_command_prints_and_writes(url, computed, tmp_path):
             "--option", "torch_threads=1", "--workers", "1", "--no-dashboard"]  # fmt: skip
     args += [a for k, v in FAST.items() for a in ("--set", f"{k}={v}")]
     out = CliRunner().invoke(cli.main, [*args, "--out", str(tmp_path / "a.csv"),
-                                        "--figure", str(tmp_path / "a.svg")])  # fmt: skip
+                                        "--plot", str(tmp_path / "a.svg")])  # fmt: skip
     assert out.exit_code == 0, out.output
     assert computed.findings()[0][:40] in " ".join(out.output.split())
     assert (tmp_path / "a.svg").stat().st_size > 1000

@@ -78,7 +78,7 @@ CNN = (
 
 WRITERS = (
     _command("compute", "fresh", "compute {store}"),
-    _command("append", "scored", "append {store} {folder}/more.npz --group train", cluster=False),
+    _command("append", "scored", "append {store} {folder}/more.npz --into train", cluster=False),
     _command(
         "ingest", "scored", "ingest {folder}/other.npz --split split --out {store} --overwrite",
         cluster=False,
@@ -104,7 +104,7 @@ FURTHER = {
     command.name: command
     for command in (
         _command("compute cityblock", "done", "compute {store} -m cityblock"),
-        _command("append others", "scored", "append {store} {folder}/others.npz --group test",
+        _command("append others", "scored", "append {store} {folder}/others.npz --into test",
                  cluster=False),
         _command("neighbours of 4", "done", "neighbours {store} --k 4 --out {out}", ".npz"),
         _command("kept neighbours", "done", "neighbours {store} --k 3 --out {out}", ".npz"),

@@ -22,7 +22,8 @@ from click.testing import CliRunner
 
 import dskrobust as dr
 from dskrobust.cli import main
-from dskrobust.cli.options import Address, Bytes, File, NewStore, Number, Text
+from dskrobust.cli.completion import Text
+from dskrobust.cli.options import Address, Bytes, File, NewStore, Number
 from dskrobust.store import DecisionWriter
 
 HUGE = "9" * 24
@@ -52,6 +53,7 @@ BASES = {  # a call of each command that would do something, in the folder that 
     "review": ("own.zarr", "--idle", "1"),
     "apply": ("own.zarr", "new.zarr"),
     "report": ("own.zarr", "--out", "new.html"),
+    "compare": ("own.zarr", "--after-metric", "cityblock", "--out", "new.html"),
     "export": ("own.zarr", "--out", "new.csv"),
     "verify": ("own.zarr",),
     "demo": (),
@@ -78,6 +80,8 @@ VALUES = ("trees", "trees=", "=1", "nosuch=1", "trees=1:100000000", f"trees=1:{H
 OWN_VALUES = {  # by the name of an option, beside what its type says
     "what": SOURCES,
     "metric": METRICS,
+    "after_metric": METRICS,
+    "after_labels": ("nosuch", "vector-l9"),
     "model": MODELS,
     "kinds": MODELS,
     "within": SELECTIONS,
@@ -128,7 +132,7 @@ CONFLICTS = (
     ("ingest", "own.npz", "--decimal", ",", "--out", "new.zarr"),
     ("ingest", "own.npz", "--gray", "--out", "new.zarr"),
     ("ingest", "iris", "--source", "folder", "--out", "new.zarr"),
-    ("append", "own.zarr", "own.npz", "--group", ""),
+    ("append", "own.zarr", "own.npz", "--into", ""),
     ("compute", "own.zarr", "--scheduler", "tcp://127.0.0.1:1", "--workers", "2"),
     ("compute", "own.zarr", "--scheduler", "tcp://127.0.0.1:1", "--scheduler-file", "own.csv"),
     ("compute", "own.zarr", "--scheduler-file", "own.csv"),
@@ -192,7 +196,8 @@ def ground(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(ROWS, 3)), np.arange(ROWS) % 2
     store = dr.create_store(folder / "own.zarr", X, y)
-    dr.sample_robustness(store).write()
+    for metric in ("euclidean", "cityblock"):
+        dr.sample_robustness(store, metric=metric).write()
     dr.nearest_neighbours(store, 3).write()
     DecisionWriter(store).add(0, "drop")
     np.savez(folder / "own.npz", X=X, y=y)

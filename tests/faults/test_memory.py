@@ -136,6 +136,7 @@ MODELS = (
     "compute", "bound --model knn", "evaluate --model knn", "tailor --model knn --windows 3",
     "adversarials", "spectrum --model forest --windows 4", "issues",
     "match --within train --to test --size 90", "report --overwrite",
+    "compute -m cityblock", "compare --after-metric cityblock --overwrite",
 )  # fmt: skip
 SAID = re.compile(r"^(?:memory|client) +([\d.]+ \w+) at most, ([\d.]+ \w+) projected$", re.M)
 
@@ -167,7 +168,8 @@ def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeyp
     rng, url = np.random.default_rng(0), str(tmp_path / "made.zarr")
     X, y = rng.random((60, 3), np.float32), np.arange(60) % 3
     dr.create_store(url, X, y, np.repeat(["train", "test"], 30))
-    dr.sample_robustness(dr.open_store(url)).write()
+    for metric in ("euclidean", "chebyshev"):
+        dr.sample_robustness(dr.open_store(url), metric=metric).write()
     np.savez(tmp_path / "more.npz", X=X, y=y)
     for name, array in {"x": X, "y": y}.items():
         zarr.save(tmp_path / f"{name}.zarr", array)
@@ -180,7 +182,8 @@ def test_a_command_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeyp
         ["verify", url],
         ["export", url, "--out", str(tmp_path / "made.csv")],
         ["report", url, "--out", str(tmp_path / "made.html")],
-        ["append", url, str(tmp_path / "more.npz"), "--group", "test"],
+        ["compare", url, "--out", str(tmp_path / "made.html")],
+        ["append", url, str(tmp_path / "more.npz"), "--into", "test"],
         ["compute", url, "-m", "cityblock"],
         ["adversarials", url],
         ["bound", url, "--model", "knn"],

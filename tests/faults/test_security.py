@@ -42,7 +42,7 @@ from dskrobust.engine import scratch
 from dskrobust.errors import DskrobustError, Hint, InvalidOptionError, StoreError
 from dskrobust.evaluation import experiment, read_experiment
 from dskrobust.report import ReportOptions, style, write_report
-from dskrobust.report.explorer import script_sources
+from dskrobust.report.rendering import script_sources
 from dskrobust.show import sheets, terminal
 from dskrobust.spreadsheets import harmless, harmless_frame, harmless_table
 from dskrobust.store import StoreSpec, open_array

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...display import suggestion
+from ...display import meant, suggestion
 from ...errors import InvalidOptionError
 from ...whole_numbers import is_whole
 from ..experiment import ModelSpec, Setting
@@ -237,7 +237,8 @@ class Model(ABC):
             if key not in self.known_options:
                 known = ", ".join(self.known_options)
                 hint = f"it has {known}" if known else "it has none"
-                raise self.refuse(f"option {key!r} is unknown; {hint}")
+                near = meant(key, self.known_options)
+                raise self.refuse(f"option {key!r} is unknown{near}; {hint}")
 
     def check_names(self, known: Iterable[str]) -> None:
         """Refuse hyper-parameters that are neither ours nor among the library's."""

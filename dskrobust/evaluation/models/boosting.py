@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...cluster.options import HOST
 from ...cluster.workers import workers_of
+from ...display import meant
 from ...store import EvaluationRecords, RowRange, row_ranges
 from ..checks import fit_together
 from ..experiment import Setting
@@ -81,7 +82,8 @@ class _Boosted(Model):
                 raise self.refuse("criterion is for real labels; classes have the cross-entropy")
             if criterion not in OBJECTIVES:
                 raise self.refuse(
-                    f"criterion {criterion!r} is unknown; choose {' or '.join(OBJECTIVES)}"
+                    f"criterion {criterion!r} is unknown{meant(criterion, OBJECTIVES)}; choose "
+                    f"{' or '.join(OBJECTIVES)}"
                 )
         for setting in self.spec.settings:
             self._check_values(setting, problem)

@@ -10,6 +10,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from ...display import meant
 from ...metrics import resolve_metric
 from ...neighbours import Neighbours, nearest_neighbours
 from ...row_sets import RecordedRows
@@ -58,7 +59,10 @@ class NearestNeighbours(Model, kind="knn"):
         for setting in self.spec.settings:
             _, weights, metric = _of(setting, self.spec.parameters)
             if weights not in WEIGHTS:
-                raise self.refuse(f"weights {weights!r} is unknown; choose {' or '.join(WEIGHTS)}")
+                raise self.refuse(
+                    f"weights {weights!r} is unknown{meant(weights, WEIGHTS)}; choose "
+                    f"{' or '.join(WEIGHTS)}"
+                )
             resolve_metric(metric).form(problem.columns, 1.0)
 
     def steps(self, trains: Sequence[str]) -> Iterable[tuple[tuple[str, ...], tuple[Setting, ...]]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....display import meant
 from ....errors import InvalidOptionError
 from ....whole_numbers import check_whole, is_whole
 from .architectures import NETWORKS
@@ -79,11 +80,14 @@ class Training:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 value = getattr(self, name)
-                raise InvalidOptionError(f"{name} {value!r} is unknown; it is {' or '.join(known)}")
+                raise InvalidOptionError(
+                    f"{name} {value!r} is unknown{meant(value, known)}; it is {' or '.join(known)}"
+                )
         if self.network not in NETWORKS and "." not in self.network:
             names = ", ".join(NETWORKS)
             raise InvalidOptionError(
-                f"network {self.network!r} is unknown; it is {names} or an import path"
+                f"network {self.network!r} is unknown{meant(self.network, NETWORKS)}; it is "
+                f"{names} or an import path"
             )
         if self.network not in NETWORKS and self.strategy == "lockstep":
             raise InvalidOptionError("strategy 'lockstep' is for cnn and resnet56; take 'auto'")

@@ -1,0 +1,124 @@
+"""What changed between two sides, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import pandas as pd
+
+from ..credentials import without_credentials
+from ..report.provenance import data_facts
+from .models import model_changes
+from .rows import RowMap
+from .sides import Side, label_columns
+from .tables import (
+    Apart,
+    Found,
+    changed_rows,
+    class_changes,
+    dropped_samples,
+    find,
+    group_changes,
+    groups_apart,
+    label_changes,
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Changes:
+    """What changed between two stores, or between two runs of one.
+
+    Attributes
+    ----------
+    differences : DataFrame
+        Facts of data and run that differ: name, before, after.
+    rows : RowMap or None
+        Which row is which; None where nothing tells, so that only distributions are compared.
+    counts : dict of str to int
+        Of rows that both sides have: relabelled, changed, rising and falling (R); and how many rows
+        are "suspicious" and "contradictory" before and after, and of those before how many were
+        dropped, are no longer, or are newly so.
+    groups : DataFrame
+        R of every group: samples, least and median, before and after, and the median's change.
+    apart : dict of str to Apart
+        How far the distributions of R before and after are apart, by group.
+    classes : DataFrame or None
+        Of every class rows, mean R, suspicious and contradictory rows before and after; the
+        largest change of R first. None of labels that are no classes.
+    relabelled : DataFrame
+        Labels before and after of relabelled rows, and how many: before, after, rows.
+    dropped : DataFrame
+        The least robust rows that only the first side has.
+    samples : DataFrame
+        The rows whose R changed most: R, label and witness before and after.
+    models : DataFrame
+        Evaluations of both sides, cell by cell: before, after, change and its 95 % interval.
+    """
+
+    differences: pd.DataFrame
+    rows: RowMap | None
+    counts: Mapping[str, int]
+    groups: pd.DataFrame
+    apart: Mapping[str, Apart]
+    classes: pd.DataFrame | None
+    relabelled: pd.DataFrame
+    dropped: pd.DataFrame
+    samples: pd.DataFrame
+    models: pd.DataFrame
+    before: Side = field(repr=False)
+    after: Side = field(repr=False)
+    found: Found = field(repr=False)
+
+    @property
+    def one_store(self) -> bool:
+        """Whether two runs of one store are compared."""
+        return self.before.store.url == self.after.store.url
+
+    @classmethod
+    def between(cls, before: Side, after: Side, rows: RowMap | None, top: int) -> Self:
+        """Go through both sides.
+
+        rows: as `match_rows` tells. top: rows whose R changed most, and dropped rows, at most.
+        """
+        labels = label_columns(before, after)
+        found = find(before, after, rows, labels, top)
+        one_store = before.store.url == after.store.url
+        none = pd.DataFrame()
+        return cls(
+            differences(before, after),
+            rows,
+            found.counts,
+            group_changes(before, after),
+            groups_apart(before, after),
+            class_changes(found, labels.names),
+            label_changes(found, labels.names),
+            dropped_samples(before, found),
+            none if rows is None else changed_rows(before, after, rows, found, labels),
+            none if one_store else model_changes(before, after, rows),
+            before,
+            after,
+            found,
+        )
+
+
+def differences(before: Side, after: Side) -> pd.DataFrame:
+    """Return the facts of data and run in which two sides differ: name, before, after."""
+    facts = [_facts(side) for side in (before, after)]
+    names = dict.fromkeys([*facts[0], *facts[1]])
+    lines = [
+        (name, *(one.get(name, "–") for one in facts))
+        for name in names
+        if facts[0].get(name) != facts[1].get(name)
+    ]
+    return pd.DataFrame(lines, columns=["name", "before", "after"])
+
+
+def _facts(side: Side) -> dict[str, str]:
+    """Return what is known of data and run by name; values of one name in a line."""
+    made: dict[str, str] = {"Store": without_credentials(side.store.url)}
+    for name, value in data_facts(side.results):
+        made[name] = f"{made[name]}; {value}" if name in made else value
+    made["Preparation"] = "; ".join(side.store.spec.decisions) or "–"
+    return made

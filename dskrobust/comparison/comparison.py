@@ -1,0 +1,145 @@
+"""Two stores, or two runs, side by side: what changed in the data, and what that does to R."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from ..credentials import without_credentials
+from ..display import Html, caption, card, shown_name, table
+from ..memory import tasks_at_once
+from ..ranking import sorting_memory
+from ..report.results import FIGURES, results_memory
+from ..whole_numbers import check_whole
+from .changes import Changes
+from .headlines import Headline, headlines
+from .joined import joining_memory
+from .page import write_page
+from .rows import RowMap, match_rows
+from .sides import Given, Side, sides
+
+TOP = 50
+NAME = 60  # characters of a name
+SHOWN_ROWS = 8  # of a table in a notebook
+
+
+class Comparison(Changes):
+    """Two sides, as tables, in words and as a page; see `Changes` for the tables."""
+
+    @cached_property
+    def headlines(self) -> tuple[Headline, ...]:
+        """What changed, in words with numbers, the data first."""
+        return tuple(headlines(self))
+
+    def write(
+        self, out: str | Path, *, overwrite: bool = False, anonymous: bool = False
+    ) -> Path | str:
+        """Write all of it as one HTML page that needs no network; return where it is.
+
+        Parameters
+        ----------
+        out : str or Path
+            A path or an fsspec URL.
+        overwrite : bool
+            Replace a page that is there.
+        anonymous : bool
+            Leave folders, hosts and users out: of addresses the last part is shown.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where a file is there already, or matplotlib or Jinja is not installed.
+        """
+        return write_page(self, self.headlines, out, overwrite=overwrite, anonymous=anonymous)
+
+    def _repr_html_(self) -> str:
+        title = " and ".join(dict.fromkeys(
+            shown_name(side.store.spec.name) for side in (self.before, self.after)
+        ))  # fmt: skip
+        addresses = [without_credentials(side.store.url) for side in (self.before, self.after)]
+        parts: list[Html | str] = [line.words for line in self.headlines]
+        for name, made in (("R by group", self.groups.reset_index()),
+                           ("Rows whose R changed most", self.samples),
+                           ("Models", self.models)):  # fmt: skip
+            if len(made):
+                parts += [caption(name), _small_table(made)]
+        return card(f"Comparison of {title}", " → ".join(dict.fromkeys(addresses)), *parts)
+
+    def __repr__(self) -> str:
+        return "\n".join(line.words for line in self.headlines)
+
+
+def _small_table(made: pd.DataFrame) -> Html:
+    names = [" ".join(filter(None, n)) if isinstance(n, tuple) else str(n) for n in made.columns]
+    rows = [[cell_text(value) for value in row] for row in made.head(SHOWN_ROWS).to_numpy(object)]
+    text = [k for k, kind in enumerate(made.dtypes) if not is_numeric_dtype(kind)]
+    return table(names, rows, text)
+
+
+def cell_text(value: Any) -> str:
+    """Return a cell of a table in words."""
+    if value is pd.NA or value is None or value != value:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return shown_name(value, NAME) if value != "" else ""
+
+
+def compare(before: Given, after: Given | None = None, *, top: int = TOP) -> Comparison:
+    """Compare the robustness of two stores, or of two runs: before and after cleaning, say.
+
+    Nothing is computed but what passes over the stored results tell. Rows are told by what is
+    known: data that is equal or was appended to, what `apply_decisions` made of decisions,
+    embeddings, ids, or else equal numbers, groups and labels of all rows.
+
+    Parameters
+    ----------
+    before, after : Scores, Store or str
+        Scores of a store say which run is meant. Of stores the newest runs of the same parameters
+        are taken, without such the newest of each. Without `after` the two runs of one store.
+    top : int
+        Rows whose R changed most, and dropped rows, at most.
+
+    Returns
+    -------
+    Comparison
+        Tables, which a notebook shows; `Comparison.write` makes a page.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where the runs are not told apart, are the same one, or the first store was made of the
+        second.
+    StaleResultsError
+        Where a store has no results for its data.
+    MemoryPlanError
+        Where rows are told by ids that do not fit into this process.
+
+    Examples
+    --------
+    >>> dr.compare("mnist.zarr", "mnist-cleaned.zarr").write("cleaning.html")  # doctest: +SKIP
+    >>> dr.compare(scores, dr.sample_robustness(store, metric="cityblock"))  # doctest: +SKIP
+    """
+    check_whole("top", top, of="samples")
+    one, other = sides(before, after)
+    return Comparison.between(one, other, match_rows(one.store, other.store), top)
+
+
+def comparison_memory(before: Side, after: Side, rows: RowMap | None, tasks: int) -> int:
+    """Return how many bytes a comparison and its page hold at most.
+
+    tasks: that run in this process at once; 0 where workers have them.
+    """
+    held = -FIGURES  # both are drawn on one page
+    for side in (before, after):
+        held += results_memory(side.store, side.results.result, (TOP, TOP), tasks)
+    if tasks:
+        held += sorting_memory(before.store.rows + after.store.rows, tasks)
+    if rows is not None:
+        held += joining_memory(rows, tasks or tasks_at_once())
+        held += 0 if rows.source is None else 8 * (rows.after + rows.before)
+    return held

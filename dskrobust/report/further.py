@@ -1,0 +1,195 @@
+"""What a store has of alignments, folds, tailoring and instance hardness. Computes no search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..advice_tables import StoredAdvice, kept_advice
+from ..alignments import AlignmentSummary, alignment
+from ..errors import InvalidOptionError
+from ..folds import known_folds
+from ..hard_samples import CLASS_HEAD, class_rows, hardest_rows
+from ..hardness import InstanceHardness, instance_hardness
+from ..labels import LabelMap
+from ..store import ResultTables, find_results
+from .results import MOST_CLASSES, StoredResults
+
+MOST_GROUPS = 8  # beside the main one, that it is compared with
+MOST_FOLDED = 1_000_000  # rows of folds that are summed up
+HARDEST = 12  # samples that are listed
+FOLD_SHARES = ("least", "median", "largest")
+
+
+class Table(NamedTuple):
+    """A table of texts.
+
+    Attributes
+    ----------
+    caption : str
+    heads : tuple of str
+    rows : list of sequence of str
+    text : tuple of int
+        Columns of text, to the left.
+    """
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: list[Any]
+    text: tuple[int, ...] = (0,)
+
+
+class Section(NamedTuple):
+    """What a section of the page says.
+
+    Attributes
+    ----------
+    words : list of str
+        Sentences, what was decided first.
+    tables : list of Table
+    """
+
+    words: list[str]
+    tables: list[Table]
+
+
+def alignment_section(results: StoredResults) -> Section | None:
+    """Return how R in the main group is aligned with R in the others; None where there is one."""
+    main, counts = results.main_group, results.group_counts
+    others = sorted((g for g in counts if counts[g] and g != main), key=lambda g: -counts[g])
+    found = [alignment(results.scores, main, other).summary() for other in others[:MOST_GROUPS]]
+    if not found:
+        return None
+    heads = ("group", "samples", "median R", f"median R of {main}", "Kolmogorov",
+             "two random draws", "Wasserstein", "mean |R_x − R_t|", "how near")  # fmt: skip
+    rows = [_alignment_row(one) for one in found]
+    caption = f"R in {main} beside R in every other group (the paper's 3.5)."
+    words = [line for one in found for line in one.words]
+    return Section(list(dict.fromkeys(words)), [Table(caption, heads, rows, (0, 8))])
+
+
+def _alignment_row(one: AlignmentSummary) -> tuple[str, ...]:
+    numbers = (one.median_t, one.median_x, one.kolmogorov, one.chance, one.wasserstein, one.mean)
+    return (one.t, f"{one.size_t:,}", *(f"{value:.4f}" for value in numbers), one.verdict)
+
+
+# -- folds -------------------------------------------------------------------------------------
+
+
+def folds_section(results: StoredResults) -> Section | None:
+    """Return R in the training and test sets of folds; None where no scores against any are there.
+
+    Only the result's own metric and label map count.
+    """
+    if results.store.rows > MOST_FOLDED:
+        return None
+    labels = LabelMap.of(results.result.parameters)
+    tables = []
+    for folds in known_folds(results.store):
+        try:
+            scores = folds.robustness(metric=results.metric, labels=labels)
+        except InvalidOptionError:  # a metric that only its function could compute
+            return None
+        if scores.result is None:
+            continue
+        found = folds.summary(scores)
+        drawn = folds.drawn or f"{folds.count} folds, groups of the split"
+        tables.append(_folds_table(drawn, found))
+    if not tables:
+        return None
+    words = ["Of a fold, train is all others together and test is the fold itself."]
+    return Section(words, tables)
+
+
+def _folds_table(drawn: str, found: pd.DataFrame) -> Table:
+    """Return R of either set of every fold, and its mean and deviation over them."""
+    rows = [
+        (f"{row['fold']}", row["group"], f"{row['samples']:,}",
+         *(f"{row[name]:.4f}" for name in FOLD_SHARES))
+        for row in found.to_dict("records")
+    ]  # fmt: skip
+    for group, part in found.groupby("group", sort=False):
+        spread = (f"{part[name].mean():.4f} ± {part[name].std():.4f}" for name in FOLD_SHARES)
+        rows.append(("all", str(group), f"{part['samples'].mean():,.0f}", *spread))
+    heads = ("fold", "set", "samples", *(f"{name} R" for name in FOLD_SHARES))
+    return Table(f"R in the sets of folds: {drawn}; ± is the deviation over them.", heads, rows,
+                 (0, 1))  # fmt: skip
+
+
+# -- tailoring ---------------------------------------------------------------------------------
+
+
+def tailoring_section(results: StoredResults) -> Section | None:
+    """Return what tailoring decided; None where nobody has tailored."""
+    found = kept_advice(results.store)
+    if not found:
+        return None
+    return Section(list(_decisions(found)), [_advice_table(one) for one in found])
+
+
+def _decisions(found: list[StoredAdvice]) -> Iterator[str]:
+    for one in found:
+        before = f"{one.title}: " if len(found) > 1 else ""
+        yield from (f"{before}{line}" for line in one.findings)
+
+
+def _advice_table(one: StoredAdvice) -> Table:
+    caption = f"Parts of the test spectrum, from the least to the most robust: {one.title}."
+    return Table(caption, tuple(one.heads), list(one.rows), (0, 1, 2, 6))
+
+
+# -- instance hardness -------------------------------------------------------------------------
+
+
+def hardness_section(results: StoredResults) -> Section | None:
+    """Return which classes and samples are hard; None where nobody has measured that."""
+    found = _stored_hardness(results)
+    if found is None:
+        return None
+    classes, hardest = found.by_class(), found.hardest(HARDEST)
+    hard = int(classes["hard"].sum())
+    words = [
+        f"{hard:,} of {found.rows:,} samples are hard: most of their {found.k} nearest have "
+        "another label.",
+        "N2 above 0.5: the nearest is an enemy, a sample of another label. Useful: lies in so many "
+        "local sets; harmful: is the nearest enemy of so many; Tomek: an enemy, both being the "
+        "nearest of each other.",
+    ]
+    more = f", the first {MOST_CLASSES} of {len(classes):,}" if len(classes) > MOST_CLASSES else ""
+    heads, rows = hardest_rows(hardest)
+    return Section(words, [
+        Table(f"Classes by their share of hard samples{more}.", CLASS_HEAD,
+              class_rows(classes, MOST_CLASSES), (0, 1)),
+        Table(f"The {len(rows)} hardest samples.", heads, rows, (0, 1, 2)),
+    ])  # fmt: skip
+
+
+def _stored_hardness(results: StoredResults) -> InstanceHardness | None:
+    """Return the newest measures that the store holds, for the result's metric."""
+    if results.label_findings is None:  # what some measures are read from
+        return None
+    for known in reversed(find_results(results.store, everything=True)):
+        if _is_hardness(known, results.result.parameters) and known.covers(results.store):
+            made = instance_hardness(
+                results.store, k=int(known.parameters["k"]), metric=results.metric
+            )
+            return made if made.result is not None else None
+    return None
+
+
+def _is_hardness(result: ResultTables, parameters: Mapping[str, Any]) -> bool:
+    own = result.parameters
+    return own.get("search") == "instance hardness" and own["metric"] == parameters["metric"]
+
+
+def further_sections(results: StoredResults) -> dict[str, Section]:
+    """Return the sections that there are by their names on the page."""
+    made = {
+        "alignment": alignment_section(results),
+        "folds": folds_section(results),
+        "tailoring": tailoring_section(results),
+        "hardness": hardness_section(results),
+    }
+    return {name: section for name, section in made.items() if section is not None}
