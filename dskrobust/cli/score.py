@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..extras import check_libraries
 from .memory import say_memory
 from .options import (
     WHERE,
@@ -84,6 +85,7 @@ def score(
     from .options import label_map
 
     path = check_output(out, FORMATS)
+    check_libraries("pandas")
     cluster = cluster_options(**{name: options.pop(name) for name in WHERE})
     opened = opened_store(store)
     labels = label_map(opened, None, label_bound)

@@ -54,12 +54,14 @@ def test_sessions_print_what_they_say(path, made):
                 assert sessions.steady(sessions.output(command)) == sessions.steady(printed)
 
 
-def test_a_page_is_renewed_where_it_differs(monkeypatch):
-    monkeypatch.setattr(sessions, "output", lambda command: f"{command} took 3.2 s\n1 row\n")
+def test_a_page_is_renewed_where_it_differs():
+    def run(command):
+        return f"{command} took 3.2 s\n1 row\n"
+
     same = "```console\n$ dskrobust a\ndskrobust a took 12 s\n1 row\n```\n"
-    assert sessions.renewed(same) == same
+    assert sessions.renewed(same, run) == same
     other = same.replace("1 row", "2 rows")
-    assert sessions.renewed(other) == same.replace("12 s", "3.2 s")
+    assert sessions.renewed(other, run) == same.replace("12 s", "3.2 s")
 
 
 # -- commands ----------------------------------------------------------------------------------
