@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
+from .extras import check_libraries
 from .label_fit import stored_labels
 from .memory import check_memory, searching_memory
 from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
@@ -224,6 +225,7 @@ def natural_adversarials(
     MemoryPlanError
         Where a label, R and a neighbour of every row do not fit into this process.
     """
+    check_libraries("pandas", "scipy")
     return search_adversarials(scores, x, t, shares, seed, options).compute(bins)
 
 

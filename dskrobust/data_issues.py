@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import display
 from .errors import Hint
 from .export import with_ids
+from .extras import check_libraries
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
 from .labels import label_names
@@ -152,6 +153,7 @@ def find_data_issues(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
+    check_libraries("pandas")
     quality = data
     if not isinstance(data, LabelQuality):
         quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 EXTRAS = {  # by the name that is imported
     "bokeh": "report",
@@ -37,14 +39,31 @@ class MissingLibraries:
             Where a module of dskrobust imports a library of an extra.
         """
         if name in EXTRAS and next(_importers(), "").split(".")[0] == "dskrobust":
-            from .errors import MissingLibraryError
-
-            raise MissingLibraryError(
-                f"{name} is not installed: pip install 'dskrobust[{EXTRAS[name]}]', "
-                "or 'dskrobust[full]' for all that reads tables, judges data and draws",
-                name=name,
-            )
+            _refuse(name)
         return None
+
+
+def check_libraries(*names: str) -> None:
+    """Refuse what will import libraries of extras, before anything runs.
+
+    Raises
+    ------
+    MissingLibraryError
+        Where one of them is not installed.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            _refuse(name)
+
+
+def _refuse(name: str) -> NoReturn:
+    from .errors import MissingLibraryError
+
+    raise MissingLibraryError(
+        f"{name} is not installed: pip install 'dskrobust[{EXTRAS[name]}]', "
+        "or 'dskrobust[full]' for all that reads tables, judges data and draws",
+        name=name,
+    )
 
 
 def _importers() -> Iterator[str]:

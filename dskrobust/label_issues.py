@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import Hint, InvalidOptionError
 from .export import NAMED_ROWS, blocks_with_ids, with_ids
+from .extras import check_libraries
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
 from .label_models import ModelEvidence
@@ -111,6 +112,7 @@ def find_label_issues(
     ------
     InvalidDataError, InvalidOptionError, MemoryPlanError, StoreError
     """
+    check_libraries("pandas", "scipy")
     if labels not in ("", "categorical", "real"):
         raise InvalidOptionError(f"labels must be categorical or real, not {labels!r}")
     if labels == "real" or (not labels and has_real_labels(data)):

@@ -9,14 +9,16 @@ copied into notebooks/images/gallery.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PAGE = NOTEBOOKS / "gallery.md"
+WIDTH, COLOURS = 1200, 256
 
 
 def commands(page: str) -> list[str]:
@@ -39,7 +41,15 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "dskrobust", *words], cwd=folder, check=True)
         for image in images(page):
             image.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(Path(folder) / image.name, image)
+            shrink(Path(folder) / image.name, image)
+
+
+def shrink(made: Path, kept: Path) -> None:
+    """Keep a figure at a page's width, in as many colours as such figures have."""
+    with Image.open(made) as image:
+        small = image.convert("RGB")
+    small.thumbnail((WIDTH, WIDTH))
+    small.quantize(COLOURS).save(kept, optimize=True)
 
 
 if __name__ == "__main__":

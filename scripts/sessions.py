@@ -16,9 +16,10 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,10 @@ VARIES = (  # what is no fact of the data, and what stands for it
     (r"\d[\d.,]* ?(?:ms|s|min|h)\b(?: \d+ s)?", "… s"),
     (r"\d[\d.,]* ?(?:KiB|MiB|GiB|TiB)", "… MiB"),
     (r"(?:http|tcp)://\S+", "…"),
-    (r"\d+ (cores?|threads?|workers?)\b", r"… \1"),
+    (r"\d+ (core|thread|worker)s?\b", r"… \1s"),
     (r"\d[\d.]* ?%(?= of (?:the )?pairs)", "… %"),
+    (r"\b[0-9a-f]{8,}\b", "…"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…"),
     (r"[ \t]+", " "),
 )
 
@@ -118,7 +121,7 @@ def _path(place: str) -> str:
 
 
 def output(command: str) -> str:
-    """Return what a command of dskrobust writes to the standard output.
+    """Return what a command of dskrobust writes to the standard output, run in this process.
 
     Raises
     ------
@@ -128,18 +131,30 @@ def output(command: str) -> str:
     name, *words = shlex.split(command)
     assert name == "dskrobust"
     done = CliRunner().invoke(dskrobust, words, prog_name=name)
-    if done.exit_code:
-        raise RuntimeError(f"{command}: {done.stderr}")
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n"
+    return _told(command, done.exit_code, done.stdout, done.stderr)
 
 
-def renewed(page: str) -> str:
+def fresh_output(command: str) -> str:
+    """Return the same of a process of its own, whose memory is what the command says that it is."""
+    words = [sys.executable, "-m", *shlex.split(command)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    return _told(command, done.returncode, done.stdout, done.stderr)
+
+
+def _told(command: str, code: int, stdout: str, stderr: str) -> str:
+    if code:
+        raise RuntimeError(f"{command}: {stderr}")
+    text = stdout.replace(f"{os.path.realpath(Path.cwd())}/", "").strip("\n")
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def renewed(page: str, run: Callable[[str], str]) -> str:
     """Return a page with what its commands print now, where that is other than it says."""
 
     def block(found: re.Match[str]) -> str:
         text = ""
         for session in sessions(found[1]):
-            now = output(session.command)
+            now = run(session.command)
             kept = session.printed if steady(session.printed) == steady(now) else now
             text += f"$ {session.command}\n{kept}"
         return f"```console\n{text}```"
@@ -159,7 +174,7 @@ def main() -> int:
         for path in chosen:
             before = path.read_text(encoding="utf-8")
             with folder_of(Path(made)):
-                after = renewed(before)
+                after = renewed(before, fresh_output)
             if after == before:
                 continue
             if options.write:

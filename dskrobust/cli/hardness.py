@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint
+from ..extras import check_libraries
 from .memory import say_memory
 from .options import (
     File,
@@ -75,6 +76,7 @@ def hardness(
     from .compute import fit_on_workers, workers_for
 
     path = check_output(out, FORMATS) if out else None
+    check_libraries("pandas")
     opened, options = opened_store(store), cluster_options(**where)
     chosen = metric or "euclidean"
     fit_on_workers(opened, chosen, options)

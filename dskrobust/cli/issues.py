@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint
+from ..extras import check_libraries
 from .memory import say_memory
 from .options import (
     File,
@@ -71,6 +72,7 @@ def issues(store: str, kind: str, metric: str | None, as_json: bool, **asked: An
     """
     from .compute import fit_on_workers
 
+    check_libraries("pandas", "scipy")
     where = {name: asked.pop(name) for name in list(asked) if name not in _OWN}
     opened, options = opened_store(store), cluster_options(**where)
     chosen = metric or "euclidean"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint
+from ..extras import check_libraries
 from .memory import say_memory
 from .options import (
     File,
@@ -65,6 +66,8 @@ def neighbours(
     from .compute import check_scheduler, fit_on_workers, show_run, workers_for
 
     path = _checked(out)
+    if path is not None:
+        check_libraries("scipy")  # for the graph
     opened, options = opened_store(store), cluster_options(**where)
     fit_on_workers(opened, metric, options)
     if path is not None:  # before anything runs

@@ -12,6 +12,7 @@ import click
 
 from ..display import no_group
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..extras import check_libraries
 from .memory import say_memory
 from .options import (
     WHERE,
@@ -85,6 +86,7 @@ def score(
     from .options import label_map
 
     path = check_output(out, FORMATS)
+    check_libraries("pandas")
     cluster = cluster_options(**{name: options.pop(name) for name in WHERE})
     opened = opened_store(store)
     labels = label_map(opened, None, label_bound)

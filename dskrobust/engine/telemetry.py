@@ -30,7 +30,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    Family("pairs", "Pairs of rows that finished tiles looked at.", "pairs"),
+    Family("pairs", "Pairs of rows that count, in finished tiles.", "pairs"),
     Family("screened_pairs", "Pairs that the first bounds left over.", "screened"),
     Family("proven_pairs", "Pairs whose distance was computed in float64.", "proven"),
     Family("read_bytes", "Decoded bytes of features that tiles read.", "bytes_read"),

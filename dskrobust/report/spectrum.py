@@ -56,8 +56,7 @@ def _panel(axes: Axes, spectrum: Spectrum, model: str) -> None:
     axes.axvline(0.5, color="white", linewidth=4)  # whole groups stand apart
     axes.axhline(0.5, color="white", linewidth=4)
     for (i, j), value in np.ndenumerate(values):
-        said = (
-            f"{number_text(value)}\n{style.short(str(settings[i, j]).replace(', ', chr(10)), 40)}"
-        )
+        lines = [style.short(part, 24) for part in str(settings[i, j]).split(", ")]
+        said = "\n".join([number_text(value), *lines])
         colour = "white" if depths[i, j] > DARK else "black"
         axes.text(j, i, said, ha="center", va="center", fontsize=7, color=colour)

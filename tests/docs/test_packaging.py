@@ -74,9 +74,9 @@ def built(tmp_path_factory):
 
 
 def tracked(*folders):
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *folders], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    """Return the files of some folders that git has, or would add."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *folders]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
 
 

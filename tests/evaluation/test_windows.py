@@ -78,8 +78,12 @@ def test_the_figure_has_a_panel_a_model(store):
     pytest.importorskip("matplotlib")
     from dskrobust.report.spectrum import heat_map
 
-    made = dr.spectrum(store, [dr.Model("knn", {"neighbors": [1]})], 2)
+    grid = {"neighbors": [1, 3], "weights": ["uniform", "distance"]}
+    made = dr.spectrum(store, [dr.Model("knn", grid)], 2)
     (axes,) = heat_map(made).axes
+    for text in axes.texts:  # the value, and a line for every hyper-parameter
+        names = [line.partition("=")[0] for line in text.get_text().split("\n")[1:]]
+        assert names == ["neighbors", "weights"]
     assert len(axes.texts) == 9
     assert [label.get_text() for label in axes.get_xticklabels()] == [ALL, "0–50%", "50–100%"]
 
