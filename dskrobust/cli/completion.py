@@ -84,6 +84,18 @@ def complete_store(
 # -- names that there are ----------------------------------------------------------------------
 
 
+def _argument(ctx: click.Context, name: str) -> str:
+    """Return an argument as it was typed, "" where it was not.
+
+    Where an option waits for the value that is completed, click leaves arguments unread.
+    """
+    if ctx.params.get(name):
+        return str(ctx.params[name])
+    names = [one.name for one in ctx.command.params if isinstance(one, click.Argument)]
+    place = names.index(name) if name in names else len(ctx.args)
+    return ctx.args[place] if place < len(ctx.args) else ""
+
+
 def metrics(ctx: click.Context) -> Iterable[str]:
     """Return the names of metrics."""
     from ..metrics import METRIC_ALIASES, METRIC_NAMES
@@ -103,7 +115,7 @@ def groups(ctx: click.Context) -> Iterable[str]:
     """Return the names of the groups of the store that a command is given."""
     from ..store import open_store
 
-    address = ctx.params.get("store") or ctx.params.get("before")
+    address = _argument(ctx, "store") or _argument(ctx, "before")
     return open_store(address).groups if address else ()
 
 
@@ -125,7 +137,7 @@ def models(ctx: click.Context) -> Iterable[str]:
 
 def columns(ctx: click.Context) -> Iterable[str]:
     """Return the columns of the file that a command is given, of a CSV, Parquet or Feather file."""
-    path = Path(expand(str(ctx.params.get("what", ""))))
+    path = Path(expand(_argument(ctx, "what")))
     if path.suffix == ".parquet":
         from pyarrow.parquet import read_schema
 

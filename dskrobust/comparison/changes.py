@@ -12,7 +12,7 @@ from ..credentials import without_credentials
 from ..report.provenance import data_facts
 from .models import model_changes
 from .rows import RowMap
-from .sides import Side, label_columns
+from .sides import Side, label_columns, same_run
 from .tables import (
     Apart,
     Found,
@@ -37,7 +37,8 @@ class Changes:
     rows : RowMap or None
         Which row is which; None where nothing tells, so that only distributions are compared.
     counts : dict of str to int
-        Of rows that both sides have: relabelled, changed, rising and falling (R); and how many rows
+        Of rows that both sides have: relabelled, changed, rising and falling (R), and those whose
+        witness is another row ("other witness"); and how many rows
         are "suspicious" and "contradictory" before and after, and of those before how many were
         dropped, are no longer, or are newly so.
     groups : DataFrame
@@ -76,6 +77,13 @@ class Changes:
         """Whether two runs of one store are compared."""
         return self.before.store.url == self.after.store.url
 
+    @property
+    def one_scale(self) -> bool:
+        """Whether R of both sides has the same scale: metric, label map and factor are equal."""
+        sides = self.before, self.after
+        runs = [same_run(side.results.result) for side in sides]
+        return runs[0] == runs[1] and sides[0].store.spec.scale == sides[1].store.spec.scale
+
     @classmethod
     def between(cls, before: Side, after: Side, rows: RowMap | None, top: int) -> Self:
         """Go through both sides.
@@ -103,9 +111,12 @@ class Changes:
         )
 
 
-def differences(before: Side, after: Side) -> pd.DataFrame:
-    """Return the facts of data and run in which two sides differ: name, before, after."""
-    facts = [_facts(side) for side in (before, after)]
+def differences(before: Side, after: Side, *, nameless: bool = False) -> pd.DataFrame:
+    """Return the facts of data and run in which two sides differ: name, before, after.
+
+    nameless: whether of addresses in the provenance only the last part is left.
+    """
+    facts = [_facts(side, nameless) for side in (before, after)]
     names = dict.fromkeys([*facts[0], *facts[1]])
     lines = [
         (name, *(one.get(name, "–") for one in facts))
@@ -115,10 +126,10 @@ def differences(before: Side, after: Side) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["name", "before", "after"])
 
 
-def _facts(side: Side) -> dict[str, str]:
+def _facts(side: Side, nameless: bool) -> dict[str, str]:
     """Return what is known of data and run by name; values of one name in a line."""
     made: dict[str, str] = {"Store": without_credentials(side.store.url)}
-    for name, value in data_facts(side.results):
+    for name, value in data_facts(side.results, nameless=nameless):
         made[name] = f"{made[name]}; {value}" if name in made else value
     made["Preparation"] = "; ".join(side.store.spec.decisions) or "–"
     return made

@@ -62,15 +62,15 @@ def robustness_row_by_row(points: pd.DataFrame) -> Figure:
     pad = 0.03 * (high - low) or 0.01
     axes.axline((low, low), slope=1, color="black", linewidth=0.8)
     entries: list[tuple[Any, str]] = []
-    kinds = (("label kept", ~points["relabelled"]), ("relabelled", points["relabelled"]))
-    for (name, own), colour, mark in zip(kinds, (style.COLOURS[0], style.COLOURS[1]), "ox",
-                                         strict=True):  # fmt: skip
-        own = own.to_numpy(bool)
+    relabelled = points["relabelled"].to_numpy(bool)
+    kinds = (
+        ("label kept", ~relabelled, {"s": 10, "alpha": 0.4, "marker": "o", "linewidths": 0}),
+        ("relabelled", relabelled, {"s": 26, "alpha": 1.0, "marker": "x", "linewidths": 1.4}),
+    )
+    for (name, own, look), colour in zip(kinds, style.COLOURS, strict=False):
         if own.any():
             place = points["before"][own], points["after"][own]
-            look = {"color": colour, "marker": mark, "linewidths": 0.8, "rasterized": True}
-            dots = axes.scatter(*place, s=14, alpha=0.5, **look)
-            entries.append((dots, name))
+            entries.append((axes.scatter(*place, color=colour, rasterized=True, **look), name))
     axes.set(xlabel="R before", ylabel="R after", aspect="equal",
              xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))  # fmt: skip
     if len(entries) > 1:

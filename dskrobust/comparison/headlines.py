@@ -20,10 +20,9 @@ VERDICTS = {"suspicious": "suspicious label", "contradictory": "contradictory sa
 
 def headlines(made: Changes) -> Iterator[Headline]:
     """Yield what changed, the data first, then what that does to scores and models."""
-    looks: list[Callable[[Changes], Iterator[Headline]]] = [
-        _data, _runs, _kinds, _medians, _classes, _rows, _models,
-    ]  # fmt: skip
-    for look in looks:
+    looks: list[Callable[[Changes], Iterator[Headline]]] = [_data, _runs, _kinds]
+    looks += [_medians, _classes, _rows] if made.one_scale else []
+    for look in (*looks, _witnesses, _models):
         yield from look(made)
 
 
@@ -60,13 +59,13 @@ def _runs(made: Changes) -> Iterator[Headline]:
         if one.get(name) != other.get(name)
     ]
     if told:
-        said = f"The runs differ: {'; '.join(told)}."
-        if one.get("metric") != other.get("metric"):
-            said += (
-                " R of two metrics has two scales: compare which rows are least robust, not by "
-                "how much R differs."
-            )
-        yield Headline(said, "data", "")
+        yield Headline(f"The runs differ: {'; '.join(told)}.", "facts", "")
+    if not made.one_scale:
+        said = (
+            "R of both has not the same scale (metric, label map, factor on the features): compare "
+            "witnesses, and which rows are least robust, not by how much R differs."
+        )
+        yield Headline(said, "facts", "")
 
 
 def _kinds(made: Changes) -> Iterator[Headline]:
@@ -153,6 +152,16 @@ def _rows(made: Changes) -> Iterator[Headline]:
         ends = f"{row['R before']:.4f} to {row['R']:.4f}"
         said += f" Row {row['row']} changed most, from {ends}{witness}."
     yield Headline(said, "rows", "")
+
+
+def _witnesses(made: Changes) -> Iterator[Headline]:
+    if made.rows is not None and made.rows.shared and not made.one_scale:
+        count = made.counts["other witness"]
+        said = (
+            f"{count:,} of {made.rows.shared:,} rows ({count / made.rows.shared:.1%}) have another "
+            "witness than before."
+        )
+        yield Headline(said, "rows", "")
 
 
 def _models(made: Changes) -> Iterator[Headline]:

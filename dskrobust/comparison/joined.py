@@ -39,9 +39,11 @@ def joined_records(before: da.Array, after: da.Array, rows: RowMap) -> da.Array:
     -------
     dask array (m,) of records
         Fields of `after`, the same of `before` under NAME_before, and ``shared`` (whether the first
-        store has the row), ``change`` of R, ``order`` (the largest change first), ``relabelled``
-        and ``changed`` (whether R or the label differs). Of a new row nothing before is known.
+        store has the row), ``change`` of R, ``order`` (the largest change first), ``relabelled``,
+        ``changed`` (whether R or the label differs) and ``other_witness`` (whether that is another
+        row than before). Of a new row nothing before is known.
     """
+    known = delayed(rows, traverse=False)
     size = _block_rows(rows)
     before, after = before.rechunk(size), after.rechunk(size)
     old, ends = before.to_delayed().ravel(), np.cumsum([0, *after.chunks[0]]).tolist()
@@ -50,7 +52,7 @@ def joined_records(before: da.Array, after: da.Array, rows: RowMap) -> da.Array:
     for (lo, hi), block in zip(pairwise(ends), after.to_delayed().ravel(), strict=True):
         numbers = rows.numbers(lo, hi)
         parts = [_pick(old[k], k * size, numbers) for k in _touched(numbers, size)]
-        made = delayed(_joined, pure=True)(block, parts, kind)
+        made = delayed(_joined, pure=True)(block, parts, known, kind)
         blocks.append(da.from_delayed(made, (hi - lo,), kind))
     return da.concatenate(blocks)
 
@@ -60,7 +62,8 @@ def joined_kind(record: np.dtype[Any]) -> np.dtype[Any]:
     own = [(name, record[name]) for name in record.names or ()]
     further = [(f"{name}{BEFORE}", kind) for name, kind in own]
     more = [("shared", bool), ("change", np.float64), ("order", np.float64)]
-    return np.dtype([*own, *further, *more, ("relabelled", bool), ("changed", bool)])
+    return np.dtype([*own, *further, *more, ("relabelled", bool), ("changed", bool),
+                     ("other_witness", bool)])  # fmt: skip
 
 
 def joining_memory(rows: RowMap, tasks: int) -> int:
@@ -100,7 +103,7 @@ def _picked(records: NDArray[np.void], start: int, numbers: RowNumbers) -> Picke
 
 
 def _joined(
-    records: NDArray[np.void], parts: Sequence[Picked], kind: np.dtype[Any]
+    records: NDArray[np.void], parts: Sequence[Picked], rows: RowMap, kind: np.dtype[Any]
 ) -> NDArray[np.void]:
     made = np.zeros(len(records), kind)
     names = records.dtype.names or ()
@@ -117,6 +120,7 @@ def _joined(
     made["order"] = -np.abs(made["change"])
     made["relabelled"] = there & _differ(made["label"], made["label_before"])
     made["changed"] = there & ((change != 0) | made["relabelled"])
+    made["other_witness"] = there & (rows.old_rows(made["witness"]) != made["witness_before"])
     return made
 
 

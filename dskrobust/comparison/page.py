@@ -16,7 +16,7 @@ from ..outputs import check_output, is_there, whole_file
 from ..report.headlines import Headline
 from ..report.rendering import Image, drawn, photo, render_page
 from . import figures
-from .changes import Changes
+from .changes import Changes, differences
 from .tables import KINDS, drawn_points
 
 PICTURED = 24  # rows that are shown as pictures
@@ -65,10 +65,12 @@ def render(made: Changes, lines: Sequence[Headline], *, anonymous: bool = False)
     """Return the page."""
     addresses = list(dict.fromkeys(side.store.url for side in (made.before, made.after)))
     addresses.sort(key=len, reverse=True)  # one may be the beginning of the other
-    return render_page("compare.html.jinja", _shown(made, lines), addresses, anonymous=anonymous)
+    return render_page(
+        "compare.html.jinja", _shown(made, lines, anonymous), addresses, anonymous=anonymous
+    )
 
 
-def _shown(made: Changes, lines: Sequence[Headline]) -> dict[str, Any]:
+def _shown(made: Changes, lines: Sequence[Headline], anonymous: bool) -> dict[str, Any]:
     """Everything that the page shows, by the template's names."""
     titles = {key: title for key, title in TITLES.items() if key != "classes" or _has(made.classes)}
     titles = {key: title for key, title in titles.items() if key != "rows" or made.rows is not None}
@@ -85,7 +87,9 @@ def _shown(made: Changes, lines: Sequence[Headline]) -> dict[str, Any]:
         "kinds": KINDS,
         "searched": made.before.is_searched and made.after.is_searched,
         "distribution": _distribution(made),
+        "differences": differences(made.before, made.after, nameless=anonymous),
         "points": _points(made),
+        "contradictions": made.counts["contradictory before"] + made.counts["contradictory after"],
         "apart": made.apart,
         "classes": made.classes,
         "samples": _samples(made),

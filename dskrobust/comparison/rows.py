@@ -177,7 +177,7 @@ def _of_cleaning(before: Store, after: Store) -> RowMap | None:
         gone = np.array([row for row, made in held.items() if made.decision == DROP], np.int64)
     if len(gone) != count or after.rows < before.rows - count:
         return None  # decided on since
-    return _kept("the second was made of the first by `apply`", before, after, gone)
+    return _kept("the second is the first one, cleaned", before, after, gone)
 
 
 def _of_embedding(before: Store, after: Store) -> RowMap | None:

@@ -31,8 +31,9 @@ class Found(NamedTuple):
     Attributes
     ----------
     counts : dict of str to int
-        Of shared rows: relabelled, changed, rising, falling; and for every kind of KINDS how many
-        there are before and after, how many of them were dropped, are no longer or are newly so.
+        Of shared rows: relabelled, changed, rising, falling, other witness; and for every kind of
+        KINDS how many there are before and after, and how many were dropped, are no longer or are
+        newly so.
     sums : tuple of ndarray
         Of both sides a record a label: value, rows, sum of R, and how many are of every kind.
     moved : ndarray (k,) of records
@@ -82,6 +83,7 @@ def _of_shared(joined: da.Array, top: int) -> dict[str, Any]:
     shared, change = joined["shared"], joined["change"]
     asked = {
         "relabelled": joined["relabelled"].sum(),
+        "other witness": joined["other_witness"].sum(),
         "changed": (shared & (change != 0)).sum(),
         "rising": (shared & (change > 0)).sum(),
         "falling": (shared & (change < 0)).sum(),

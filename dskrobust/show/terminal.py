@@ -363,15 +363,16 @@ class Progress:
     def line(self, width: int) -> Text:
         """Return the moving line, at most `width` columns wide: what is left stays to be read.
 
-        The bar is shortened first; then go the seconds so far, the count and the note, and last the
-        title is cut.
+        The bar is shortened first; then go the seconds so far, the count and the note, then the
+        bar, and last the title is cut.
         """
+        bar = LEAST_BAR + 1 if self.total else 0
         parts, going = self._parts(), []
         for name in ("", *EXPENDABLE):
             parts.pop(name, None)
             going = [self.percent()] if self.total else []
             rest = cell_len("  ".join([self.what, *going, " · ".join(parts.values())]))
-            if rest <= width:
+            if rest + bar <= width:
                 break
         bar = min(BAR_WIDTH, width - rest - 1) if self.total else 0
         title = self.what

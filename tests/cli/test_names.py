@@ -42,7 +42,7 @@ def refused(*args):
     ("compute {s} -m manhatan", "manhattan"),
     ("compute {s} -m euclidan", "euclidean"),
     ("plan {s} --labels categoricl", "categorical"),
-    ("plan {s} --labels vector-l3", "l1"),
+    ("plan {s} --labels vector-linff", "linf"),
     ("neighbours {s} --rule sam", "same"),
     ("issues {s} --kind contradictons", "contradictions"),
     ("subsets {s} --within trian --least 5", "train"),
@@ -109,7 +109,7 @@ def test_the_shell_completes_names(folder, monkeypatch):
     assert values("plan", "own.zarr", "--labels", "vector-l") == [
         "vector-l1", "vector-l2", "vector-linf",
     ]  # fmt: skip
-    assert values("subsets", "own.zarr", "--within", "t") == ["train", "test"]
+    assert values("subsets", "own.zarr", "--within", "t") == ["test", "train"]
     assert values("evaluate", "own.zarr", "--train", "x=tr") == ["x=train"]
     assert values("align", "own.zarr", "te") == ["test"]
     assert values("evaluate", "own.zarr", "--model", "kn") == ["knn"]

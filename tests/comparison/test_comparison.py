@@ -173,6 +173,11 @@ def test_two_runs_of_a_store(made, tmp_path):
     assert not len(found.models)
     R, S = (np.asarray(dr.sample_robustness(url, metric=m).robustness)
             for m in ("euclidean", "cityblock"))  # fmt: skip
+    W, V = (np.asarray(dr.sample_robustness(url, metric=m).witness)
+            for m in ("euclidean", "cityblock"))  # fmt: skip
+    assert found.counts["other witness"] == (W != V).sum()
+    assert f"{(W != V).sum():,} of 90 rows" in repr(found)
+    assert "Class" not in repr(found)  # R of two metrics has two scales
     row = found.samples["row"].iloc[0]
     assert row == np.abs(S - R).argmax()
     assert "metric euclidean before, cityblock after" in repr(found)

@@ -50,8 +50,9 @@ def test_numbers_of_rows_are_those_of_the_other_store(made, data):
 def records(rng, n):
     made = np.zeros(n, RECORD)
     made["row"], made["robustness"] = np.arange(n), rng.integers(0, 4, n) / 4
-    for name in ("label", "witness", "split"):
+    for name in ("label", "split"):
         made[name] = rng.integers(0, 3, n)
+    made["witness"] = rng.integers(0, n, n)
     made["suspicious"], made["contradictory"] = rng.random((2, n)) < 0.3
     return made
 
@@ -79,6 +80,9 @@ def test_joined_records_stand_beside_those_of_the_same_row(made, seed, size):
     relabelled = new["label"][there] != old["label"][truth[there]]
     np.testing.assert_array_equal(found["relabelled"][there], relabelled)
     np.testing.assert_array_equal(found["changed"][there], relabelled | (change != 0))
+    witness = truth[new["witness"]]  # as the first store numbers it
+    other = there & (witness != found["witness_before"])
+    np.testing.assert_array_equal(found["other_witness"], other)
     for one in sums:
         own = new[new["label"] == one["value"]]
         assert one["rows"] == len(own)
