@@ -13,13 +13,16 @@ from .found import Found
 
 GROUPS = {
     "tiles": "memo", "prefixes": "prefixes", "evaluations": "evaluations", "claims": "claims",
-    "checkpoints": "checkpoints", "results": "results",
+    "checkpoints": "checkpoints", "results": "results", "decisions": "decisions",
+    "diagnosis": "notes",
 }  # fmt: skip
-METADATA = (".json", ".record", ".blob")
+METADATA = (".json", ".record", ".blob", ".decisions")
 TABLES = ("subsets", "export", "kept issues", "kept neighbours")
 RECORDS = ("report", "kept knn", "kept forest")
 READING = {  # what reads the pieces of a base; of other kinds of files: any of both
-    "done": {"results": TABLES, "evaluations": RECORDS},
+    "done": {"results": TABLES, "evaluations": RECORDS, "notes": ("append",)},
+    "reviewed": {"decisions": ("apply", "review of all")},
+    "cleaned": {"results": ("compute cleaned", "issues cleaned")},
     "measured": {
         "results": ("kept hardness", "kept match", "kept align", "adversarials", "bound"),
         "evaluations": ("kept folds", "kept tailor", "kept spectrum"),
@@ -55,9 +58,11 @@ def pieces(bench: Bench) -> list[tuple[str, str, str]]:
     def make() -> list[tuple[str, str, str]]:
         listed = []
         only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",),
-                "measured": ("results", "evaluations")}  # fmt: skip
+                "measured": ("results", "evaluations"), "reviewed": ("decisions",),
+                "cleaned": ("results", "data")}  # fmt: skip
         for base in (*READING, *GOING_ON):
-            before = set(_files(bench.base("scored"))) if base == "measured" else set()
+            further = base in ("measured", "reviewed")
+            before = set(_files(bench.base("scored"))) if further else set()
             for file in _files(bench.base(base)):
                 kind = kind_of(file)
                 if file not in before and kind.startswith(only.get(base, "")):
@@ -127,7 +132,7 @@ def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Rando
         every = tuple(name for part in kinds_of_base.values() for name in part)
         kind = kind_of(where).partition(",")[0]
         names = [rng.choice(kinds_of_base.get(kind, every))]
-        names += [rng.choice(COMPUTING)] if base == "done" else []
+        names += [rng.choice(COMPUTING)] if base == "done" and kind != "notes" else []
     before = site.run(ALL["verify anything"]).ran
     found = [_checked(site, base, ALL[name], where) for name in names]
     checked = judge(before)
