@@ -133,6 +133,8 @@ class Bench:
     place : Folder or Bucket
         Where stores of tries lie; those that they are copies of lie in `folder`.
     pool : Pool
+    bases : tuple of str
+        The stores whose pieces are damaged.
     limit : float
         Seconds after which a command hangs.
     """
@@ -140,6 +142,7 @@ class Bench:
     folder: Path
     place: Any
     pool: Pool
+    bases: tuple[str, ...]
     limit: float = 180
     _known: dict[Any, Any] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock)
