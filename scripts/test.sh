@@ -28,12 +28,15 @@ if ((!${#quick[@]})); then
     check mypy dskrobust
     if [[ -n "${CI:-}" ]]; then
         coverage=(--cov --cov-report=)
+        # not below coverage, which makes compiling 1.4 times as long
+        check python -m dskrobust.kernels.families
     fi
 fi
 if ((${#failed[@]})); then
     printf 'FAILED: %s\n' "${failed[@]}"
 fi
-check pytest -n 2 --dist loadfile "${quick[@]}" "${coverage[@]}" "$@"  # two processes, a file in one
+# Two processes, a file in one; the longest files first (tests/seconds.txt), not those of most tests.
+check pytest -n 2 --dist loadfile --no-loadscope-reorder "${quick[@]}" "${coverage[@]}" "$@"
 if ((${#coverage[@]})); then
     echo "coverage: $("$bin/coverage" report --format=total || echo unknown) % of the lines that Numba does not compile"
 fi

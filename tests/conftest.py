@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 import dask
 import pytest
 from distributed import Client, LocalCluster
-from helpers import TESTS, slow_tests
+from helpers import TESTS, keep_seconds, seconds_of_files, slow_tests
 from hypothesis import settings
 
 from dskrobust.engine import workload
+
+UNKNOWN = 20.0  # seconds of a file that was never timed
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 # The first call of a kernel compiles it, so a deadline would only measure Numba.
@@ -39,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true",
         help="leave out what is slow (tests/slow.txt), starts worker processes or needs the data",
     )  # fmt: skip
+
+    parser.addoption(
+        "--write-seconds",
+        action="store_true",
+        help="keep what every file took in tests/seconds.txt",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,6 +77,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = [item for item in items if any(map(item.get_closest_marker, marks))]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the longest files first: none is left to the end
+        known = seconds_of_files()
+        items.sort(key=lambda item: -known.get(_path(item.path), UNKNOWN))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Keep how long files took, where that was asked for."""
+    if config.getoption("write_seconds"):
+        reports = (r for several in terminalreporter.stats.values() for r in several)
+        timed = [
+            (r.nodeid.partition("::")[0], r.duration) for r in reports if hasattr(r, "duration")
+        ]
+        keep_seconds(timed)
 
 
 def _path(path: Path) -> str:

@@ -3,7 +3,8 @@
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NOTEBOOKS = ROOT / "notebooks"
+SECONDS = TESTS / "seconds.txt"
 
 
 @contextmanager
@@ -42,6 +44,24 @@ def slow_tests() -> frozenset[str]:
     """Return what slow.txt names: files, and tests as FILE::TEST."""
     lines = (TESTS / "slow.txt").read_text().splitlines()
     return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+@cache
+def seconds_of_files() -> dict[str, float]:
+    """Return how long test files took when that was last written down, by their paths in tests."""
+    lines = (line for line in SECONDS.read_text().splitlines() if not line.startswith("#"))
+    return {path: float(seconds) for seconds, path in map(str.split, lines)}
+
+
+def keep_seconds(timed: Iterable[tuple[str, float]]) -> None:
+    """Write down how long files took, of phases of tests, the longest first; others stay."""
+    total: Counter[str] = Counter()
+    for path, seconds in timed:
+        total[path.removeprefix("tests/")] += seconds
+    known = {p: s for p, s in (seconds_of_files() | total).items() if (TESTS / p).exists()}
+    head = [line for line in SECONDS.read_text().splitlines() if line.startswith("#")]
+    ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
+    SECONDS.write_text("\n".join([*head, *(f"{s:.1f} {p}" for p, s in ordered), ""]))
 
 
 def load_script(name: str) -> ModuleType:

@@ -32,6 +32,19 @@ class Source(Protocol):
         ...
 
 
+class _Lent:
+    """A read-only array, as of a memory map, that looks like any other to Numba.
+
+    Read-only is a type of its own there, for which all kernels would be compiled once more; they
+    write into no rows.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values = values  # has to stay
+        given: dict[str, Any] = dict(values.__array_interface__)
+        self.__array_interface__ = {**given, "data": (given["data"][0], False)}
+
+
 class ArraySource:
     """Rows of arrays that live where the tasks run (NumPy) or can be opened there (Zarr).
 
@@ -58,7 +71,8 @@ class ArraySource:
         )
         if values.dtype.kind == "b":
             return values.astype(np.uint8)
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return values if values.flags.writeable else np.asarray(_Lent(values))
 
     def __dask_tokenize__(self) -> Any:
         if any(isinstance(a, LazyRows) or is_zarr(a) for a in (self.X, self.y)):

@@ -12,12 +12,13 @@ from contextlib import suppress
 
 from ..errors import DskrobustError
 from . import claims
+from .looked import DIAGNOSIS, kept_runs
 from .objects import Objects
 from .results import RECORD, RESULTS, superseded
 from .seals import drop_record
 from .state import SEGMENTS, State, may_go, newest, prune
 
-PREFIXES, TILES, DIAGNOSIS = "prefixes", "tiles", "diagnosis"
+PREFIXES, TILES = "prefixes", "tiles"
 DIGEST = 12  # characters of a digest in the names of tiles
 
 
@@ -57,7 +58,8 @@ def _unneeded_by(state: State, objects: Objects) -> Iterator[str]:
     if "" not in kept:  # rows that an earlier version wrote were replaced
         yield from (n for n in objects.names("") if n in ("features", "labels", "split", "center"))
     yield from superseded(objects, [segment.digest for segment in state.segments])
-    yield from (f"{DIAGNOSIS}/{name}" for name in _folders(objects, DIAGNOSIS))
+    runs = kept_runs(objects.address)
+    yield from (f"{DIAGNOSIS}/{n}" for n in _folders(objects, DIAGNOSIS) if n not in runs)
     for kind in _folders(objects, PREFIXES):
         for basis in _folders(objects, f"{PREFIXES}/{kind}"):
             folder = f"{PREFIXES}/{kind}/{basis}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,12 @@ from dask.base import persist
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from ..errors import Hint, InvalidDataError, SourceFileError, StoreError
+from ..errors import Hint, InvalidDataError, SourceFileError, StaleResultsError, StoreError
 from ..ids import as_kept, plain_ids
 from . import writing
 from .claims import at_work
 from .dataset import Store, open_store
-from .diagnosis import diagnose
+from .diagnosis import diagnose_more
 from .diagnosis.equal_rows import PART_ROWS, RECORD
 from .spec import Block, StoreSpec
 from .state import Names
@@ -193,8 +194,8 @@ def append_rows(
 def looked_at(url: str, storage_options: StorageOptions, *, by_workers: bool = False) -> Store:
     """Open a store that was written just now, by whom it was written, with notes on its data."""
     store = open_store(url, storage_options)
-    with at_work(store.address, "a store's data is looked at"):
-        diagnose(store, scheduler=None if by_workers else "synchronous")  # memory of one
+    with at_work(store.address, "a store's data is looked at"), suppress(StaleResultsError):
+        diagnose_more(store, scheduler=None if by_workers else "synchronous")  # memory of one
     return store
 
 

@@ -451,8 +451,14 @@ def _state_at(url: str, storage_options: dict[str, Any], where: str = "") -> Sta
     return found.state
 
 
-@lru_cache(maxsize=16)
-def _open_cached(address: SourceAddress) -> Store:
+def open_anew(address: SourceAddress) -> Store:
+    """Open the store of an address, which holds what it did when the address was made.
+
+    Raises
+    ------
+    StaleResultsError
+        Where it was replaced since.
+    """
     state = _state_at(address.url, address.storage_options, platform.node())
     store = Store(address.url, state, address.storage_options, address.rows)
     if address.digest and store.address != address:
@@ -463,6 +469,7 @@ def _open_cached(address: SourceAddress) -> Store:
     return store
 
 
+_open_cached = lru_cache(maxsize=16)(open_anew)
 in_children(_open_cached.cache_clear)  # a connection to an object store stays in the parent
 
 

@@ -35,7 +35,7 @@ from .seals import (
     repair,
     unseal,
 )
-from .state import FATE, FATES, past, root_node
+from .state import FATE, FATES, begun, past, root_node
 
 NODE = "zarr.json"
 GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
@@ -114,9 +114,13 @@ def _read_tables(result: ResultTables, look: Look | None) -> None:
 
 def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
     """Check every sealed object, known by its end, but for claims, which come and go."""
-    old = set(past(objects))
+    old, unfinished = set(past(objects)), begun(objects)
+    for key in unfinished:
+        yield Damage(key, _unfinished(objects, key), partial(drop_record, objects, key))
     for key in list(objects.all_keys()):
         if "/c/" in key or not key.endswith((*ENDS, MARK)):  # what is not ours is left alone
+            continue
+        if key in unfinished:
             continue
         try:
             if not _is_whole(objects, key):
@@ -131,6 +135,16 @@ def _sealed(objects: Objects, tell: Callable[[str], None]) -> Iterator[Damage]:
             tell(key)
 
 
+def _unfinished(objects: Objects, key: str) -> DamagedStoreError:
+    """Build the error that names the record of a state that was begun."""
+    url = objects.address.url
+    return DamagedStoreError(
+        f"object '{key}' of {url} was begun and never finished: who wrote it was killed, and the "
+        "store is as it was before; the next change goes past it",
+        repair(url, "removes it"),
+    )
+
+
 def _is_whole(objects: Objects, key: str) -> bool:
     """Check a sealed object, or that a mark has its record; False where it went meanwhile."""
     url, record = objects.address.url, key.removesuffix(MARK)
@@ -141,7 +155,8 @@ def _is_whole(objects: Objects, key: str) -> bool:
         return False
     if key.endswith(FATE):
         if data not in FATES:
-            raise damaged_object(url, key, "is not what was written")
+            hint = repair(url, "removes it, and rows that nobody needs go later")
+            raise DamagedStoreError(f"object '{key}' of {url} is not what was written", hint)
         return True
     unseal(kind_of(data), record, data, url)
     return True

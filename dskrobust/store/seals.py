@@ -72,6 +72,15 @@ def unseal(kind: str, key: str, data: bytes, url: str) -> bytes:
     return content
 
 
+def is_cut_off(data: bytes) -> bool:
+    """Whether bytes are only the beginning of a sealed object, as a write leaves that is killed."""
+    header, line, content = data.partition(b"\n")
+    if not line:
+        return len(header) <= MOST_HEADER and header.startswith(NAME[: len(header)])
+    length = header.rpartition(b" ")[2]
+    return header.startswith(NAME) and length.isdigit() and len(content) < int(length)
+
+
 def damaged_object(url: str, key: str, what: str) -> DamagedStoreError:
     """Build the error that names a damaged object."""
     return DamagedStoreError(f"object '{key}' of {url} {what}", remedy_of(url, key))

@@ -5,6 +5,10 @@ number taken looks at the new state and goes on from there. So no state is ever 
 overwrites another, and readers see one or the other. A mark beside every record keeps a store from
 falling back to an older state where the newest record is lost.
 
+Not every file system creates a whole record in one step. One that is cut off and has no mark was
+never finished: readers keep to the state before it, and once its writer is gone the next one takes
+the number behind it. A writer who only stood still then finds a newer state than its own, as below.
+
 Nobody reads any state but the newest, so all but the last ones go after a while. Then their numbers
 are free again, for a writer who has stood still since before: having made a state, it looks whether
 that is the newest one, or is in it.
@@ -18,13 +22,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from ..errors import DamagedStoreError, DskrobustError, Hint, StoreError
-from . import format1
+from ..errors import DskrobustError, StoreError
+from . import claims, format1
 from .objects import Objects
 from .seals import (
     FORMAT,
@@ -34,8 +38,9 @@ from .seals import (
     decoded,
     drop_record,
     encoded,
-    read_record,
+    is_cut_off,
     seal,
+    unseal,
 )
 from .spec import GroupSummary, StoreSpec, Summary
 
@@ -147,8 +152,24 @@ class Numbered(NamedTuple):
     state: State
 
 
+class _Found(NamedTuple):
+    """The newest state, None where there is none, and the last number that a record has.
+
+    That number is higher than the state's where a record behind it was begun and not finished.
+    """
+
+    newest: Numbered | None
+    last: int
+
+    @property
+    def is_begun(self) -> bool:
+        return self.last > (-1 if self.newest is None else self.newest.number)
+
+
 def newest(objects: Objects, known: int = -1) -> Numbered | None:
     """Return the newest state, None where there is no finished store.
+
+    A record that was begun, and whose writer was killed, is passed over.
 
     Parameters
     ----------
@@ -163,23 +184,23 @@ def newest(objects: Objects, known: int = -1) -> Numbered | None:
     StoreError
         Where a later version wrote it, or the store cannot be reached.
     """
+    return _find(objects, known).newest
+
+
+def _find(objects: Objects, known: int = -1) -> _Found:
+    key = STATES
     for look in range(LOOKS):
-        number = max(_numbers(objects), default=-1)
-        if max(number, known) < 0:
-            return _of_format1(objects)
-        key = _key(max(number, known))
-        try:
-            state = read_record(objects, KIND, key, State)
-        except DamagedStoreError:
-            if objects.read(f"{key}{MARK}") is not None:
-                raise
-            if look == LOOKS - 1:
-                _check_made(objects, key)
-                raise
-            state = None  # it may be in the making: not everywhere is that one step
-        if state is not None:
-            return Numbered(max(number, known), _checked(state, objects, key))
-        known = -1  # there are newer ones by now, so that this one was removed
+        last = max(max(_numbers(objects), default=-1), known)
+        if last < 0:
+            return _Found(_of_format1(objects), -1)
+        key = _key(last)
+        record = _read(objects, key)
+        if isinstance(record, State):
+            return _Found(Numbered(last, _checked(record, objects, key)), last)
+        if record is None:
+            known = -1  # there are newer ones by now, so that this one was removed
+        elif look == LOOKS - 1 or not _others(objects):
+            return _Found(_last_finished(objects, last), last)
         time.sleep(random.uniform(0, 0.1 * look))
     raise StoreError(
         f"{key} of {objects.address.url} is listed and not there: others change the store, and its "
@@ -187,14 +208,41 @@ def newest(objects: Objects, known: int = -1) -> Numbered | None:
     )
 
 
-def _check_made(objects: Objects, key: str) -> None:
-    """Refuse a record that is only a name: without hard links that is made first."""
-    if objects.read(key) == b"":
-        url = objects.address.url
-        raise DamagedStoreError(
-            f"object '{key}' of {url} is empty: who made it was killed, and nothing was changed",
-            Hint(*["remove that file, which leaves the store as it was before"] * 2),
-        )
+def _read(objects: Objects, key: str) -> State | Literal["begun"] | None:
+    """Return a record; "begun" where it is only its beginning, as not everywhere is that one step.
+
+    The mark comes behind a record, so that one without it, and cut off, was never finished.
+
+    Raises
+    ------
+    DamagedStoreError
+        Also where there is a mark and no record.
+    """
+    data, url = objects.read(key), objects.address.url
+    if data is None or is_cut_off(data):
+        marked = objects.read(f"{key}{MARK}") is not None
+        data = objects.read(key)  # again: it may be there by now
+        if data is None and marked:
+            raise damaged_object(url, key, "is missing")
+        if data is None or (is_cut_off(data) and not marked):
+            return None if data is None else "begun"
+    return decoded(unseal(KIND, key, data, url), State, key, url)
+
+
+def _last_finished(objects: Objects, below: int) -> Numbered | None:
+    """Return the newest state below a number, None where there is none."""
+    for number in sorted((n for n in _numbers(objects) if n < below), reverse=True):
+        record = _read(objects, _key(number))
+        if isinstance(record, State):
+            return Numbered(number, _checked(record, objects, _key(number)))
+    return _of_format1(objects)
+
+
+def _others(objects: Objects) -> bool:
+    """Whether others are at work, of whom one may be making a record; so where nobody can tell."""
+    with suppress(OSError, DskrobustError):
+        return bool(claims.others(objects.address))
+    return True
 
 
 def _of_format1(objects: Objects) -> Numbered | None:
@@ -242,8 +290,11 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
     """
     taken = -1
     for attempt in range(ATTEMPTS):
-        before = newest(objects, taken)
-        number = 0 if before is None else before.number + 1
+        found = _find(objects, taken)
+        if found.is_begun and _others(objects):  # it is being made: nobody overtakes it
+            time.sleep(random.uniform(0, min(1.0, 0.01 * attempt)))
+            continue
+        before, number = found.newest, found.last + 1
         state = to(None if before is None else before.state)
         if before is not None and state is before.state:
             return before
@@ -260,8 +311,19 @@ def change(objects: Objects, to: Callable[[State | None], State]) -> Numbered:
 
 
 def past(objects: Objects) -> list[str]:
-    """Return the keys of the states that nobody reads any more, rising: all but the newest."""
-    return [_key(number) for number in sorted(_numbers(objects))[:-1]]
+    """Return the keys of the states that nobody reads any more, rising: all before the newest."""
+    found = newest(objects)
+    number = -1 if found is None else found.number
+    return [_key(n) for n in sorted(_numbers(objects)) if n < number]
+
+
+def begun(objects: Objects) -> list[str]:
+    """Return the keys of records behind the newest state whose writers were killed, rising."""
+    found = _find(objects)
+    if not found.is_begun or _others(objects):
+        return []
+    number = -1 if found.newest is None else found.newest.number
+    return [_key(n) for n in sorted(_numbers(objects)) if n > number]
 
 
 def prune(objects: Objects) -> None:

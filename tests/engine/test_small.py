@@ -1,5 +1,6 @@
 """Small data: one tile in this process, every pair by one kernel, and the same bits."""
 
+import gc
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import brute
+import numba
 import numpy as np
 import pytest
 import strategies as own
@@ -20,6 +22,7 @@ from dskrobust.cluster import ClusterOptions, connection, local
 from dskrobust.counts import count_within
 from dskrobust.engine import workload
 from dskrobust.engine.events import listening
+from dskrobust.engine.sources import ArraySource
 from dskrobust.runs import pair_spec
 from dskrobust.store import find_results
 
@@ -195,3 +198,20 @@ def test_one_process_compiles_for_all_workers(tmp_path):
     assert len(compiling) == tiles > 1
     assert compiling == [0.0] * tiles
     assert found["seconds"] < found["here"] + 60
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_read_only_rows_are_to_numba_what_others_are(order):
+    """No kernel is compiled once more for a memory map, and its rows stay as long as a view."""
+    kept = np.arange(24.0).reshape(6, 4).copy(order)
+    X, y, split = kept.copy(order), np.arange(6), np.zeros(6, np.int16)
+    for values in (X, y, split):
+        values.flags.writeable = False
+    source = ArraySource(X, y, split)
+    rows = source.read("features", 1, 5)
+    assert np.shares_memory(rows, X)
+    for name in ("features", "labels", "split"):
+        assert numba.typeof(source.read(name, 1, 5)).mutable
+    del X, y, split, source, values
+    gc.collect()
+    np.testing.assert_array_equal(rows, kept[1:5])

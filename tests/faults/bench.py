@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import writes
+from . import reviewer, writes
 from .children import HERE, Pool, Ran
-from .commands import ALL, COMMANDS, TWO, Command, Process, Start, judge, wait_until
+from .commands import ALL, CLEANED, COMMANDS, TWO, Command, Process, Start, judge, wait_until
 
 ROWS, COLUMNS = 4_000, 128  # the least for which a run keeps prefixes
 SIDE, IMAGES = 16, 120  # of images, for networks
@@ -65,13 +66,14 @@ class Undisturbed(NamedTuple):
     """What a command makes of its store when nothing happens.
 
     states: before, after it, and after a second time; products: of the first and the second time;
-    seconds and writes of the first.
+    seconds and writes of the first; cleaned: what the store that it makes holds.
     """
 
     states: tuple[State, State, State]
     products: tuple[bytes | None, bytes | None]
     seconds: float
     writes: int
+    cleaned: State
 
 
 @dataclass
@@ -95,13 +97,23 @@ class Site:
         return command.argv(self.url, self.bench.folder, out, where)
 
     def product(self, command: Command) -> bytes | None:
-        """What the command wrote beside the store."""
+        """What the command wrote beside the store; of another store what it holds."""
+        if command.ends == CLEANED:
+            return json.dumps(self.cleaned(), sort_keys=True).encode()
         made = command.product(self.folder / command.name.replace(" ", "-"))
         return made and made.replace(self.name.encode(), b"the.zarr")  # reports name the store
 
     def state(self) -> State:
         """What the store holds."""
         return self.bench.pool.state(self.url, self.bench.limit)
+
+    def cleaned(self) -> State:
+        """What the cleaned store beside this one holds."""
+        return self.bench.pool.state(f"{self.url}{CLEANED}", self.bench.limit)
+
+    def kept_rows(self) -> set[int]:
+        """The rows whose decisions the page of a review said are kept."""
+        return reviewer.kept_rows(self.folder / reviewer.KEPT)
 
     def run(self, command: Command) -> Answer:
         """Run a command in one of the long-lived children."""
@@ -121,6 +133,8 @@ class Bench:
     place : Folder or Bucket
         Where stores of tries lie; those that they are copies of lie in `folder`.
     pool : Pool
+    bases : tuple of str
+        The stores whose pieces are damaged.
     limit : float
         Seconds after which a command hangs.
     """
@@ -128,6 +142,7 @@ class Bench:
     folder: Path
     place: Any
     pool: Pool
+    bases: tuple[str, ...]
     limit: float = 180
     _known: dict[Any, Any] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.RLock)
@@ -150,6 +165,8 @@ class Bench:
             "scored": ("fresh", ("compute",)),
             "done": ("scored", ("neighbours", "issues", "evaluate knn", "evaluate forest")),
             "measured": ("scored", ("hardness", "match", "evaluate folds", "tailor", "spectrum")),
+            "reviewed": ("scored", ("review",)),
+            "cleaned": ("reviewed", ("apply",)),
             "half": ("fresh", (), "compute", "tiles/*/*.blob"),
             "scored pictures": ("pictures", ("compute",)),
             "trained": ("scored pictures", (), "evaluate cnn", "**/record.checkpoint"),
@@ -161,7 +178,9 @@ class Bench:
         for step in steps:
             out = self.folder / "bases" / "out"
             self._need(COMMANDS[step].argv(str(part), self.folder, out, SCHEDULER))
-        part.rename(path)
+        made = part.with_name(f"{part.name}{CLEANED}")
+        (made if made.exists() else part).rename(path)
+        rmtree(part, ignore_errors=True)
 
     def _ingest(self, name: str, path: Path) -> None:
         """Make a store of one of the files that are ingested, and these."""
@@ -198,6 +217,7 @@ class Bench:
             yield Site(self, f"{name}.zarr", folder, self.place.put(source, f"{name}.zarr"))
         finally:
             self.place.remove(f"{name}.zarr")
+            self.place.remove(f"{name}.zarr{CLEANED}")
             rmtree(folder, ignore_errors=True)
 
     def known(self, key: Any, make: Any) -> Any:
@@ -220,12 +240,14 @@ class Bench:
             ran = site.start(command, TWO, Start(site.folder, plan.variable())).wait(600)
             seconds = time.monotonic() - began
             first, after = site.product(command), site.state()
+            cleaned = site.cleaned() if command.ends == CLEANED else {}
             again = site.run(command)
             for ended in (ran, again.ran):
                 if judge(ended)[0] != "right":
                     raise BenchError(f"{command.name}: {ended.err[-600:]}")
             states = (before, after, site.state())
-            return Undisturbed(states, (first, again.product), seconds, writes.tally_of(plan))
+            products, count = (first, again.product), writes.tally_of(plan)
+            return Undisturbed(states, products, seconds, count, cleaned)
 
     def serial(self, base: str, names: tuple[str, ...]) -> tuple[State, list[bytes | None]]:
         """What commands come to one after the other: the store, and what each wrote beside it."""
@@ -238,5 +260,6 @@ class Bench:
 
 
 def made_anew(state: State) -> set[tuple[str, str]]:
-    """The results of a state, as pairs of what they are of and their bytes."""
-    return set(state.get("results", {}).items())
+    """The results and decisions of a state, as pairs of what they are of and what they are."""
+    decided = {f"row {row}": str(made) for row, made in state.get("decisions", {}).items()}
+    return {*state.get("results", {}).items(), *decided.items()}

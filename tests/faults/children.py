@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import reviewer
+
 HERE = "{scheduler}"  # in a command: the child's own cluster
 
 
@@ -36,7 +38,7 @@ class Ran(NamedTuple):
 
 def serve(connection: Any, environment: dict[str, str]) -> None:
     """Do what the parent asks for until it closes the connection."""
-    os.environ.update(environment)
+    os.environ.update({"BROWSER": reviewer.command(os.devnull), **environment})
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     from distributed import LocalCluster
 
@@ -81,7 +83,7 @@ def read_state(url: str, scheduler: str) -> dict[str, Any]:
 
 def _state(url: str) -> dict[str, Any]:
     import dskrobust as dr
-    from dskrobust.store import find_results
+    from dskrobust.store import find_results, read_decisions
 
     store = dr.open_store(url)
     block = store.read_block(0, store.rows)
@@ -99,7 +101,10 @@ def _state(url: str) -> dict[str, Any]:
         facts = {k: str(v) for k, v in sorted(result.parameters.items())}
         results[json.dumps([covered, facts])] = digest(json.dumps(tables))
     rows = digest(block.features.tobytes(), block.labels.tobytes(), str(names))
-    return {"rows": rows, "count": store.rows, "results": results}
+    decisions = {
+        str(row): [made.decision, made.label] for row, made in read_decisions(store).newest.items()
+    }
+    return {"rows": rows, "count": store.rows, "results": results, "decisions": decisions}
 
 
 def digest(*parts: bytes | str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from . import reviewer
 from .children import Ran
 from .forks import forked, kill_group, pid_of
 
@@ -34,7 +35,7 @@ class Command:
     words : tuple of str
         What is typed; {store}, {out} and {folder} (of the files that are ingested) are filled in.
     ends : str
-        Of the file that it writes beside the store.
+        Of the file that it writes beside the store; `CLEANED` of the store that it makes there.
     cluster : bool
         Whether it starts a local cluster, or takes a scheduler.
     """
@@ -53,7 +54,7 @@ class Command:
     def product(self, out: Path) -> bytes | None:
         """The bytes of the file that it wrote, without the minute."""
         path = Path(f"{out}{self.ends}")
-        if not self.ends or not path.exists():
+        if not self.ends or not path.is_file():
             return None
         return WRITTEN.sub(b"Written by ", path.read_bytes())
 
@@ -70,6 +71,8 @@ TAILOR = (
     "tailor {store} --model knn --grid neighbors=1,3 --windows 2 --parts 2 --folds 3 --out {out}"
 )
 SPECTRUM = "spectrum {store} --model knn --grid neighbors=1,3 --windows 2 --out {out}"
+CLEANED = "-cleaned"
+REVIEW = "review {store} --top 24 --reviewer me --open --idle 60s"
 MATCH = "match {store} --within train --to test:L500 --size 300 --out {out}"
 CNN = (
     "evaluate {store} --model cnn --grid epochs=2:9 --trials 1 --option device=cpu "
@@ -92,6 +95,9 @@ WRITERS = (
     _command("evaluate folds", "scored", FOLDS, ".csv"),
     _command("tailor", "scored", TAILOR, ".csv"),
     _command("spectrum", "scored", SPECTRUM, ".csv"),
+    _command("review", "scored", REVIEW),
+    _command("apply", "reviewed", "apply {store} {store}" + CLEANED + " --overwrite", CLEANED,
+             cluster=False),
 )  # fmt: skip
 READERS = (
     _command("report", "done", "report {store} --overwrite --out {out}", ".html", cluster=False),
@@ -124,6 +130,9 @@ FURTHER = {
         _command("kept spectrum", "measured", SPECTRUM, ".csv"),
         _command("adversarials", "measured", "adversarials {store} --json"),
         _command("bound", "measured", "bound {store} --model knn --json"),
+        _command("review of all", "reviewed", REVIEW.replace("24", "40")),
+        _command("compute cleaned", "cleaned", "compute {store}"),
+        _command("issues cleaned", "cleaned", "issues {store} --out {out}", ".csv"),
         _command("verify anything", "done", "verify {store} --sample 5", cluster=False),
     )
 }  # fmt: skip
@@ -158,7 +167,11 @@ class Start:
         (site / "sitecustomize.py").write_text(SITE)
         search = [str(site), str(TESTS), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
         scratch = str(self.folder / "scratch")
-        more = {"PYTHONPATH": ":".join(search), "DASK_TEMPORARY_DIRECTORY": scratch}
+        more = {
+            "PYTHONPATH": ":".join(search),
+            "DASK_TEMPORARY_DIRECTORY": scratch,
+            "BROWSER": reviewer.command(self.folder / reviewer.KEPT),
+        }
         return {**os.environ, **more, **self.environment}
 
 

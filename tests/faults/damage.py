@@ -13,20 +13,25 @@ from .found import Found
 
 GROUPS = {
     "tiles": "memo", "prefixes": "prefixes", "evaluations": "evaluations", "claims": "claims",
-    "checkpoints": "checkpoints", "results": "results",
+    "checkpoints": "checkpoints", "results": "results", "decisions": "decisions",
+    "diagnosis": "notes",
 }  # fmt: skip
-METADATA = (".json", ".record", ".blob")
+METADATA = (".json", ".record", ".blob", ".decisions")
 TABLES = ("subsets", "export", "kept issues", "kept neighbours")
 RECORDS = ("report", "kept knn", "kept forest")
 READING = {  # what reads the pieces of a base; of other kinds of files: any of both
-    "done": {"results": TABLES, "evaluations": RECORDS},
+    "done": {"results": TABLES, "evaluations": RECORDS, "notes": ("append",)},
+    "reviewed": {"decisions": ("apply", "review of all")},
+    "cleaned": {"results": ("compute cleaned", "issues cleaned")},
     "measured": {
         "results": ("kept hardness", "kept match", "kept align", "adversarials", "bound"),
         "evaluations": ("kept folds", "kept tailor", "kept spectrum"),
     },
 }
 GOING_ON = {"half": "interrupted compute", "trained": "interrupted cnn"}  # what was killed
+DAMAGED = (*READING, *GOING_ON)
 COMPUTING = ("compute cityblock", "neighbours of 4", "more of knn")
+CHANGED_BY = ("notes",)  # what is only read by commands that change the store
 UNREAD = ("claims",)  # what nobody takes anything from but that somebody is there
 CUTS = ("emptied", "halved", "deleted", "swapped")
 
@@ -55,9 +60,11 @@ def pieces(bench: Bench) -> list[tuple[str, str, str]]:
     def make() -> list[tuple[str, str, str]]:
         listed = []
         only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",),
-                "measured": ("results", "evaluations")}  # fmt: skip
-        for base in (*READING, *GOING_ON):
-            before = set(_files(bench.base("scored"))) if base == "measured" else set()
+                "measured": ("results", "evaluations"), "reviewed": ("decisions",),
+                "cleaned": ("results", "data")}  # fmt: skip
+        for base in bench.bases:
+            further = base in ("measured", "reviewed")
+            before = set(_files(bench.base("scored"))) if further else set()
             for file in _files(bench.base(base)):
                 kind = kind_of(file)
                 if file not in before and kind.startswith(only.get(base, "")):
@@ -124,10 +131,11 @@ def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Rando
     names = [GOING_ON.get(base, "")]
     if base in READING:
         kinds_of_base = READING[base]
-        every = tuple(name for part in kinds_of_base.values() for name in part)
+        readers = [part for of, part in kinds_of_base.items() if of not in CHANGED_BY]
+        every = tuple(name for part in readers for name in part)
         kind = kind_of(where).partition(",")[0]
         names = [rng.choice(kinds_of_base.get(kind, every))]
-        names += [rng.choice(COMPUTING)] if base == "done" else []
+        names += [rng.choice(COMPUTING)] if base == "done" and kind not in CHANGED_BY else []
     before = site.run(ALL["verify anything"]).ran
     found = [_checked(site, base, ALL[name], where) for name in names]
     checked = judge(before)

@@ -8,7 +8,7 @@ from . import writes
 from .bench import Bench, Site
 from .commands import HANG, RIGHT, TWO, WRITERS, WRONG, Command, Start, judge, wait_until
 from .found import Found
-from .kills import compared, difference, mixture
+from .kills import compared, half_made, mixture, unlike
 
 FAULTS = ("full at a file", "full in a file", "failing", "folder gone")
 
@@ -37,12 +37,11 @@ def _attempt(site: Site, command: Command, fault: str, rng: random.Random) -> tu
     if kind in (WRONG, HANG) or fault == "folder gone":
         return kind, note  # a folder that is gone is gone
     left = site.state()
-    if mixed := mixture(left, undisturbed.states):
+    if mixed := mixture(left, undisturbed.states) or half_made(site, command, left):
         return WRONG, f"with a full disk: {mixed}; {note}"
     if kind == RIGHT:
-        return (RIGHT, "") if left == undisturbed.states[1] else (
-            WRONG, f"exit 0, but {difference(left, undisturbed.states[1])}"
-        )  # fmt: skip
+        wrong = unlike(site, command, left)
+        return (WRONG, f"exit 0, but {wrong}") if wrong else (RIGHT, "")
     done = int(left == undisturbed.states[1] != undisturbed.states[2])
     again = judge(site.run(command).ran)
     if again[0] != RIGHT:

@@ -13,6 +13,7 @@ from . import writes
 from .bench import Bench, Site, State, made_anew
 from .children import Ran
 from .commands import (
+    CLEANED,
     COMMANDS,
     HANG,
     RIGHT,
@@ -32,6 +33,7 @@ ANY = ("process group",)
 LOCAL = (*ANY, "worker")
 OWN = ("client", "scheduler", "worker of one's own scheduler", "nanny", "all nannies")
 CLUSTERED = [name for name, command in COMMANDS.items() if command.cluster]
+NOT_THERE = ("there is no store", "was never finished")
 
 
 def victims(command: Command) -> tuple[str, ...]:
@@ -120,13 +122,12 @@ def _once_more(site: Site, command: Command, ran: Ran, ended: tuple[str, str]) -
     """Look at what is left, run the command again, and look whether all is as undisturbed."""
     states = site.bench.undisturbed(command).states
     left = site.state()
-    mixed = mixture(left, states)
+    mixed = mixture(left, states) or half_made(site, command, left)
     if mixed:
         return WRONG, f"after the kill: {mixed}"
     if ran.code == 0:
-        return compared(site, command, left, 0) if left == states[1] else (
-            WRONG, f"exit 0, but {difference(left, states[1])}"
-        )  # fmt: skip
+        wrong = unlike(site, command, left)
+        return (WRONG, f"exit 0, but {wrong}") if wrong else compared(site, command, left, 0)
     done = int(left == states[1] != states[2])  # it was finished: then it is done twice
     kind, note = judge(site.run(command).ran)
     if kind != RIGHT:
@@ -143,6 +144,34 @@ def compared(site: Site, command: Command, state: State, done: int) -> tuple[str
     if site.product(command) != undisturbed.products[done]:
         return WRONG, "the file that it wrote is another"
     return RIGHT, ""
+
+
+def half_made(site: Site, command: Command, left: State) -> str:
+    """Say what is wrong with a store that a review or `apply` left; nothing where all is well.
+
+    What the page said is kept is in the log; a cleaned store is not there, or has all its rows.
+    """
+    lost = site.kept_rows() - {int(row) for row in left.get("decisions", {})}
+    if lost:
+        return f"{len(lost)} decisions that the page said are kept are lost"
+    if command.ends != CLEANED:
+        return ""
+    made, wanted = site.cleaned(), site.bench.undisturbed(command).cleaned
+    if "error" in made:
+        return "" if any(sign in made["error"] for sign in NOT_THERE) else made["error"][:300]
+    return mixture(made, (wanted,))
+
+
+def unlike(site: Site, command: Command, state: State) -> str:
+    """Say in what a store is not as a command leaves it that ended well; nothing where it is.
+
+    A review may end before all is decided: its page said so of what could not be kept.
+    """
+    wanted = site.bench.undisturbed(command).states[1]
+    if "review" in command.words:
+        made = state.get("decisions", {})
+        wanted = {**wanted, "decisions": {r: wanted["decisions"].get(r) for r in made}}
+    return "" if state == wanted else difference(state, wanted)
 
 
 def mixture(state: State, states: tuple[State, ...]) -> str:

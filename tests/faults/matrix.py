@@ -8,7 +8,7 @@ of the undisturbed run, and for damage the same bit of the same file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -55,8 +55,13 @@ PARTS = {
 
 
 @contextmanager
-def benches(folder: Path, lanes: int, limit: float) -> Iterator[Callable[[str], Bench]]:
-    """Yield a function that returns the bench of a place, made when it is first asked for."""
+def benches(
+    folder: Path, lanes: int, limit: float, bases: Sequence[str] = damage.DAMAGED
+) -> Iterator[Callable[[str], Bench]]:
+    """Yield a function that returns the bench of a place, made when it is first asked for.
+
+    bases: the stores whose pieces are damaged.
+    """
     made: dict[str, Bench] = {}
     with ExitStack() as stack:
 
@@ -72,7 +77,7 @@ def benches(folder: Path, lanes: int, limit: float) -> Iterator[Callable[[str], 
                 place = ways[name]()
                 pool = Pool(lanes, place.environment)
                 stack.callback(pool.close)
-                made[name] = Bench(folder / "bench", place, pool, limit)
+                made[name] = Bench(folder / "bench", place, pool, tuple(bases), limit)
                 made[name].folder.mkdir(exist_ok=True)
             return made[name]
 

@@ -34,6 +34,12 @@ PAIRS = (
     ("scored", "evaluate folds", "evaluate folds"),
     ("scored", "evaluate folds", "ingest"),
     ("scored", "tailor", "spectrum"),
+    ("scored", "review", "review"),
+    ("scored", "review", "append"),
+    ("reviewed", "apply", "apply"),
+    ("reviewed", "apply", "append"),
+    ("reviewed", "apply", "compute cityblock"),
+    ("reviewed", "apply", "ingest"),
 )
 
 

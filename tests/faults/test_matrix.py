@@ -11,7 +11,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory):
     """Benches of all places, with the stores that tries begin with."""
-    with matrix.benches(tmp_path_factory.mktemp("faults"), lanes=2, limit=120) as bench_of:
+    folder = tmp_path_factory.mktemp("faults")
+    with matrix.benches(folder, lanes=2, limit=120, bases=("done", "half")) as bench_of:
         yield bench_of
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.store import Block, diagnosis
+from dskrobust.store import Block, Store, creation, diagnosis
 from dskrobust.store.diagnosis import equal_rows
 from dskrobust.store.diagnosis.classes import class_counts
 from dskrobust.store.diagnosis.columns import column_state
@@ -190,6 +190,15 @@ def by_hand(X, y, split):
     return sum(several), sum(several) - len(several), wrong, dict(shared)
 
 
+@pytest.fixture(scope="module")
+def small_pieces():
+    """Runs in pieces of few records, so that equal hashes lie in several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(equal_rows, "PIECE_ROWS", 5)
+        yield
+
+
+@pytest.mark.usefixtures("small_pieces")
 @settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=4),
@@ -203,19 +212,24 @@ def test_equal_rows_are_those_counted_by_hand(tmp_path_factory, sizes, values, b
     X = rng.integers(0, values + 1, (rows, 3)) * rng.choice([-1.0, 1.0], (rows, 3))
     y = rng.integers(0, 2, rows) if seed % 2 else rng.integers(0, 2, (rows, 2)) * -1.0
     split = rng.integers(0, 3, rows).astype(np.int16)
-    url = str(tmp_path_factory.mktemp("parts") / "p.zarr")
+    url = str(tmp_path_factory.mktemp("runs") / "p.zarr")
     address = dr.create_store(url, np.eye(3), [0, 1, 1]).address
-    parts = equal_rows.Parts(bits, diagnosis.Blobs(address, "parts"))
+    meeting = equal_rows.Meeting(address, bits, kept=True)
     left = []
     for number, (size, end) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
         some = slice(end - size, end)
         records = equal_rows.gathered([equal_rows.row_records(X[some], y[some], split[some])])
         assert records["rows"].sum() == size
-        left.append(parts.leave(number, records))
-    found = equal_rows.EqualRows()
-    for part in range(parts.count):
-        found = found.merge(parts.meet(part, left))
-    assert (found.rows, found.repeats, found.contradictory, found.shared) == by_hand(X, y, split)
+        left.append(meeting.leave(str(number), records))
+    before = [one.run for one in left]
+    for known in range(len(sizes)):  # so many ranges were there before the others
+        found, at = equal_rows.EqualRows(), sum(sizes[:known])
+        for part in range(meeting.parts):
+            found = found.merge(meeting.meet(part, left[known:], before[:known]))
+        earlier = equal_rows.EqualRows(*by_hand(X[:at], y[:at], split[:at]))
+        found = found.merge(earlier)
+        counts = found.rows, found.repeats, found.contradictory, found.shared
+        assert counts == by_hand(X, y, split)
 
 
 @pytest.fixture
@@ -238,8 +252,8 @@ def copied(rows=30_000, columns=40):
 def test_many_ranges_and_parts_find_what_one_does(tmp_path, small_ranges, monkeypatch):
     X, y, split = copied()
     several = made(tmp_path, X, y, split).notes
-    left = list((tmp_path / "s.zarr" / "diagnosis").rglob("*"))
-    assert [f.name for f in left] == ["zarr.json"]  # records are gone
+    names = {f.name for f in (tmp_path / "s.zarr" / "diagnosis").iterdir()}
+    assert len(names) > 3
     monkeypatch.undo()
     assert several is not None
     for a, b in zip(several, dr.diagnose(str(tmp_path / "s.zarr")), strict=True):
@@ -326,6 +340,100 @@ def test_appended_rows_are_looked_at_and_old_notes_forgotten(tmp_path):
     Path(store.url, "notes.record").unlink()
     assert grown.notes is None
     assert dr.diagnose(store.url) == dr.open_store(store.url).notes
+
+
+@pytest.fixture
+def rows_read(monkeypatch):
+    """What is read of stores, as (array, first row, last row + 1), once it is cleared."""
+    read, found = Store.read, []
+
+    def watched(self, name, lo, hi, out=None):
+        found.append((name, lo, hi))
+        return read(self, name, lo, hi, out)
+
+    monkeypatch.setattr(Store, "read", watched)
+    return found
+
+
+def some_rows(rng, rows, dtype, kind):
+    """Rows of few values, some columns rising, with labels of a kind, in two groups."""
+    X = rng.integers(0, 3, (rows, 4)).astype(dtype)
+    X[:, 3] = 7 if rng.integers(2) else rng.integers(0, 200, rows)
+    y = rng.integers(0, 3, rows) if kind == "categorical" else rng.random(rows)
+    return Block(X, y, rng.integers(0, 2, rows).astype(np.int16))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    st.sampled_from(["uint8", "float32", "float64"]),
+    st.sampled_from(["categorical", "real"]),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_notes_of_appended_rows_are_those_of_all(
+    tmp_path_factory, rows_read, sizes, dtype, kind, many, seed
+):
+    """Also where runs meet in parts; and of the store only the new rows are read."""
+    rng = np.random.default_rng(seed)
+    folder = tmp_path_factory.mktemp("grown")
+    spec = dr.StoreSpec("s", kind, groups=("a", "b"), feature_names=("a", "b", "id", "d"))
+    with pytest.MonkeyPatch.context() as patch:
+        if many:
+            patch.setattr(equal_rows, "PART_ROWS", 16)
+            patch.setattr(equal_rows, "PIECE_ROWS", 4)
+        store = creation.write_store(
+            str(folder / "s.zarr"), spec, [some_rows(rng, 30, dtype, kind)]
+        )
+        for rows in sizes:
+            rows_read.clear()
+            before = store.rows
+            store = dr.append_rows(store, [some_rows(rng, rows, dtype, kind)])
+            assert {(lo, hi) for _, lo, hi in rows_read} == {(before, before + rows)}
+        grown = store.notes
+    assert grown is not None
+    assert dr.diagnose(store.url) == grown
+
+
+def test_what_is_lost_of_a_look_is_looked_at_again(tmp_path, rows_read):
+    X, y = table()
+    store = made(tmp_path, X, y)
+    codes = np.zeros(9, np.int16)
+    for k, kind in enumerate(("looked.blob", "*/0.blob")):
+        for damage in (Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1])):
+            for file in Path(store.url, "diagnosis").glob(kind):
+                damage(file)
+            rows_read.clear()
+            store = dr.append_rows(store, [Block(X[:9] + k, y[:9], codes)])
+            assert min(lo for _, lo, _ in rows_read) == 0
+            grown = store.notes
+            assert grown == dr.diagnose(store.url)
+    rows_read.clear()
+    dr.append_rows(store, [Block(X[:9], y[:9], codes)])
+    assert min(lo for _, lo, _ in rows_read) == store.rows
+
+
+def test_runs_of_what_was_replaced_go(tmp_path):
+    X, y = table()
+    made(tmp_path, X, y)
+    folder = tmp_path / "s.zarr" / "diagnosis"
+    before = {f.name for f in folder.iterdir()}
+    store = made(tmp_path, X + 1, y)
+    dr.append_rows(store, [Block(X[:9], y[:9], np.zeros(9, np.int16))])
+    names = {f.name for f in folder.iterdir() if f.is_dir()}
+    assert len(names) == 2
+    assert not names & before
+
+
+def test_linked_stores_keep_nothing_that_they_cannot_need(tmp_path, monkeypatch):
+    X, y = table()
+    for name in "Xy":
+        zarr.save_array(str(tmp_path / name), X if name == "X" else y, zarr_format=3)
+    linked = [zarr.open_array(str(tmp_path / name), mode="r") for name in "Xy"]
+    monkeypatch.setattr(equal_rows, "PART_ROWS", 50)
+    store = dr.link_store(str(tmp_path / "l.zarr"), *linked)
+    assert store.notes == dr.diagnose(store.url)
+    assert not [f for f in Path(store.url).rglob("diagnosis/**/*") if f.is_file()]
 
 
 def test_commands_say_them(tmp_path):

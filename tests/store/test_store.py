@@ -438,7 +438,7 @@ TestStoreMachine.settings = settings(max_examples=8, stateful_step_count=10, dea
 def chunk_files(folder):
     """All files that reading rows and results depends on."""
     files = (f for f in Path(folder).rglob("*") if f.is_file())
-    files = (f for f in files if f.suffix not in (".made", ".fate"))
+    files = (f for f in files if f.suffix not in (".made", ".fate") and "diagnosis" not in f.parts)
     return sorted(f for f in files if f.name not in ("zarr.json", "notes.record"))
 
 

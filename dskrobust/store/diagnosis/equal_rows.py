@@ -2,29 +2,32 @@
 
 Every range of rows is hashed once. Its records, sorted by hash, are cut by the hash's top bits,
 and equal rows meet in the one part that their hash belongs to: no process holds more than a range
-or a part, however many rows there are and however often one of them is repeated.
+or a part, however many rows there are and however often one of them is repeated. Records stay in
+the store as sorted runs, so that rows which are appended later meet them too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from .. import arrays
-from ..blobs import Blobs
+from ...errors import StoreError
+from ..looked import Run, read_piece, run_blobs
+from ..objects import Address
 
 RECORD = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("label", "<u8"), ("split", "<i2"), ("rows", "<i8")]
 )
 KEY = ("high", "low", "label", "split")
+_NONE = np.empty(0, RECORD)
 PART_ROWS = 1 << 19  # of a part, about
-CHUNK_ROWS = 8192  # of records written, at least
+HASHED_ROWS = 8192  # at a time
+PIECE_ROWS = 1 << 14  # of a run that is written
 CELLS = 1 << 20  # of a table of hashes by groups
 
 
@@ -61,6 +64,16 @@ class EqualRows:
             shared,
         )
 
+    def less(self, other: EqualRows) -> EqualRows:
+        """Return the counts without those of some of the same rows."""
+        shared = {pair: rows - other.shared.get(pair, 0) for pair, rows in self.shared.items()}
+        return EqualRows(
+            self.rows - other.rows,
+            self.repeats - other.repeats,
+            self.contradictory - other.contradictory,
+            {pair: rows for pair, rows in shared.items() if rows},
+        )
+
 
 def row_records(
     features: NDArray[Any], labels: NDArray[Any], split: NDArray[np.int16]
@@ -82,8 +95,8 @@ def row_records(
 def _digests(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
     """Return the hashes of rows (b, d), one after another."""
     width, hashes = f"V{rows.shape[1] * rows.itemsize}", []
-    for a in range(0, len(rows), CHUNK_ROWS):  # a few at a time: each becomes a Python object
-        some = np.ascontiguousarray(_plain_zeros(rows[a : a + CHUNK_ROWS])).view(width)
+    for a in range(0, len(rows), HASHED_ROWS):  # a few at a time: each becomes a Python object
+        some = np.ascontiguousarray(_plain_zeros(rows[a : a + HASHED_ROWS])).view(width)
         hashes += [blake2b(text, digest_size=size).digest() for text in some.ravel().tolist()]
     return np.frombuffer(b"".join(hashes), np.uint8)
 
@@ -154,59 +167,111 @@ def _starts(records: NDArray[Any], names: Sequence[str]) -> NDArray[np.intp]:
     return np.flatnonzero(np.append(True, np.logical_or.reduce(other)))
 
 
-# -- parts ---------------------------------------------------------------------------------------
+# -- runs ----------------------------------------------------------------------------------------
+
+
+class Left(NamedTuple):
+    """The gathered records of a range: in the store, handed over, or both."""
+
+    run: Run | None
+    records: NDArray[Any] | None
 
 
 @dataclass(frozen=True)
-class Parts:
+class Meeting:
     """How records meet that belong together.
 
     Attributes
     ----------
+    address : Address
+        Of the store that runs of records lie in.
     bits : int
         Top bits of a hash that say which part it belongs to; with 0 there is one part, and
         ranges hand their records over.
-    blobs : Blobs
-        Where ranges leave their records otherwise.
+    kept : bool
+        Whether runs are needed after this look.
     """
 
+    address: Address
     bits: int
-    blobs: Blobs
+    kept: bool
 
     @classmethod
-    def of(cls, rows: int, blobs: Blobs) -> Parts:
-        """Return the parts of so many rows."""
-        return cls(max(0, (-(-rows // PART_ROWS) - 1).bit_length()), blobs)
+    def of(cls, rows: int, address: Address, *, kept: bool) -> Meeting:
+        """Return how so many rows meet."""
+        return cls(address, max(0, (-(-rows // PART_ROWS) - 1).bit_length()), kept)
 
     @property
-    def count(self) -> int:
+    def parts(self) -> int:
         return 1 << self.bits
 
-    def leave(self, number: int, records: NDArray[Any]) -> NDArray[Any]:
-        """Leave a range's gathered records; return them, or where each part's lie, (parts + 1,)."""
-        if not self.bits:
-            return records
-        rows = max(CHUNK_ROWS, len(records) >> self.bits)
-        flat = records.view(np.uint8).reshape(-1, RECORD.itemsize)
-        shape, chunks, path = flat.shape, (rows, RECORD.itemsize), f"{self.blobs.path}/{number}"
-        arrays.create_array(self.blobs.objects, path, shape, chunks, flat.dtype, compress=False)[
-            :
-        ] = flat
-        edges = np.arange(1, self.count, dtype=np.uint64) << np.uint64(64 - self.bits)
-        inner = np.searchsorted(records["high"], edges)
-        return np.concatenate([[0], inner, [len(records)]])
+    def leave(self, name: str, records: NDArray[Any]) -> Left:
+        """Leave a range's gathered records, as a run of this name where that is needed."""
+        handed = None if self.bits else records
+        if handed is not None and not self.kept:
+            return Left(None, handed)
+        try:
+            return Left(self._write(name, records), handed)
+        except (OSError, StoreError):
+            if handed is None:
+                raise
+            return Left(None, handed)  # in what may only be read nothing is kept
 
-    def meet(self, part: int, left: Sequence[NDArray[Any]]) -> EqualRows:
-        """Count the equal rows of a part of what all ranges have left."""
-        if not self.bits:
-            return equal_rows(gathered(left))
-        store = self.blobs.objects.zarr(read_only=True)
-        records = [
-            np.asarray(
-                zarr.open_array(store, path=f"{self.blobs.path}/{number}", mode="r")[
-                    int(at[part]) : int(at[part + 1])
-                ]
-            )
-            for number, at in enumerate(left)
-        ]
-        return equal_rows(gathered([r.reshape(-1).view(RECORD) for r in records]))
+    def _write(self, name: str, records: NDArray[Any]) -> Run:
+        blobs = run_blobs(self.address, name)
+        for piece, a in enumerate(range(0, len(records), PIECE_ROWS)):
+            blobs.write(str(piece), _by_bytes(records[a : a + PIECE_ROWS]))
+        return Run(name, records["high"][::PIECE_ROWS].copy())
+
+    def meet(self, part: int, left: Sequence[Left], before: Sequence[Run]) -> EqualRows:
+        """Count the equal rows of a part that ranges add to the ones in runs of earlier looks.
+
+        Raises
+        ------
+        DamagedStoreError
+            Where a piece of a run is missing, or is not what was written.
+        """
+        new = gathered([_NONE, *(r for one in left for r in self._of_part(one, part))])
+        if not len(new):
+            return EqualRows()
+        hashes = np.unique(new["high"])
+        old = gathered([_NONE, *(r for run in before for r in self._of_hashes(run, hashes))])
+        if not len(old):
+            return equal_rows(new)
+        return equal_rows(gathered([old, new])).less(equal_rows(old))
+
+    def _of_part(self, left: Left, part: int) -> Iterator[NDArray[Any]]:
+        """Yield the records of a part."""
+        if left.run is None or left.records is not None:
+            assert left.records is not None
+            yield left.records
+            return
+        shift = np.uint64(64 - self.bits)
+        tops = left.run.edges >> shift  # equal hashes may lie in several pieces
+        after = np.append(tops[1:], np.uint64(self.parts))
+        for piece in np.flatnonzero((tops <= part) & (after >= part)).tolist():
+            records = _read(self.address, left.run, piece)
+            yield records[records["high"] >> shift == part]
+
+    def _of_hashes(self, run: Run, hashes: NDArray[np.uint64]) -> Iterator[NDArray[Any]]:
+        """Yield the records with one of some rising hashes; only their pieces are read."""
+        first = np.searchsorted(hashes, run.edges, "left")
+        last = np.append(np.searchsorted(hashes, run.edges[1:], "right"), len(hashes))
+        for piece in np.flatnonzero(last > first).tolist():
+            records = _read(self.address, run, piece)
+            yield records[np.isin(records["high"], hashes)]
+
+    def drop(self, runs: Iterable[Run]) -> None:
+        """Remove runs."""
+        for run in runs:
+            run_blobs(self.address, run.name).drop()
+
+
+def _by_bytes(records: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the bytes of records, all first ones, all second ones, …: most of them are alike."""
+    return np.ascontiguousarray(records.view(np.uint8).reshape(-1, RECORD.itemsize).T)
+
+
+def _read(address: Address, run: Run, piece: int) -> NDArray[Any]:
+    rows = np.ascontiguousarray(read_piece(address, run, piece).T)
+    return rows.reshape(-1).view(RECORD)
