@@ -21,17 +21,19 @@ from numpy.typing import NDArray
 
 from .cluster.workers import cores_here
 from .datasets.labelled import LabelledArrays
-from .engine.plan import Resources
+from .engine.footprint import USABLE
+from .engine.plan import MIB, Resources, base_bytes, smallest_peak
 from .label_fit import LabelQuality, quality_of
 from .label_models import ModelEvidence
 from .robustness import score_both
-from .runs import PairData, RunOptions
+from .runs import PairData, RunOptions, data_spec
 from .store import SourceAddress
 from .witnesses import at_witness
 
 PLANTED = 0.01  # of the labels of every class, in a round
 SAMPLE_ROWS, SAMPLE_BYTES = 10_000, 64 * 2**20  # of a sample, at most
 MEMORY = 512 * 2**20  # of the process that searches a sample, at most
+THREADS, PANELS = 4, 112 * MIB  # that its plan may use, however many cores there are
 RUNS = 256  # of consecutive rows that a sample is made of
 ENOUGH, ROUNDS = 200, 12  # planted errors that will do; rounds at most
 GIVEN, BESIDE, PLANTED_ERROR = 0, 1, 2  # what a score is of
@@ -107,7 +109,7 @@ def planting_memory(quality: LabelQuality) -> int:
     planting = planting_of(quality)
     spec = quality.scores.spec
     assert spec is not None
-    return min(MEMORY, 64 * 2**20 + 16 * planting.sample * spec.columns * spec.dtype.itemsize)
+    return min(MEMORY, 64 * MIB + 16 * planting.sample * spec.columns * spec.dtype.itemsize)
 
 
 def planted_scores(quality: LabelQuality, evidence: ModelEvidence | None = None) -> PlantedScores:
@@ -215,9 +217,19 @@ def _plant(
     return PlantedScores(labels, scores, kinds, len(rounds) - 1)
 
 
-def _resources() -> Resources:
-    """What a search in a sample may take, on a worker with other tasks too."""
-    return Resources(1, cores_here(), MEMORY)
+def _resources(data: PairData, metric: Any) -> Resources:
+    """What a search in a sample may take, on a worker with other tasks too.
+
+    Neither many cores nor wide rows make it too little: then fewer tiles run at once.
+    """
+    work = data.workload(data_spec(data, metric, "categorical", "both"))
+    most = base_bytes() + PANELS
+
+    def least(threads: int) -> int:
+        return smallest_peak(work, Resources(1, threads), work.rows)
+
+    threads = next((t for t in range(min(cores_here(), THREADS), 1, -1) if least(t) <= most), 1)
+    return Resources(1, threads, int(max(most, least(1)) / USABLE) + 1)
 
 
 def _comparable(y: NDArray[Any], split: NDArray[np.int16]) -> NDArray[np.intp]:
@@ -247,7 +259,8 @@ def _round(
     present, codes = np.unique(split, return_inverse=True)
     groups = tuple(planting.groups[k] for k in present.tolist())
     arrays = LabelledArrays(X, noisy, codes.astype(np.int16), groups)
-    data, options = PairData(arrays=arrays, scale=planting.scale), RunOptions(_resources())
+    data = PairData(arrays=arrays, scale=planting.scale)
+    options = RunOptions(_resources(data, planting.metric))
     quality = quality_of(*score_both(data, planting.metric, options))
     if evidence is not None:
         quality = replace(quality, score=evidence.joined(quality.score, quality.labels))

@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import dskrobust as dr
 from dskrobust import cli, label_planting, label_thresholds
+from dskrobust.engine import plan
 from dskrobust.errors import InvalidDataError, InvalidOptionError
 from dskrobust.label_issues import Findings
 from dskrobust.label_planting import (
@@ -43,6 +44,20 @@ def changed(y, share, seed=0):
 
 
 # -- planting --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+@pytest.mark.parametrize(("rows", "columns"), [(60, 3), (40, 200_000)])
+def test_neither_cores_nor_columns_nor_libraries_keep_it_from_running(
+    monkeypatch, cores, rows, columns
+):
+    monkeypatch.setattr(label_planting, "cores_here", lambda: cores)
+    monkeypatch.setattr(plan, "has_xarray", lambda: True)
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 255, (rows, columns), np.uint8)
+    found = dr.find_label_issues(X, np.arange(rows) % 2)
+    assert len(found) == rows
+    assert found.attrs["thresholds"]
 
 
 @given(

@@ -18,7 +18,7 @@ from .reader import block_rows, source_errors
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_NAMED = 200_000  # columns that are told apart by names
+MOST_NAMED = 500_000  # columns that are told apart by names
 UNNAMED = re.compile(r"Unnamed: (\d+)(\.\d+)?")  # pandas and `CsvTable`: a column without a name
 INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
 
