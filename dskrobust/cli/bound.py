@@ -40,7 +40,7 @@ MODELS = {  # name → estimators for classes and for numbers
 @click.option("--predictions", "-p", type=File(exists=True, dir_okay=False), metavar="FILE",
               help="Classes, values (in the labels' own units) or probabilities of all rows, in "
               "their order: .npy, .csv or .parquet with a column for every class.")  # fmt: skip
-@click.option("--model", metavar="NAME",
+@click.option("--model", metavar="MODEL",
               help="Instead of predictions: knn, forest, or the import path of a scikit-learn "
               "estimator; it is fitted on the training set.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",

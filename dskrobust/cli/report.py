@@ -86,6 +86,7 @@ def report(
     from ..cluster import ClusterOptions
     from ..memory import projected_peak, tasks_at_once
     from ..report import ReportOptions, StoredResults, Wishes, write_report
+    from ..report.further import further_memory
     from ..report.results import results_memory
     from ..show import terminal
     from .compute import MOST_HERE, workers_for
@@ -102,9 +103,9 @@ def report(
     result = asked_result(opened, metric, labels, label_bound)
     asked = named(subsets)
     tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
-    projected = projected_peak(
-        "a report", results_memory(opened, result, (samples, pairs), tasks), FEWER
-    )
+    needed = results_memory(opened, result, (samples, pairs), tasks)
+    needed += further_memory(opened, tasks)
+    projected = projected_peak("a report", needed, FEWER)
     with workers_for(opened, ClusterOptions(dashboard=False)):
         if page is not None:
             options = ReportOptions(samples, pairs, subsets=asked, anonymous=anonymous)

@@ -11,10 +11,12 @@ from ..advice_tables import StoredAdvice, kept_advice
 from ..alignments import AlignmentSummary, alignment
 from ..errors import InvalidOptionError
 from ..folds import known_folds
-from ..hard_samples import CLASS_HEAD, class_rows, hardest_rows
+from ..hard_samples import CLASS_HEAD, class_rows, hardest_rows, hardness_memory
 from ..hardness import InstanceHardness, instance_hardness
+from ..label_fit import most_labels
 from ..labels import LabelMap
-from ..store import ResultTables, find_results
+from ..ranking import sorting_memory
+from ..store import ResultTables, Store, find_results
 from .results import MOST_CLASSES, StoredResults
 
 MOST_GROUPS = 8  # beside the main one, that it is compared with
@@ -184,6 +186,16 @@ def _stored_hardness(results: StoredResults) -> InstanceHardness | None:
 def _is_hardness(result: ResultTables, parameters: Mapping[str, Any]) -> bool:
     own = result.parameters
     return own.get("search") == "instance hardness" and own["metric"] == parameters["metric"]
+
+
+def further_memory(store: Store, tasks: int) -> int:
+    """Return how many bytes these sections hold at most, with so many tasks in this process."""
+    classes = min(most_labels(store) * len(store.groups), store.rows)
+    held = hardness_memory(HARDEST, classes, tasks or 1)
+    if tasks and store.rows <= MOST_FOLDED:
+        folds = max((one.count for one in known_folds(store)), default=0)
+        held = max(held, folds * sorting_memory(store.rows, tasks))
+    return held
 
 
 def further_sections(results: StoredResults) -> dict[str, Section]:

@@ -157,7 +157,7 @@ MEANINGS = {  # of flags that several commands explain in words of their own, an
     "--labels": ("what labels are taken for", {None, "MAP"}),
     "--max-score": ("largest score of an issue", {"SCORE"}),
     "--metric": ("the distance", {"METRIC"}),
-    "--model": ("which model", {"MODEL", "NAME"}),
+    "--model": ("which model", {"MODEL"}),
     "--name": ("what the data set is called", {None}),
     "--option": ("how a model is run", {"KEY=VALUE"}),
     "--out": ("where what is made goes", {"STORE", "FILE", "FILE.csv", "FILE.npz", "DIR"}),
