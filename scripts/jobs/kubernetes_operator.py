@@ -35,6 +35,9 @@ def cluster_spec(name, image, workers, threads, memory, secret, endpoint):
         resources={"requests": asked, "limits": asked},
         worker_command=["dask", "worker", "--nthreads", str(threads), "--memory-limit", memory],
     )
+    (scheduler,) = spec["spec"]["scheduler"]["spec"]["containers"]
+    if scheduler["args"][0] == "dask-scheduler":  # a command that distributed has no more
+        scheduler["args"][:1] = ["dask", "scheduler"]
     for part in ("scheduler", "worker"):
         for container in spec["spec"][part]["spec"]["containers"]:
             if secret:

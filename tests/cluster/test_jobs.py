@@ -1,6 +1,5 @@
 """Clusters that are not ours: a job script under a stand-in for SLURM, TLS, what jobs ask for."""
 
-import asyncio
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -370,53 +368,47 @@ def free_port():
 # -- hosts reached by SSH ------------------------------------------------------------------------
 
 
+SSH_SERVER = """import asyncio, sys
+import asyncssh
+
+async def serve(process):
+    shell = await asyncio.create_subprocess_shell(
+        process.command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    await process.redirect(stdout=shell.stdout, stderr=shell.stderr)
+    try:
+        process.exit(await shell.wait())
+    finally:
+        if shell.returncode is None:
+            shell.terminate()
+
+async def main(folder):
+    host, own = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    own.write_private_key(f"{folder}/id_ed25519")
+    own.write_public_key(f"{folder}/authorized_keys")
+    listening = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[host], process_factory=serve,
+        authorized_client_keys=f"{folder}/authorized_keys")
+    with open(f"{folder}/known_hosts", "w") as known:
+        key = host.export_public_key().decode()
+        known.write(f"[127.0.0.1]:{listening.get_port()} {key}")
+    print(listening.get_port(), flush=True)
+    await asyncio.Future()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
 @pytest.fixture
 def ssh_server(tmp_path):
-    """A home folder whose key opens an SSH server of this process; and the server's port."""
-    asyncssh = pytest.importorskip("asyncssh")
+    """A home folder whose key opens an SSH server on this machine; and the server's port."""
+    pytest.importorskip("asyncssh")
     folder = tmp_path / ".ssh"
     folder.mkdir(mode=0o700)
-    host, own = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    own.write_private_key(str(folder / "id_ed25519"))
-    own.write_public_key(str(folder / "authorized_keys"))
-
-    async def serve(process):
-        shell = await asyncio.create_subprocess_shell(
-            process.command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            await process.redirect(stdout=shell.stdout, stderr=shell.stderr)
-            process.exit(await shell.wait())
-        finally:
-            if shell.returncode is None:
-                shell.terminate()
-
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    listening = asyncio.run_coroutine_threadsafe(
-        asyncssh.listen(
-            "127.0.0.1", 0, server_host_keys=[host], process_factory=serve,
-            authorized_client_keys=str(folder / "authorized_keys"),
-        ),
-        loop,
-    ).result(20)  # fmt: skip
-    port = listening.get_port()
-    known = host.export_public_key().decode().strip()
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
-    yield tmp_path, port
-    asyncio.run_coroutine_threadsafe(closed(listening), loop).result(20)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-async def closed(server):
-    server.close()
-    await server.wait_closed()
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
-    await asyncio.sleep(0)
+    with subprocess.Popen(
+        [sys.executable, "-c", SSH_SERVER, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield tmp_path, int(server.stdout.readline())
+        server.terminate()
 
 
 def test_hosts_reached_by_ssh_compute(ssh_server, store):
