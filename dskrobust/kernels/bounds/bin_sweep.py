@@ -323,15 +323,14 @@ def outgrown(least, typical):
 
 
 class BinSweeps(ByteSweeps):
-    """The sweeps by bins of one tile; columns are chosen by its first blocks."""
+    """The sweeps by bins of one tile; columns are chosen by its first blocks.
+
+    Rows of floats that bins spare too little of are left, and every pair is computed.
+    """
 
     _least = NOTHING + 4
     _bins: Bins | None = None
     _kept: tuple[tuple[Panel, Binned], ...] = ()
-
-    def serves(self, a: Panel, b: Panel) -> bool:
-        """Whether these panels' pairs are to be reduced here."""
-        return a.coarse is not None and b.coarse is not None
 
     def reduce(self, panels: Any, parts: Any, dy: Any, block: Any, sides: Any, buffer: Any) -> int:
         """Reduce the pairs of one block; return how many were computed."""
@@ -352,6 +351,7 @@ class BinSweeps(ByteSweeps):
             typical, computed = sweep_bins(bin_block)
             proven += int(computed)
             if not outgrown(self._least, typical):
+                self._judge(len(block.order_a) * len(block.order_b), proven)
                 return proven
             self._choose(panels, typical)
 
