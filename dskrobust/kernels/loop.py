@@ -15,8 +15,8 @@ from ..blas import matmul, one_blas_thread
 from ..labels import CATEGORICAL, L1
 from ..metrics import FUNCTION
 from .bounds import labels, product
+from .bounds.bin_sweep import byte_sweeps
 from .bounds.boxes import reduce_trees
-from .bounds.byte_sweep import ByteSweeps
 from .bounds.prefix import prefix_bounds, refine
 from .function import call_function
 from .job import PairJob, cut
@@ -40,7 +40,7 @@ class _Scratch:
         self.product = np.empty(size, np.float32)
         self.pairs = np.empty((size, 2), np.int32)
         self.dy = np.empty(size)
-        self.bytes = ByteSweeps(job)
+        self.bytes = byte_sweeps(job)
 
 
 def reduce_tile(

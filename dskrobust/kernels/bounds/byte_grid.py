@@ -17,6 +17,7 @@ from ...blas import matmul
 from ...metrics import CHEBYSHEV, CITYBLOCK, MINKOWSKI, KernelForm
 from ..compiling import kernel
 from ..job import Tuning
+from .byte_bins import COLUMNS
 
 NARROW = 128  # columns up to which every column is its own group
 FIRST, SECOND = 64, 512  # groups of the two coarse levels; powers of two
@@ -128,6 +129,9 @@ def make_grid(rows: NDArray[Any], form: KernelForm, tuning: Tuning) -> Grid | No
     slack = (d + form.p * (form.code == MINKOWSKI) + 32) * 2.0**-50
     p = {CITYBLOCK: 1.0, CHEBYSHEV: np.inf}.get(form.code, form.p)
     plain = np.arange(d), np.arange(d + 1)
+    if power_of(form) == 0:  # one column is enough to drop a pair, so none are put together
+        fine = None if rows.dtype == np.uint8 else _level(sample, *plain, p, rows.dtype)
+        return Grid((None, None, fine), 0, slack)
     if d <= NARROW:
         levels = (_level(sample, *plain, p, rows.dtype), None, None)
         return Grid(levels, power_of(form), slack)
@@ -149,9 +153,12 @@ def row_bytes(columns: int, form: KernelForm, dtype: np.dtype[Any]) -> int:
     """Bytes of a row's `Coarse` at most, and of what is needed to make it."""
     if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI) or columns < Tuning.grid_columns:
         return 0
+    fine = 0 if dtype == np.uint8 else -(-columns // 32) * 32
+    if power_of(form) == 0:
+        return fine + 2 * COLUMNS + 32
     if columns <= NARROW:
         return NARROW + 32
-    return FIRST + SECOND + 32 + (0 if dtype == np.uint8 else columns + 32)
+    return FIRST + SECOND + 32 + fine
 
 
 def _level(

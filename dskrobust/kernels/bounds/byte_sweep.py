@@ -137,7 +137,7 @@ def _smallest(line):
 
 
 @kernel()
-def _prove(i, j, dy, work):
+def prove_pair(i, j, dy, work):
     """Compute the pair of rows i, j as far as it can matter; return whether it was computed."""
     rules, a, b = work.rules, work.a, work.b
     measure, fine, width = rules.measure, work.bytes_a.fine, work.bytes_a.fine.shape[1]
@@ -326,7 +326,7 @@ def _settle(i, j, work, bound, bars):
     r, s = block.order_a[i], block.order_b[j]
     dy = work.dy[i, j] if work.dy.shape[0] else 1.0
     bound[i, j] = f32(np.inf)  # once is enough
-    if not _prove(r, s, dy, work):
+    if not prove_pair(r, s, dy, work):
         return False
     mine, theirs = (block.part_a, block.silent_a), (block.part_b, block.silent_b)
     _note(work.a, r, theirs, work, i, (bars.far_a, bars.weight_a))
@@ -357,7 +357,7 @@ def _every_pair(work):
             if measure.code != MINKOWSKI:
                 record(finish(measure.code, measure.factor, value), dy, r, s, block, a, b)
             else:
-                _prove(r, s, dy, work)
+                prove_pair(r, s, dy, work)
     return n * m, proven
 
 
@@ -369,7 +369,7 @@ class ByteSweeps:
     """
 
     def __init__(self, job: PairJob) -> None:
-        self._job, self._lead, self._asked = job, job.tuning.lead, False
+        self.job, self._lead, self._asked = job, job.tuning.lead, False
         self._grid: Grid | None = None
         self._seen = self._passed = 0
         self._lanes, self._powers = np.empty(SCRATCH), np.empty((0, 0))
@@ -377,11 +377,11 @@ class ByteSweeps:
     def grid_of(self, rows: NDArray[Any]) -> Grid | None:
         """Return the tile's grid, made from the first panel."""
         if not self._asked:
-            self._asked, self._grid = True, make_grid(rows, self._job.form, self._job.tuning)
+            self._asked, self._grid = True, make_grid(rows, self.job.form, self.job.tuning)
             if self._grid is not None and self._grid.levels[self._lead % 2] is None:
                 self._lead = 0
             if self._grid is not None and rows.dtype == np.uint8:
-                size = 256 if self._job.form.code == MINKOWSKI else 1
+                size = 256 if self.job.form.code == MINKOWSKI else 1
                 self._powers = np.full((size, size), -1.0)
         return self._grid
 
@@ -401,19 +401,31 @@ class ByteSweeps:
         buffer: NDArray[np.float32],
     ) -> int:
         """Reduce the pairs of one block; return how many were computed."""
-        grid, job = self._grid, self._job
-        assert grid is not None
-        steps, quotients = grid.steps, job.reduction.quotients
-        rules = ByteRules(job.measure, grid.power, steps, grid.slack, quotients)
-        one, two = (_part_of(p.coarse, i) for p, i in zip(panels, parts, strict=True))
+        work = self.work(panels, parts, dy, block, sides)
         shape = len(block.order_a), len(block.order_b)
-        work = ByteBlock(
-            self._lead, dy, block, rules, one, two, *sides, self._lanes, self._powers
-        )  # fmt: skip
         bound = buffer[: shape[0] * shape[1]].reshape(shape)
         passed, proven = sweep_block(work, bound)
         self._judge(shape[0] * shape[1], passed)
         return int(proven)
+
+    def work(
+        self,
+        panels: tuple[Panel, Panel],
+        parts: tuple[slice, slice],
+        dy: NDArray[np.float64],
+        block: Block,
+        sides: tuple[Side, Side],
+    ) -> ByteBlock:
+        """A block with all that its sweep needs."""
+        grid, job = self._grid, self.job
+        assert grid is not None
+        rules = ByteRules(
+            job.measure, grid.power, grid.steps, grid.slack, job.reduction.quotients
+        )  # fmt: skip
+        one, two = (_part_of(p.coarse, i) for p, i in zip(panels, parts, strict=True))
+        return ByteBlock(
+            self._lead, dy, block, rules, one, two, *sides, self._lanes, self._powers
+        )  # fmt: skip
 
     def _judge(self, pairs: int, passed: int) -> None:
         """Go on to the next level where this one spares too little, over some blocks."""

@@ -15,7 +15,18 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .base import Twins, accept, bytes_of, hold, is_state, radius, slope, within
+from .base import (
+    NOBODY,
+    Twins,
+    accept,
+    bytes_of,
+    hold,
+    is_state,
+    last_row,
+    radius,
+    slope,
+    within,
+)
 
 NOT_ASKED = np.zeros((0, 0), np.int64)
 
@@ -80,6 +91,12 @@ def _radius(state, row, part):
 def _slope(state, row, part, number):
     if is_state(state, CountState):
         return lambda state, row, part, number: np.inf
+
+
+@overload(last_row)
+def _last_row(state, row, part):
+    if is_state(state, CountState):
+        return lambda state, row, part: NOBODY
 
 
 @overload(within)
