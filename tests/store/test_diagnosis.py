@@ -455,3 +455,17 @@ def test_commands_say_them(tmp_path):
     facts = json.loads(call("show", out, "--json"))["notes"]
     assert [f["kind"] for f in facts] == [note.kind for note in dr.open_store(out).notes]
     assert "equal another one" in call("append", out, tmp_path / "a.npz")
+
+
+def test_records_that_take_more_than_they_spare_do_not_stay(tmp_path, rows_read, monkeypatch):
+    monkeypatch.setattr(diagnosis, "KEPT_AT_LEAST", 0)
+    X, y = table()  # of few columns
+    store = made(tmp_path, X, y)
+    assert not [f for f in Path(store.url, "diagnosis").glob("*") if f.is_dir()]
+    rows_read.clear()
+    grown = dr.append_rows(store, [Block(X[:9], y[:9], np.zeros(9, np.int16))])
+    assert min(lo for _, lo, _ in rows_read) == 0
+    assert by_kind(grown)["equal rows"].details == {"rows": 18, "repeats": 9}
+    wide = np.tile(X, (1, 60))
+    dr.create_store(str(tmp_path / "wide.zarr"), wide, y)
+    assert [f for f in (tmp_path / "wide.zarr" / "diagnosis").glob("*") if f.is_dir()]

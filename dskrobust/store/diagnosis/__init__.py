@@ -34,6 +34,8 @@ __all__ = ["diagnose", "diagnose_more", "is_id_name"]
 RANGE_BYTES, RANGE_ROWS = 256 << 20, 1 << 19  # of features, and rows, that one task looks at
 LARGE = 1e100  # values beyond have squares whose sums may overflow
 FAN_IN = 16  # states that one task merges
+KEPT_BYTES = 20  # of a row's record in the store, about
+KEPT_SHARE, KEPT_AT_LEAST = 0.1, 16 << 20  # of the features' bytes, or so many bytes
 SHORT = 12  # characters of a digest in the names of runs
 VERSION = "1"  # of what is kept
 
@@ -85,7 +87,7 @@ def diagnose_more(store: Store, *, scheduler: str | None = None) -> tuple[Note, 
 
 def _noted(store: Store, known: _Known | None, scheduler: str | None) -> tuple[Note, ...]:
     """Look at the rows behind what is known, write down what is found, and say it."""
-    meeting = Meeting.of(store.rows, store.address, kept=not store.state.links)
+    meeting = Meeting.of(store.rows, store.address, kept=_keeps(store))
     look = _Look(store, meeting, _unit(store))
     found = look.look(known, scheduler)
     runs = [left.run for left in found.left]
@@ -97,6 +99,13 @@ def _noted(store: Store, known: _Known | None, scheduler: str | None) -> tuple[N
         if meeting.kept and None not in runs:
             _keep(store, look.unit, found)
     return notes
+
+
+def _keeps(store: Store) -> bool:
+    """Whether records of rows stay: those of few columns would take more room than they spare."""
+    row = store.columns * store.row_shape("features")[1].itemsize
+    kept = KEPT_BYTES * store.rows
+    return not store.state.links and kept <= max(KEPT_SHARE * row * store.rows, KEPT_AT_LEAST)
 
 
 def _unit(store: Store) -> float:
