@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from html import escape
@@ -39,7 +40,9 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 @cache
 def _script(name: str) -> ModuleType:
     """Return a script of the repository, such as benchmarks/pairs, as a module."""
-    spec = spec_from_file_location(name.rsplit("/", 1)[-1], SCRIPTS / f"{name}.py")
+    path = SCRIPTS / f"{name}.py"
+    sys.path.insert(0, str(path.parent))  # it may import its neighbours
+    spec = spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
