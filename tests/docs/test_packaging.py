@@ -189,6 +189,21 @@ def test_the_conda_recipe_asks_for_the_same():
     assert f"    - hatchling {hatchling.specifier}\n" in text
 
 
+def test_the_conda_recipe_is_one():
+    """rattler-build reads it, whose schema knows no other keys, and makes what it would build."""
+    build = pytest.importorskip("rattler_build", reason="pip install py-rattler-build")
+    recipe = build.Stage0Recipe.from_file(str(ROOT / "scripts" / "conda" / "recipe.yaml"))
+    (made,) = recipe.render(build.VariantConfig({"python_min": ["3.11"]}))
+    assert made.recipe.package.name == "dskrobust"
+    assert str(made.recipe.package.version) == dskrobust.__version__
+    assert (
+        len(made.recipe.requirements.run)
+        == len(PROJECT["dependencies"])
+        + len({requirement.name for requirement in flat("full")})
+        + 1
+    )  # Python
+
+
 def test_nothing_is_printed_but_by_the_command_line():
     """The library tells by logging, warnings and what it returns."""
     own = ("cli", "show", "kernels/families.py")
