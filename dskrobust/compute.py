@@ -25,7 +25,7 @@ from .store import Store, TileMemo, made_once
 if TYPE_CHECKING:
     from distributed import Client
 
-STARTING, CONNECTING = "starting workers", "connecting to the scheduler"
+STARTING = "starting workers"  # a phase of a run on a local cluster
 TASK_BYTES = 8 * 2**10  # of a task in its graph, and on a scheduler in this process
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
@@ -158,8 +158,8 @@ def _write_on_cluster(
     from .cluster.workers import resources_of, workers_of
 
     lazy = None if options.is_remote else prepare(local_resources(options))
-    if phase is not None:
-        phase(CONNECTING if options.is_remote else STARTING)
+    if phase is not None and not options.is_remote:
+        phase(STARTING)
     with connect(options) as client:
         lazy = lazy or prepare(resources_of(client))
         plan = lazy.plan

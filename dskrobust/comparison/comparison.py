@@ -13,10 +13,11 @@ from ..credentials import without_credentials
 from ..display import Html, caption, card, shown_name, table
 from ..memory import tasks_at_once
 from ..ranking import sorting_memory
+from ..report.headlines import Headline
 from ..report.results import FIGURES, results_memory
 from ..whole_numbers import check_whole
 from .changes import Changes
-from .headlines import Headline, headlines
+from .headlines import headlines
 from .joined import joining_memory
 from .page import write_page
 from .rows import RowMap, match_rows
