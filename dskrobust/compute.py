@@ -27,7 +27,7 @@ from .store import Store, TileMemo, made_once
 if TYPE_CHECKING:
     from distributed import Client
 
-STARTING, CONNECTING = "starting workers", "connecting to the scheduler"
+STARTING = "starting workers"  # a phase of a run on a local cluster
 TASK_BYTES = 8 * 2**10  # of a task in its graph, and on a scheduler in this process
 PACKED = 0.7  # of distances and row numbers: what zstd leaves of them, about
 
@@ -67,8 +67,8 @@ class Watch:
     tell : callable
         Called with pairs of rows and an event for every tile that is done.
     begin : callable
-        Called with what is begun beside tiles: STARTING or CONNECTING before a cluster is there,
-        and what `engine.events` names.
+        Called with what is begun beside tiles: STARTING before a local cluster is there, and what
+        `engine.events` names.
     """
 
     start: Callable[[Client | None, Plan], None] = _nobody
@@ -169,7 +169,8 @@ def _write_on_cluster(
     from .show.board import open_board
 
     lazy = None if options.is_remote else prepare(local_resources(options))
-    watch.begin(CONNECTING if options.is_remote else STARTING)
+    if not options.is_remote:
+        watch.begin(STARTING)
     with connect(options) as client:
         lazy = lazy or prepare(resources_of(client))
         plan = lazy.plan

@@ -13,7 +13,6 @@ from typing import Any, TextIO
 import click
 
 from .. import __version__
-from ..display import meant
 from ..errors import DISK, DskrobustError, system_error, system_reason
 from . import (
     adversarials,
@@ -89,6 +88,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        from ..display import meant
+
         name = args[0]
         if self.get_command(ctx, name) is None and name[:1] != "-" and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command {name!r}{meant(name, self.commands)}", ctx)

@@ -10,7 +10,6 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ..display import meant
 from ..paths import expand, is_remote
 
 Names = Callable[[click.Context], Iterable[str]]
@@ -59,6 +58,8 @@ class Choice(click.Choice[str]):
     """One of some values, told by the nearest one where it is misspelt."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        from ..display import meant
+
         said = super().get_invalid_choice_message(value, ctx).removesuffix(".")
         return f"{said}{meant(value, self.choices)}."
 
@@ -130,7 +131,7 @@ def models(ctx: click.Context) -> Iterable[str]:
         return PLAIN_MODELS
     if ctx.info_name == "susceptibility":
         return NETWORKS
-    from ..evaluation.models import KINDS
+    from ..evaluation.models.base import KINDS
 
     return sorted(KINDS)
 

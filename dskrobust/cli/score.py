@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..display import no_group
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..extras import check_libraries
 from .memory import say_memory
@@ -169,6 +168,7 @@ def _low_end(store: Store, spec: PairSpec, reference: str | None) -> float | Non
     """Return what R the least robust of a group's own samples stay below; None without scores."""
     from dask.base import compute
 
+    from ..display import no_group
     from ..distributions import Sample, quantiles
     from ..new_samples import default_group
     from ..scores import read_scores

@@ -11,13 +11,17 @@ from pandas.api.types import is_numeric_dtype
 
 from ..credentials import without_credentials
 from ..display import Html, caption, card, shown_name, table
+from ..label_counts import NAME_BYTES
+from ..label_fit import most_labels
 from ..memory import tasks_at_once
 from ..ranking import sorting_memory
-from ..report.results import FIGURES, results_memory
+from ..report.headlines import Headline
+from ..report.results import FIGURES
+from ..show.overview import overview_memory
 from ..whole_numbers import check_whole
 from .changes import Changes
-from .headlines import Headline, headlines
-from .joined import joining_memory
+from .headlines import headlines
+from .joined import RECORD, joining_memory
 from .page import write_page
 from .rows import RowMap, match_rows
 from .sides import Given, Side, sides
@@ -134,12 +138,16 @@ def comparison_memory(before: Side, after: Side, rows: RowMap | None, tasks: int
 
     tasks: that run in this process at once; 0 where workers have them.
     """
-    held = -FIGURES  # both are drawn on one page
+    here = tasks or tasks_at_once()
+    held = FIGURES
     for side in (before, after):
-        held += results_memory(side.store, side.results.result, (TOP, TOP), tasks)
+        store, labels = side.store, most_labels(side.store)
+        held += overview_memory(store.rows, len(side.results.result.groups), here)
+        held += labels * (2 * NAME_BYTES + 8 * RECORD)  # names, and sums block by block
+        held += 3 * TOP * 2 * 8 * store.columns  # rows whose features are shown, as read
     if tasks:
         held += sorting_memory(before.store.rows + after.store.rows, tasks)
     if rows is not None:
-        held += joining_memory(rows, tasks or tasks_at_once())
+        held += joining_memory(rows, here)
         held += 0 if rows.source is None else 8 * (rows.after + rows.before)
     return held

@@ -63,7 +63,7 @@ def robustness_row_by_row(points: pd.DataFrame) -> Figure:
     axes.axline((low, low), slope=1, color="black", linewidth=0.8)
     entries: list[tuple[Any, str]] = []
     relabelled = points["relabelled"].to_numpy(bool)
-    kinds = (
+    kinds: tuple[tuple[str, Any, dict[str, Any]], ...] = (
         ("label kept", ~relabelled, {"s": 10, "alpha": 0.4, "marker": "o", "linewidths": 0}),
         ("relabelled", relabelled, {"s": 26, "alpha": 1.0, "marker": "x", "linewidths": 1.4}),
     )

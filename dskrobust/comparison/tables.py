@@ -69,14 +69,17 @@ def find(before: Side, after: Side, rows: RowMap | None, labels: LabelColumns, t
     if rows is not None:
         joined = joined_records(old, new, rows)
         asked |= _of_shared(joined, top)
-        gone = _with_gone(old, rows)
-        asked["gone"] = lowest(gone, "robustness", top, "gone")
-        asked |= {f"{kind} dropped": (gone["gone"] & gone[kind]).sum() for kind in KINDS}
+        lost = _with_gone(old, rows)
+        asked["gone"] = lowest(lost, "robustness", top, "gone")
+        asked |= {f"{kind} dropped": (lost["gone"] & lost[kind]).sum() for kind in KINDS}
     done = dict(zip(asked, compute(*asked.values()), strict=True))
     none = np.empty(0, PAIR)
-    parts = [done.pop(name, none) for name in ("moved", "gone", "pairs", "points")]
+    moved, gone, pairs, points = (
+        done.pop(name, none) for name in ("moved", "gone", "pairs", "points")
+    )
     sums = done.pop("sums before"), done.pop("sums after")
-    return Found({name: int(count) for name, count in done.items()}, sums, *parts, told)
+    counts = {name: int(count) for name, count in done.items()}
+    return Found(counts, sums, moved, gone, pairs, points, told)
 
 
 def _of_shared(joined: da.Array, top: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clients import shares_process
+from ..display import meant
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path
 from ..store import (
@@ -160,7 +161,10 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
         return readers[kind](path if kind == FOLDER else Place.of(path), options)
     if path.exists():
         check_regular(path)
-    raise InvalidOptionError(f"data set {what!r} is unknown; choose {', '.join(available())}")
+    names = available()
+    raise InvalidOptionError(
+        f"data set {what!r} is unknown{meant(what, names)}; choose {', '.join(names)}"
+    )
 
 
 def _open_url(what: str, options: ReaderOptions) -> Reader:

@@ -21,6 +21,7 @@ from .results import MOST_CLASSES, StoredResults
 
 MOST_GROUPS = 8  # beside the main one, that it is compared with
 MOST_FOLDED = 1_000_000  # rows of folds that are summed up
+HARDNESS = "instance hardness"  # the search of stored measures
 HARDEST = 12  # samples that are listed
 FOLD_SHARES = ("least", "median", "largest")
 
@@ -174,7 +175,7 @@ def _stored_hardness(results: StoredResults) -> InstanceHardness | None:
     """Return the newest measures that the store holds, for the result's metric."""
     if results.label_findings is None:  # what some measures are read from
         return None
-    for known in reversed(find_results(results.store, everything=True)):
+    for known in reversed(_all_results(results.store)):
         if _is_hardness(known, results.result.parameters) and known.covers(results.store):
             made = instance_hardness(
                 results.store, k=int(known.parameters["k"]), metric=results.metric
@@ -183,15 +184,21 @@ def _stored_hardness(results: StoredResults) -> InstanceHardness | None:
     return None
 
 
+def _all_results(store: Store) -> list[ResultTables]:
+    return find_results(store, everything=True)
+
+
 def _is_hardness(result: ResultTables, parameters: Mapping[str, Any]) -> bool:
     own = result.parameters
-    return own.get("search") == "instance hardness" and own["metric"] == parameters["metric"]
+    return own.get("search") == HARDNESS and own["metric"] == parameters["metric"]
 
 
 def further_memory(store: Store, tasks: int) -> int:
     """Return how many bytes these sections hold at most, with so many tasks in this process."""
-    classes = min(most_labels(store) * len(store.groups), store.rows)
-    held = hardness_memory(HARDEST, classes, tasks or 1)
+    held = 0
+    if any(known.parameters.get("search") == HARDNESS for known in _all_results(store)):
+        classes = min(most_labels(store) * len(store.groups), store.rows)
+        held = hardness_memory(HARDEST, classes, tasks or 1)
     if tasks and store.rows <= MOST_FOLDED:
         folds = max((one.count for one in known_folds(store)), default=0)
         held = max(held, folds * sorting_memory(store.rows, tasks))

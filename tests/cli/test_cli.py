@@ -99,7 +99,10 @@ def test_help_and_version_load_nothing_heavy():
         (["ingest", "mnist", "--source", "nowhere"], "nowhere does not exist"),
         (["ingest", "plain.npz", "--out", "group.zarr"], "not a dskrobust store; choose another"),
         (["compute", "one.zarr"], "all 8 samples of group 'all' have the"),
-        (["plan", "one.zarr", "--metric", "hammering"], "metric 'hammering' is unknown; choose"),
+        (
+            ["plan", "one.zarr", "--metric", "hammering"],
+            "metric 'hammering' is unknown (did you mean 'hamming'?); choose",
+        ),
         (["plan", "one.zarr", "--labels", "odd"], "label map 'odd' is unknown; choose"),
         (
             ["link", "l.zarr", "--x", "x.zarr", "--y", "y.zarr"],

@@ -164,7 +164,7 @@ def test_layers(images):
     last = module.tap.module.last
     again = made[:, :, 0, 0] @ last.weight.numpy().T + last.bias.numpy()
     np.testing.assert_allclose(again, module(GRAY), rtol=1e-5, atol=1e-6)
-    with pytest.raises(EmbeddingError, match="no layer 'poll'; its layers are first, pool, last"):
+    with pytest.raises(EmbeddingError, match=r"no layer 'poll' \(did you mean 'pool'\?\); its"):
         loaded(images, ENCODER, layer="poll", **options)
 
 

@@ -166,7 +166,7 @@ def test_the_papers_grid_is_the_default(stores):
         ({"parameters": {"random_state": 3}}, "random_state cannot be chosen; it is set here"),
         ({"grid": {"criterion": ["squared_error"]}}, "The 'criterion' parameter of RandomForestC"),
         ({"parameters": {"max_depth": "deep"}}, "The 'max_depth' parameter of RandomForestClass"),
-        ({"options": {"nest": True}}, "option 'nest' is unknown; it has nested"),
+        ({"options": {"nest": True}}, "option 'nest' is unknown (did you mean 'nested'?)"),
         ({"options": {"nested": "yes"}}, "option nested must be true or false"),
     ],
 )
