@@ -76,6 +76,14 @@ class Undisturbed(NamedTuple):
     cleaned: State
 
 
+class Serial(NamedTuple):
+    """What commands come to one after the other: the store, what each wrote, how long it took."""
+
+    state: State
+    products: list[bytes | None]
+    seconds: float
+
+
 @dataclass
 class Site:
     """The place of one try: a copy of a store, and a folder for everything else."""
@@ -249,14 +257,16 @@ class Bench:
             products, count = (first, again.product), writes.tally_of(plan)
             return Undisturbed(states, products, seconds, count, cleaned)
 
-    def serial(self, base: str, names: tuple[str, ...]) -> tuple[State, list[bytes | None]]:
-        """What commands come to one after the other: the store, and what each wrote beside it."""
+    def serial(self, base: str, names: tuple[str, ...]) -> Serial:
+        """What commands come to one after the other."""
         return self.known((base, names), lambda: self._serial(base, names))  # type: ignore[no-any-return]
 
-    def _serial(self, base: str, names: tuple[str, ...]) -> tuple[State, list[bytes | None]]:
+    def _serial(self, base: str, names: tuple[str, ...]) -> Serial:
         with self.site(base) as site:
+            began = time.monotonic()
             answers = [site.run(ALL[name]) for name in names]
-            return site.state(), [answer.product for answer in answers]
+            seconds = time.monotonic() - began
+            return Serial(site.state(), [answer.product for answer in answers], seconds)
 
 
 def made_anew(state: State) -> set[tuple[str, str]]:

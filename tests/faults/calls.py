@@ -9,8 +9,7 @@ from .found import Found
 
 def attempt(bench: Bench, seed: int) -> list[Found]:
     """Make the call of this number."""
-    with bench.pool.child() as child:
-        answer = child.ask(bench.limit, "call", seed)
+    answer = bench.pool.ask(bench.limit, "call", seed)
     if not answer:
         return [Found("malformed call", "", HANG if answer is None else WRONG, "no answer")]
     command, fault, call = answer

@@ -14,8 +14,7 @@ import multiprocessing
 import os
 import queue
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +35,9 @@ class Ran(NamedTuple):
 # -- in the child ------------------------------------------------------------------------------
 
 
-def serve(connection: Any, environment: dict[str, str]) -> None:
+def serve(connection: Any) -> None:
     """Do what the parent asks for until it closes the connection."""
-    os.environ.update({"BROWSER": reviewer.command(os.devnull), **environment})
+    os.environ["BROWSER"] = reviewer.command(os.devnull)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     from distributed import LocalCluster
 
@@ -51,9 +50,10 @@ def serve(connection: Any, environment: dict[str, str]) -> None:
     ) as cluster:  # fmt: skip
         while True:
             try:
-                task, *given = connection.recv()
+                environment, task, *given = connection.recv()
             except EOFError:
                 return
+            os.environ.update(environment)
             connection.send(TASKS[task](*given, cluster.scheduler_address))
 
 
@@ -135,22 +135,19 @@ TASKS = {"run": run_command, "state": read_state, "call": make_call}
 class Child:
     """One child process; it is started when it is first asked."""
 
-    environment: dict[str, str]
     process: Any = None
     connection: Any = None
 
-    def ask(self, limit: float, *question: Any) -> Any:
+    def ask(self, limit: float, environment: dict[str, str], *question: Any) -> Any:
         """Return what the child answers; None where it hangs, False where it dies."""
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.connection, theirs = context.Pipe()
-            self.process = context.Process(
-                target=serve, args=(theirs, self.environment), daemon=True
-            )
+            self.process = context.Process(target=serve, args=(theirs,), daemon=True)
             self.process.start()
             theirs.close()
         try:
-            self.connection.send(question)
+            self.connection.send((environment, *question))
             if self.connection.poll(limit):
                 return self.connection.recv()
             self.close()
@@ -170,7 +167,7 @@ class Child:
 
 @dataclass
 class Pool:
-    """So many children, each lent to one caller at a time."""
+    """So many children, each lent to one caller at a time; their environment may grow."""
 
     size: int
     environment: dict[str, str] = field(default_factory=dict)
@@ -178,28 +175,24 @@ class Pool:
     def __post_init__(self) -> None:
         self.free: queue.Queue[Child] = queue.Queue()
         for _ in range(self.size):
-            self.free.put(Child(self.environment))
+            self.free.put(Child())
 
-    @contextmanager
-    def child(self) -> Iterator[Child]:
-        """Lend a child."""
+    def ask(self, limit: float, *question: Any) -> Any:
+        """Ask a child that is free; None: it hung, False: it died."""
         child = self.free.get()
         try:
-            yield child
+            return child.ask(limit, dict(self.environment), *question)
         finally:
             self.free.put(child)
 
     def run(self, argv: Sequence[str], limit: float) -> Ran:
         """Run a command in a child; code None: it hung, -1: the process died."""
-        with self.child() as child:
-            answer = child.ask(limit, "run", list(argv))
+        answer = self.ask(limit, "run", list(argv))
         return answer or Ran(None if answer is None else -1, "", "the process died")
 
     def state(self, url: str, limit: float) -> dict[str, Any]:
         """Return what a store holds, as digests."""
-        with self.child() as child:
-            answer = child.ask(limit, "state", url)
-        return answer or {"error": "Traceback: the reader hung or died"}
+        return self.ask(limit, "state", url) or {"error": "Traceback: the reader hung or died"}
 
     def close(self) -> None:
         """End all children."""

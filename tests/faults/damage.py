@@ -150,18 +150,21 @@ def consequences(site: Site, base: str, what: tuple[str, str], rng: random.Rando
 
 def _checked(site: Site, base: str, command: Command, where: str) -> Found:
     """Run a command on a damaged store."""
-    state, (product,) = site.bench.serial(base, (command.name,))
+    undisturbed = site.bench.serial(base, (command.name,))
     answer = site.run(command)
     kind, note = judge(answer.ran)
     if kind == ERROR and not named(answer.ran, where):
         kind, note = WRONG, f"names nothing: {note}"
-    if kind == RIGHT and answer.product != product:
+    if kind == RIGHT and answer.product != undisturbed.products[0]:
         kind, note = WRONG, "other bytes, and nothing said"
     if kind == RIGHT and command.cluster:
         left = site.state()
         if "Traceback" in left.get("error", ""):
             kind, note = WRONG, f"read afterwards: {left['error'][:200]}"
-        elif "error" not in left and not left["results"].items() <= state["results"].items():
+        elif (
+            "error" not in left
+            and not left["results"].items() <= undisturbed.state["results"].items()
+        ):
             kind, note = WRONG, "a result is another, and nothing said"
     return Found("", command.name, kind, note)
 

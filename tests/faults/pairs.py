@@ -10,6 +10,8 @@ from .commands import ALL, HANG, LOCAL, RIGHT, WRONG, Process, judge, wait_until
 from .found import Found
 from .kills import difference
 
+STARTS = 3.0  # seconds, about, that a process with a cluster of its own takes longer
+
 PAIRS = (
     ("fresh", "compute", "compute"),
     ("scored", "compute cityblock", "compute cityblock"),
@@ -59,7 +61,7 @@ def _attempt(site: Site, base: str, names: list[str], share: float) -> tuple[str
     bench = site.bench
     orders = {done: bench.serial(base, done) for n in (0, 1, 2) for done in permutations(names, n)}
     sites = [Site(bench, site.name, site.folder / f"{k}", site.url) for k in range(2)]
-    usual = bench.undisturbed(ALL["compute"]).seconds
+    usual = STARTS + orders[(names[0],)].seconds
     processes: list[Process] = []
     for own, name in zip(sites, names, strict=True):
         own.folder.mkdir()
@@ -72,12 +74,15 @@ def _attempt(site: Site, base: str, names: list[str], share: float) -> tuple[str
             return kind, f"{name}: {note}"
     did = [k for k in range(2) if ends[k][0] == RIGHT]
     left = [orders[order] for order in orders if sorted(order) == sorted(names[k] for k in did)]
-    wrong = unexplained(site.state(), [s for s, _ in left], [s for s, _ in orders.values()])
+    states = [one.state for one in orders.values()]
+    wrong = unexplained(site.state(), [one.state for one in left], states)
     if wrong:
         return WRONG, f"{wrong}; {' / '.join(note for _, note in ends)}"
     for k in did:
         products = {
-            made[order.index(names[k])] for order, (_, made) in orders.items() if names[k] in order
+            one.products[order.index(names[k])]
+            for order, one in orders.items()
+            if names[k] in order
         }
         dated = ALL[names[k]].ends == ".html"  # a report says when and how fast results were made
         if not dated and sites[k].product(ALL[names[k]]) not in products:

@@ -137,14 +137,15 @@ class _State:
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> _State:
         """Return the state of what `arrays` gave."""
-        columns, classes = (
-            {name.removeprefix(part): a for name, a in arrays.items() if name.startswith(part)}
-            for part in ("columns.", "classes.")
-        )
+        columns, classes = _fields(arrays, "columns."), _fields(arrays, "classes.")
         columns["rows"] = int(columns["rows"])
         if classes:
             classes["too_many"] = bool(classes["too_many"])
         return cls(ColumnState(**columns), ClassCounts(**classes) if classes else None)
+
+
+def _fields(arrays: Mapping[str, NDArray[Any]], of: str) -> dict[str, Any]:
+    return {name.removeprefix(of): a for name, a in arrays.items() if name.startswith(of)}
 
 
 class _Range(NamedTuple):
