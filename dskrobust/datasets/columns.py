@@ -36,6 +36,8 @@ def numeric_values(
         raise _missing(column.is_null(), name, where, first)
     if pa.types.is_decimal(column.type):
         return _decimals(column, what)
+    if column.null_count and pa.types.is_integer(column.type):  # which NumPy takes as floats
+        refuse_inexact(column.drop_null().to_numpy(zero_copy_only=False), what)
     values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     refuse_inexact(values, what)
     return values
