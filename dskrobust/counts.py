@@ -12,6 +12,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from .datasets.containers import refuse_masked
 from .engine.lazy import LazyArrays
 from .engine.sources import Source, open_source
 from .errors import InvalidOptionError
@@ -22,7 +23,7 @@ from .neighbours import RULES
 from .runs import PairData, RunOptions, data_spec, open_data
 from .scores import Scores
 from .searches import Radii, symmetric_search
-from .store import SourceAddress, Store
+from .store import SourceAddress
 
 
 def count_within(
@@ -68,9 +69,7 @@ def count_within(
     """
     if labels not in RULES:
         raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
-    if y is None and labels == "any" and hasattr(data, "shape") and not isinstance(data, Store):
-        y = np.zeros(data.shape[0], np.int8)
-    opened = open_data(data, y, None, scale)
+    opened = open_data(data, y, None, scale, labelled=labels != "any")
     return _count(opened, _radii(radius, opened.rows), labels, metric, options)[0]
 
 
@@ -146,19 +145,25 @@ def _local_sets(scores: Scores, options: RunOptions | None, *, both: bool) -> li
 
 
 def _radii(radius: Any, rows: int) -> Any:
-    """Radii as an array (n,), checked as far as nothing has to be computed."""
+    """Radii as an array (n,), checked; blocks of Dask where they are computed."""
     if isinstance(radius, da.Array):
-        values = radius.astype(np.float64)
+        values = da.map_blocks(_checked_radii, radius, dtype=np.float64, meta=np.empty(0))
     else:
-        with contextlib.suppress(TypeError, ValueError):
-            radius = np.asarray(radius, np.float64)
-        if not isinstance(radius, np.ndarray) or np.isnan(radius).any() or (radius < 0).any():
-            raise InvalidOptionError(
-                f"radius must be 0 or more, a number or one a row, not {radius!r}"
-            )
-        values = np.full(rows, float(radius)) if radius.ndim == 0 else radius
+        values = _checked_radii(radius)
+        values = np.full(rows, float(values)) if values.ndim == 0 else values
     if values.shape != (rows,):
         raise InvalidOptionError(f"radius has the shape {values.shape}; there are {rows:,} rows")
+    return values
+
+
+def _checked_radii(radius: Any) -> NDArray[np.float64]:
+    """Return radii as float64; none is missing or negative."""
+    refuse_masked(radius, "radius")
+    values = None
+    with contextlib.suppress(TypeError, ValueError):
+        values = np.asarray(radius, np.float64)
+    if values is None or not (values >= 0).all():  # NaN is not
+        raise InvalidOptionError(f"radius must be 0 or more, a number or one a row, not {radius!r}")
     return values
 
 

@@ -16,8 +16,14 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 
-from .datasets.containers import as_array, refuse_infinite, refuse_masked, refuse_sparse
-from .datasets.frames import has_sparse_columns, is_frame, take, take_labels
+from .datasets.containers import (
+    NAME_KINDS,
+    as_array,
+    refuse_infinite,
+    refuse_masked,
+    refuse_sparse,
+)
+from .datasets.frames import has_sparse_columns, is_frame, package_of, take, take_labels
 from .datasets.labelled import check_arrays
 from .engine.spec import PairSpec
 from .errors import DskrobustError, InvalidDataError, InvalidOptionError, InvalidTypeError
@@ -210,7 +216,19 @@ class SampleRobustness(BaseEstimator):
         return LabelMap("real" if type_of_target(y) == "continuous" else "categorical")
 
     def _codes(self, y: NDArray[Any]) -> NDArray[np.int64]:
-        """Positions in `classes_`; labels that are new get numbers behind them."""
+        """Positions in `classes_`; labels that are new get numbers behind them.
+
+        Text is never a number that it looks like: then all labels would be new.
+        """
+        if y.ndim != 1:
+            raise InvalidDataError(f"y has the shape {y.shape}; classes have (samples,)")
+        text, own = (labels.dtype.kind in NAME_KINDS for labels in (y, self.classes_))
+        if text != own:
+            given, fitted = ("text" if one else "numbers" for one in (text, own))
+            raise InvalidDataError(
+                f"y holds {given}, but the labels of the fitted set are {fitted}, such as "
+                f"{self.classes_[0].item()!r}; give labels as there"
+            )
         known = {label: code for code, label in enumerate(self.classes_.tolist())}
         return np.array([known.setdefault(label, len(known)) for label in y.tolist()], np.int64)
 
@@ -221,23 +239,38 @@ def checked_features(X: Any, *, sparse: bool = False) -> Any:
     Parameters
     ----------
     X : array_like
-        A Dask array is computed; everything else is returned as it is.
+        Of a frame or another collection the columns come as `take` has them, as numbers; a Dask
+        array is computed; everything else is returned as it is.
     sparse : bool
         Whether a sparse matrix may pass.
 
     Raises
     ------
-    InvalidDataError
+    InvalidDataError, InvalidOptionError
     """
-    if is_frame(X) and not (sparse and has_sparse_columns(X)):
-        take(X)
+    if sparse and has_sparse_columns(X):
         return X
+    if is_frame(X) or package_of(X) in ("polars", "xarray"):
+        return _columns_of(X)
     if isinstance(X, da.Array):
         return as_array(X, "X").compute()
     if not sparse:
         refuse_sparse(X, "X")
     refuse_masked(X, "X")
     return X
+
+
+def _columns_of(X: Any) -> Any:
+    """Return the features of a collection, (n, d): as a frame where all its columns have names."""
+    taken = take(X)
+    lazy = isinstance(taken.X, da.Array)
+    values: NDArray[Any] = taken.X.compute() if lazy else np.asarray(taken.X[:])
+    columns = getattr(X, "column_names", getattr(X, "columns", ()))
+    if taken.feature_names is None or not all(isinstance(name, str) for name in columns):
+        return values
+    import pandas as pd
+
+    return pd.DataFrame(values, columns=list(taken.feature_names))
 
 
 @contextmanager

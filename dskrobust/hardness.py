@@ -374,9 +374,9 @@ def instance_hardness(
     >>> int((hardness.kdn > 0.5).sum()), int((hardness.tomek_link >= 0).sum())
     (25, 2)
     """
-    check_whole("k", k, of="neighbours")
+    k = check_whole("k", k, of="neighbours")
     quality = label_quality(data, y, split, metric=metric, scale=scale, options=options)
-    return _measured(quality, int(k), options)
+    return _measured(quality, k, options)
 
 
 def _measured(quality: LabelQuality, k: int, options: RunOptions | None) -> InstanceHardness:

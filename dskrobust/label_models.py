@@ -10,8 +10,10 @@ import numpy as np
 from dask.base import compute
 from numpy.typing import NDArray
 
+from .datasets.class_values import class_values
 from .errors import InvalidDataError
 from .label_fit import LabelQuality
+from .labels import label_name
 from .records import value_counts
 
 LEAST = 1e-2  # probability: a model that is surer than this is not believed to be
@@ -46,7 +48,8 @@ class ModelEvidence:
             For another shape than (n, classes), or values that are no probabilities.
         """
         known = _labels(quality)
-        asked = probabilities if isinstance(probabilities, da.Array) else np.asarray(probabilities)
+        names = quality.classes or [label_name(value, None) for value in known]
+        asked = class_values(probabilities, names, "probabilities")
         if asked.shape != (quality.rows, len(known)):
             raise InvalidDataError(
                 f"probabilities must have the shape ({quality.rows:,}, {len(known):,}), a row a "

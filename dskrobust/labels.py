@@ -17,6 +17,7 @@ from .own_code import described
 CATEGORICAL, L1, L2, LINF = 0, 1, 2, 3  # how the kernels take ‖Δy‖
 OWN_NORM = 6  # a user's norm, which is called; between are pair rules (`label_distances`)
 OWN = "own"  # beside the names of norms, in what is known of the data
+EXACT = 2**53  # up to here float64 has all whole numbers
 LEADING = 8  # and this for every leading column, which only says which pairs count
 LABEL_KINDS = ("categorical", "real", "vector")
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
@@ -112,13 +113,22 @@ class LabelMap:
             Where the labels' dimension does not fit the kind.
         """
         labels = np.asarray(labels)
-        if labels.ndim == 2 and self.kind in ("categorical", "real") and labels.shape[1] != 1:
-            raise InvalidDataError(
-                f"{self.kind} labels must have the shape (n,), not {labels.shape}; "
-                "use vector labels for several columns"
-            )
+        self.check_shape(labels.shape)
         columns = labels.reshape(len(labels), math.prod(labels.shape[1:]))  # also of no rows
         return np.ascontiguousarray(columns, dtype=np.float64)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse labels of another dimension than the kind has.
+
+        Raises
+        ------
+        InvalidDataError
+        """
+        if len(shape) == 2 and self.kind in ("categorical", "real") and shape[1] != 1:
+            raise InvalidDataError(
+                f"{self.kind} labels must have the shape (n,), not {shape}; "
+                "use vector labels for several columns"
+            )
 
     def norm_bound(self, bounds: Mapping[str, float]) -> float:
         """Return ‖y‖∞: the given bound, 1 for categories, else the largest norm in the data.
@@ -150,11 +160,17 @@ class LabelMap:
         return {"labels": self.kind, **norm, **leading, "bound": self.bound}
 
 
+def number_name(value: float | np.floating[Any]) -> str:
+    """Return what a number is called; whole ones by all digits, which tell classes apart."""
+    whole = float(value).is_integer() and abs(float(value)) <= EXACT
+    return str(int(value)) if whole else f"{value:g}"
+
+
 def label_name(label: Any, classes: tuple[str, ...] | None) -> str:
     """Return how a label is called."""
     if classes is not None and 0 <= int(label) < len(classes):
         return classes[int(label)]
-    return f"{label:g}" if isinstance(label, (float, np.floating)) else str(label)
+    return number_name(label) if isinstance(label, (float, np.floating)) else str(label)
 
 
 def label_names(labels: NDArray[Any], classes: tuple[str, ...] | None) -> NDArray[np.object_]:

@@ -193,7 +193,8 @@ def lipschitz_error(
         What `sample_robustness` takes.
     predictions : array_like (n,) or (n, c), Dask array, or estimator
         F of every row of the data, in its order: classes or real values (n,), or probabilities
-        (n, c) in the order of the classes (rising), or vectors (n, m). Or a scikit-learn
+        (n, c) in the order of the classes (rising; a frame's columns are called as the classes
+        are), or vectors (n, m). Or a scikit-learn
         estimator, which predicts block by block from the features times the scale; one that is not
         fitted is fitted on x first, in this process. Of labels that a store has scaled, arrays are
         in the labels' own units, as a threshold is, and what estimators predict in the store's;
@@ -230,8 +231,7 @@ def lipschitz_error(
         predictions = predicted(predictions, opened, sets["x"], space)
     else:
         space = replace(space, ends=_own_units(opened, space))
-        if not isinstance(predictions, da.Array):
-            predictions = space.codes(np.asanyarray(predictions))  # a memmap stays one
+        predictions = space.given(predictions)
     _check_shape(predictions, opened.rows, space)
     runs = _Runs(opened, (x, t), cut.references, as_rows(predictions, options), space, options)
     made: dict[str, Any] = runs.arrays(spec)

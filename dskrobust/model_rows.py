@@ -23,13 +23,16 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from .clients import shares_process
+from .datasets.class_values import class_values
+from .datasets.containers import NAME_KINDS, ravelled
 from .datasets.mapped import MappedRows, mapped
+from .datasets.new_rows import is_number
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.sources import Source, open_source
 from .engine.spec import PairSpec
 from .errors import InvalidDataError
-from .labels import LabelMap
+from .labels import LabelMap, number_name
 from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .store import SourceAddress
@@ -71,6 +74,34 @@ class LabelSpace:
     def paired(self) -> LabelMap:
         """The label map of (y, F)."""
         return LabelMap("vector", self.norm, leading=1 if self.classes else self.columns)
+
+    def given(self, predictions: Any) -> Any:
+        """Return predictions that a caller gives as an array, names of classes as codes.
+
+        Raises
+        ------
+        InvalidDataError
+            For what is masked, missing, sparse or no class, for columns that are called otherwise
+            than the classes, and for numbers where these are the names of other classes.
+        """
+        names = self.names or list(map(number_name, self.classes))
+        values: Any = class_values(predictions, names, "predictions")
+        values = ravelled(values) if self.classes else values
+        numbers = values.dtype.kind not in NAME_KINDS
+        own = [str(code) for code in range(len(self.names))]
+        if numbers and values.ndim == 1 and list(self.names) != own and self.numbered:
+            raise InvalidDataError(
+                f"the classes are called {', '.join(self.names[:5])}, so numbers may be their "
+                "names or their codes; give predictions as text"
+            )
+        if isinstance(values, da.Array):
+            return values if numbers else da.map_blocks(self.codes, values, dtype=np.float64)
+        return self.codes(values)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether all classes have names, and these are numbers."""
+        return bool(self.names) and all(map(is_number, self.names))
 
     def codes(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return classes by their names as codes (n,); numbers as they are.

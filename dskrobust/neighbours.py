@@ -240,7 +240,7 @@ def nearest_neighbours(
     """
     if labels not in RULES:
         raise InvalidOptionError(f"labels must be one of {', '.join(RULES)}, not {labels!r}")
-    check_whole("k", k, of="neighbours")
+    k = check_whole("k", k, of="neighbours")
     opened = open_data(data, y, None, scale, labelled=labels != "any")
     if isinstance(references, Mapping) and not references:
         raise InvalidOptionError("there is no reference set to search in")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets.containers import refuse_masked
 from .display import no_group
 from .engine.spec import ReferenceSets
 from .errors import InvalidOptionError
@@ -73,7 +74,7 @@ def row_set(data: PairData, rows: Any, name: str) -> RowSet:
     if isinstance(rows, RecordedRows):
         return rows
     if not isinstance(rows, str):
-        return ListedRows(checked_rows(data.rows, np.asarray(rows), name))
+        return ListedRows(checked_rows(data.rows, rows, name))
     if rows not in data.groups:
         raise InvalidOptionError(no_group(rows, data.groups))
     code = data.groups.index(rows)
@@ -84,9 +85,13 @@ def row_set(data: PairData, rows: Any, name: str) -> RowSet:
 
 def checked_rows(rows: int, numbers: ArrayLike, name: str) -> NDArray[np.int64]:
     """Return row numbers as they were given, checked."""
+    refuse_masked(numbers, name)
     numbers = np.asarray(numbers)
     if numbers.ndim != 1 or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
-        raise InvalidOptionError(f"{name} must be row numbers, at least one, in one dimension")
+        mask = "; of a mask give np.flatnonzero(mask)" if numbers.dtype.kind == "b" else ""
+        raise InvalidOptionError(
+            f"{name} must be row numbers, at least one, in one dimension{mask}"
+        )
     wrong = (numbers < 0) | (numbers >= rows)
     if wrong.any():
         raise InvalidOptionError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -182,7 +183,8 @@ def open_data(
         return PairData(store, scale=store.spec.scale)
     if y is None and labelled:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
-    if not (isinstance(scale, (int, float, np.number)) and np.isfinite(scale) and scale > 0):
+    real = isinstance(scale, (int, float, np.integer, np.floating))
+    if not (real and 0 < scale <= sys.float_info.max):
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     return PairData(arrays=check_arrays(X, y, split), scale=float(scale))
 
@@ -207,6 +209,8 @@ def data_spec(
     label_map = resolve_labels(labels, arrays.y.dtype, len(arrays.y.shape))
     if arrays.named and not label_map.is_categorical:
         raise InvalidOptionError(f"{label_map.kind} labels need numbers, but y is text")
+    if rule != "any":
+        label_map.check_shape(tuple(arrays.y.shape))
     _check_norm(label_map, arrays.y.shape[1:])
     groups = tuple(range(len(arrays.groups)))
     return _by_rule(PairSpec(
@@ -234,6 +238,8 @@ def pair_spec(
         raise InvalidOptionError(
             f"{label_map.kind} labels need numbers, but the labels of {store.url} are named classes"
         )
+    if rule != "any":
+        label_map.check_shape((store.rows, *row))
     _check_norm(label_map, row)
     if metric == "mahalanobis":
         metric = fitted_mahalanobis(store.address)

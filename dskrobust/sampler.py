@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from sklearn.utils import Tags
 
 from .datasets.containers import refuse_infinite
-from .datasets.frames import take_labels
+from .datasets.frames import has_sparse_columns, package_of, take_labels
 from .errors import InvalidOptionError
 from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .records import value_counts
@@ -149,10 +149,15 @@ class RobustnessSampler(BaseUnderSampler):
             raise InvalidOptionError("keep and size are for robustness, not for Tomek links")
         if self.strategy == TOMEK and isinstance(X, (da.Array, Store, str, Path)):
             return self._resample_lazily(X, y)
-        X = checked_features(X, sparse=True)
-        refuse_infinite(take_labels(y), "y")
+        features, labels = checked_features(X, sparse=True), take_labels(y)
+        refuse_infinite(labels, "y")
+        if not (issparse(features) or has_sparse_columns(features)):
+            with sklearn_errors():
+                refuse_infinite(features, "X")
         with sklearn_errors():
-            return super().fit_resample(X, y, **params)
+            found = super().fit_resample(features, labels, **params)
+        rows = self.sample_indices_
+        return _picked(X, rows, found[0]), _picked(y, rows, found[1])
 
     def _fit_resample(self, X: Any, y: NDArray[Any], **params: Any) -> Any:
         if self.keep not in ("most", "least"):
@@ -214,6 +219,22 @@ class RobustnessSampler(BaseUnderSampler):
         """Return the `count` least or most robust of some rows; ties go by row number."""
         order = rows[np.argsort(self.robustness_[rows], kind="stable")]
         return order[:count] if self.keep == "least" else order[len(order) - count :]
+
+
+def _picked(values: Any, rows: NDArray[np.int64], otherwise: Any) -> Any:
+    """Return some rows as they are in the container that holds all of them.
+
+    otherwise: what imbalanced-learn makes of a container whose rows nobody else picks.
+    """
+    package = package_of(values)
+    if hasattr(values, "iloc") and not hasattr(values, "npartitions"):
+        return values.iloc[rows].reset_index(drop=True)
+    if package == "pyarrow":
+        viewed = "view" in str(getattr(values, "type", ""))  # of which Arrow takes no rows
+        return (values.cast("string") if viewed else values).take(rows)
+    if isinstance(values, list):
+        return [values[row] for row in rows.tolist()]
+    return values[rows] if package == "polars" or type(values) is np.ndarray else otherwise
 
 
 def _named(codes: NDArray[Any], classes: tuple[str, ...] | None) -> NDArray[Any]:

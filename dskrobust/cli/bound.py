@@ -84,7 +84,10 @@ def bound(
     if settings and model is None:
         raise click.UsageError("--set is of a --model")
     options, opened = cluster_options(**where), opened_store(store)
-    given = _read(predictions) if predictions else named_estimator(opened, model or "", settings)
+    named = opened.spec.classes is not None
+    given = (
+        _read(predictions, named) if predictions else named_estimator(opened, model or "", settings)
+    )
     with workers_for(opened, options):
         error = lipschitz_error(opened, given, train, test, metric=metric or "euclidean")
         projected = projected_peak("comparing a model with the labels", error.memory, SMALLER)
@@ -97,26 +100,27 @@ def bound(
         say_memory(projected)
 
 
-def _read(address: str) -> Any:
-    """Return the predictions in a file."""
-    import numpy as np
+def _read(address: str, named: bool) -> Any:
+    """Return the predictions in a file; a single column is text where classes have names."""
     import pandas as pd
 
     from ..datasets.arrays import mapped_array
     from ..errors import SourceFileError
 
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     end = Path(address).suffix.lower()
-    values = mapped_array(address) if end == ".npy" else None
+    if end == ".npy":
+        return mapped_array(address)
+    if end not in (".csv", ".parquet"):
+        raise SourceFileError(f"{address} must end in .npy, .csv or .parquet")
     try:
-        if end in readers:
-            values = np.squeeze(readers[end](address).to_numpy())
+        if end == ".parquet":
+            return pd.read_parquet(address)
+        text = named and len(pd.read_csv(address, nrows=0).columns) == 1
+        how: Any = {"dtype": str, "keep_default_na": False} if text else {}
+        return pd.read_csv(address, **how)
     except (OSError, EOFError, ValueError) as error:
         said = " ".join(str(error).split())
         raise SourceFileError(f"{address} cannot be read: {said}") from error
-    if values is None:
-        raise SourceFileError(f"{address} must end in .npy, .csv or .parquet")
-    return values
 
 
 def named_estimator(store: Store, name: str, settings: tuple[str, ...]) -> Any:

@@ -25,6 +25,7 @@ from ..store import (
 )
 from . import online_news
 from .images import images_like
+from .new_rows import class_text
 from .opening import is_table, open_reader
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
@@ -235,7 +236,7 @@ class Matched:
         """Replace numbers by the positions of their texts among the classes, new ones behind."""
         assert self.classes is not None
         known, inverse = np.unique(labels, return_inverse=True)
-        names = [f"{value:g}" if known.dtype.kind == "f" else str(value) for value in known]
+        names = [class_text(value) for value in known]
         strange = [name for name in names if name not in self.classes]
         if strange:
             raise InvalidDataError(

@@ -369,7 +369,20 @@ def _check_shapes(
 def _names(array: RowArray, most: int) -> tuple[str, ...]:
     """Return the distinct values of an array as text, in the order of first appearance."""
     step = max(1, min(65_536, BLOCK_BYTES // _row_bytes(array)))
-    return distinct((_text(part, array.where) for part in array.slices(step)), most, array.where)
+
+    def parts() -> Iterator[NDArray[np.str_]]:
+        first = 0
+        for part in array.slices(step):
+            texts = _text(part, array.where).reshape(len(part))
+            if (texts == "").any():
+                raise InvalidDataError(
+                    f"{array.where}: row {first + int((texts == '').argmax())} has no value; drop "
+                    "the row or fill the value in"
+                )
+            yield texts
+            first += len(texts)
+
+    return distinct(parts(), most, array.where)
 
 
 def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:

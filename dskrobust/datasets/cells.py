@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from .arrow import Flaw
 from .dialect import GROUPS, Dialect
 
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+MISSING = (
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None",
+    "?", "-", "--", ".", "NaT", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+    "#DIV/0!", "#VALUE!", "#NUM!", "#REF!", "#NAME?",
+)  # fmt: skip
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 LARGEST_EXACT = 2**53
 LARGEST_WHOLE = 2.0**63
@@ -299,17 +303,20 @@ class Inspection:
         """Say which cell is no number, and which option might make it one."""
         from pyarrow import ArrowInvalid
 
-        row = 0
-        for row in range(len(values)):
+        row, end = 0, len(values)  # of no row before the first one is any wrong
+        while end - row > 1:
+            middle = (row + end) // 2
             try:
-                numbers(values.slice(row, 1), self.dialect)
+                numbers(values.slice(row, middle - row), self.dialect)
             except ArrowInvalid:
-                break
+                end = middle
+            else:
+                row = middle
         text, dialect = values[row].as_py() or "", self.dialect
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         said = f"holds text, as {shown!r} in row {self.rows + row}"
         mark = dialect.thousands
-        if mark and (self.kinds[k] == GROUPED or re.fullmatch(self._group(), text)):
+        if mark and (self.kinds[k] == GROUPED or re.fullmatch(self._group(), text, re.A)):
             return Flaw(
                 f"has numbers with and without the thousands separator {mark!r}, as {shown!r} in "
                 f"row {self.rows + row}; if it is one, say so with the option thousands"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -353,7 +354,10 @@ def _keys(name: str) -> dict[str, str]:
 def _constants(
     keys: Sequence[Mapping[str, str]], where: str
 ) -> tuple[tuple[Mapping[str, Any], ...], dict[str, Any]]:
-    """Return the parts' values and the types: int64 where all are whole numbers, or text."""
+    """Return the parts' values and the types: int64 where all are whole numbers, or text.
+
+    Folders such as 01 and 1 are two values, so they are text.
+    """
     import pyarrow as pa
 
     odd = next((k for k, found in enumerate(keys) if found.keys() != keys[0].keys()), None)
@@ -362,7 +366,7 @@ def _constants(
             f"{where}: folders of one file are named by {', '.join(keys[0]) or 'nothing'}, those "
             f"of another one by {', '.join(keys[odd]) or 'nothing'}; read them one by one"
         )
-    whole = {name: all(k[name].lstrip("-").isdecimal() for k in keys) for name in keys[0]}
+    whole = {name: _are_numbers({found[name] for found in keys}) for name in keys[0]}
     values = tuple(
         {
             name: None if text == HIVE_MISSING else int(text) if whole[name] else text
@@ -371,6 +375,12 @@ def _constants(
         for found in keys
     )
     return values, {name: pa.int64() if w else pa.string() for name, w in whole.items()}
+
+
+def _are_numbers(texts: set[str]) -> bool:
+    """Return whether texts are whole numbers, all of them different."""
+    whole = all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in texts)
+    return whole and len(set(map(int, texts))) == len(texts)
 
 
 def common_types(parts: Sequence[ColumnarFile]) -> dict[str, Any]:

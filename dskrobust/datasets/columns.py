@@ -28,29 +28,60 @@ def numeric_values(
     column: Any, name: str, where: str, first: int, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Return the numbers, shape (b,), of an Arrow array, which float64 can hold."""
-    column = _numeric(column)
+    import pyarrow as pa
+
+    what = f"{where}: column '{name}'"
+    column = _decoded(column)
     if column.null_count and dtype.kind != "f":
         raise _missing(column.is_null(), name, where, first)
+    if pa.types.is_decimal(column.type):
+        return _decimals(column, what)
+    if column.null_count and pa.types.is_integer(column.type):  # which NumPy takes as floats
+        refuse_inexact(column.drop_null().to_numpy(zero_copy_only=False), what)
     values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    if values.dtype.kind in "iu" and values.size:
-        largest = max(abs(int(values.min())), abs(int(values.max())))
-        if largest > LARGEST_EXACT:
-            raise InvalidDataError(
-                f"{where}: column '{name}' has the value {largest}, which float64 cannot hold; "
-                "if it is an identifier, drop it, or save it as text for labels"
-            )
+    refuse_inexact(values, what)
     return values
 
 
-def _numeric(column: Any) -> Any:
-    """Return a column as one of numbers that NumPy has."""
+def refuse_inexact(values: NDArray[Any], what: str) -> None:
+    """Refuse whole numbers that float64 may not hold; what: what messages call all of them.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    if values.dtype.kind in "iu" and values.size:
+        largest = max(abs(int(values.min())), abs(int(values.max())))
+        if largest > LARGEST_EXACT:
+            raise _inexact(largest, what)
+
+
+def _inexact(value: int, what: str) -> InvalidDataError:
+    return InvalidDataError(
+        f"{what} has the value {value}, which float64 cannot hold; if it is an identifier, drop "
+        "it, or save it as text for labels"
+    )
+
+
+def _decoded(column: Any) -> Any:
+    """Return a column as one of numbers: categories as their values, truth as 0 and 1."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_boolean(column.type):
-        return column.cast(pa.uint8())
-    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+    return column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column
+
+
+def _decimals(column: Any, what: str) -> NDArray[np.float64]:
+    """Return decimal numbers as float64, NaN where one is missing; whole ones are exact."""
+    import pyarrow as pa
+
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(np.abs(values) >= LARGEST_EXACT).tolist():
+        number = column[row].as_py()
+        if number == number.to_integral_value() and int(number) != int(values[row]):
+            raise _inexact(int(number), what)
+    return values
 
 
 def _missing(empty: Any, name: str, where: str, first: int) -> InvalidDataError:
@@ -65,7 +96,13 @@ def texts(batch: Any, name: str, where: str, first: int) -> NDArray[np.str_]:
     column = batch.column(name)
     if column.null_count:
         raise _missing(column.is_null(), name, where, first)
-    values = np.array([v if isinstance(v, str) else str(v) for v in column.to_pylist()], dtype=str)
+    held = [v if isinstance(v, str) else str(v) for v in column.to_pylist()]
+    if ended := next((k for k, v in enumerate(held, 1) if v.endswith("\0")), 0):
+        raise InvalidDataError(
+            f"{where}: row {first + ended - 1} ends in NUL in column '{name}', which NumPy's text "
+            "loses; name it anew"
+        )
+    values = np.array(held, dtype=str)
     if (values == "").any():
         raise _missing(values == "", name, where, first)
     return values

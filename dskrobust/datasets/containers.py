@@ -28,7 +28,8 @@ MOST_NAMED = 3  # rows that a message lists
 MOST_GROUPS = np.iinfo(np.int16).max
 NAME_KINDS = "UTSO"
 NUMBER_TYPES = (bool, int, float, np.bool_, np.integer, np.floating)
-EMPTY = {"X": "has no value", "y": "has no label", "split": "has no group name"}
+MISSING = "has no value"
+EMPTY = {"y": "has no label", "split": "has no group name"}
 FILL = "drop the rows or fill the values in first"
 
 
@@ -114,6 +115,8 @@ def _check_rows(X: Any, y: Any, split: Any, ids: Any) -> None:
         raise InvalidDataError(
             f"X has {X.shape[0]} rows and y has shape {tuple(y.shape)}; they must be equally long"
         )
+    if y is not None and 0 in y.shape:
+        raise InvalidDataError(f"y has shape {tuple(y.shape)}, which is no label a row")
     if split is not None and tuple(split.shape) != (X.shape[0],):
         raise InvalidDataError(f"split has shape {tuple(split.shape)}, not ({X.shape[0]},)")
     if split is not None and split.dtype.kind not in f"biuf{NAME_KINDS}":
@@ -195,7 +198,7 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
     """
     refuse_sparse(value, name)
     refuse_masked(value, name, first)
-    if type(value) is np.memmap:
+    if type(value) is np.memmap and (name == "X" or value.dtype.kind not in NAME_KINDS):
         # its type is kept: Dask names it by its file and need not read it
         return value if value.dtype.isnative else mapped(value)
     values = _asarray(value, name)
@@ -309,6 +312,10 @@ def _of_objects(values: NDArray[np.object_], name: str, first: tuple[int, ...]) 
     if any(isinstance(v, bytes) for v in flat):
         as_bytes = [v.encode() if isinstance(v, str) else v for v in flat]
         return decoded(np.array(as_bytes), name).reshape(values.shape)
+    ended = next((k for k, v in enumerate(flat) if v.endswith("\0")), None)
+    if ended is not None:
+        where = _where(name, _place(ended, values.shape), first)
+        raise InvalidDataError(f"{where} ends in NUL, which NumPy's text loses; name it anew")
     return values.astype(str)
 
 
@@ -343,8 +350,8 @@ def _refuse_gaps(mask: NDArray[Any], name: str, first: tuple[int, ...], what: st
     rows = [first[0] + int(row) for row in np.unique(places[:, 0])] if mask.ndim else [0]
     more = f", {', '.join(map(str, rows[:MOST_NAMED]))}{', …' * (len(rows) > MOST_NAMED)}"
     raise InvalidDataError(
-        f"{where} {what or EMPTY[name]} ({len(places):,} of {mask.size:,} values, in {len(rows):,} "
-        f"row{'s' * (len(rows) > 1)}{more if len(rows) > 1 else ''}); {FILL}"
+        f"{where} {what or EMPTY.get(name, MISSING)} ({len(places):,} of {mask.size:,} values, in "
+        f"{len(rows):,} row{'s' * (len(rows) > 1)}{more if len(rows) > 1 else ''}); {FILL}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ CSV_BYTES = 4 * 2**20  # text parsed at once, if rows are no longer
 HEAD_BYTES = 2**18  # looked at first
 MOST_HEAD = 2**26  # and at most, until a first row has ended
 MOST_BLOCK = 2**28  # of rows that do not end
+TAIL_BYTES = 64  # of the end of a file: line ends, and a quote before them
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
@@ -118,9 +120,15 @@ class CsvTable:
             yield pa.record_batch([done[name] for name in columns], names=list(columns))
 
     def _inspected(self) -> Inspection:
-        found = Inspection.start(self.dialect, len(self.names))
+        found, last = Inspection.start(self.dialect, len(self.names)), ""
         for batch in self._texts(list(self.names)):
             found.look(batch.columns)
+            last = batch.columns[-1][-1].as_py() if batch.num_rows else last
+        if ("\n" in last or "\r" in last) and not _ends_quoted(self.place):
+            raise SourceFileError(
+                f"{self.where} ends within quotes: a quote is never closed, and the last row takes "
+                f"in what stands after it, {last[:40]!r}; close the quote"
+            )
         return found
 
     def _texts(self, columns: Sequence[str]) -> Iterator[Any]:
@@ -132,6 +140,7 @@ class CsvTable:
         reading = csv.ReadOptions(
             block_size=self.block_bytes,
             column_names=list(self.names),
+            skip_rows=dialect.above,
             skip_rows_after_names=int(dialect.header),
             use_threads=False,
             encoding="utf8" if dialect.comment else _arrow_name(dialect.encoding),
@@ -151,6 +160,9 @@ class CsvTable:
             yield from stack.enter_context(csv.open_csv(stream, reading, parsing, converting))
 
 
+UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+
+
 class LongRowError(Exception):
     """A row does not fit into a block."""
 
@@ -166,6 +178,8 @@ def _csv_errors(where: str, dialect: Dialect) -> Iterator[None]:
         text = str(error)
         if "straddl" in text:
             raise LongRowError from error
+        if uneven := UNEVEN.search(text):
+            raise _uneven_rows(where, *map(int, uneven.groups())) from error
         if isinstance(error, UnicodeDecodeError) or "UTF8" in text:
             raise SourceFileError(
                 f"{where} has bytes that are no {dialect.encoding}",
@@ -175,6 +189,16 @@ def _csv_errors(where: str, dialect: Dialect) -> Iterator[None]:
                 ),
             ) from error
         raise
+
+
+def _uneven_rows(where: str, row: int, wanted: int, found: int) -> SourceFileError:
+    """Return the error for a row that has not as many cells as the header has names."""
+    why = "a comma or quote too many or too few, or what stands above or below the table"
+    if row == 2 and found == wanted + 1:
+        why = "row names without a column name (give it one), or a delimiter at the end of rows"
+    return SourceFileError(
+        f"{where}: row {row} of the file has {found} cells, but its header {wanted} names: {why}"
+    )
 
 
 class _Uncommented(io.RawIOBase):
@@ -213,6 +237,15 @@ def _stream(place: Place) -> Iterator[Any]:
         packed = next(ends, None)
         plain = pa.PythonFile(handle, mode="r")
         yield pa.CompressedInputStream(plain, packed) if packed else plain
+
+
+def _ends_quoted(place: Place) -> bool:
+    """Return whether the last cell of a file is closed by a quote."""
+    tail = b""
+    with _stream(place) as stream:
+        while more := stream.read(CSV_BYTES):
+            tail = (tail + more)[-TAIL_BYTES:]
+    return tail.replace(b"\0", b"").rstrip().endswith(b'"')  # in UTF-16 and UTF-32 too
 
 
 def _sniffed(place: Place, options: CsvOptions) -> Dialect:

@@ -20,6 +20,7 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+SEPARATED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own line above the header
 MOST_RECORDS = 200  # that are looked at
 
 
@@ -93,6 +94,8 @@ class Dialect:
     grouping_given : bool
         Whether `thousands` was given: then groups need not be regular.
     header : bool
+    above : int
+        Lines above the header: one where Excel says what separates the columns.
     first : tuple of str
         Cells of the first record.
     longest, records : int
@@ -108,6 +111,7 @@ class Dialect:
     thousands: str = ""
     grouping_given: bool = False
     header: bool = True
+    above: int = 0
     first: tuple[str, ...] = ()
     longest: int = 0
     records: int = 0
@@ -189,7 +193,10 @@ def sniff(text: str, form: tuple[str, bool], name: str, options: CsvOptions) -> 
     lines = lines_of(text)
     comment = _comment(lines, options)
     lines = without_comments(lines, comment)
-    delimiter = options.delimiter or _delimiter(lines, complete, name, options.header)
+    said = SEPARATED.fullmatch(lines[0].rstrip("\r\n")) if lines else None
+    lines = lines[1:] if said else lines
+    told = said[1] if said else None
+    delimiter = options.delimiter or told or _delimiter(lines, complete, name, options.header)
     whole = records(lines, delimiter, complete)
     cells = [row for _, row in whole]
     decimal = options.decimal or _decimal(cells[options.header :], delimiter, options.thousands)
@@ -202,6 +209,7 @@ def sniff(text: str, form: tuple[str, bool], name: str, options: CsvOptions) -> 
         thousands={".": ",", ",": "."}[decimal] if given is None else given,
         grouping_given=bool(given),
         header=options.header,
+        above=int(said is not None),
         first=tuple(cells[0]) if cells else (),
         longest=max((size for size, _ in whole), default=0),
         records=len(whole),

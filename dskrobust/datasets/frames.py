@@ -19,12 +19,22 @@ from ..store import (
     Store,
     StoreSpec,
     default_spec,
+    layout_of,
     link_arrays,
     write_arrays,
 )
 from .arrow import FlatTable, MemoryTable, without_index
 from .arrow_frames import as_table
-from .containers import NamedArrays, as_array, check_groups, checked, pandas_or_none, ravelled
+from .containers import (
+    NAME_KINDS,
+    NamedArrays,
+    as_array,
+    check_groups,
+    checked,
+    pandas_or_none,
+    plain,
+    ravelled,
+)
 from .dask_frames import from_dask, rows_of_partitions
 from .frame_rows import Features, Named, column, features_of, rows_of
 from .hdf5 import Hdf5Rows
@@ -219,7 +229,7 @@ def take(
 
 def _named(X: Any, named: Named, preparation: PreparationOptions | None) -> NamedArrays:
     """Return arrays of a collection, whose columns labels, groups and ids may name."""
-    package, (y, split, ids) = _package(X), named
+    package, (y, split, ids) = package_of(X), named
     if preparation is not None and (package == "xarray" or not is_frame(X)):
         raise InvalidOptionError(
             f"preparation is for the columns of a frame, and X is of the type {type(X).__name__}; "
@@ -254,18 +264,22 @@ def values_of(value: Any, name: str) -> Any:
     InvalidDataError
         As for a column of a frame.
     """
-    if _package(value) == "xarray" and hasattr(value, "data"):
+    if package_of(value) == "xarray" and hasattr(value, "data"):
         return value.data if getattr(value, "chunks", None) else value.to_numpy()
     if hasattr(value, "npartitions") and not isinstance(value, da.Array):
         value = value.compute()
     pandas = pandas_or_none()
+    if getattr(value, "nlevels", 1) > 1 and not hasattr(value, "columns"):
+        raise InvalidDataError(
+            f"{name} is an index of {value.nlevels} levels; give one, {name}.get_level_values(0)"
+        )
     if pandas is not None and isinstance(
         value, (pandas.Index, pandas.api.extensions.ExtensionArray)
     ):
         value = pandas.Series(value)
-    if _package(value) == "polars" and hasattr(value, "collect"):
+    if package_of(value) == "polars" and hasattr(value, "collect"):
         raise InvalidOptionError(f"{name} is a Polars LazyFrame; collect() it")
-    if _package(value) not in ("pandas", "polars", "pyarrow"):
+    if package_of(value) not in ("pandas", "polars", "pyarrow"):
         return _data_set(value)
     table = _table_of(_one_frame(value, name), name)
     if len(table.names) == 1:
@@ -283,13 +297,17 @@ def take_labels(y: Any) -> Any:
     if y is None:
         return None
     labels = ravelled(as_array(values_of(y, "y"), "y"))
-    return labels.compute() if isinstance(labels, da.Array) else np.asarray(labels)
+    lazy = isinstance(labels, da.Array)
+    held = labels.compute() if lazy else plain(np.asarray(labels), "y")  # Zarr has bytes
+    if held.dtype.kind not in NAME_KINDS:
+        layout_of(np.empty((0, 1)), held)
+    return held
 
 
 def is_frame(value: Any) -> bool:
-    """Whether a value has named columns that `take` knows."""
+    """Whether a value has named columns that `take` knows; a single column has none."""
     arrow = hasattr(value, "__arrow_c_stream__") or hasattr(value, "npartitions")
-    return arrow and hasattr(value, "columns")
+    return arrow and hasattr(value, "columns") and getattr(value, "ndim", 2) == 2
 
 
 def has_sparse_columns(frame: Any) -> bool:
@@ -316,20 +334,21 @@ def _one_frame(value: Any, name: str) -> Any:
         return value.reset_index(drop=True).to_frame(name)
     if hasattr(value, "to_frame"):
         return value.to_frame(name)
-    if _package(value) == "pyarrow" and hasattr(value, "type") and hasattr(value, "to_pylist"):
+    if package_of(value) == "pyarrow" and hasattr(value, "type") and hasattr(value, "to_pylist"):
         import pyarrow as pa
 
         return pa.table({name: value})
     raise InvalidDataError(f"{name} is of the type {type(value).__name__}; give it as an array")
 
 
-def _package(value: Any) -> str:
+def package_of(value: Any) -> str:
+    """Return the name of the library that a value's type comes from."""
     return type(value).__module__.partition(".")[0]
 
 
 def _data_set(value: Any, whole: bool = True) -> Any:
     """Return an HDF5 data set as an array, or as one that is read by rows."""
-    if _package(value) != "h5py":
+    if package_of(value) != "h5py":
         return value
     rows = Hdf5Rows.of(value)
     return rows[:] if whole else rows

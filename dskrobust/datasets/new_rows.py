@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
+from ..labels import number_name
 from ..store import Store, StoreSpec, is_zarr, lossless
 from .containers import NAME_KINDS, as_array, ravelled
 from .frames import is_frame, prepare, values_of
@@ -100,9 +101,9 @@ def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int6
     """
     known, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     names = {name: code for code, name in enumerate(classes)}
-    if labels.dtype.kind not in NAME_KINDS and not all(map(_is_number, classes)):
+    if labels.dtype.kind not in NAME_KINDS and not all(map(is_number, classes)):
         names = {str(code): code for code in range(len(classes))}
-    texts = [f"{value:g}" if known.dtype.kind == "f" else _text(value) for value in known]
+    texts = [class_text(value) for value in known]
     for text, row in zip(texts, first, strict=True):
         if text not in names:
             shown = ", ".join(classes[:MOST_NAMED]) + (", …" if classes[MOST_NAMED:] else "")
@@ -113,11 +114,15 @@ def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int6
     return np.array([names[text] for text in texts], np.int64)[inverse].reshape(len(labels))
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def class_text(label: Any) -> str:
+    """Return what a class is called by a label, text or a number."""
+    if isinstance(label, (float, np.floating)):
+        return number_name(label)
+    return label.decode() if isinstance(label, bytes) else str(label)
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Whether the name of a class is a number."""
     try:
         float(name)
     except ValueError:

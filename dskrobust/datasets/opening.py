@@ -161,6 +161,10 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
         return readers[kind](path if kind == FOLDER else Place.of(path), options)
     if path.exists():
         check_regular(path)
+        raise InvalidOptionError(
+            f"{path} is a file of an unknown kind; of tables of text the name ends in .csv or "
+            f".tsv, of others in {', '.join(_ends())}"
+        )
     names = available()
     raise InvalidOptionError(
         f"data set {what!r} is unknown{meant(what, names)}; choose {', '.join(names)}"

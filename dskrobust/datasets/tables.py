@@ -126,7 +126,7 @@ def _target(table: Table, options: ReaderOptions) -> str:
             return likely[0]
         raise InvalidOptionError(
             f"{table.where}: which column holds the labels? There are {_listed(names)} (one that "
-            f"is called {', '.join(TARGET_NAMES)} would be taken)",
+            f"is called {', '.join(TARGET_NAMES)} would be taken){_uncut(table)}",
             Hint("name it with target=COLUMN", "name it with --target COLUMN"),
         )
     return known_column(table, options.target, "target")
@@ -136,9 +136,16 @@ def known_column(table: Table, name: str, option: str) -> str:
     if name not in table.names:
         raise InvalidOptionError(
             f"{table.where} has no column '{name}' (option {option}) but {_listed(table.names)}"
-            f"{meant(name, table.names)}"
+            f"{meant(name, table.names)}{_uncut(table)}"
         )
     return name
+
+
+def _uncut(table: Table) -> str:
+    """Say what else a single column of a text file may be."""
+    if not table.sniffed or len(table.names) > 1:
+        return ""
+    return "; if that is several, say what separates them with the option delimiter"
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

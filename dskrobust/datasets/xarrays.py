@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidDataError, InvalidOptionError
 from ..store import LazyRows
 from .arrays import image_shape_of
+from .columns import refuse_inexact
 from .containers import NamedArrays
 
 
@@ -28,7 +30,7 @@ class XarrayRows(LazyRows):
 
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
-        parts = [np.asarray(v[lo:hi].to_numpy(), self.dtype) for v in self.variables]
+        parts = [_converted(v[lo:hi].to_numpy(), self.dtype, v.name) for v in self.variables]
         if self.channels_last:
             parts = [np.moveaxis(part, -1, 1) for part in parts]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
@@ -94,9 +96,23 @@ def _joined_variables(parts: Sequence[Any], channels_last: bool) -> Any:
     if not any(part.chunks for part in parts):
         columns = sum(math.prod(part.shape[1:]) for part in parts)
         return XarrayRows(tuple(parts), (parts[0].shape[0], columns), dtype, channels_last)
-    arrays = [da.asarray(part.data).astype(dtype) for part in parts]
+    arrays = [
+        da.map_blocks(partial(_converted, to=dtype, of=part.name), part.data, dtype=dtype)
+        for part in map(_in_blocks, parts)
+    ]
     if channels_last:
         arrays = [da.moveaxis(array, -1, 1) for array in arrays]
     whole = [array.rechunk(dict.fromkeys(range(1, array.ndim), -1)) for array in arrays]
     wide = [array.reshape(len(array), -1) for array in whole]
     return da.concatenate(wide, axis=1).rechunk({1: -1})
+
+
+def _in_blocks(part: Any) -> Any:
+    return part if part.chunks else part.chunk()
+
+
+def _converted(values: NDArray[Any], to: np.dtype[Any], of: Any) -> NDArray[Any]:
+    """Return values of a variable in the dtype of all variables, which holds them exactly."""
+    if to.kind == "f":
+        refuse_inexact(values, f"variable '{of}'")
+    return np.asarray(values, to)

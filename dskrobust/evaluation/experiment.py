@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..datasets.containers import refuse_masked
 from ..datasets.splits import SplitOptions
 from ..display import suggestion
 from ..errors import Hint, InvalidOptionError, SourceFileError
@@ -228,6 +229,7 @@ def _checked_models(value: Any) -> tuple[ModelSpec, ...]:
 def _check_selection(what: str, name: str, selection: Any) -> None:
     if isinstance(selection, (str, Subset)):
         return
+    refuse_masked(selection, f"{what} subset {name!r}")
     rows = np.asarray(selection)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
         raise InvalidOptionError(

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ..datasets.containers import plain
+from ..datasets.frames import take_labels
 from ..datasets.labelled import LabelledArrays
+from ..datasets.new_rows import class_text, is_number
 from ..definitions import robustness_of
 from ..engine.spec import PairSpec
 from ..errors import InvalidDataError, InvalidOptionError
@@ -54,12 +57,12 @@ def score_own(
         store's, or a label whose norm exceeds ‖y‖∞ of the store (paper, 3.4 asks for that).
     """
     store, parameters = results.store, results.result.parameters
-    features = _features(np.asarray(X), store.columns)
+    features = _features(plain(X, "X"), store.columns)
     if store.spec.image_shape is not None:
         _check_units(features, store.summary.largest_feature)
     group = results.scores.group_code(within or results.main_group)
     spec = pair_spec(store, results.metric, _label_map(parameters))
-    names, codes = _labels(results, np.asarray(y), spec)
+    names, codes = _labels(results, take_labels(y), spec)
     if not len(features) == len(codes):
         raise InvalidDataError(f"there are {len(features)} samples, but {len(codes)} labels")
     name = results.scores.groups[group]
@@ -134,10 +137,14 @@ def _labels(
         return [", ".join(f"{v:g}" for v in row) for row in codes], codes
     values = results.label_counts["value"].tolist()
     known: dict[Any, float] = {class_name(results.store, v): float(v) for v in values}
-    known |= {v: float(v) for v in values if v not in known}
-    for label in y.tolist():  # new labels get numbers behind the known ones
+    given: list[Any] = y.tolist()
+    if all(map(is_number, results.store.spec.classes or ("",))):  # then numbers are names
+        given = [class_text(label) for label in given]
+    else:
+        known |= {v: float(v) for v in values if v not in known}
+    for label in given:  # new labels get numbers behind the known ones
         known.setdefault(label, max(known.values()) + 1)
-    codes = np.array([known[label] for label in y.tolist()])
+    codes = np.array([known[label] for label in given])
     calls = {float(v): class_name(results.store, v) for v in values}
-    names = [calls.get(code, str(label)) for code, label in zip(codes, y.tolist(), strict=True)]
+    names = [calls.get(code, str(label)) for code, label in zip(codes, given, strict=True)]
     return names, spec.labels.encode(codes)
