@@ -209,7 +209,7 @@ def _kernel_of(norm: Norm) -> Callable[..., int]:
 
     def call(_, pairs, labels, numbers, weights, most, out):
         both = tuple(np.ascontiguousarray(values) for values in labels)
-        found: Any = kernel(pairs, both, numbers, weights, most, out)  # type: ignore[call-arg]
+        found: Any = kernel(pairs, both, numbers, weights, most, out)
         return int(found)
 
     return call

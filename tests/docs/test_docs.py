@@ -213,7 +213,7 @@ def complete(line, **more):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("dskrobust co", ["plain,compute"]),
+        ("dskrobust compu", ["plain,compute"]),
         ("dskrobust compute own.zarr --memory", ["plain,--memory-limit"]),
         ("dskrobust compute ow", ["dir,ow"]),
         ("dskrobust ingest own.csv --labels r", ["plain,real"]),
@@ -246,7 +246,7 @@ def test_completion_is_switched_on_as_documented(shell):
         (["evaluate", "digits.zarr", "--model", "knn", "--train", "L100"], "(write train:L100)"),
         (["compute", "digits.zarr", "--memory-limit", "1"], "write 1GiB or 512MB"),
         (["compute", "digits.zarr", "-m", "euclid"], "choose one of euclidean"),
-        (["comptue", "digits.zarr"], "Did you mean 'compute'?"),
+        (["comptue", "digits.zarr"], "did you mean 'compute'?"),
         (["compute", "digits.zarr", "--worker", "2"], "Did you mean '--workers'?"),
         (["ingest", "digits"], "--overwrite"),
     ],
