@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import compiled, kernel
-from .distances import SCRATCH, finish, reduced, unfinish
+from .compiling import compiled, inlined, kernel
+from .distances import LANES, SCRATCH, finish, reduced, unfinish
 from .label_distances import ANY, label_difference
 from .reductions import State
-from .reductions.base import limit, record
+from .reductions.base import limit, radius, record, slope
+from .row_sums import AT_ONCE, LEAST, accumulate_row, by_column, has_row_sums
 
 NO_DIFFERENCES = np.empty(0)
 TINY = 1e-40  # squared; above what float32 loses below its normal numbers
@@ -164,6 +165,56 @@ def _prove(pairs, count, block, lows, measure, sides, lanes):
     return proven
 
 
+@inlined()
+def _farthest(state, row, cell, measure):
+    """Return a value beyond which no pair changes a row of one side; ∞ where quotients may.
+
+    cell: the others' part, and whether they are silent.
+    """
+    part, silent = cell
+    if slope(state, row, part, -1) < np.inf:
+        return np.inf
+    return unfinish(measure.code, measure.factor, -np.inf if silent else radius(state, row, part))
+
+
+@kernel()
+def _prove_by_column(block, measure, a, b, scratch):
+    """Compute all pairs of a block: what `_prove` does, AT_ONCE columns at a time.
+
+    scratch: others (d, AT_ONCE), lanes (LANES, AT_ONCE), values and the columns' limits (AT_ONCE,).
+    """
+    others, lanes, values, far = scratch
+    order_a, order_b, proven = block.order_a, block.order_b, 0
+    mine, theirs = (block.part_a, block.silent_a), (block.part_b, block.silent_b)
+    for first in range(0, order_b.shape[0], AT_ONCE):
+        columns = order_b[first : first + AT_ONCE]
+        by_column(b.rows, columns, others)
+        for v in range(columns.shape[0]):
+            far[v] = _farthest(b.state, columns[v], mine, measure)
+        for u in range(order_a.shape[0]):
+            i, start = order_a[u], max(0, u + 1 - first) if block.triangle else 0
+            if start >= columns.shape[0]:
+                break
+            accumulate_row(measure.code, a.rows[i], others, lanes, values)
+            own = _farthest(a.state, i, theirs, measure)
+            for v in range(start, columns.shape[0]):
+                label_a, label_b = block.labels_a[u], block.labels_b[first + v]
+                dy = label_difference(label_a, label_b, block.label_code)
+                if dy == 0.0:
+                    continue
+                proven += 1
+                if values[v] > own and values[v] > far[v]:
+                    continue
+                j = columns[v]
+                most = unfinish(measure.code, measure.factor, limit(dy, i, j, block, a, b))
+                if values[v] <= most:
+                    distance = finish(measure.code, measure.factor, values[v])
+                    record(distance, dy, i, j, block, a, b)
+                    own = _farthest(a.state, i, theirs, measure)
+                    far[v] = _farthest(b.state, j, mine, measure)
+    return proven
+
+
 @compiled
 def prove_runs(runs, orders, labels, label_code, same, measure, sides):
     """Compute all pairs between the runs of two panels: what `prove` does, for every two of them.
@@ -188,7 +239,11 @@ def prove_runs(runs, orders, labels, label_code, same, measure, sides):
         Pairs of positions, and those that were computed.
     """
     none, lanes = np.empty((0, 2), np.int32), np.empty(SCRATCH)
-    pairs = proven = 0
+    pairs, proven, a, b = 0, 0, sides[0], sides[1]
+    d = a.rows.shape[1]
+    quick = has_row_sums(measure.code, d)
+    others = np.zeros((d if quick else 0, AT_ONCE))
+    scratch = others, np.empty((LANES, AT_ONCE)), np.empty(AT_ONCE), np.empty(AT_ONCE)
     for k in range(runs[0].shape[0]):
         lo, hi, part_a, silent_a = runs[0][k]
         for m in range(k if same else 0, runs[1].shape[0]):
@@ -199,7 +254,10 @@ def prove_runs(runs, orders, labels, label_code, same, measure, sides):
                 NO_DIFFERENCES,
             )  # fmt: skip
             pairs += (hi - lo) * (stop - start)
-            proven += _prove(none, -1, block, NO_LOWS, measure, sides, lanes)
+            if quick and stop - start >= LEAST:
+                proven += _prove_by_column(block, measure, a, b, scratch)
+            else:
+                proven += _prove(none, -1, block, NO_LOWS, measure, sides, lanes)
     return pairs, proven
 
 

@@ -122,17 +122,18 @@ REDUCTIONS = {
     labels=st.sampled_from(["categorical", "real", "vector-l1"]),
     reduction=st.sampled_from(sorted(REDUCTIONS)),
     rule=st.sampled_from(["different", "same", "any"]),
-    shape=st.tuples(st.integers(4, 120), st.sampled_from([3, 30, 129])),
+    shape=st.tuples(st.integers(4, 100), st.sampled_from([3, 30, 129])),
     parts=st.integers(1, 2),
     side=st.sampled_from([40, 512]),
     scale=st.sampled_from([1.0, 1 / 255, 3.7]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_results_are_the_brute_forces(
     dtype, metric, labels, reduction, rule, shape, parts, side, scale, seed
 ):
     n, d = shape
+    n = min(n, 24) if metric != "chebyshev" else n  # brute force takes powers one by one
     rng = np.random.default_rng(seed)
     X = saturated(rng, n, d).astype(dtype)
     if dtype != "uint8" and seed % 2:

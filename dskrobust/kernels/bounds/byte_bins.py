@@ -21,7 +21,7 @@ BINS = 8
 COLUMNS = 96  # whose bins are looked at, at most; a multiple of UNROLLED
 UNROLLED = 4
 SAMPLE = 64  # rows of either side that columns are chosen by
-SAMPLE_VALUES = 2**21  # pairs of those times columns
+SAMPLE_VALUES = 2**20  # pairs of those times columns
 NOTHING = 256  # a difference that bytes cannot have
 QUANTILES = (0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97)
 
