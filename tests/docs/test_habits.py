@@ -5,8 +5,9 @@ import subprocess
 import sys
 import tomllib
 
+import helpers
 import pytest
-from helpers import ROOT, TESTS, load_script, slow_tests
+from helpers import ROOT, TESTS, keep_seconds, load_script, seconds_of_files, slow_tests
 
 KINDS = ("new", "changed", "fixed", "faster", "inside")
 FRAGMENTS = [p for p in sorted((ROOT / "notebooks" / "changes").glob("*.md"))
@@ -147,3 +148,15 @@ def test_every_folder_of_tests_is_one_of_the_package():
     folders = {path.name for path in TESTS.iterdir() if path.is_dir() and path.name[0] not in "_."}
     rooms = {path.name for path in (ROOT / "dskrobust").iterdir() if path.is_dir()}
     assert folders - own <= rooms
+
+
+def test_files_that_were_timed_are_there(tmp_path, monkeypatch):
+    known = dict(seconds_of_files())
+    assert [path for path in known if not (TESTS / path).is_file()] == []
+    monkeypatch.setattr(helpers, "SECONDS", tmp_path / "seconds.txt")
+    helpers.SECONDS.write_text("# of files\n1.0 test_floors.py\n2.0 gone.py\n")
+    seconds_of_files.cache_clear()
+    keep_seconds([("tests/test_public.py", 2.0), ("tests/test_public.py", 3.04)])
+    kept = helpers.SECONDS.read_text()
+    seconds_of_files.cache_clear()
+    assert kept == "# of files\n5.0 test_public.py\n1.0 test_floors.py\n"

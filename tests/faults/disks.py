@@ -41,7 +41,9 @@ def _attempt(site: Site, command: Command, fault: str, rng: random.Random) -> tu
         return WRONG, f"with a full disk: {mixed}; {note}"
     if kind == RIGHT:
         wrong = unlike(site, command, left)
-        return (WRONG, f"exit 0, but {wrong}") if wrong else (RIGHT, "")
+        if wrong or "review" in command.words:
+            return (WRONG, f"exit 0, but {wrong}") if wrong else (RIGHT, "")
+        return compared(site, command, left, 0)
     done = int(left == undisturbed.states[1] != undisturbed.states[2])
     again = judge(site.run(command).ran)
     if again[0] != RIGHT:

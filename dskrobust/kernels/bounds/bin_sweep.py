@@ -107,7 +107,7 @@ def _need(side, row, cell, others, widest, error, bin_block):
     rules, exact = bin_block.work.rules, bin_block.exact
     measure, step, errors = rules.measure, rules.steps[2], error + others[0] + 1e-6
     part, silent = cell
-    need = 0
+    need: Any = 0
     near = -np.inf if silent else radius(side.state, row, part)
     if near >= 0.0:
         value = unfinish(measure.code, measure.factor, near)
@@ -287,7 +287,8 @@ def sweep_bins(bin_block):
 @compiled
 def _sweep_strip(rows, first, lanes, needs, scratch, words, bin_block):
     """Reduce the pairs of some rows with so many columns; return how many were computed."""
-    computed, most, by_eights = 0, 0, words.ravel().view(np.uint64)
+    computed, by_eights = 0, words.ravel().view(np.uint64)
+    most: Any = 0
     for i in rows:
         _need_of_row(i, needs, bin_block)
         most = max(most, i64(needs.a[i]))

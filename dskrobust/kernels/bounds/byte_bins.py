@@ -158,7 +158,8 @@ def fill_words(low, high, rows, first, least, scratch, words):
     scratch : ndarray (2, LANES) uint8
     words : ndarray (c, BINS, WIDTH) uint8
     """
-    above, below, count, smallest = scratch[0], scratch[1], least.shape[0], NOTHING
+    above, below, count = scratch[0], scratch[1], least.shape[0]
+    smallest: Any = NOTHING
     above[:], below[:] = 0, 255
     for j in range(count):
         smallest = min(smallest, i64(least[j]))
