@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from .options import MOST_SEED, File
 
@@ -118,10 +119,23 @@ class Scale(click.ParamType):
         try:
             factor = float(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor one of {', '.join(SCALE)}", param, ctx)
+            from ..display import meant
+
+            near = meant(value, SCALE)
+            self.fail(
+                f"{value!r} is neither a number nor one of {', '.join(SCALE)}{near}", param, ctx
+            )
         if not math.isfinite(factor) or not factor:
             self.fail(f"{value!r} is no factor; give a finite number that is not 0", param, ctx)
         return factor
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the words that begin so."""
+        from ..datasets.preparation import SCALE
+
+        return [CompletionItem(word) for word in SCALE if word.startswith(incomplete)]
 
 
 class TestSize(click.ParamType):

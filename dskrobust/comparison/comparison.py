@@ -32,7 +32,39 @@ SHOWN_ROWS = 8  # of a table in a notebook
 
 
 class Comparison(Changes):
-    """Two sides, as tables, in words and as a page; see `Changes` for the tables."""
+    """What changed between two stores, or between two runs of one.
+
+    Attributes
+    ----------
+    differences : DataFrame
+        Facts of data and run that differ: name, before, after.
+    rows : RowMap or None
+        Which row is which; None where nothing tells, so that only distributions are compared.
+    counts : dict of str to int
+        Of rows that both sides have: relabelled, changed, rising and falling (R), and those whose
+        witness is another row ("other witness"); and how many rows are "suspicious" and
+        "contradictory" before and after, and of these how many were dropped, are no longer, or
+        are newly so.
+    groups : DataFrame
+        R of every group: samples, least and median, before and after, and the median's change.
+    apart : dict of str to Apart
+        How far the distributions of R before and after are apart, by group.
+    classes : DataFrame or None
+        Of every class rows, mean R, suspicious and contradictory rows before and after; the
+        largest change of R first. None of labels that are no classes.
+    relabelled : DataFrame
+        Labels before and after of relabelled rows, and how many: before, after, rows.
+    dropped : DataFrame
+        The least robust rows that only the first side has.
+    samples : DataFrame
+        The rows whose R changed most: R, label and witness before and after.
+    models : DataFrame
+        Evaluations of both sides, cell by cell: before, after, change and its 95 % interval.
+    before, after : Side
+        The two stores and runs.
+    found : Found
+        What passes over the rows of both found.
+    """
 
     @cached_property
     def headlines(self) -> tuple[Headline, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from .arrow import Table, columns_of, type_as_written
 from .profile import (
@@ -59,7 +60,9 @@ class PreparationOptions:
         for name, choices in known.items():
             value = getattr(self, name)
             if value is not None and value not in choices:
-                raise InvalidOptionError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+                raise InvalidOptionError(
+                    f"{name} is one of {', '.join(choices)}, not {value!r}{meant(value, choices)}"
+                )
         if self.prepare not in ("auto", "none"):
             raise InvalidOptionError(f"prepare is auto or none, not {self.prepare!r}")
 

@@ -56,6 +56,7 @@ def refused(*args):
     ("ingest {f}/own.csv --target specis", "species"),
     ("ingest {f}/own.csv --target species --drop widdth", "width"),
     ("ingest {f}/own.csv --target species --impute meadian", "median"),
+    ("ingest {f}/own.csv --target species --scale standrad", "standard"),
 ])  # fmt: skip
 def test_a_misspelt_name_is_told_by_the_nearest_one(folder, command, close, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -117,6 +118,7 @@ def test_the_shell_completes_names(folder, monkeypatch):
     assert values("embed", "own.zarr", "--model", "torchv") == ["torchvision:"]
     assert values("susceptibility", "own.zarr", "--model", "res") == ["resnet56"]
     assert values("ingest", "own.csv", "--target", "s") == ["species"]
+    assert values("ingest", "own.csv", "--scale", "st") == ["standard"]
     assert values("report", "own.zarr", "--figure", "extreme_r") == ["extreme_rows"]
     assert values("neighbours", "own.zarr", "--rule", "d") == ["different"]
 

@@ -213,7 +213,7 @@ def complete(line, **more):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("dskrobust compu", ["plain,compute"]),
+        ("dskrobust com", ["plain,compute", "plain,compare"]),
         ("dskrobust compute own.zarr --memory", ["plain,--memory-limit"]),
         ("dskrobust compute ow", ["dir,ow"]),
         ("dskrobust ingest own.csv --labels r", ["plain,real"]),

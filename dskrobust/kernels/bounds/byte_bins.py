@@ -8,7 +8,7 @@ at once, and what has no bit in the end may matter. Columns come in the order in
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
