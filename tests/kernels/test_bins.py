@@ -141,7 +141,8 @@ def test_results_are_the_brute_forces(
     labels = labels if rule == "different" and reduction == "quotient" else "categorical"
     y = np.sort(rng.integers(0, 3, n)) if seed % 3 else rng.integers(0, 3, n)
     if labels != "categorical":
-        y = y + rng.integers(0, 3, (n, 2) if labels == "vector-l1" else n).T.T / 4
+        steps = rng.integers(0, 3, (n, 2)) / 4
+        y = y[:, None] + steps if labels == "vector-l1" else y + steps[:, 0]
     codes = (np.arange(n) % parts).astype(np.int16)
     case = Case(X, y, codes, metric, labels, rule, REDUCTIONS[reduction](labels), scale)
     panel, cut = int(rng.integers(5, 130)), int(rng.integers(1, n))
