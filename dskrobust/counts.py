@@ -12,7 +12,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from .datasets.containers import refuse_masked
+from .datasets.containers import as_array, refuse_masked
 from .engine.lazy import LazyArrays
 from .engine.sources import Source, open_source
 from .errors import InvalidOptionError
@@ -147,7 +147,8 @@ def _local_sets(scores: Scores, options: RunOptions | None, *, both: bool) -> li
 def _radii(radius: Any, rows: int) -> Any:
     """Radii as an array (n,), checked; blocks of Dask where they are computed."""
     if isinstance(radius, da.Array):
-        values = da.map_blocks(_checked_radii, radius, dtype=np.float64, meta=np.empty(0))
+        blocks = as_array(radius, "radius")
+        values = da.map_blocks(_checked_radii, blocks, dtype=np.float64, meta=np.empty(0))
     else:
         values = _checked_radii(radius)
         values = np.full(rows, float(values)) if values.ndim == 0 else values

@@ -2,7 +2,9 @@
 
 import brute
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 import strategies as own
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from kernel_cases import metric_argument
 
 import dskrobust as dr
 from dskrobust.engine.events import listening
-from dskrobust.errors import InvalidOptionError
+from dskrobust.errors import DskrobustError, InvalidOptionError
 
 THREADS = {"scheduler": "threads", "num_workers": 2}
 RULES = ("any", "same", "different")
@@ -170,3 +172,29 @@ def test_bad_requests_are_named():
         dr.count_within(np.eye(4), 1, labels="other")
     with pytest.raises(InvalidOptionError, match="need labels"):
         dr.count_within(np.eye(4), 1, labels="same")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("radius", "said"),
+    [
+        (np.ma.array(np.ones(9), mask=np.arange(9) == 4), "radius row 4 is masked"),
+        (np.where(np.arange(9) == 4, np.nan, 1.0), "radius must be 0 or more"),
+        (np.where(np.arange(9) == 4, -1.0, 1.0), "radius must be 0 or more"),
+    ],
+)
+def test_radii_that_are_none(lazy, radius, said):
+    radii = da.from_array(radius, chunks=3) if lazy else radius
+    with pytest.raises(DskrobustError, match=said):
+        dr.count_within(np.arange(9.0)[:, None], radii).compute()
+
+
+def test_rows_in_any_container():
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    wanted = dr.count_within(X, 1.0).compute()
+    for held in (X.tolist(), frame, dd.from_pandas(frame, npartitions=2)):
+        np.testing.assert_array_equal(dr.count_within(held, 1.0).compute(), wanted)
+    lazy = da.from_array(X, chunks=(5, 2))
+    with pytest.raises(DskrobustError, match="unknown chunk sizes"):
+        dr.count_within(lazy[lazy[:, 0] > -9], 1.0)

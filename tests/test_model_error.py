@@ -1,14 +1,21 @@
 """A model's error: norms, A.4's bound and where they are attained, as a brute force has them."""
 
+import json
+
 import brute
+import dask.array as da
 import numpy as np
+import pandas as pd
+import polars
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from strategies import LABELS, data_sets, options
 
 import dskrobust as dr
+from dskrobust import cli
 from dskrobust.datasets import restore_labels
 from dskrobust.errors import InvalidDataError, MemoryPlanError
 
@@ -205,3 +212,68 @@ def test_on_the_workers_of_a_cluster_everything_is_the_same(tmp_path, request):
     request.getfixturevalue("client")
     assert dr.lipschitz_error(store, F).summary() == here  # written to a file for the workers
     assert dr.lipschitz_error(X, model, y=y, split=split).summary() == fitted
+
+
+def named(folder, names):
+    """A store whose classes are called so, and a model's predictions of codes."""
+    rng = np.random.default_rng(0)
+    X, codes = rng.normal(size=(30, 2)), np.arange(30) % len(names)
+    split = np.where(np.arange(30) < 18, "train", "test")
+    store = dr.create_store(folder / "own.zarr", X, np.array(names)[codes], split)
+    return store, np.roll(codes, 1)
+
+
+def error_of(store, predictions):
+    found = dr.lipschitz_error(store, predictions).summary()
+    return found.lipschitz, found.deviation, found.bound
+
+
+@pytest.mark.parametrize("names", [("1", "2", "3"), ("ant", "bee", "cow")])
+def test_predictions_by_name_in_any_container(tmp_path, names):
+    store, codes = named(tmp_path, names)
+    shares = np.eye(3)[codes] * 0.8 + 0.1
+    wanted, likely = error_of(store, np.array(names)[codes]), error_of(store, shares)
+    for held in (
+        np.array(names, "S")[codes],
+        pd.Series(names)[codes],
+        pd.Categorical(np.array(names)[codes]),
+        da.from_array(np.array(names)[codes], chunks=7),
+        polars.Series(np.array(names)[codes]),
+    ):
+        assert error_of(store, held) == wanted
+    frame = pd.DataFrame(shares, columns=names)
+    for held in (frame[[*reversed(names)]], polars.from_pandas(frame[[*reversed(names)]])):
+        assert error_of(store, held) == likely
+    with pytest.raises(InvalidDataError, match=r"columns of predictions are called .*as the class"):
+        error_of(store, frame.reset_index())
+
+
+def test_predictions_that_mean_something_else(tmp_path):
+    store, codes = named(tmp_path, ("1", "2", "3"))
+    holes = np.ma.array(np.array(["1", "2", "3"])[codes], mask=np.arange(30) == 4)
+    for held, said in (
+        (codes, "numbers may be their names or their codes"),
+        (da.from_array(codes, chunks=7), "numbers may be their names or their codes"),
+        (holes, "predictions row 4 is masked"),
+        (np.array([None, *holes.data[1:]], object), "predictions row 0 has no value"),
+    ):
+        with pytest.raises(InvalidDataError, match=said):
+            error_of(store, held)
+
+
+def test_a_file_of_row_numbers_and_classes_holds_no_probabilities(tmp_path):
+    store, codes = named(tmp_path, ("01", "NA"))
+    table = pd.DataFrame({"row": np.arange(30), "class": np.array(["01", "NA"])[codes]})
+    table[["class"]].to_csv(tmp_path / "one.csv", index=False)
+    table.assign(**{"class": codes}).to_csv(tmp_path / "two.csv", index=False)
+    done = CliRunner().invoke(
+        cli.main, ["bound", store.url, "--predictions", str(tmp_path / "one.csv"), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    wanted = dr.lipschitz_error(store, np.array(["01", "NA"])[codes]).summary().facts()
+    assert json.loads(done.stdout) == json.loads(json.dumps(wanted))
+    done = CliRunner().invoke(
+        cli.main, ["bound", store.url, "--predictions", str(tmp_path / "two.csv")]
+    )
+    assert done.exit_code == 1
+    assert "the columns of predictions are called row, class" in done.output

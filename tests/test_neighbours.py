@@ -438,3 +438,9 @@ def test_umap_takes_the_lists():
     near = dr.nearest_neighbours(X, 10).compute()
     lists = near.index, near.distance
     assert umap.UMAP(n_neighbors=10, precomputed_knn=lists).fit_transform(X).shape == (len(X), 2)
+
+
+def test_small_integers_are_numbers_too():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    found = dr.nearest_neighbours(X, np.int8(3), scale=2**70).compute()
+    np.testing.assert_array_equal(found.index, dr.nearest_neighbours(X, 3).compute().index)

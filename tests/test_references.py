@@ -10,7 +10,7 @@ from kernel_cases import metric_argument
 
 import dskrobust as dr
 from dskrobust.engine.events import listening
-from dskrobust.errors import InvalidOptionError
+from dskrobust.errors import DskrobustError, InvalidOptionError
 from dskrobust.row_sets import ListedRows, cut_sets
 from dskrobust.store import Block, find_results
 from dskrobust.subsets import select_subset
@@ -238,3 +238,15 @@ def test_too_many_overlaps_are_refused():
     subsets = [ListedRows(np.flatnonzero(rng.random(40_000) < 0.5)) for _ in range(40)]
     with pytest.raises(InvalidOptionError, match="40 subsets overlap in"):
         cut_sets(40_000, subsets)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.ma.array(np.arange(4), mask=[0, 0, 1, 0]), "few row 2 is masked"),
+        (np.arange(8) < 4, "of a mask give np.flatnonzero"),
+    ],
+)
+def test_rows_under_a_mask_are_none(rows, said):
+    with pytest.raises(DskrobustError, match=said):
+        dr.sample_robustness(np.arange(8.0)[:, None], np.arange(8) % 2, references={"few": rows})

@@ -5,6 +5,8 @@ import sys
 import dask.array as da
 import numpy as np
 import pandas as pd
+import polars
+import pyarrow as pa
 import pytest
 from imblearn.pipeline import make_pipeline
 from imblearn.under_sampling import TomekLinks
@@ -16,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import dskrobust as dr
-from dskrobust.errors import InvalidOptionError
+from dskrobust.errors import InvalidDataError, InvalidOptionError
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,32 @@ def test_without_imbalanced_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "imblearn.under_sampling.base", None)
     with pytest.raises(ImportError, match=r"pip install 'dskrobust\[imblearn\]'"):
         _ = dr.RobustnessSampler
+
+
+@pytest.mark.parametrize("strategy", ["robustness", "tomek"])
+def test_rows_stay_what_they_are_in_their_containers(digits, strategy):
+    X, y = digits[0][:90, 18:46], digits[1][:90] % 3
+    columns = {f"c{k}": X[:, k] for k in range(28)}
+    frame = pd.DataFrame({**columns, "a": X[:, 0].astype("int8"), "c": X[:, 2] > 4})
+    kinds = pd.Series(pd.Categorical(y == 1))
+    sampler = dr.RobustnessSampler(strategy=strategy)
+    for features, labels, plain in (
+        (frame, kinds, y == 1),
+        (polars.from_pandas(frame), polars.Series(y.astype(str)), y.astype(str)),
+        (pa.Table.from_pandas(frame), pa.array(y.astype(str)).cast(pa.string_view()),
+         y.astype(str)),
+        (frame.assign(c=X[:, :2].tolist()), y.astype("S1"), y.astype("S1")),
+    ):  # fmt: skip
+        left, kept = sampler.fit_resample(features, labels)
+        rows = sampler.sample_indices_
+        assert type(left) is type(features)
+        assert list(map(str, list(kept))) == list(map(str, plain[rows].tolist()))
+        as_pandas = left.to_pandas() if hasattr(left, "to_pandas") else left
+        whole = features.to_pandas() if hasattr(features, "to_pandas") else features
+        pd.testing.assert_frame_equal(as_pandas, whole.iloc[rows].reset_index(drop=True))
+
+
+def test_a_row_without_a_value_is_named():
+    X = np.where(np.eye(6) > 0, np.nan, 1.0)
+    with pytest.raises(InvalidDataError, match="X row 0, column 0 is NaN"):
+        dr.RobustnessSampler().fit_resample(X, np.arange(6) % 2)

@@ -282,3 +282,18 @@ def test_diabetes_is_not_called_wrong(seed):
     rows = np.random.default_rng(seed).permutation(len(y))[:300]
     table = dr.find_label_issues(X[rows], y[rows], labels="real")
     assert table["is_issue"].mean() <= 0.02
+
+
+def test_probabilities_are_those_of_the_classes_that_they_are_called_by():
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["c", "a", "b"])[y]
+    shares = pd.DataFrame(np.eye(3)[np.unique(names, return_inverse=True)[1]] * 0.8 + 0.1)
+    wanted = dr.find_label_issues(X, names, probabilities=shares)
+    turned = shares.set_axis(["a", "b", "c"], axis=1)[["c", "a", "b"]]
+    pd.testing.assert_frame_equal(dr.find_label_issues(X, names, probabilities=turned), wanted)
+    for wrong, said in (
+        (np.ma.array(shares, mask=shares > 0.5), "probabilities row 0, column 2 is masked"),
+        (shares.add_prefix("p"), "columns of probabilities are called p0, p1, p2"),
+    ):
+        with pytest.raises(InvalidDataError, match=said):
+            dr.find_label_issues(X, names, probabilities=wrong)

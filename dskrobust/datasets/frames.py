@@ -26,7 +26,6 @@ from ..store import (
 from .arrow import FlatTable, MemoryTable, without_index
 from .arrow_frames import as_table
 from .containers import (
-    NAME_KINDS,
     NamedArrays,
     as_array,
     check_groups,
@@ -41,6 +40,9 @@ from .hdf5 import Hdf5Rows
 from .mapped import mapped
 from .preparation import Preparation, PreparationOptions
 from .xarrays import from_xarray
+
+
+NO_LABELS = "mMV"  # kinds of dtypes: times, records; scikit-learn has its own word for complex
 
 
 def create_store(
@@ -299,7 +301,7 @@ def take_labels(y: Any) -> Any:
     labels = ravelled(as_array(values_of(y, "y"), "y"))
     lazy = isinstance(labels, da.Array)
     held = labels.compute() if lazy else plain(np.asarray(labels), "y")  # Zarr has bytes
-    if held.dtype.kind not in NAME_KINDS:
+    if held.dtype.kind in NO_LABELS:
         layout_of(np.empty((0, 1)), held)
     return held
 

@@ -17,8 +17,20 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numba
-from numba.core import event
+from ..errors import InvalidOptionError
+
+try:
+    import numba
+    from numba.core import event
+except ValueError as error:  # what NUMBA_… say in the environment
+    raise InvalidOptionError(
+        f"Numba does not take what its NUMBA_ environment variables say: {error}; unset them"
+    ) from error
+
+if numba.config.DISABLE_JIT:
+    raise InvalidOptionError(
+        "NUMBA_DISABLE_JIT is set in the environment, but kernels are compiled; unset it"
+    )
 
 Function = Callable[..., Any]
 CONFIG: Any = numba.config

@@ -231,3 +231,17 @@ def test_names_of_urls(url, name):
 def test_a_url_that_nobody_knows():
     with pytest.raises(SourceFileError, match=r"nowhere://own\.csv cannot be read: Protocol"):
         open_reader("nowhere://own.csv")
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [(("01", "1"), ("01", "1")), (("01", "02"), None), (("--1", "2"), ("--1", "2"))],
+)
+def test_folders_are_numbers_where_these_tell_them_apart(tmp_path, folders, classes):
+    for k, name in enumerate(folders):
+        (tmp_path / "own" / f"label={name}").mkdir(parents=True)
+        part = pd.DataFrame({"a": [1.0 + k, 2.0]})
+        part.to_parquet(tmp_path / "own" / f"label={name}" / "part.parquet", index=False)
+    store = dr.ingest(str(tmp_path / "own"), tmp_path / "own.zarr", target="label")
+    assert store.spec.classes == classes
+    assert len(np.unique(store.labels[:])) == 2

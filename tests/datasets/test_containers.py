@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import brute
 import dask
@@ -616,3 +617,47 @@ def test_a_memmap_of_this_process_is_not_copied(tmp_path):
     taken = take(X, np.arange(20) % 2)
     assert np.shares_memory(taken.X, X)
     brute.assert_same(scored(X, np.arange(20) % 2), brute.score(np.asarray(X), np.arange(20) % 2))
+
+
+@pytest.mark.parametrize("kind", ["arrow", "polars"])
+def test_decimals_are_exact_or_refused(tmp_path, kind):
+    whole = [Decimal(2**53 + k) for k in range(4)]
+    y = np.array([0, 1, 0, 1])
+
+    def frame(values):
+        table = pa.table({"a": pa.array(values, pa.decimal128(30, 2)), "b": [0.0] * 4})
+        return polars.from_arrow(table) if kind == "polars" else table
+
+    quarters = scored(frame([Decimal(k) / 4 for k in range(4)]), y)
+    np.testing.assert_array_equal(quarters.reach, [0.25] * 4)
+    for score in doors(tmp_path).values():
+        with pytest.raises(InvalidDataError, match=f"'a' has the value {2**53 + 1}, which float64"):
+            score(frame(whole), y)
+
+
+def test_text_that_numpy_would_shorten_is_no_class(tmp_path):
+    X, y = np.arange(4.0)[:, None], np.array(["a", "a\0", "a", "a\0"], object)
+    for score in doors(tmp_path).values():
+        with pytest.raises(InvalidDataError, match="y row 1 ends in NUL"):
+            score(X, y)
+        with pytest.raises(InvalidDataError, match="row 1 ends in NUL in column 'y'"):
+            score(pa.table({"a": X[:, 0], "y": y.tolist()}), "y")
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (np.empty((4, 0)), r"y has shape \(4, 0\)"),
+        (pd.MultiIndex.from_product([[0, 1], ["a", "b"]]), "index of 2 levels"),
+    ],
+)
+def test_labels_that_are_none(tmp_path, y, said):
+    for score in doors(tmp_path).values():
+        with pytest.raises(InvalidDataError, match=said):
+            score(np.arange(4.0)[:, None], y)
+
+
+@pytest.mark.parametrize("find", [dr.find_label_issues, dr.find_data_issues, dr.instance_hardness])
+def test_vectors_are_no_classes(find):
+    with pytest.raises(InvalidDataError, match=r"categorical labels .* not \(6, 2\)"):
+        find(np.arange(12.0).reshape(6, 2), np.arange(12).reshape(6, 2))

@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.datasets import CsvOptions, ReaderOptions, append, delimited, open_reader
+from dskrobust.datasets import CsvOptions, ReaderOptions, append, cells, delimited, open_reader
 from dskrobust.errors import DskrobustError, InvalidDataError, InvalidOptionError, SourceFileError
 
 
@@ -388,3 +390,71 @@ def test_what_is_not_said_is_told_from_the_file(tmp_path, delimiter, decimal, en
     assert names == ("a", "b", "ç")
     np.testing.assert_array_equal(features, values)
     assert labels == [f"é{k % 3}" for k in range(30)]
+
+
+@pytest.mark.parametrize(("mark", "cells"), [(";", "1,5;2;x"), (",", "1.5,2,x")])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_line_of_excel_that_says_what_separates(tmp_path, mark, cells, encoding):
+    head = mark.join(("a", "b", "label"))
+    text = f"sep={mark}\n{head}\n{cells}\n{cells.replace('x', 'y')}\n"
+    names, features, labels, _ = read(written(tmp_path / "own.csv", text, encoding))
+    assert (names, labels) == (("a", "b"), ["x", "y"])
+    np.testing.assert_array_equal(features, [[1.5, 2], [1.5, 2]])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_quote_that_is_never_closed_takes_in_no_rows(tmp_path, end, encoding):
+    rows = 'a,b,label\n1,2,"x\n2,3,y\n3,4,z'
+    with pytest.raises(SourceFileError, match="a quote is never closed"):
+        read(written(tmp_path / "open.csv", rows + end, encoding))
+    *_, labels, _ = read(written(tmp_path / "closed.csv", f'{rows}"{end}', encoding))
+    assert labels == ["x\n2,3,y\n3,4,z"]
+
+
+@pytest.mark.parametrize("gap", ["?", "-", ".", "#DIV/0!", "NA"])
+def test_gaps_as_people_write_them(tmp_path, gap):
+    text = f"a,b,label\n1,u,x\n{gap},{gap},y\n3,u,x\n5,{gap},y\n"
+    store = dr.ingest(written(tmp_path / "own.csv", text), tmp_path / "own.zarr", scale="none")
+    np.testing.assert_array_equal(store.features[:, 0], [1, 3, 3, 5])
+    assert store.spec.feature_names == ("a", *sorted((f"b={gap}", "b=u")))  # a word like others
+
+
+def test_whole_numbers_beside_gaps_are_not_rounded(tmp_path):
+    rows = [2**53 + 1, "", 2**53, 1]
+    text = "id,label\n" + "".join(f"{v},{k % 2}\n" for k, v in enumerate(rows))
+    path = written(tmp_path / "own.csv", text)
+    frame = pa.csv.read_csv(path)
+    pa.parquet.write_table(frame, tmp_path / "own.parquet")
+    asked = dr.PreparationOptions()
+    for door in (
+        lambda: dr.ingest(path, tmp_path / "a.zarr"),
+        lambda: dr.ingest(str(tmp_path / "own.parquet"), tmp_path / "b.zarr"),
+        lambda: dr.create_store(tmp_path / "c.zarr", frame, "label", preparation=asked),
+    ):
+        with pytest.raises(InvalidDataError, match=rf"column 'id' has the value {2**53 + 1}"):
+            door()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,label\n0,1,2,x\n1,2,3,y\n", "row 2 .* 4 cells, .* 3 names: row names"),
+        ("a,b,label\n1,2,x\n1,y\n", "row 3 .* 2 cells, .* 3 names: a comma"),
+        ("My table\na,b,label\n1,2,x\n", "row 2 .* 3 cells, .* 1 names: .* above"),
+        ("a b label\n1 2 x\n", "say what separates them with the option delimiter"),
+    ],
+)
+def test_tables_of_another_shape_than_their_header(tmp_path, text, said):
+    with pytest.raises(DskrobustError, match=said):
+        read(written(tmp_path / "own.csv", text), target="label")
+
+
+def test_the_first_text_among_numbers_is_named_without_a_try_a_row(tmp_path, monkeypatch):
+    tries = []
+    numbers = cells.numbers
+    monkeypatch.setattr(cells, "numbers", lambda *given: (tries.append(1), numbers(*given))[1])
+    text = "a,label\n" + "1,x\n2,y\n" * 5_000 + "oops,x\n" + "3,y\n" * 50
+    with pytest.raises(InvalidDataError, match=r"'oops' in row 10000\b"):
+        read(written(tmp_path / "own.csv", text))
+    assert len(tries) < 40

@@ -431,3 +431,20 @@ def test_worker_processes_read_lazy_rows(client, tmp_path):
     with h5py.File(path) as file:
         scores = dr.sample_robustness(file["X"], NAMES)
     np.testing.assert_array_equal(scores.compute().robustness, expected)
+
+
+@pytest.mark.parametrize("form", ["npz", "h5"])
+@pytest.mark.parametrize("empty", ["y", "fold"])
+def test_empty_text_is_no_label_and_no_group(tmp_path, form, empty):
+    arrays = {"X": np.eye(4), "y": np.array(list("abab")), "fold": np.array(list("uuvv"))}
+    arrays[empty][2] = ""
+    path = tmp_path / f"own.{form}"
+    if form == "npz":
+        np.savez(path, **arrays)
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values if name == "X" else values.astype("S")
+    with pytest.raises(InvalidDataError, match="row 2 has no value"):
+        dr.ingest(str(path), tmp_path / "own.zarr", split="fold")

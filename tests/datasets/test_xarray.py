@@ -95,3 +95,12 @@ def test_chunked_arrays_stay_lazy(raise_if_dask_computes):
         assert isinstance(taken.X, da.Array)
         dr.sample_robustness(data, NAMES)
     np.testing.assert_array_equal(taken.X.compute(), X)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("other", [X[:, 0], np.arange(N)])
+def test_whole_numbers_beside_others_are_not_rounded(lazy, other):
+    big = np.uint64(2**53 + 1) + np.arange(N).astype(np.uint64)
+    data = xarray.Dataset({"id": ("row", big), "b": ("row", other)})
+    with pytest.raises(InvalidDataError, match=r"variable 'id' has the value \d+, which float64"):
+        dr.sample_robustness(data.chunk({"row": 7}) if lazy else data, np.arange(N) % 2).compute()

@@ -363,6 +363,20 @@ def test_own_images_are_scored_as_the_estimator_does(images):
     assert new["witness"].tolist() == list(range(60, 70))
 
 
+@pytest.mark.filterwarnings("ignore::dskrobust.errors.ContradictionWarning")
+def test_numbers_are_names_where_classes_are_called_by_numbers(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 3 + 1
+    store = dr.create_store(tmp_path / "own.zarr", X, y.astype(str))
+    dr.sample_robustness(store).write()
+    results = results_of(store.url)
+    by_name, by_number = (
+        score_own(results, X[:4], labels) for labels in (y[:4].astype(str), y[:4])
+    )
+    pd.testing.assert_frame_equal(by_name, by_number)
+    with pytest.raises(InvalidDataError, match="X row 1, column 0 is masked"):
+        score_own(results, np.ma.array(X[:2], mask=[[0, 0], [1, 0]]), y[:2])
+
+
 def test_own_samples_of_real_labels(plane):
     store = dr.open_store(plane)
     found = score_own(results_of(plane), store.features[:3] + 0.01, store.labels[:3])
