@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..evaluation.susceptibility import Susceptibility
 
 
-class Sizes(click.ParamType[tuple[float, ...]]):
+class Sizes(click.ParamType):
     """Numbers or fractions, with commas between."""
 
     name = "sizes"
