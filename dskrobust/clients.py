@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client, Worker
 
 LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
+ELSEWHERE = ("processes", "multiprocessing", "distributed", "dask.distributed")
 
 
 def current_client() -> Client | None:
@@ -71,5 +72,11 @@ def shares_process() -> bool:
     """Tell whether tasks will run in this process (threads), as far as can be known now."""
     scheduler = dask.config.get("scheduler", None)
     if isinstance(scheduler, str):
+        if scheduler.lower() not in (*LOCAL, *ELSEWHERE):
+            raise ClusterError(
+                f"Dask's configuration names the scheduler {scheduler!r}, which there is not; "
+                "choose threads, synchronous, processes or distributed (dask.config.set, or "
+                "DASK_SCHEDULER in the environment)"
+            )
         return scheduler.lower() in LOCAL
     return current_client() is None

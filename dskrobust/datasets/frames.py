@@ -41,7 +41,6 @@ from .mapped import mapped
 from .preparation import Preparation, PreparationOptions
 from .xarrays import from_xarray
 
-
 NO_LABELS = "mMV"  # kinds of dtypes: times, records; scikit-learn has its own word for complex
 
 
