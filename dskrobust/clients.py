@@ -39,6 +39,11 @@ def current_client() -> Client | None:
             "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
             "processes by 'spawn'"
         )
+    if client.asynchronous:
+        raise ClusterError(
+            "the Dask client is asynchronous, and nobody here awaits its answers; connect one "
+            "without asynchronous=True, or set dask.config.set(scheduler='threads')"
+        )
     return client
 
 

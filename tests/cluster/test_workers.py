@@ -38,3 +38,12 @@ def test_a_container_has_less_memory_than_its_machine(tmp_path, monkeypatch, sai
 def test_a_scheduler_that_there_is_not_is_named():
     with dask.config.set(scheduler="nosuch"), pytest.raises(ClusterError, match="'nosuch', which"):
         dr.sample_robustness(np.arange(4.0)[:, None], np.arange(4) % 2).compute()
+
+
+def test_an_asynchronous_client_is_told_of(monkeypatch):
+    class Asynchronous:
+        asynchronous = True
+
+    monkeypatch.setattr("distributed.default_client", Asynchronous)
+    with pytest.raises(ClusterError, match="client is asynchronous"):
+        dr.sample_robustness(np.arange(4.0)[:, None], np.arange(4) % 2)
