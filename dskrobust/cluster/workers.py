@@ -29,6 +29,7 @@ CONTAINER_LIMITS = (  # of memory, by either version of Linux's control groups
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
+QUIET = 5.0  # seconds that nobody is told of
 RETURN = 30.0  # seconds in which a worker that died is replaced, also on a machine that is busy
 
 _log = logging.getLogger(__name__)
@@ -124,11 +125,17 @@ def resources_of(client: Client, seconds: float = RETURN) -> Resources:
 
 
 def _first_workers(client: Client, seconds: float) -> dict[str, Any]:
-    """Wait for the first worker; an adaptive cluster starts one for a task only."""
-    _log.info("the scheduler at %s has no workers yet; a plan waits for one", address_of(client))
-    task = client.submit(int, pure=False)
+    """Wait for the first worker, and say so; an adaptive cluster starts one for a task only."""
+    task, left = client.submit(int, pure=False), seconds
     with suppress(TimeoutError):
-        client.wait_for_workers(1, timeout=seconds)
+        client.wait_for_workers(1, timeout=min(QUIET, left))
+    if left > QUIET and not workers_of(client):
+        _log.warning(
+            "the scheduler at %s has no workers; a plan waits for one, %s at most",
+            address_of(client), clock(left),
+        )  # fmt: skip
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=left - QUIET)
     task.release()
     return workers_of(client)
 
