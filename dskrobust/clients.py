@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client, Worker
 
 LOCAL = ("threads", "threading", "sync", "synchronous", "single-threaded")  # Dask's schedulers
+ELSEWHERE = ("processes", "multiprocessing", "distributed", "dask.distributed")
 
 
 def current_client() -> Client | None:
@@ -37,6 +38,11 @@ def current_client() -> Client | None:
             "this process was forked from one that has a Dask client, and cannot use its "
             "connection; connect a client here, set dask.config.set(scheduler='threads'), or start "
             "processes by 'spawn'"
+        )
+    if client.asynchronous:
+        raise ClusterError(
+            "the Dask client is asynchronous, and nobody here awaits its answers; connect one "
+            "without asynchronous=True, or set dask.config.set(scheduler='threads')"
         )
     return client
 
@@ -71,5 +77,11 @@ def shares_process() -> bool:
     """Tell whether tasks will run in this process (threads), as far as can be known now."""
     scheduler = dask.config.get("scheduler", None)
     if isinstance(scheduler, str):
+        if scheduler.lower() not in (*LOCAL, *ELSEWHERE):
+            raise ClusterError(
+                f"Dask's configuration names the scheduler {scheduler!r}, which there is not; "
+                "choose threads, synchronous, processes or distributed (dask.config.set, or "
+                "DASK_SCHEDULER in the environment)"
+            )
         return scheduler.lower() in LOCAL
     return current_client() is None

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import psutil
 
 from .clients import current_client, shares_process
-from .cluster.workers import ask, found_resources, workers_of
+from .cluster.workers import ask, found_resources, memory_here, workers_of
 from .engine.graph import Choices, Key, PairGraph, build
 from .engine.plan import Blocks, Plan, Resources
 from .engine.search_plan import make_search_plan
@@ -218,7 +217,7 @@ def _free_of_workers() -> list[int]:
         return []
     hosts = {address: worker["host"] for address, worker in workers_of(client).items()}
     sharing = Counter(hosts.values())
-    found = ask(client, _memory_here)
+    found = ask(client, memory_here)
     return [
         free // 2 // sharing[hosts[address]] + held
         for address, (free, held) in found.items()
@@ -227,13 +226,8 @@ def _free_of_workers() -> list[int]:
 
 
 def _free_here(workers: int) -> int:
-    free, held = _memory_here()
+    free, held = memory_here()
     return free // 2 // workers + held
-
-
-def _memory_here() -> tuple[int, int]:
-    """Return the bytes that are free on this machine, and those that this process holds."""
-    return psutil.virtual_memory().available, psutil.Process().memory_info().rss
 
 
 def _digest(spec: PairSpec, *parts: Any) -> str:

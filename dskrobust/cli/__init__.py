@@ -111,6 +111,8 @@ class Commands(click.Group):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 ctx.exit(1)
             except (Exception, SystemExit) as error:  # a model's code may call sys.exit
+                if isinstance(error.__context__, BrokenPipeError):  # Rich found it, and ends
+                    ctx.exit(1)
                 if os.environ.get(DEBUG, "0") not in ("", "0"):
                     raise
                 _tell(f"Error: {_message(error, places(ctx))}")

@@ -6,6 +6,7 @@ Dask's scheduler is only imported where somebody has made a client: tasks may ru
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,11 @@ from .options import Patience
 if TYPE_CHECKING:
     from distributed import Client
 
+CONTAINER_LIMITS = (  # of memory, by either version of Linux's control groups
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+QUIET = 5.0  # seconds that nobody is told of
 RETURN = 30.0  # seconds in which a worker that died is replaced, also on a machine that is busy
 
 _log = logging.getLogger(__name__)
@@ -118,11 +124,17 @@ def resources_of(client: Client, seconds: float = RETURN) -> Resources:
 
 
 def _first_workers(client: Client, seconds: float) -> dict[str, Any]:
-    """Wait for the first worker; an adaptive cluster starts one for a task only."""
-    _log.info("the scheduler at %s has no workers yet; a plan waits for one", address_of(client))
-    task = client.submit(int, pure=False)
+    """Wait for the first worker, and say so; an adaptive cluster starts one for a task only."""
+    task, left = client.submit(int, pure=False), seconds
     with suppress(TimeoutError):
-        client.wait_for_workers(1, timeout=seconds)
+        client.wait_for_workers(1, timeout=min(QUIET, left))
+    if left > QUIET and not workers_of(client):
+        _log.warning(
+            "the scheduler at %s has no workers; a plan waits for one, %s at most",
+            address_of(client), clock(left),
+        )  # fmt: skip
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=left - QUIET)
     task.release()
     return workers_of(client)
 
@@ -133,8 +145,8 @@ def found_resources() -> Resources:
     if client is not None:
         return resources_of(client, Patience().no_workers)
     threads = dask.config.get("num_workers", None) or cores_here()
-    limit = psutil.virtual_memory().available // 2 + psutil.Process().memory_info().rss
-    return Resources(1, threads, limit, here=True)
+    free, held = memory_here()
+    return Resources(1, threads, free // 2 + held, here=True)
 
 
 def threads_of_a_task(client: Client) -> int:
@@ -156,6 +168,26 @@ def threads_of_a_task(client: Client) -> int:
 def cores_here() -> int:
     """Return how many cores this process may use."""
     return int(dask.system.CPU_COUNT)
+
+
+def memory_here() -> tuple[int, int]:
+    """Return the bytes that this process may still take, and those that it holds.
+
+    A container has less than its machine; Dask counts alike, but loading it takes longer than a
+    small job.
+    """
+    held = int(psutil.Process().memory_info().rss)
+    limits = [_number_in(path) for path in CONTAINER_LIMITS]
+    most = min((limit for limit in limits if limit), default=sys.maxsize)
+    return max(0, min(psutil.virtual_memory().available, most - held)), held
+
+
+def _number_in(path: str) -> int:
+    """Return the number in a file of the system; 0 where there is none."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # no such file; "max"
+        return 0
 
 
 def gpu_here() -> bool:

@@ -181,11 +181,23 @@ def as_array(value: Any, name: str) -> Any:
     """
     if isinstance(value, da.Array):
         return _checked_blocks(value, name)
+    if is_zarr(value):
+        _refuse_open_archive(value, name)
     if isinstance(value, LazyRows) or is_zarr(value):
         if name == "split" or (name == "y" and value.dtype.kind in NAME_KINDS):
             plain(value[:], name)
         return value
     return plain(value, name)
+
+
+def _refuse_open_archive(array: Any, name: str) -> None:
+    """Refuse an array of a zip archive that is being written: whoever opens it again empties it."""
+    archive = array.store_path.store
+    if hasattr(archive, "compression") and hasattr(archive, "path") and not archive.read_only:
+        raise InvalidDataError(
+            f"{name} lies in the archive {archive.path}, which is open for writing; close it, and "
+            "open the array with mode='r'"
+        )
 
 
 def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any]:

@@ -79,7 +79,10 @@ class Hdf5Rows(LazyRows):
                 f"{data_set!r} is no data set; give one of those in it, such as file['X']"
             )
         rows = cls(
-            Path(data_set.file.filename), str(data_set.name), data_set.shape, _dtype(data_set)
+            Path(data_set.file.filename).absolute(),  # workers may be in another folder
+            str(data_set.name),
+            data_set.shape,
+            _dtype(data_set),
         )
         if not rows.shape or not rows.shape[0]:
             raise InvalidDataError(

@@ -27,13 +27,13 @@ except ValueError as error:  # what NUMBA_… say in the environment
         f"Numba does not take what its NUMBA_ environment variables say: {error}; unset them"
     ) from error
 
+Function = Callable[..., Any]
 CONFIG: Any = numba.config
+
 if CONFIG.DISABLE_JIT:
     raise InvalidOptionError(
         "NUMBA_DISABLE_JIT is set in the environment, but kernels are compiled; unset it"
     )
-
-Function = Callable[..., Any]
 
 
 def compiled(function: Function | None = None, **options: Any) -> Any:

@@ -48,7 +48,9 @@ SPARKS = " ▁▂▃▄▅▆▇█"
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console for the current standard output or error."""
-    stream: TextIO = sys.stderr if stderr else sys.stdout
+    stream: TextIO | None = sys.stderr if stderr else sys.stdout
+    if stream is None:  # closed by whoever started this process
+        return Console(file=io.StringIO(), width=PLAIN_WIDTH)
     if isinstance(stream, io.TextIOWrapper) and "utf" not in (stream.encoding or "").lower():
         stream.reconfigure(errors="replace")
     width = None if stream.isatty() else PLAIN_WIDTH

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -529,3 +530,13 @@ def test_time_left_ignores_what_was_found(monkeypatch):
     assert job.left == 6
     assert "60" not in job.words()
     assert job.percent() == " 80 %"
+
+
+@pytest.mark.parametrize("end", ["| head -n 1", ">&-", "2>&- >&-"])
+def test_nobody_reads_the_output(small, end):
+    """A pipe that is closed, and an output that was closed before, need no word of error."""
+    command = f"{quote(sys.executable)} -m dskrobust show {quote(small)} {end}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == ("head" in end)

@@ -2,7 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dskrobust.cluster.workers import workers_of
+import dask
+import numpy as np
+import pytest
+
+import dskrobust as dr
+from dskrobust.cluster import workers
+from dskrobust.cluster.workers import found_resources, memory_here, workers_of
+from dskrobust.errors import ClusterError
 
 
 def test_workers_are_told_while_the_client_counts_them_itself(client):
@@ -15,3 +22,28 @@ def test_workers_are_told_while_the_client_counts_them_itself(client):
         counting = timer.map(count_only, range(300))
         assert {len(workers_of(client)) for _ in range(300)} == {2}
         list(counting)
+
+
+@pytest.mark.parametrize(("said", "limited"), [("268435456", True), ("max", False), (None, False)])
+def test_a_container_has_less_memory_than_its_machine(tmp_path, monkeypatch, said, limited):
+    limit = tmp_path / "memory.max"
+    if said is not None:
+        limit.write_text(f"{said}\n")
+    monkeypatch.setattr(workers, "CONTAINER_LIMITS", (str(limit),))
+    free, held = memory_here()
+    assert (free + held <= max(2**28, held)) == limited
+    assert (found_resources().memory_limit <= max(2**28, held)) == limited
+
+
+def test_a_scheduler_that_there_is_not_is_named():
+    with dask.config.set(scheduler="nosuch"), pytest.raises(ClusterError, match="'nosuch', which"):
+        dr.sample_robustness(np.arange(4.0)[:, None], np.arange(4) % 2).compute()
+
+
+def test_an_asynchronous_client_is_told_of(monkeypatch):
+    class Asynchronous:
+        asynchronous = True
+
+    monkeypatch.setattr("distributed.default_client", Asynchronous)
+    with pytest.raises(ClusterError, match="client is asynchronous"):
+        dr.sample_robustness(np.arange(4.0)[:, None], np.arange(4) % 2)

@@ -661,3 +661,16 @@ def test_labels_that_are_none(tmp_path, y, said):
 def test_vectors_are_no_classes(find):
     with pytest.raises(InvalidDataError, match=r"categorical labels .* not \(6, 2\)"):
         find(np.arange(12.0).reshape(6, 2), np.arange(12).reshape(6, 2))
+
+
+def test_an_archive_that_is_open_for_writing_is_not_opened_again(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) % 2
+    with zarr.storage.ZipStore(tmp_path / "own.zip", mode="w") as archive:
+        array = zarr.create_array(archive, shape=X.shape, dtype=X.dtype)
+        array[:] = X
+        for score in doors(tmp_path).values():
+            with pytest.raises(InvalidDataError, match="which is open for writing"):
+                score(array, y)
+    read_only = zarr.open_array(zarr.storage.ZipStore(tmp_path / "own.zip", mode="r"), mode="r")
+    for score in doors(tmp_path).values():
+        brute.assert_same(score(read_only, y), brute.score(X, y, labels="categorical"))

@@ -448,3 +448,18 @@ def test_empty_text_is_no_label_and_no_group(tmp_path, form, empty):
                 file[name] = values if name == "X" else values.astype("S")
     with pytest.raises(InvalidDataError, match="row 2 has no value"):
         dr.ingest(str(path), tmp_path / "own.zarr", split="fold")
+
+
+def test_a_data_set_is_found_from_another_folder(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)
+    X, y = np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) % 2
+    with h5py.File("own.h5", "w") as file:
+        file["X"] = X
+    with h5py.File("own.h5") as file:
+        scores = dr.sample_robustness(file["X"], y)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    np.testing.assert_array_equal(
+        scores.compute().reach, dr.sample_robustness(X, y).compute().reach
+    )
