@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from .errors import InvalidOptionError, SourceFileError, system_reason
 
 LOCAL = "file://"
+# How a file system says that it has no hard links.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 SPECIAL = (  # what is read without end, or waited for, and what to do instead
     (stat.S_ISDIR, "a folder", "name a file in it"),
     (stat.S_ISFIFO, "a pipe", "write what comes out of it into a file first, and name that"),

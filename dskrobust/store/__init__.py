@@ -1,5 +1,6 @@
 """The Zarr store: features, labels, split and results. The only importer of zarr."""
 
+from .arrays import is_zarr
 from .claims import at_work, exclusive
 from .cleaning import CleanedStore, RowChanges, dropped_rows, keep_dropped, write_cleaned
 from .clearing import clear_up
@@ -11,7 +12,7 @@ from .creation import (
     write_store,
     writing_memory,
 )
-from .dataset import SourceAddress, Store, is_zarr, open_store
+from .dataset import SourceAddress, Store, open_store
 from .decisions import (
     CHOICES,
     DROP,

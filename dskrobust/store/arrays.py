@@ -4,38 +4,43 @@ Zarr reads a missing chunk as the fill value, and most codecs do not notice a fl
 every array carries a crc32c codec, and the features, labels and split also a table with the
 checksum of every *unit* (a run of rows), which is compared on every read: a chunk that is missing
 or was swapped is an error that names it.
+
+Zarr is only loaded where an array is made or opened: arrays in memory need none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.buffer import default_buffer_prototype
-from zarr.buffer.cpu import NDBuffer
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.errors import ContainsArrayError
-from zarr.storage import StorePath
 
 from ..errors import DamagedStoreError, StoreError
 from .objects import Objects
 from .seals import damaged_node, remedy_of
 
-Array = zarr.Array[Any]
+if TYPE_CHECKING:
+    import zarr
+
+    Array = zarr.Array[Any]
 
 UNIT_BYTES = 4 * 2**20  # about the chunk size from which local reads run at full speed
 CRC_BYTES = 2**16  # small pieces stay in the cache and off the allocator's large blocks
 READ_BYTES = 8 * 2**20  # most bytes decoded at once while a block is read
 TEXT_BYTES = 128  # about what an id takes in memory
 TEXT_KINDS = "TUO"
+
+
+def is_zarr(value: object) -> bool:
+    """Tell whether a value is a Zarr array; then the library is there."""
+    return "zarr" in sys.modules and isinstance(value, sys.modules["zarr"].Array)
 
 
 def rows_per_unit(row_bytes: int) -> int:
@@ -53,6 +58,10 @@ def create_array(
     compress: bool = True,
 ) -> zarr.Array[Any]:
     """Create an array whose chunks are always written and checksummed, unless it is there."""
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.errors import ContainsArrayError
+
     codecs = ([ZstdCodec(level=1)] if compress else []) + [Crc32cCodec()]
     _check_folders(objects, path)
     try:
@@ -89,6 +98,8 @@ def _check_folders(objects: Objects, path: str) -> None:
 
 def open_writable(objects: Objects, path: str) -> Array:
     """Return the array at a path to write to; also chunks that hold nothing but zeros are."""
+    import zarr
+
     store = objects.zarr(read_only=False)
     array = zarr.open_array(store, path=path, mode="r+", zarr_format=3)
     return array.with_config({"write_empty_chunks": True})
@@ -96,6 +107,8 @@ def open_writable(objects: Objects, path: str) -> Array:
 
 def metadata_of(array: zarr.Array[Any]) -> dict[str, Any]:
     """Return an array's Zarr metadata as plain values."""
+    from zarr.buffer import default_buffer_prototype
+
     found = array.metadata.to_buffer_dict(default_buffer_prototype())["zarr.json"]
     return dict(json.loads(found.to_bytes()))
 
@@ -108,6 +121,9 @@ def open_known(objects: Objects, path: str, metadata: Mapping[str, Any], rows: i
     DamagedStoreError
         Where they are no metadata of an array.
     """
+    import zarr
+    from zarr.storage import StorePath
+
     known = {**metadata, "shape": [rows, *list(metadata.get("shape", ()))[1:]]}
     place = StorePath(objects.zarr(read_only=True), path)
     try:
@@ -220,6 +236,8 @@ def _read(
     try:
         if out is None:
             return np.asarray(array[first:last])
+        from zarr.buffer.cpu import NDBuffer
+
         target: Any = out  # an ndarray is what the buffer wraps, whatever its protocol's types say
         array.get_basic_selection(slice(first, last), out=NDBuffer.from_ndarray_like(target))
         return out

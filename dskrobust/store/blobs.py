@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from ..errors import DamagedStoreError
@@ -22,9 +22,16 @@ from .seals import damaged_object, seal, unseal
 
 KIND = "blob"
 END = ".blob"
-_zstd = Zstd(level=1)
 # NumPy reads headers by `ast`, which in CPython 3.11 raises SystemError in several threads at once
 _one_at_a_time = ProcessLock()
+
+
+@cache
+def _zstd() -> Any:
+    """Return the codec, whose library arrays in memory do not need."""
+    from numcodecs import Zstd
+
+    return Zstd(level=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Blobs:
             return format1.read_blob(self.address, f"{self.path}/{name}")
         content = unseal(KIND, key, data, self.address.url)
         try:
-            return _load(_zstd.decode(content))
+            return _load(_zstd().decode(content))
         except (ValueError, RuntimeError, EOFError) as error:
             raise damaged_object(self.address.url, key, f"cannot be read: {error}") from error
 
@@ -86,7 +93,7 @@ class Blobs:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         key = self.key(name)
-        self.objects.write(key, seal(KIND, key, bytes(_zstd.encode(buffer.getbuffer()))))
+        self.objects.write(key, seal(KIND, key, bytes(_zstd().encode(buffer.getbuffer()))))
 
     def write_once(self, name: str, values: NDArray[Any]) -> None:
         """Write a blob whose name says which values they are, unless it is there."""

@@ -13,7 +13,6 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from .. import display
@@ -109,6 +108,8 @@ def _read_decoded(
 
 def _linked(url: str, name: str, address: str) -> arrays.Array:
     """Open an array that a store refers to."""
+    import zarr
+
     try:
         return zarr.open_array(address, mode="r")
     except FileNotFoundError as error:
@@ -406,11 +407,6 @@ class Store:
             f"<Store {self.spec.name}: {self.rows:,} × {self.columns:,} "
             f"{self.row_shape('features')[1]}, {kind} labels, groups {', '.join(self.groups)}>"
         )
-
-
-def is_zarr(value: object) -> bool:
-    """Tell whether a value is a Zarr array."""
-    return isinstance(value, zarr.Array)
 
 
 def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:

@@ -6,11 +6,10 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import zarr
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from ..errors import StoreError
 from ..labels import decoded, infer_label_kind
 from ..paths import behind_links, expand, local_path
 from . import writing
+from .arrays import is_zarr
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
 from .dataset import Store, encode
 from .diagnosis.equal_rows import PART_ROWS
@@ -27,6 +27,9 @@ from .spec import Block, StoreSpec, TaskRows
 from .state import Link
 from .writing import Layout, SegmentWriter, StorageOptions
 from .written import Written, fold
+
+if TYPE_CHECKING:
+    import zarr
 
 DISTINCT = 4  # copies of a part's values whose different ones are found: read, sorted, joined
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
@@ -57,7 +60,7 @@ def link_arrays(
     linked = {"features": arrays.X, "labels": arrays.y}
     if arrays.split is not None:
         linked["split"] = arrays.split
-    if isinstance(arrays.ids, zarr.Array):
+    if is_zarr(arrays.ids):
         linked["ids"] = arrays.ids
     links = {name: Link(url=_url_of(a, name)) for name, a in linked.items()}
     for name, link in links.items():
@@ -123,6 +126,8 @@ def linking_memory(arrays: Sequence[Any]) -> int:
 
 def _chunks_memory(array: zarr.Array[Any], rows: int) -> int:
     """Bytes of the chunks, encoded and decoded, that are read at once for some rows."""
+    import zarr
+
     chunk = int(np.prod(array.chunks)) * array.dtype.itemsize
     across = int(
         np.prod([-(-n // c) for n, c in zip(array.shape[1:], array.chunks[1:], strict=True)])
@@ -220,14 +225,14 @@ class _Rows:
         self.array, self.lo, self.hi = array, lo, hi
 
     def read(self) -> NDArray[Any]:
-        if isinstance(self.array, zarr.Array):
+        if is_zarr(self.array):
             _check_there(self.array)
         return np.asarray(self.array[self.lo : self.hi])
 
 
 def _has_place(array: Any) -> bool:
     """Whether rows of an array lie where other processes may read them."""
-    return isinstance(array, zarr.Array) and _root_of(array) is not None
+    return is_zarr(array) and _root_of(array) is not None
 
 
 def _check_there(array: zarr.Array[Any]) -> None:
@@ -237,6 +242,8 @@ def _check_there(array: zarr.Array[Any]) -> None:
     ------
     StoreError
     """
+    import zarr
+
     at = array.store_path
     try:
         zarr.open_array(store=at.store, path=at.path, mode="r")
@@ -292,6 +299,8 @@ def open_array(url: str) -> Any:
     StoreError
         Where there is none.
     """
+    import zarr
+
     try:
         return zarr.open_array(expand(url), mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -332,7 +341,7 @@ def _root_of(array: zarr.Array[Any]) -> Any:
 
 
 def _address_of(array: Any, name: str) -> str:
-    if not isinstance(array, zarr.Array):
+    if not is_zarr(array):
         raise StoreError(f"link=True needs Zarr arrays; {name} is a {type(array).__name__}")
     store, root = array.store_path.store, _root_of(array)
     if root is None:

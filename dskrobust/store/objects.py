@@ -22,11 +22,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
-from zarr.core.buffer import Buffer
-from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import SharedStoreWarning, StoreError
-from ..paths import behind_links, expand, is_remote, local_path
+from ..paths import NO_LINKS, behind_links, expand, is_remote, local_path
 from ..processes import in_children
 
 PARTIAL = ".partial"
@@ -35,7 +33,6 @@ TAKEN = (
     "PreconditionFailed",
     "ConditionalRequestConflict",
 )  # what S3 calls an object that is there
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Address(Protocol):
@@ -206,9 +203,11 @@ class Objects:
 
     def zarr(self, *, read_only: bool) -> Any:
         """Return Zarr's own view of the store."""
+        from .zarr_files import Files, FsspecStore
+
         path = self._path("")
         if path is not None:
-            return _Files(path, read_only=read_only)
+            return Files(path, read_only=read_only)
         url, options = expand(self.address.url), file_options(self.address)
         with reached(url):
             return FsspecStore.from_url(url, storage_options=options, read_only=read_only)
@@ -226,19 +225,6 @@ class Objects:
                 expand(self.address.url), **file_options(self.address)
             )
         return files, root.rstrip("/")
-
-
-class _Files(LocalStore):
-    """Zarr's view of a folder, also where there are no hard links, by which Zarr creates."""
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        try:
-            await super().set_if_not_exists(key, value)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            if not await self.exists(key):  # whoever else makes it writes the same
-                await self.set(key, value)
 
 
 def file_options(address: Address) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ..credentials import without_credentials
@@ -197,7 +196,7 @@ class SegmentWriter:
             array[start : start + len(values)] = values
         return written
 
-    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+    def _arrays(self) -> dict[str, arrays.Array]:
         objects = self.objects
         return {n: arrays.open_writable(objects, f"{self.path}/{n}") for n in self.names}
 
