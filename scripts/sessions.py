@@ -41,7 +41,7 @@ VARIES = (  # what is no fact of the data, and what stands for it
     (r"\d[\d.,]* ?(?:ms|s|min|h)\b(?: \d+ s)?", "… s"),
     (r"\d[\d.,]* ?(?:KiB|MiB|GiB|TiB)", "… MiB"),
     (r"(?:http|tcp)://\S+", "…"),
-    (r"\d+ (core|thread|worker)s?\b", r"… \1s"),
+    (r"\d+ (core|thread|tile|worker)s?\b", r"… \1s"),
     (r"\d[\d.]* ?%(?= of (?:the )?pairs)", "… %"),
     (r"\b[0-9a-f]{8,}\b", "…"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…"),
