@@ -88,7 +88,7 @@ def test_the_scheduler_counts_run_after_run(cluster, tmp_path):
 
 
 def test_nobody_loads_the_library_for_it():
-    """Where Dask serves no metrics, no Dask runs, or nothing is stored: that library is not loaded."""
+    """Nor Dask, where it does not run, nor Zarr, where nothing is stored."""
     code = (
         "import sys, numpy as np, dskrobust as dr\n"
         "dr.sample_robustness(np.eye(4), [0, 1, 0, 1]).compute()\n"
