@@ -111,7 +111,11 @@ def test_nothing_else_of_the_repository_is_sent():
 
 
 def test_the_image_runs_what_it_is_for(image):
-    for command in ("dskrobust --version", "dask worker --version", "dskrobust run --help"):
+    for command in (
+        "dskrobust --version",
+        "python -m dask worker --version",
+        "dskrobust run --help",
+    ):
         image.run(command)
     where = image.run("python -c 'import dskrobust; print(dskrobust.__file__)'").strip()
     assert where.startswith(f"{image.root}/srv/dskrobust/.venv/")

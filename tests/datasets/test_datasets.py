@@ -403,7 +403,7 @@ def drop_column(names, table):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (cut_last_line, SourceFileError, "Expected 61 columns, got 40"),
+        (cut_last_line, SourceFileError, "row 51 of the file has 40 cells, but its header 61"),
         (drop_column, SourceFileError, "lacks LDA_03"),
         (lambda n, t: n.__setitem__(5, "shares"), SourceFileError, "two columns.*'shares'"),
         (
@@ -729,8 +729,13 @@ def test_csv_label_kinds_can_be_overridden(tmp_path):
         ("1,2.5\n3,4\n", {}, SourceFileError, "first line"),
         (",a,y\n0,1,2\n", {}, InvalidDataError, "column 1 has no name"),
         ("a,a,y\n0,1,2\n", {}, SourceFileError, "two columns are called 'a'"),
-        ("a,y\n1,2\n3\n", {}, SourceFileError, "Expected 2 columns, got 1"),
-        ("a,y\n1,2\n3,4,5\n", {}, SourceFileError, "Expected 2 columns, got 3"),
+        ("a,y\n1,2\n3\n", {}, SourceFileError, "row 3 of the file has 1 cells, but its header 2"),
+        (
+            "a,y\n1,2\n3,4,5\n",
+            {},
+            SourceFileError,
+            "row 3 of the file has 3 cells, but its header 2",
+        ),
         ("a,y\n1,x\n3,\n", {}, InvalidDataError, r"'y' has no value in 1 of 2 rows \(row 1\)"),
         ("a,y\n1,2\n3,\n", {}, InvalidDataError, r"'y' has no value in 1 of 2 rows \(row 1\)"),
         ("a,y\n1,2\n,3\n", {}, InvalidDataError, r"'a' has no value in 1 of 2 rows \(row 1\)"),

@@ -46,6 +46,8 @@ def test_tiles_are_counted(cluster, tmp_path):
     scores = dr.sample_robustness(store, options=dr.RunOptions(block_rows=500))
     tiles = len(scores.plan.tiles)
     assert tiles == 21
+    address = made.dashboard_link.replace("/status", "/metrics")
+    before = served(address)  # this process may have had other schedulers
     with dr.live(scores):
         scores.write()
     workers = of_workers(client)
