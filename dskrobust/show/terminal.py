@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
@@ -379,7 +379,8 @@ class Progress:
         bar = min(BAR_WIDTH, width - rest - 1) if self.total else 0
         title = self.what
         if rest > width:
-            title = shown_name(title, max(4, cell_len(title) - (rest - width)))
+            room = max(4, cell_len(title) - (rest - width))
+            title = f"{set_cell_size(title, room - 1).rstrip()}…"
         share = 0.0 if not self.total else min(1.0, self.done / self.total)
         drawn: list[Any] = [(f"{title}  ", STRONG)]
         if bar >= LEAST_BAR:

@@ -29,7 +29,7 @@ def job(what="Euclidean", done=40, total=100, note="1,234 of 5,678 tiles (12 res
 
 
 @given(
-    st.integers(32, 220), st.integers(0, 1_000),
+    st.integers(28, 220), st.integers(0, 1_000),
     st.text(st.characters(categories=["L"]), max_size=60),
     st.sampled_from(["", "12 of 45 tiles", "99,999,999 of 99,999,999 tiles (1,000,000 resumed)"]),
     st.sampled_from(["", "rows"]),
