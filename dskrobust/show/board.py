@@ -46,9 +46,9 @@ class Board(SchedulerPlugin):
         """Add the page where the scheduler serves a dashboard at all."""
         if "distributed.dashboard.scheduler" not in sys.modules:
             return
-        from .dashboard import add_pages
-
         try:
+            from .dashboard import add_pages
+
             add_pages(scheduler, lambda: self.newest)
         except Exception:  # no picture is worth a run
             _log.warning("the page of Dask's dashboard could not be added", exc_info=True)
