@@ -15,7 +15,7 @@ from . import display
 from .export import ID, NAMED_ROWS, with_ids
 from .ids import held_ids
 from .labels import label_names
-from .records import BLOCK_ROWS, as_records
+from .records import BLOCK_ROWS, as_records, summed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,33 +95,15 @@ def class_hardness(found: Any) -> da.Array:
     fields = [(name, np.int64) for name in ("rows", *COUNTED)]
     keys = [(name, records.dtype[name]) for name in ("split", "label")]
     of_class = np.dtype(keys + fields)
-    blocks = da.map_blocks(
-        _counted, records, of_class=of_class, dtype=of_class, meta=np.empty(0, of_class),
-        chunks=((np.nan,) * len(records.chunks[0]),),
-    )  # fmt: skip
-    return da.reduction(
-        blocks, _added, _added, combine=_added, axis=0, keepdims=True, dtype=of_class,
-        meta=np.empty(0, of_class),
-    )  # fmt: skip
+    return summed(records, _counted, of_class, ("split", "label"))
 
 
-def _counted(records: NDArray[np.void], of_class: np.dtype[Any]) -> NDArray[np.void]:
-    made = np.empty(len(records), of_class)
+def _counted(records: NDArray[np.void], kind: np.dtype[Any]) -> NDArray[np.void]:
+    made = np.empty(len(records), kind)
     made["split"], made["label"], made["rows"] = records["split"], records["label"], 1
     made["hard"] = records["kdn"] > HARD
     made["enemy_nearest"] = records["n2"] > HARD
     made["tomek"] = records["tomek_link"] >= 0
-    return _added(made)
-
-
-def _added(counts: NDArray[np.void], axis: Any = 0, keepdims: bool = True) -> NDArray[np.void]:
-    counts = counts[np.lexsort((counts["label"], counts["split"]))]
-    group, label = counts["split"], counts["label"]
-    other = (group[1:] != group[:-1]) | (label[1:] != label[:-1])
-    first = np.flatnonzero(np.append(True, other)[: len(counts)])
-    made = counts[first]
-    for name in ("rows", *COUNTED):
-        made[name] = np.add.reduceat(counts[name], first) if len(first) else 0
     return made
 
 

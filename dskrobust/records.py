@@ -5,7 +5,7 @@ What is picked is a tree of reductions: no task and no process holds more than s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -156,27 +156,47 @@ def value_counts(values: da.Array) -> da.Array:
 
     values (n,): as many as occur are in memory at once, with those of a few blocks.
     """
-    count = np.dtype([("value", values.dtype), ("rows", np.int64)])
+    return summed(values, _counted, np.dtype([("value", values.dtype), ("rows", np.int64)]))
+
+
+def summed(
+    rows: da.Array,
+    first: Callable[..., NDArray[np.void]],
+    kind: np.dtype[Any],
+    keys: Sequence[str] = ("value",),
+) -> da.Array:
+    """Return the sums of records whose keys are the same, ascending by them; lazy.
+
+    first(block, kind): the records (m,) of a block of rows; kind: their dtype, of which all fields
+    but the keys are summed.
+    """
     blocks = da.map_blocks(
-        _counted, values, count=count, dtype=count, meta=np.empty(0, count),
-        chunks=((np.nan,) * len(values.chunks[0]),),
+        first, rows, kind=kind, dtype=kind, meta=np.empty(0, kind),
+        chunks=((np.nan,) * len(rows.chunks[0]),),
     )  # fmt: skip
+    add = partial(_added, keys=tuple(keys))
     return da.reduction(
-        blocks, _added, _added, combine=_added, axis=0, keepdims=True, dtype=count,
-        meta=np.empty(0, count),
-    )  # fmt: skip
+        blocks, add, add, combine=add, axis=0, keepdims=True, dtype=kind, meta=np.empty(0, kind)
+    )
 
 
-def _counted(values: NDArray[Any], count: np.dtype[Any]) -> NDArray[np.void]:
+def _counted(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[np.void]:
     known, rows = np.unique(values, return_counts=True)
-    made = np.empty(len(known), count)
+    made = np.empty(len(known), kind)
     made["value"], made["rows"] = known, rows
     return made
 
 
-def _added(counts: NDArray[np.void], axis: Any, keepdims: bool) -> NDArray[np.void]:
-    known, place = np.unique(counts["value"], return_inverse=True)
-    made = np.empty(len(known), counts.dtype)
-    made["value"] = known
-    made["rows"] = np.bincount(place, counts["rows"], len(known))
-    return made
+def _added(
+    made: NDArray[np.void], axis: Any, keepdims: bool, keys: tuple[str, ...]
+) -> NDArray[np.void]:
+    made = made[np.lexsort([made[key] for key in reversed(keys)])]
+    other = np.zeros(max(0, len(made) - 1), np.bool_)
+    for key in keys:
+        other |= made[key][1:] != made[key][:-1]
+    starts = np.flatnonzero(np.append(True, other)[: len(made)])
+    total = made[starts]
+    for name in made.dtype.names or ():
+        if name not in keys and len(starts):
+            total[name] = np.add.reduceat(made[name], starts)
+    return total

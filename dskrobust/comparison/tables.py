@@ -13,7 +13,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from ..distributions import Distances, Sample, chance, distances
-from ..records import as_records, lowest, sample
+from ..records import as_records, lowest, sample, summed
 from ..report.tables import group_table
 from .joined import joined_records
 from .rows import RowMap
@@ -117,23 +117,12 @@ def class_sums(records: da.Array) -> da.Array:
     """Return what the rows of every label come to, a record a label, ascending; lazy."""
     kind = np.dtype([("value", np.int64), ("rows", np.int64), ("robustness", np.float64),
                      *((name, np.int64) for name in KINDS)])  # fmt: skip
-    return _summed(records, _class_records, kind)
+    return summed(records, _class_records, kind)
 
 
 def label_pairs(joined: da.Array) -> da.Array:
     """Return which labels relabelled rows had and have, as records of PAIR; lazy."""
-    return _summed(joined, _pair_records, PAIR)
-
-
-def _summed(records: da.Array, first: Any, kind: np.dtype[Any]) -> da.Array:
-    blocks = da.map_blocks(
-        first, records, kind=kind, dtype=kind, meta=np.empty(0, kind),
-        chunks=((np.nan,) * len(records.chunks[0]),),
-    )  # fmt: skip
-    return da.reduction(
-        blocks, _added, _added, combine=_added, axis=0, keepdims=True, dtype=kind,
-        meta=np.empty(0, kind),
-    )  # fmt: skip
+    return summed(joined, _pair_records, PAIR, ("value", "other"))
 
 
 def _class_records(records: NDArray[np.void], kind: np.dtype[Any]) -> NDArray[np.void]:
@@ -141,7 +130,7 @@ def _class_records(records: NDArray[np.void], kind: np.dtype[Any]) -> NDArray[np
     made["value"], made["rows"] = records["label"], 1
     for name in ("robustness", *KINDS):
         made[name] = records[name]
-    return _added(made)
+    return made
 
 
 def _pair_records(joined: NDArray[np.void], kind: np.dtype[Any]) -> NDArray[np.void]:
@@ -150,20 +139,7 @@ def _pair_records(joined: NDArray[np.void], kind: np.dtype[Any]) -> NDArray[np.v
     if picked["label"].dtype.kind != "f":  # numbers are all different
         made["value"], made["other"] = picked["label_before"], picked["label"]
     made["rows"] = 1
-    return _added(made)
-
-
-def _added(made: NDArray[np.void], axis: Any = None, keepdims: bool = True) -> NDArray[np.void]:
-    """Return the sums of records of the same labels."""
-    names = made.dtype.names or ()
-    keys = [name for name in names if name in ("value", "other")]
-    known, place = np.unique(made[keys], return_inverse=True)
-    summed = np.zeros(len(known), made.dtype)
-    for name in keys:
-        summed[name] = known[name]
-    for name in (name for name in names if name not in keys):
-        summed[name] = np.bincount(place, made[name], len(known))
-    return summed
+    return made
 
 
 # -- tables ------------------------------------------------------------------------------------
