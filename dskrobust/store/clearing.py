@@ -7,7 +7,7 @@ what is still of no use after that was not finished meanwhile. Old states go bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from ..errors import DskrobustError
@@ -16,7 +16,7 @@ from .looked import DIAGNOSIS, kept_runs
 from .objects import Objects
 from .results import RECORD, RESULTS, superseded
 from .seals import drop_record
-from .state import SEGMENTS, State, may_go, newest, prune
+from .state import SEGMENTS, State, may_go, newest_by_name, prune
 
 PREFIXES, TILES = "prefixes", "tiles"
 DIGEST = 12  # characters of a digest in the names of tiles
@@ -26,27 +26,28 @@ def clear_up(objects: Objects) -> None:
     """Remove what is no longer needed, unless others are at work; failing that, the next one."""
     with suppress(OSError, DskrobustError):
         prune(objects)
-        before = set(_unneeded(objects))
+        before = set(_unneeded(objects)[1])
         if before and not claims.others(objects.address):
-            for key in _unneeded(objects):
+            number, now = _unneeded(objects)
+            for key in now:
                 if key in before:
-                    _drop(objects, key)
+                    _drop(objects, key, number)
 
 
-def _drop(objects: Objects, key: str) -> None:
-    """Remove what nobody needs; of a result first what makes it one, of rows what commits them."""
+def _drop(objects: Objects, key: str, number: int) -> None:
+    """Remove what a state has no need of; of a result first what makes it one."""
     kind = key.partition("/")[0]
-    if kind == SEGMENTS and not may_go(objects, key):
+    if kind == SEGMENTS and not may_go(objects, key, number):
         return
     if kind == RESULTS:
         drop_record(objects, f"{key}/{RECORD}")
     objects.drop(key)
 
 
-def _unneeded(objects: Objects) -> Iterator[str]:
-    found = newest(objects)
-    if found is not None:
-        yield from _unneeded_by(found.state, objects)
+def _unneeded(objects: Objects) -> tuple[int, Iterable[str]]:
+    """Return the number of the newest state, and the keys of what it has no need of."""
+    found = newest_by_name(objects)
+    return (-1, ()) if found is None else (found.number, _unneeded_by(found.state, objects))
 
 
 def _unneeded_by(state: State, objects: Objects) -> Iterator[str]:

@@ -35,7 +35,7 @@ from .seals import (
     repair,
     unseal,
 )
-from .state import FATE, FATES, begun, past, root_node
+from .state import FATE, begun, is_fate, past, root_node
 
 NODE = "zarr.json"
 GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}  # of folders in a store
@@ -154,7 +154,7 @@ def _is_whole(objects: Objects, key: str) -> bool:
     if data is None:
         return False
     if key.endswith(FATE):
-        if data not in FATES:
+        if not is_fate(key, data):
             hint = repair(url, "removes it, and rows that nobody needs go later")
             raise DamagedStoreError(f"object '{key}' of {url} is not what was written", hint)
         return True

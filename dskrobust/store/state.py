@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from ..errors import DskrobustError, StoreError
+from ..errors import DamagedStoreError, DskrobustError, StoreError
 from . import claims, format1
 from .objects import Objects
 from .seals import (
@@ -49,7 +49,7 @@ KIND = "state"
 RECORD = ".state"
 DIGITS = 8
 FATE = ".fate"  # beside a segment
-FATES = KEPT, COMMITTED, GONE = b"kept", b"committed", b"gone"
+KEPT, COMMITTED, GONE = b"kept", "committed", b"gone"
 ATTEMPTS = 100  # to make the next state while others make theirs
 LOOKS = 10  # for the newest state, while others remove old ones
 STAY = 16  # states, the newest ones; whoever lists them late finds one of these
@@ -185,6 +185,14 @@ def newest(objects: Objects, known: int = -1) -> Numbered | None:
         Where a later version wrote it, or the store cannot be reached.
     """
     return _find(objects, known).newest
+
+
+def newest_by_name(objects: Objects) -> Numbered | None:
+    """Return the newest state, also where a file system lists folders late: by the next numbers."""
+    found = _find(objects)
+    while objects.read(_key(found.last + 1)) is not None:
+        found = _find(objects, found.last + 1)
+    return found.newest
 
 
 def _find(objects: Objects, known: int = -1) -> _Found:
@@ -364,7 +372,9 @@ def root_node() -> dict[str, Any]:
 # -- the fate of a segment -------------------------------------------------------------------------
 #
 # Between the look for a segment and the state that names it others may take its writer for dead. So
-# whoever commits it, and whoever clears it up, first says so, which only one of them can.
+# whoever commits it, and whoever clears it up, first says so, which only one of them can. A segment
+# that was committed keeps the number of its state: only who knows that one, or a newer one without
+# the segment, can say that it was replaced. An older state, listed late, tells nothing.
 
 
 def keep(objects: Objects, path: str) -> None:
@@ -382,16 +392,34 @@ def keep(objects: Objects, path: str) -> None:
         )
 
 
-def committed(objects: Objects, path: str) -> None:
-    """Say that a state names a segment: it may go once none does any more."""
-    with suppress(OSError, DskrobustError):  # else it stays for ever
-        objects.write(f"{path}{FATE}", COMMITTED)
-
-
-def may_go(objects: Objects, path: str) -> bool:
-    """Whether a segment that no state names can be removed, which is then said."""
+def committed(objects: Objects, path: str, number: int) -> None:
+    """Say which state names a segment: it may go once none does any more."""
     key = f"{path}{FATE}"
-    return objects.create(key, GONE) or objects.read(key) == COMMITTED
+    with suppress(OSError, DskrobustError):  # else it stays for ever
+        objects.write(key, seal(COMMITTED, key, str(number).encode()))
+
+
+def may_go(objects: Objects, path: str, number: int) -> bool:
+    """Whether a segment that the state of a number does not name can be removed; which is said."""
+    key = f"{path}{FATE}"
+    if objects.create(key, GONE):
+        return True
+    data = objects.read(key) or b""
+    return is_fate(key, data) and data not in (KEPT, GONE) and _committed_by(key, data) <= number
+
+
+def is_fate(key: str, data: bytes) -> bool:
+    """Whether the fate of a segment is one that was written."""
+    with suppress(DamagedStoreError, ValueError):
+        return data in (KEPT, GONE) or _committed_by(key, data) >= 0
+    return False
+
+
+def _committed_by(key: str, data: bytes) -> int:
+    """Return the number of the state that was the first to name a segment."""
+    if data == COMMITTED.encode():  # by an earlier version, which kept no number
+        return 0
+    return int(unseal(COMMITTED, key, data, ""))
 
 
 class Names(NamedTuple):

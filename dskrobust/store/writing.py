@@ -375,9 +375,9 @@ def _commit(writer: SegmentWriter, to: Callable[[State | None], State]) -> None:
         _pending.add(writer.path)
         return state
 
-    change(writer.objects, at_once)
+    made = change(writer.objects, at_once)
     _pending.discard(writer.path)
-    committed(writer.objects, writer.path)
+    committed(writer.objects, writer.path, made.number)
     _log.info("%s: rows are written (%s)", without_credentials(writer.url), writer.path)
 
 

@@ -21,6 +21,7 @@ import dskrobust as dr
 from dskrobust.errors import (
     BusyStoreError,
     BusyStoreWarning,
+    DamagedStoreError,
     InvalidDataError,
     StaleResultsError,
     StoreError,
@@ -255,7 +256,7 @@ def test_rows_that_were_cleared_up_are_not_committed(store, monkeypatch):
     X, y = rows_of(9, seed=3)
 
     def cleared(objects, path):
-        assert state.may_go(objects, path)
+        assert state.may_go(objects, path, 0)
         objects.drop(path)
         return keep(objects, path)
 
@@ -270,9 +271,27 @@ def test_what_is_about_to_be_committed_is_not_cleared_up(store):
     path = "segments/of-another"
     objects = Objects(store.address)
     state.keep(objects, path)
-    assert not state.may_go(objects, path)
-    state.committed(objects, path)
-    assert state.may_go(objects, path)
+    assert not state.may_go(objects, path, 9)
+    state.committed(objects, path, 4)
+    assert not state.may_go(objects, path, 3)  # it was not there yet
+    assert state.may_go(objects, path, 4)
+
+
+def test_rows_that_an_earlier_version_replaced_go(store):
+    objects = Objects(store.address)
+    objects.write("segments/of-another.fate", b"committed")
+    assert state.may_go(objects, "segments/of-another", 0)
+    dr.verify_store(store)
+
+
+def test_a_damaged_fate_keeps_its_rows(store):
+    path, objects = "segments/of-another", Objects(store.address)
+    state.committed(objects, path, 4)
+    sealed = objects.read(f"{path}.fate")
+    objects.write(f"{path}.fate", sealed.replace(b"4", b"0"))
+    assert not state.may_go(objects, path, 9)
+    with pytest.raises(DamagedStoreError, match="repair=True"):
+        dr.verify_store(store)
 
 
 def test_a_failed_creation_leaves_another_its_store(tmp_path, monkeypatch):
