@@ -175,6 +175,7 @@ class Bench:
             "measured": ("scored", ("hardness", "match", "evaluate folds", "tailor", "spectrum")),
             "reviewed": ("scored", ("review",)),
             "cleaned": ("reviewed", ("apply",)),
+            "compared": ("cleaned", ("compute",)),
             "half": ("fresh", (), "compute", "tiles/*/*.blob"),
             "scored pictures": ("pictures", ("compute",)),
             "trained": ("scored pictures", (), "evaluate cnn", "**/record.checkpoint"),

@@ -72,6 +72,7 @@ TAILOR = (
 )
 SPECTRUM = "spectrum {store} --model knn --grid neighbors=1,3 --windows 2 --out {out}"
 CLEANED = "-cleaned"
+COMPARE = "compare {folder}/bases/scored.zarr {store} --overwrite --out {out}"
 REVIEW = "review {store} --top 24 --reviewer me --open --idle 60s"
 MATCH = "match {store} --within train --to test:L500 --size 300 --out {out}"
 CNN = (
@@ -104,6 +105,7 @@ READERS = (
     _command("export", "done", "export {store} --out {out}", ".csv", cluster=False),
     _command("verify", "done", "verify {store} --sample 20", cluster=False),
     _command("subsets", "done", "subsets {store} --least 100 --out {out}", ".npz", cluster=False),
+    _command("compare", "compared", COMPARE, ".html", cluster=False),
 )
 COMMANDS = {command.name: command for command in (*WRITERS, *READERS)}
 FURTHER = {

@@ -23,6 +23,7 @@ READING = {  # what reads the pieces of a base; of other kinds of files: any of 
     "done": {"results": TABLES, "evaluations": RECORDS, "notes": ("append",)},
     "reviewed": {"decisions": ("apply", "review of all")},
     "cleaned": {"results": ("compute cleaned", "issues cleaned")},
+    "compared": {"results": ("compare",)},
     "measured": {
         "results": ("kept hardness", "kept match", "kept align", "adversarials", "bound"),
         "evaluations": ("kept folds", "kept tailor", "kept spectrum"),
@@ -61,7 +62,7 @@ def pieces(bench: Bench) -> list[tuple[str, str, str]]:
         listed = []
         only = {"half": ("memo", "prefixes", "claims"), "trained": ("checkpoints",),
                 "measured": ("results", "evaluations"), "reviewed": ("decisions",),
-                "cleaned": ("results", "data")}  # fmt: skip
+                "cleaned": ("results", "data"), "compared": ("results",)}  # fmt: skip
         for base in bench.bases:
             further = base in ("measured", "reviewed")
             before = set(_files(bench.base("scored"))) if further else set()

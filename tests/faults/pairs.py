@@ -42,6 +42,8 @@ PAIRS = (
     ("reviewed", "apply", "append"),
     ("reviewed", "apply", "compute cityblock"),
     ("reviewed", "apply", "ingest"),
+    ("compared", "compare", "issues cleaned"),
+    ("compared", "compare", "append"),
 )
 
 
