@@ -134,7 +134,14 @@ def _open(spec: StoreSpec, what: str, source: str | Path | None, options: Reader
                 "rows as a table, a CSV or Parquet file, with the columns as they were"
             )
         return reader
-    return open_reader(what, source, options)
+    reader = open_reader(what, source, options)
+    for column in (reader.spec.preparation or {}).get("columns", ()):
+        if column.get("unit"):
+            raise InvalidDataError(
+                f"{what}: column '{column['name']}' holds numbers with {column['unit']}, but with "
+                f"no unit in the rows of {spec.name}; write them as there"
+            )
+    return reader
 
 
 def _open_scaled(

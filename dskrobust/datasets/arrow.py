@@ -138,6 +138,11 @@ def type_as_written(table: Table, name: str) -> Any:
     return pa.string() if table.sniffed else table.types[name]
 
 
+def unit_of(table: Any, name: str) -> str:
+    """Return what stands beside every number of a column, as € or kg; only text has such."""
+    return str(table.unit(name)) if table.sniffed else ""
+
+
 # -- columns of lists --------------------------------------------------------------------------
 
 
@@ -225,6 +230,10 @@ class FlatTable:
     def part(self, lo: int, hi: int) -> FlatTable:
         """Return the table of rows lo:hi, where the table has such a part."""
         return replace(self, table=self.table.part(lo, hi), first=self.first + lo)
+
+    def unit(self, name: str) -> str:
+        """As the table's own."""
+        return "" if name in self._origin else unit_of(self.table, name)
 
     def flaw(self, name: str) -> Flaw | None:
         """As the table's own."""

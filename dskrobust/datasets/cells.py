@@ -27,8 +27,13 @@ LARGEST_EXACT = 2**53
 LARGEST_WHOLE = 2.0**63
 WHOLE = r"^[+-]?\d+$"
 DAY_FIRST = r"^\d{1,2}\.\d{1,2}\.\d{4}$"
+# a number with a sign of currency before or behind it, %, ‰ or °, or a word behind a blank
+WITH_UNIT = (
+    r"^(?P<sign>[+-]?)(?P<before>\p{Sc}?)\s*(?P<number>[+-]?[.,]?\d(?:[\d.,'’ \x{A0}\x{202F}]*\d)?)"
+    r"(?P<after>\s*(?:\p{Sc}|[%‰°])|\s+[\p{L}µ°%²³/]{1,12})?$"
+)
 
-EMPTY, NUMBER, GROUPED, BOOLEAN, DATE, TEXT = range(6)
+EMPTY, NUMBER, GROUPED, UNIT, BOOLEAN, DATE, TEXT = range(7)
 
 
 class Column(NamedTuple):
@@ -42,11 +47,14 @@ class Column(NamedTuple):
         int64, float64, bool, timestamp[s] or string.
     flaw : Flaw, optional
         Why it is no numbers, where it has some; or which number cannot be held.
+    unit : str
+        What stands before or behind every number, as € or kg.
     """
 
     kind: int
     type: Any
     flaw: Flaw | None = None
+    unit: str = ""
 
 
 class Cells(NamedTuple):
@@ -91,6 +99,45 @@ def numbers(values: Any, dialect: Dialect, grouped: bool = False) -> Any:
     return pc.cast(values, pa.float64())
 
 
+class Units(NamedTuple):
+    """Trimmed cells of a column taken apart: numbers as they are written, and their unit.
+
+    Attributes
+    ----------
+    numbers : pyarrow.StringArray
+    unit : str
+        The one of all cells that are there; "" where one has none, another one, or is no number.
+    """
+
+    numbers: Any
+    unit: str
+
+    @classmethod
+    def of(cls, values: Any) -> Units:
+        """Take cells apart."""
+        import pyarrow.compute as pc
+
+        parts = pc.extract_regex(values, WITH_UNIT)
+        sign, number = pc.struct_field(parts, "sign"), pc.struct_field(parts, "number")
+        units = _units(parts)
+        there = units.drop_null().unique().to_pylist()
+        if units.null_count > values.null_count or len(there) != 1:
+            return cls(values, "")
+        return cls(pc.binary_join_element_wise(sign, number, ""), there[0])
+
+
+def _units(parts: Any) -> Any:
+    """Return the unit of every cell that is a number with at most one; of parts of cells."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    before = pc.struct_field(parts, "before")
+    after = pc.utf8_trim_whitespace(pc.struct_field(parts, "after"))
+    one = pc.or_(pc.equal(before, ""), pc.equal(after, ""))
+    none = pa.scalar(None, pa.string())
+    return pc.if_else(one, pc.binary_join_element_wise(before, after, ""), none)
+
+
 def dates(values: Any) -> Any:
     """Return trimmed cells as seconds since 1970: dates as ISO 8601 or as day.month.year has them.
 
@@ -122,6 +169,7 @@ def convert(columns: Sequence[Any], column: Column, dialect: Dialect) -> list[An
         done = pc.if_else(empty, pa.scalar(None, pa.string()), joined)
     else:
         cells = Cells.of(columns).values
+        cells = Units.of(cells).numbers if column.unit else cells
         if column.kind == BOOLEAN:
             done = pc.if_else(pc.is_valid(cells), _is_among(cells, TRUE), None)
         elif column.kind == DATE:
@@ -168,6 +216,9 @@ class Inspection:
         Largest finite absolute value.
     inexact, flaws : dict
         Of a column's position: a whole number that float64 cannot hold; why it became text.
+    units : dict
+        Of the position of a column of numbers with a unit: the unit, and the inspection of the
+        numbers alone.
     """
 
     dialect: Dialect
@@ -177,6 +228,7 @@ class Inspection:
     largest: NDArray[np.float64]
     inexact: dict[int, Flaw] = field(default_factory=dict)
     flaws: dict[int, Flaw] = field(default_factory=dict)
+    units: dict[int, tuple[str, Inspection]] = field(default_factory=dict)
 
     @classmethod
     def start(cls, dialect: Dialect, columns: int) -> Inspection:
@@ -209,6 +261,9 @@ class Inspection:
                 found.append(Column(BOOLEAN, pa.bool_()))
             elif kind == DATE:
                 found.append(Column(DATE, pa.timestamp("s")))
+            elif kind == UNIT:
+                unit, inner = self.units[k]
+                found.append(inner.columns()[0]._replace(unit=unit))
             elif kind == EMPTY:
                 found.append(Column(NUMBER, pa.float64()))
             elif not self.whole[k]:
@@ -280,7 +335,9 @@ class Inspection:
         if kind in (EMPTY, DATE) and _are_dates(cells.values):
             self.kinds[k] = DATE
             return
-        if kind not in (BOOLEAN, DATE) and dialect.thousands:
+        if kind in (EMPTY, UNIT) and self._with_unit(k, cells.values):
+            return
+        if kind not in (UNIT, BOOLEAN, DATE) and dialect.thousands:
             regular = self.largest[k] < 1000 or kind == GROUPED
             if dialect.grouping_given or (
                 regular and pc.all(pc.match_substring_regex(cells.values, self._group())).as_py()
@@ -294,6 +351,33 @@ class Inspection:
                     return
         self.flaws[k] = self._why(k, cells.values)
         self.kinds[k] = TEXT
+
+    def _with_unit(self, k: int, values: Any) -> bool:
+        """Look at a column of numbers that all have the same unit; tell whether it is one."""
+        numbers, unit = Units.of(values)
+        known, inner = self.units.get(k) or (unit, Inspection.start(self.dialect, 1))
+        if values.null_count == len(values):
+            return self.kinds[k] == UNIT
+        if not unit or unit != known:
+            return False
+        inner.rows = self.rows
+        inner.look([numbers])
+        if inner.kinds[0] not in (NUMBER, GROUPED):
+            return False
+        self.kinds[k], self.units[k] = UNIT, (unit, inner)
+        return True
+
+    def _other_unit(self, unit: str, values: Any) -> Flaw:
+        """Say which cell is no number with a unit, as others are."""
+        import pyarrow.compute as pc
+
+        units = _units(pc.extract_regex(values, WITH_UNIT))
+        other = pc.and_(pc.is_valid(values), pc.fill_null(pc.not_equal(units, unit), True))
+        rows = np.flatnonzero(other)
+        row = int(rows[0]) if len(rows) else 0  # all of this unit, and not the numbers of one kind
+        text = values[row].as_py() or ""
+        said = f"holds text, as {text[:40]!r} in row {self.rows + row} beside numbers with {unit!r}"
+        return Flaw(said, text=True)
 
     def _group(self) -> str:
         mark, point = re.escape(self.dialect.thousands), re.escape(self.dialect.decimal)
@@ -314,6 +398,9 @@ class Inspection:
                 row = middle
         text, dialect = values[row].as_py() or "", self.dialect
         shown = text if len(text) <= 40 else f"{text[:40]}…"
+        unit = self.units[k][0] if k in self.units else Units.of(values.slice(row, 1)).unit
+        if unit:
+            return self._other_unit(unit, values)
         said = f"holds text, as {shown!r} in row {self.rows + row}"
         mark = dialect.thousands
         if mark and (self.kinds[k] == GROUPED or re.fullmatch(self._group(), text, re.A)):

@@ -93,9 +93,16 @@ class CsvTable:
         ):
             named = [f"'{n}'" for n, column in self.columns.items() if column.kind == kind]
             if named and not (kind == GROUPED and self.dialect.grouping_given):
-                more = f" and {len(named) - 5} more" if len(named) > 5 else ""
-                said.append(f"{what} {', '.join(named[:5])}{more}")
+                said.append(f"{what} {_listed(named)}")
+        units = dict.fromkeys(column.unit for column in self.columns.values() if column.unit)
+        for unit in units:
+            named = [f"'{n}'" for n, column in self.columns.items() if column.unit == unit]
+            said.append(f"numbers with {unit} in {_listed(named)}")
         return tuple(said)
+
+    def unit(self, name: str) -> str:
+        """Return what stands before or behind every number of a column."""
+        return self.columns[name].unit
 
     def flaw(self, name: str) -> Flaw | None:
         """Return what is wrong with a column; None where all is well."""
@@ -158,6 +165,11 @@ class CsvTable:
             if dialect.comment:
                 stream = pa.PythonFile(_Uncommented(stream, dialect), mode="r")
             yield from stack.enter_context(csv.open_csv(stream, reading, parsing, converting))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")

@@ -271,6 +271,7 @@ def _delimiter(lines: Sequence[str], complete: bool, name: str, header: bool) ->
     return max((",", *DELIMITERS), key=first.count)
 
 
+UNIT_SIGNS = " \u00a0\u202f$€£¥%‰°"  # beside numbers, which show the decimal mark without them
 DIGITS = r"[+-]?\d*{mark}\d+([eE][+-]?\d+)?"
 GROUPS = r"[+-]?\d{{1,3}}({mark}\d{{3}})+"
 
@@ -279,7 +280,7 @@ def _decimal(rows: Sequence[Sequence[str]], delimiter: str, thousands: str | Non
     """Return the decimal mark: that of the numbers in the first rows which can only be it."""
     if thousands in (".", ","):
         return {".": ",", ",": "."}[thousands]
-    cells = [cell.strip() for row in rows for cell in row]
+    cells = [cell.strip(UNIT_SIGNS) for row in rows for cell in row]
     sure, maybe = {}, {}
     for mark, other in ((".", ","), (",", ".")):
         m, o = re.escape(mark), re.escape(other)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import Hint, InvalidDataError
 from ..store import is_id_name
-from .arrow import Table, refuse_index
+from .arrow import Table, refuse_index, unit_of
 from .columns import missing_text
 from .preparation import Preparation, PreparationOptions, PreparedColumn
 from .profile import DATE, MOST_TEXTS, NUMBER, TEXT, ColumnProfile, kind_of, profile_of
@@ -150,7 +150,7 @@ class _Fitter:
         if kind == DATE:
             self.decisions.append(f"{name}: dates as days since 1970")
         if kind != TEXT:
-            return PreparedColumn(name, kind)
+            return PreparedColumn(name, kind, unit=unit_of(self.table, name))
         if profile.texts is None:
             raise InvalidDataError(
                 f"{self.table.where}: column '{name}' has more than {MOST_TEXTS:,} different texts",
@@ -161,6 +161,11 @@ class _Fitter:
         categories = (*sorted({*profile.texts} - {*own}), *own)
         what = "a column each" if encode == "onehot" else "numbers in the order of the alphabet"
         self.decisions.append(f"{name}: {len(categories)} categories, {what}")
+        if alike := _nearly_equal(categories):
+            self.decisions.append(
+                f"{name}: {alike[0]!r} and {alike[1]!r} differ only in case or blanks, and are two "
+                "categories"
+            )
         return PreparedColumn(name, kind, GAP if own else None, categories, encode)
 
     # -- gaps --------------------------------------------------------------------------------
@@ -246,6 +251,17 @@ class _Fitter:
             f"numbers are scaled to mean 0 and standard deviation 1, over all rows: {why}"
         )
         return "standard"
+
+
+def _nearly_equal(texts: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first two texts that a person may have meant as one."""
+    seen: dict[str, str] = {}
+    for text in texts:
+        plain = " ".join(text.split()).casefold()
+        if plain in seen:
+            return seen[plain], text
+        seen[plain] = text
+    return None
 
 
 def _moments(column: PreparedColumn, profile: ColumnProfile, how: str) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError
-from .arrow import Table, columns_of, type_as_written
+from .arrow import Table, columns_of, type_as_written, unit_of
 from .profile import (
     DATE,
     NUMBER,
@@ -84,6 +84,8 @@ class PreparedColumn:
         A feature is (value − center) / spread; dates are days since 1970.
     scale : {"standard", "minmax", "robust", "none"}
         What they are; with "minmax" the least value and the range, and rounding is scikit-learn's.
+    unit : str
+        What stands beside every number where it was read, as € or kg.
     """
 
     name: str
@@ -94,6 +96,7 @@ class PreparedColumn:
     center: float = 0.0
     spread: float = 1.0
     scale: str = "none"
+    unit: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,6 +199,13 @@ class Preparation:
                     f"{column.kind}s in the rows that the columns were prepared with; write it as "
                     "there"
                 )
+            unit = unit_of(table, column.name)
+            if table.sniffed and column.kind == NUMBER and unit != column.unit:
+                raise InvalidDataError(
+                    f"{table.where}: column '{column.name}' holds numbers with "
+                    f"{unit or 'no unit'}, but with {column.unit or 'no unit'} in the rows that "
+                    "the columns were prepared with; write them as there"
+                )
 
     @staticmethod
     def type_of(table: Table, column: PreparedColumn) -> Any:
@@ -210,8 +220,12 @@ class Preparation:
         return np.asarray(values, np.float64) * spread + center
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a store keeps of it."""
-        return asdict(self)
+        """Return what a store keeps of it; no units where there are none, as earlier versions."""
+        kept = asdict(self)
+        for column in kept["columns"]:
+            if not column["unit"]:
+                del column["unit"]
+        return kept
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Preparation:

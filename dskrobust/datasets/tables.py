@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
-from .arrow import FlatTable, Table, refuse_index, type_as_written
+from .arrow import FlatTable, Table, refuse_index, type_as_written, unit_of
 from .columnar import ARROW_ENDS, PARQUET_ENDS, ColumnarFile, PartedTable
 from .columns import counted, matrix, refuse_infinite, refuse_missing, texts
 from .delimited import CsvTable
@@ -88,9 +88,14 @@ def find_labels(
 
     name = _target(table, options)
     kind = table.types[name]
-    if table.sniffed and (types.is_boolean(kind) or types.is_timestamp(kind)):
+    flaw, unit = table.flaw(name), unit_of(table, name)
+    if table.sniffed and (types.is_boolean(kind) or types.is_timestamp(kind) or unit):
         kind = pa.string()  # yes and no are names of classes
-    flaw = table.flaw(name)
+    if options.labels == "real" and unit:
+        raise InvalidDataError(
+            f"{table.where}: column '{name}' holds numbers with {unit!r}, and labels have no unit; "
+            "write it as plain numbers"
+        )
     if options.labels == "real" and flaw:
         raise InvalidDataError(f"{table.where}: column '{name}' {flaw.said}")
     if types.is_integer(kind) or types.is_boolean(kind):
@@ -389,7 +394,7 @@ def _id_type(table: Table, name: str) -> Any:
     """Return as what an id column is read: whole numbers as such, all else as it is written."""
     import pyarrow as pa
 
-    whole = pa.types.is_integer(table.types[name])
+    whole = pa.types.is_integer(table.types[name]) and not unit_of(table, name)
     return table.types[name] if whole else type_as_written(table, name)
 
 

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 import dskrobust as dr
 from dskrobust import cli
 from dskrobust.datasets import CsvOptions, ReaderOptions, append, cells, delimited, open_reader
+from dskrobust.datasets.delimited import CsvTable
+from dskrobust.datasets.places import Place
 from dskrobust.errors import DskrobustError, InvalidDataError, InvalidOptionError, SourceFileError
 
 
@@ -458,3 +460,68 @@ def test_the_first_text_among_numbers_is_named_without_a_try_a_row(tmp_path, mon
     with pytest.raises(InvalidDataError, match=r"'oops' in row 10000\b"):
         read(written(tmp_path / "own.csv", text))
     assert len(tries) < 40
+
+
+# -- numbers with a unit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected", "unit"),
+    [
+        (["€21,506.41", "€ 3", "-€0.50"], [21506.41, 3, -0.5], "€"),
+        (["99.0%", "1 %", ""], [99, 1, 50], "%"),
+        (["12 kg", "7.5 kg", "+3 kg"], [12, 7.5, 3], "kg"),
+        (["$-4", "$1e3", "$2"], None, "$"),
+        (["$5", "€5", "$2"], None, "$"),
+        (["5", "$5", "$2"], None, "$"),
+        (["C1", "C2", "C3"], None, ""),
+        (["1st", "2nd", "3rd"], None, ""),
+        (["5a", "6a", "7a"], None, ""),
+        (["$5%", "$6%", "$7%"], None, "$%"),
+        (["10:30 AM", "11:00 AM", "9:15 AM"], None, ""),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_numbers_with_one_unit_are_numbers(tmp_path, monkeypatch, cells, expected, unit, apart):
+    if apart:
+        monkeypatch.setattr(delimited, "CSV_BYTES", 16)
+    out = io.StringIO()
+    csv.writer(out).writerows([("p", "label"), *zip(cells, "abc", strict=True)])
+    path = written(tmp_path / "a.csv", out.getvalue())
+    table = CsvTable.open(Place.of(path))
+    if expected is None:
+        assert table.types["p"] == "string"
+        assert table.flaw("p").text
+    else:
+        assert table.unit("p") == unit
+        _, features, _, remarks = read(path, impute="median")
+        assert [row[0] for row in features] == expected
+        assert f"numbers with {unit} in 'p'" in remarks
+
+
+def test_a_decimal_comma_among_numbers_with_a_unit(tmp_path):
+    text = "p;label\n1.234,50 €;a\n7,25 €;b\n"
+    _, features, _, _ = read(written(tmp_path / "a.csv", text))
+    assert features == [[1234.5], [7.25]]
+
+
+def test_rows_in_another_unit_are_not_appended(tmp_path):
+    first = written(tmp_path / "a.csv", "p,q,label\n$5,1,a\n$7,2,b\n$9,3,a\n")
+    store = dr.ingest(first, tmp_path / "a.zarr")
+    for p, said in (("€5", "€"), ("5", "no unit"), ("50%", "%")):
+        more = written(tmp_path / "more.csv", f"p,q,label\n{p},1,a\n")
+        with pytest.raises(InvalidDataError, match=rf"'p' holds numbers with {said}, but with \$"):
+            dr.append(store, more)
+    plain = dr.ingest(written(tmp_path / "b.csv", "p,q,label\n5,1,a\n7,2,b\n"), tmp_path / "b.zarr")
+    more = written(tmp_path / "more.csv", "p,q,label\n€5,1,a\n")
+    with pytest.raises(InvalidDataError, match=r"'p'.*€"):
+        dr.append(plain, more)
+    grown = dr.append(store, written(tmp_path / "more.csv", "p,q,label\n$11,1,a\n"))
+    assert grown.features[-1, 0] == 11
+
+
+def test_labels_with_a_unit_are_classes_or_refused(tmp_path):
+    path = written(tmp_path / "a.csv", "p,label\n1,5%\n2,10%\n")
+    assert read(path)[2] == ["5%", "10%"]
+    with pytest.raises(InvalidDataError, match="'label' holds numbers with '%'"):
+        read(path, labels="real")
