@@ -23,7 +23,7 @@ from .label_fit import stored_labels
 from .memory import check_memory, searching_memory
 from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from .runs import RunOptions
-from .scores import Scores
+from .scores import Scores, checked_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,7 +268,7 @@ def search_adversarials(
     options: RunOptions | None = None,
 ) -> AdversarialSearch:
     """Set up what `natural_adversarials` computes; parameters and errors are the same."""
-    spec = scores.spec
+    spec = checked_scores(scores).spec
     if spec is None or not spec.labels.is_categorical:
         raise InvalidOptionError(
             f"natural adversarial examples are of classes, but {scores.name} has other labels"

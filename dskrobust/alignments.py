@@ -20,7 +20,7 @@ from .errors import Hint, InvalidOptionError
 from .members import inside
 from .memory import check_memory
 from .ranking import in_chunks, sorted_keys, sorting_memory
-from .scores import Scores
+from .scores import Scores, checked_scores
 
 SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)  # at which differences are told
 CLOSE, APART = 0.05, 0.2  # Kolmogorov distances, for words
@@ -272,7 +272,7 @@ def alignment(scores: Scores, x: str, t: str) -> Alignment:
     return Alignment(
         x,
         t,
-        in_chunks(scores.lipschitz_against(x)),
+        in_chunks(checked_scores(scores).lipschitz_against(x)),
         in_chunks(scores.lipschitz_against(t)),
         inside(scores, x),
         inside(scores, t),

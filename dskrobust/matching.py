@@ -28,7 +28,7 @@ from .memory import check_memory
 from .ranking import in_chunks
 from .row_sets import ListedRows, cut_sets
 from .runs import PairData, RunOptions
-from .scores import Scores
+from .scores import Scores, checked_scores
 from .searches import searching, symmetric_search
 from .staircase import STEPS, Staircase, count_strata, rows_taken, staircase, taken
 from .subsets import Subset
@@ -310,7 +310,7 @@ class Sides(NamedTuple):
 
     @classmethod
     def of(cls, scores: Scores, within: str, to: str) -> Sides:
-        lazy = scores.result is None and isinstance(scores.robustness, da.Array)
+        lazy = checked_scores(scores).result is None and isinstance(scores.robustness, da.Array)
         if lazy or scores.spec is None:
             raise InvalidOptionError(
                 "matching takes scores that are computed, and know what with",

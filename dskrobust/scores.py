@@ -51,6 +51,21 @@ _INSTEAD = Hint(
 )
 
 
+def checked_scores(scores: Any) -> Scores:
+    """Return scores; refuse what is none, such as the address of a store.
+
+    Raises
+    ------
+    InvalidOptionError
+    """
+    if isinstance(scores, Scores):
+        return scores
+    raise InvalidOptionError(
+        f"scores of samples are needed, as sample_robustness(data) gives, not a "
+        f"{type(scores).__name__}"
+    )
+
+
 @dataclass(frozen=True)
 class Scores(ArraysMixin):
     """Robustness of every sample, lazy: Dask arrays until `compute` is called.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -19,7 +20,7 @@ from .label_counts import count_labels, label_quantiles
 from .labels import label_name
 from .members import group_size, keys_of, keys_of_rows, rows_in, whole_group
 from .memory import check_memory
-from .scores import Scores
+from .scores import Scores, checked_scores
 from .selection import (
     ALL,
     Intervals,
@@ -33,7 +34,7 @@ from .selection import (
     parse_selection,
 )
 from .show.overview import subset_card
-from .store import Store
+from .store import Store, open_store
 from .whole_numbers import is_whole
 
 __all__ = [
@@ -199,7 +200,7 @@ def select_subset(scores: Scores, text: str, within: Subset | None = None) -> Su
         For an unknown group, a step that is no selection, more samples than there are, a text
         with two meanings, or one that leaves no samples.
     """
-    terms = parse_selection(text, scores.groups, within=within is not None)
+    terms = parse_selection(text, checked_scores(scores).groups, within=within is not None)
     if within is not None and not _is_one_group(scores, within):
         return _select_rows(scores, text, terms, within)
     parts = [_term_intervals(scores, term, within) for term in terms]
@@ -256,6 +257,7 @@ def _check_size(size: Any, count: int, name: str) -> None:
 
 
 def _select(scores: Scores, size: int, within: str | Subset | None, letter: str) -> Subset:
+    checked_scores(scores)
     place = within if isinstance(within, Subset) else _place(scores, within)
     _check_size(size, place.size, place.name)
     size = int(size)
@@ -353,13 +355,14 @@ class LabelTable:
 
 
 def class_counts(
-    store: Store, subsets: Sequence[Subset], wholes: Sequence[Subset] | None = None
+    store: Store | str | Path, subsets: Sequence[Subset], wholes: Sequence[Subset] | None = None
 ) -> LabelTable:
     """Count the classes in subsets; for real labels give quantiles instead.
 
     Parameters
     ----------
-    store : Store
+    store : Store or str
+        An opened store, or its address.
     subsets : sequence of Subset
     wholes : sequence of Subset, optional
         For every subset what its shares refer to.
@@ -369,6 +372,7 @@ def class_counts(
     InvalidOptionError
         For a subset that has no samples.
     """
+    store = open_store(store)
     for subset in subsets:
         refuse_empty(subset)
     names = tuple(s.name for s in subsets)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from .memory import KERNELS
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .own_code import described
 from .runs import fitted_mahalanobis, pair_spec
-from .store import Block, Look, ResultTables, Store, find_results, inspect
+from .store import Block, Look, ResultTables, Store, find_results, inspect, open_store
 
 SLICE_BYTES = 32 * 2**20  # of features that are read at once
 SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
@@ -65,7 +66,7 @@ class VerifyReport:
 
 
 def verify_store(
-    store: Store,
+    store: Store | str | Path,
     *,
     sample: int = 100,
     seed: int = 0,
@@ -78,7 +79,8 @@ def verify_store(
 
     Parameters
     ----------
-    store : Store
+    store : Store or str
+        An opened store, or its address.
     sample : int
         Rows to prove again, against every other row of the store.
     seed : int
@@ -101,7 +103,7 @@ def verify_store(
     VerificationError
         For a stored value that the brute force contradicts; row, group and both values are named.
     """
-    rng = np.random.default_rng(seed)
+    store, rng = open_store(store), np.random.default_rng(seed)
     rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
     proven = Sample.of(store, rows)
     objects, mended = _inspected(store, proven.look, repair=repair)

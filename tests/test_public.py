@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dskrobust as dr
 from dskrobust.datasets import CsvOptions, SplitOptions
 from dskrobust.datasets.reader import IngestKeywords, ReaderKeywords, ReaderOptions
+from dskrobust.errors import InvalidOptionError
 
 
 @pytest.mark.parametrize("name", dr.__all__)
@@ -47,3 +50,35 @@ def test_keywords_of_ingest_are_the_reader_options():
 def test_keywords_of_ingest_that_there_are_not(tmp_path):
     with pytest.raises(TypeError, match="targte"):
         dr.ingest("digits", tmp_path / "d.zarr", targte="y")
+
+
+@pytest.mark.parametrize("wrong", [Path("a.zarr"), "a.zarr", None, 3, [1.0]])
+def test_what_is_no_scores_is_said(wrong):
+    for call in (
+        lambda: dr.alignment(wrong, "x", "t"),
+        lambda: dr.natural_adversarials(wrong),
+        lambda: dr.local_set_size(wrong),
+        lambda: dr.least_robust(wrong, 3),
+        lambda: dr.most_robust(wrong, 3),
+        lambda: dr.select_subset(wrong, "L3"),
+        lambda: dr.match(wrong, "x", "t", 3),
+        lambda: dr.match_curve(wrong, "x", "t", [3]),
+        lambda: dr.match_weights(wrong, "x", "t"),
+    ):
+        with pytest.raises(InvalidOptionError, match=f"scores.*not a {type(wrong).__name__}"):
+            call()
+
+
+def test_files_and_stores_are_named_by_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.csv", "digits"):  # a path is a path, also where a data set is called so
+        Path(name).write_text("a,b,label\n1,2,x\n3,4,y\n5,6,x\n")
+    store = dr.ingest(Path("own.csv"), Path("own.zarr"))
+    assert dr.append(Path("own.zarr"), Path("own.csv")).rows == 6
+    assert dr.verify_store(tmp_path / "own.zarr").rows == dr.open_store("own.zarr").rows == 6
+    with pytest.raises(InvalidOptionError, match="digits is a file of an unknown kind"):
+        dr.ingest(Path("digits"), Path("digits.zarr"))
+    with pytest.raises(InvalidOptionError, match=r"not a list; .*create_store"):
+        dr.ingest([1, 2], "a.zarr")
+    with pytest.raises(InvalidOptionError, match="not a ndarray"):
+        dr.append(store, np.zeros((2, 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..store import (
 from . import online_news
 from .images import images_like
 from .new_rows import class_text
-from .opening import is_table, open_reader
+from .opening import is_table, open_reader, source_name
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
 from .room import with_room
@@ -37,7 +38,7 @@ Columns = NDArray[np.int64] | None
 
 def append(
     store: Store | str | Path,
-    what: str,
+    what: str | os.PathLike[str],
     source: str | Path | None = None,
     *,
     group: str | None = None,
@@ -56,7 +57,7 @@ def append(
     ----------
     store : Store or str
         An opened store, or its address.
-    what : str
+    what : str or path
         What is read, as for `ingest`.
     source : path, optional
         Folder of the official files, as for `ingest`.
@@ -95,7 +96,7 @@ def append(
 
 def more_rows(
     store: Store | str | Path,
-    what: str,
+    what: str | os.PathLike[str],
     source: str | Path | None,
     group: str | None,
     options: ReaderOptions,
@@ -103,9 +104,9 @@ def more_rows(
     """Open the rows that `append` takes, and match their names with the store's."""
     if group == "":
         raise InvalidOptionError("the name of a group must not be empty")
-    store = open_store(store)
-    reader = _open(store.spec, what, source, options)
-    return MoreRows(store, reader, match(store.spec, reader.spec, what, group))
+    store, name = open_store(store), source_name(what)
+    reader = _open(store.spec, name, source, options)
+    return MoreRows(store, reader, match(store.spec, reader.spec, name, group))
 
 
 def _open(spec: StoreSpec, what: str, source: str | Path | None, options: ReaderOptions) -> Reader:

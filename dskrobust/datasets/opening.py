@@ -92,6 +92,26 @@ def _path(what: str, source: str | Path | None) -> Path:
     return path if source is None else expand_path(source) / path
 
 
+def source_name(what: str | os.PathLike[str]) -> str:
+    """Return what is read by its name, or as the path that it is.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where it is neither.
+    """
+    if isinstance(what, str):
+        return what
+    if not isinstance(what, os.PathLike):
+        raise InvalidOptionError(
+            f"a data set's name or the path of a file is needed, not a {type(what).__name__}; "
+            "arrays and frames go into a store by create_store(url, X, y)"
+        )
+    path = os.fsdecode(what)
+    known = path in _data_sets() or any(path.startswith(name) for name in _beginnings())
+    return os.path.join(os.curdir, path) if known else path
+
+
 def without_end(name: str) -> str:
     """Return a file's name without the end that says its format."""
     longest = sorted(_ends(), key=len, reverse=True)
@@ -107,13 +127,15 @@ def available() -> tuple[str, ...]:
 
 
 def open_reader(
-    what: str, source: str | Path | None = None, options: ReaderOptions = DEFAULT_OPTIONS
+    what: str | os.PathLike[str],
+    source: str | Path | None = None,
+    options: ReaderOptions = DEFAULT_OPTIONS,
 ) -> Reader:
     """Return the reader of a data set by name, or of a file.
 
     Parameters
     ----------
-    what : str
+    what : str or path
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``, ``breast-
         cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5
         or .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst
@@ -134,7 +156,8 @@ def open_reader(
     InvalidDataError
         Where a split cannot be drawn.
     """
-    return with_drawn_split(_open(what, source, options), what, options)
+    name = source_name(what)
+    return with_drawn_split(_open(name, source, options), name, options)
 
 
 def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reader:
@@ -241,7 +264,7 @@ def _keys(reader: Reader) -> Iterator[RowKeys]:
 
 
 def ingest(
-    what: str,
+    what: str | os.PathLike[str],
     out: str | Path,
     source: str | Path | None = None,
     *,
@@ -259,7 +282,7 @@ def ingest(
 
     Parameters
     ----------
-    what : str
+    what : str or path
         ``mnist``, ``cifar10`` or ``online-news``; ``digits``, ``iris``, ``wine``, ``breast-
         cancer``, ``diabetes`` or ``plane``; ``openml:NAME``; the path of an .npz, .npy, .h5, .hdf5
         or .h5ad file; the path or fsspec URL of a table: .csv or .tsv (packed as .gz, .bz2 or .zst

@@ -446,6 +446,6 @@ def test_own_rows_of_another_kind_are_refused(tmp_path):
 def test_categories_that_differ_in_case_or_blanks_are_pointed_out(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("plan,q,label\n" + "basic,1,a\nBasic ,2,b\npro,3,a\n" * 3)
-    store = dr.ingest(path, tmp_path / "a.zarr")
+    store = dr.ingest(str(path), tmp_path / "a.zarr")
     line = "plan: 'Basic ' and 'basic' differ only in case or blanks, and are two categories"
     assert line in store.spec.decisions
