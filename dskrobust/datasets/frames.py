@@ -21,6 +21,7 @@ from ..store import (
     default_spec,
     layout_of,
     link_arrays,
+    open_store,
     write_arrays,
 )
 from .arrow import FlatTable, MemoryTable, without_index
@@ -154,12 +155,13 @@ def link_store(
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
 
-def prepare(store: Store | StoreSpec, frame: Any) -> Any:
+def prepare(store: Store | StoreSpec | str | Path, frame: Any) -> Any:
     """Return own rows as a store has its own: filled, encoded and scaled as they were.
 
     Parameters
     ----------
-    store : Store or StoreSpec
+    store : Store, StoreSpec or str
+        A store, its address, or what it says of its data.
     frame : pandas, Polars, Arrow or Dask frame
         With the columns that the store's rows came from; others are left out.
 
@@ -176,7 +178,7 @@ def prepare(store: Store | StoreSpec, frame: Any) -> Any:
     InvalidOptionError
         Where the store's columns have no names.
     """
-    spec = store.spec if isinstance(store, Store) else store
+    spec = store if isinstance(store, StoreSpec) else open_store(store).spec
     if spec.feature_names is None:
         raise InvalidOptionError(f"the columns of {spec.name} have no names; give rows as an array")
     known = None if spec.preparation is None else Preparation.from_json(spec.preparation)

@@ -45,6 +45,11 @@ def as_stored(store: Store, X: Any, y: Any) -> LabelledArrays:
     if isinstance(y, str):
         y = _column(X, y)
     labels = ravelled(as_array(values_of(y, "y"), "y"))
+    if not labels.ndim:
+        raise InvalidDataError(
+            f"y is a single value, {labels[()]!r}; give a label for every row of X, as [y] for one "
+            "row, X of shape (1, columns)"
+        )
     features = prepare(store, X) if own_units else X
     rows = check_arrays(features, _coded(store.spec, labels, own_units))
     if rows.shape[1] != store.columns:
