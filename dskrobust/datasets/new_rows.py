@@ -47,8 +47,8 @@ def as_stored(store: Store, X: Any, y: Any) -> LabelledArrays:
     labels = ravelled(as_array(values_of(y, "y"), "y"))
     if not labels.ndim:
         raise InvalidDataError(
-            f"y is a single value, {labels[()]!r}; give a label for every row of X, as [y] for one "
-            "row, X of shape (1, columns)"
+            "y is a single value; give a label for every row of X: [y] for one row, and X of shape "
+            "(1, columns)"
         )
     features = prepare(store, X) if own_units else X
     rows = check_arrays(features, _coded(store.spec, labels, own_units))
