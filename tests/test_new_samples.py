@@ -95,7 +95,7 @@ def test_a_store_is_fitted_once_and_scores_lazily(case):
 
 def test_what_does_not_fit_is_refused_by_name(case, tmp_path):
     store, X, y, _ = case
-    with pytest.raises(InvalidDataError, match=r"y is a single value, 1; .*\[y\] for one row"):
+    with pytest.raises(InvalidDataError, match=r"y is a single value; .*\[y\] for one row"):
         dr.score_samples(store, X[0], 1)
     with pytest.raises(InvalidDataError, match="5 columns, those of"):
         dr.score_samples(store, X[:, :5], y)
