@@ -247,6 +247,11 @@ class Store:
         """What was noticed of the data when it was written; None where nobody has looked yet.
 
         `diagnose` looks.
+
+        Raises
+        ------
+        DamagedStoreError
+            Where they are lost or not what was written.
         """
         return read_notes(self.address, self.segments)
 
@@ -394,7 +399,11 @@ class Store:
             *([("ids", str(self.ids.dtype).replace("object", "text"), "")] if self.has_ids else []),
             ("chunks", f"{self.unit_rows:,} rows", f"of {unit}"),
         ]
-        facts += [("note", str(note), "") for note in self.notes or ()]
+        try:
+            noted = [str(note) for note in self.notes or ()]
+        except DamagedStoreError as error:  # a card is shown of whatever is there
+            noted = [str(error)]
+        facts += [("note", text, "") for text in noted]
         for result in find_results(self):
             state = "" if result.covers(self) else f", of {result.rows:,} rows of earlier data"
             date = display.moment(result.facts.get("date"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from ..errors import DamagedStoreError, Hint
+from ..errors import Hint
 from . import format1
 from .objects import Address, Objects
 from .seals import read_record, write_record
@@ -84,15 +85,18 @@ def keep_notes(
 
 
 def read_notes(address: Address, segments: Sequence[tuple[int, str]]) -> tuple[Note, ...] | None:
-    """Return what is noted of a store's data; None where nobody has looked at it (or not whole)."""
+    """Return what is noted of a store's data; None where nobody has looked at it.
+
+    Raises
+    ------
+    DamagedStoreError
+        Where the notes are lost or not what was written.
+    """
     objects = Objects(address)
-    try:
-        kept = read_record(objects, KIND, NOTES, NotesRecord)
-        if kept is None:
-            old = format1.attributes(objects, "notes")
-            kept = msgspec.convert(old, NotesRecord) if old else None
-    except (DamagedStoreError, msgspec.ValidationError):
-        return None
+    kept = read_record(objects, KIND, NOTES, NotesRecord)
+    if kept is None and (old := format1.attributes(objects, "notes")):
+        with suppress(msgspec.ValidationError):  # an earlier version's, which had no checksum
+            kept = msgspec.convert(old, NotesRecord)
     return None if kept is None or kept.segments != _digests(segments) else kept.notes
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust import cli
+from dskrobust.errors import DamagedStoreError
 from dskrobust.store import Block, Store, creation, diagnosis
 from dskrobust.store.diagnosis import equal_rows
 from dskrobust.store.diagnosis.classes import class_counts
@@ -338,6 +339,10 @@ def test_appended_rows_are_looked_at_and_old_notes_forgotten(tmp_path):
     assert by_kind(grown)["equal rows"].details == {"rows": 18, "repeats": 9}
     assert store.notes is None  # of the rows before nobody has kept any
     Path(store.url, "notes.record").unlink()
+    with pytest.raises(DamagedStoreError, match=r"notes\.record.*is missing.*repair=True"):
+        _ = grown.notes
+    assert "notes.record" in grown._repr_html_()
+    dr.verify_store(grown, repair=True)
     assert grown.notes is None
     assert dr.diagnose(store.url) == dr.open_store(store.url).notes
 
