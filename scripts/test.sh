@@ -6,6 +6,8 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Hundreds of processes are started, each of which would compile the package's source anew.
+export PYTHONDONTWRITEBYTECODE=
 quick=()
 if [[ "${1:-}" == --quick ]]; then
     quick=(--quick)
