@@ -17,7 +17,7 @@ from dskrobust.runs import RunOptions
 
 pytestmark = pytest.mark.cluster
 LIMIT = 640 * MIB
-HERE = {"host": "127.0.0.1", "dashboard_address": None}
+HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 
 
 @pytest.fixture(scope="module")

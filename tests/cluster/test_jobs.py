@@ -218,7 +218,7 @@ def encrypted(certificates):
         host="127.0.0.1",
         protocol="tls://",
         security=security,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     ) as made:
         yield made.scheduler_address
 

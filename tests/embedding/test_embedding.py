@@ -70,7 +70,7 @@ def here():
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None, silence_logs=50,
+            dashboard_address="127.0.0.1:0", silence_logs=50,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip

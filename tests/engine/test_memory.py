@@ -68,7 +68,7 @@ def test_measured_peak_is_below_the_projection(
             threads_per_worker=threads,
             memory_limit=limit * MIB,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
     ):

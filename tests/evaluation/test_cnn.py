@@ -81,7 +81,7 @@ def here():
             processes=False,
             protocol="tcp",
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -627,7 +627,7 @@ def test_a_worker_that_is_too_small_is_refused(url, tmp_path):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None, memory_limit="300MiB",
+            dashboard_address="127.0.0.1:0", memory_limit="300MiB",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
         pytest.raises(MemoryPlanError, match="model tiny: x has 100 rows and needs about"),
@@ -658,7 +658,7 @@ def with_gpu():
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None, silence_logs=50,
+            dashboard_address="127.0.0.1:0", silence_logs=50,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
@@ -779,7 +779,7 @@ def test_a_killed_worker_costs_an_epoch(url, here, tmp_path, monkeypatch):
             n_workers=1,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=str(tmp_path / "workers"),
             silence_logs=50,
         ) as cluster,

@@ -381,7 +381,7 @@ def test_training_data_is_read_once(url, monkeypatch):
 
     monkeypatch.setattr(rows, "read_rows", count)
     with Client(
-        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
     ) as client:
         make(url, dr.Model("sklearn.tree.DecisionTreeRegressor"), trials=6, client=client).compute()
     assert 3 <= len(seen) <= 9  # of 18: threads change from one subset to the next at their pace
@@ -790,7 +790,7 @@ def test_tables_do_not_depend_on_the_workers(url, tmp_path, client):
     models = FOREST, dr.Model("sklearn.tree.DecisionTreeRegressor", {"max_depth": [2, 3]})
     two = make(url, *models, client=client).table
     with LocalCluster(
-        n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=3, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster, Client(cluster, set_as_default=False) as single:  # fmt: skip
         one = make(str(tmp_path / "other.zarr"), *models, client=single).table
     assert one.equals(two)
@@ -854,7 +854,7 @@ def test_a_killed_worker_costs_nothing(url, tmp_path):
         n_workers=2,
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         local_directory=str(tmp_path / "workers"),
         silence_logs=50,
     ) as cluster, Client(cluster) as client:  # fmt: skip

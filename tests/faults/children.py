@@ -46,7 +46,7 @@ def serve(connection: Any) -> None:
     register()
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
-        dashboard_address=None, silence_logs=logging.CRITICAL,
+        dashboard_address=":0", silence_logs=logging.CRITICAL,
     ) as cluster:  # fmt: skip
         while True:
             try:

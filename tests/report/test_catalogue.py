@@ -105,7 +105,7 @@ def call():
     """Run a command of the list on two threads of this process."""
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
-        dashboard_address=None, silence_logs=50,
+        dashboard_address="127.0.0.1:0", silence_logs=50,
     ) as cluster:  # fmt: skip
 
         def run(command):

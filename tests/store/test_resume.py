@@ -265,7 +265,7 @@ from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1",
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1",
         local_directory=sys.argv[2],
     ) as cluster, Client(cluster):
         options = dr.RunOptions(block_rows=300)
