@@ -2,10 +2,12 @@
 # Set up .venv, if need be, then lint, check types and test: scripts/test.sh [--quick] [OPTIONS of pytest]
 # Every check runs, pytest last; the exit code is not 0 if any of them failed. --quick leaves out what tests/slow.txt
 # names, clusters and types: less than two minutes on two cores once the kernels are compiled. With CI set, and not
-# --quick, the last line says what share of the code ran.
+# --quick, the last line says what share of the code ran at least (tests/tracing.py).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Hundreds of processes are started, each of which would compile the package's source anew.
+export PYTHONDONTWRITEBYTECODE=
 quick=()
 if [[ "${1:-}" == --quick ]]; then
     quick=(--quick)

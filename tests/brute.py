@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from itertools import repeat
+from operator import add
 
 import numpy as np
 
@@ -59,10 +62,8 @@ def power_mean(difference, p):
     top = float(difference.max())
     if top == 0:
         return 0.0
-    total = 0.0
-    for t in difference.tolist():
-        total += math.pow(t / top, p)
-    return top * math.pow(total, 1 / p)
+    terms = map(math.pow, (difference / top).tolist(), repeat(p))
+    return top * math.pow(reduce(add, terms, 0.0), 1 / p)
 
 
 def distances(X, metric="euclidean", scale=1.0, others=None):
@@ -71,7 +72,8 @@ def distances(X, metric="euclidean", scale=1.0, others=None):
     metric: a name, ("minkowski", p), ("mahalanobis", VI), or a function of two rows.
     """
     X = np.asarray(X).astype(np.float64)
-    others = X if others is None else np.asarray(others).astype(np.float64)
+    alike = others is None
+    others = X if alike else np.asarray(others).astype(np.float64)
     name, argument = metric if isinstance(metric, tuple) else (metric, None)
     if name == "angular":
         X, others = unit_rows(X), unit_rows(others)
@@ -79,23 +81,28 @@ def distances(X, metric="euclidean", scale=1.0, others=None):
         X, others = whitened(X, argument, scale), whitened(others, argument, scale)
     out = np.empty((len(X), len(others)))
     for i, row in enumerate(X):
+        first = i if alike else 0  # lower rows are as far from this one as it is from them
+        line, rest = out[i, first:], others[first:]
         if callable(name):
-            a, b = scale * row, scale * others
-            out[i] = [name(a, b[j]) if i <= j else name(b[j], a) for j in range(len(b))]
+            a, b = scale * row, scale * rest
+            line[:] = [name(a, c) if i <= j else name(c, a) for j, c in enumerate(b, first)]
             continue
-        size = np.abs(row - others)
+        size = np.abs(row - rest)
         if name in ("euclidean", "angular", "mahalanobis"):
-            out[i] = np.sqrt(lane_sum(size * size))
+            line[:] = np.sqrt(lane_sum(size * size))
         elif name == "cityblock":
-            out[i] = scale * lane_sum(size)
+            line[:] = scale * lane_sum(size)
         elif name == "chebyshev":
-            out[i] = scale * size.max(axis=1)
+            line[:] = scale * size.max(axis=1)
         elif name == "minkowski":
-            out[i] = [scale * power_mean(d, argument) for d in size]
+            line[:] = [scale * power_mean(d, argument) for d in size]
         elif name == "hamming":
-            out[i] = (size != 0).sum(axis=1) / X.shape[1]
+            line[:] = (size != 0).sum(axis=1) / X.shape[1]
         else:
             raise ValueError(name)
+    if alike:
+        lower = np.tril_indices(len(X), -1)
+        out[lower] = out.T[lower]
     if name == "euclidean":
         out *= scale
     if name == "angular":
@@ -256,12 +263,13 @@ def k_nearest(d, allowed, parts, columns, k):
     """Distances and row numbers (r, p, k) of the nearest in every part."""
     distance = np.full((len(d), len(parts), k), np.inf)
     index = np.full(distance.shape, NOBODY)
-    for i, row in enumerate(d):
-        for p, inside in enumerate(parts):
-            at = np.flatnonzero(allowed[i] & inside)
-            at = at[np.argsort(row[at], kind="stable")][:k]
-            distance[i, p, : len(at)] = row[at]
-            index[i, p, : len(at)] = np.asarray(columns)[at]
+    for p, inside in enumerate(parts):
+        at = np.flatnonzero(inside)
+        near, counts = d[:, at], allowed[:, at]
+        order = np.lexsort((near, ~counts), axis=1)[:, :k]  # stable: of equals the lowest first
+        found, place = np.take_along_axis(counts, order, 1), slice(order.shape[1])
+        distance[:, p, place] = np.where(found, np.take_along_axis(near, order, 1), np.inf)
+        index[:, p, place] = np.where(found, np.asarray(columns)[at[order]], NOBODY)
     return distance, index
 
 

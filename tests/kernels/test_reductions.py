@@ -127,14 +127,13 @@ def test_nearest_rows(draw, case, panel, tuning):
 
 def radii(rng, distance, parts):
     """Radii at, just below and just above distances, and at the ends."""
-    out = np.empty((len(distance), parts))
-    for i, row in enumerate(distance):
-        for part in range(parts):
-            exact = float(rng.choice(row))
-            near = np.nextafter(exact, (-np.inf, np.inf)[rng.integers(0, 2)])
-            out[i, part] = rng.choice((exact, exact, near, 2 * exact, exact / 2, 0.0, np.inf))
-            out[i, part] = max(out[i, part], 0.0) if rng.random() < 0.95 else -np.inf
-    return out
+    shape = (len(distance), parts)
+    exact = np.take_along_axis(distance, rng.integers(0, distance.shape[1], shape), axis=1)
+    near = np.nextafter(exact, np.where(rng.random(shape) < 0.5, -np.inf, np.inf))
+    ends = np.zeros(shape), np.full(shape, np.inf)
+    ways = np.stack([exact, exact, near, 2 * exact, exact / 2, *ends])
+    out = np.take_along_axis(ways, rng.integers(0, len(ways), (1, *shape)), axis=0)[0]
+    return np.where(rng.random(shape) < 0.95, np.maximum(out, 0.0), -np.inf)
 
 
 def asked(case, rows, columns, rng):
