@@ -17,7 +17,7 @@ from ..clients import shares_process
 from ..credentials import without_credentials
 from ..errors import StoreError
 from ..labels import decoded, infer_label_kind
-from ..paths import behind_links, expand, local_path
+from ..paths import behind_links, local_path
 from . import writing
 from .arrays import is_zarr
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
@@ -302,7 +302,7 @@ def open_array(url: str) -> Any:
     import zarr
 
     try:
-        return zarr.open_array(expand(url), mode="r")
+        return zarr.open_array(local_path(url) or url, mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 
