@@ -27,7 +27,7 @@ from .datasets.frames import has_sparse_columns, is_frame, package_of, take, tak
 from .datasets.labelled import check_arrays
 from .engine.spec import PairSpec
 from .errors import DskrobustError, InvalidDataError, InvalidOptionError, InvalidTypeError
-from .labels import LabelMap, resolve_labels
+from .labels import LabelMap, one_spelling, resolve_labels
 from .new_samples import check_label_norms, score_outside, score_samples
 from .robustness import sample_robustness
 from .row_sets import AllRows
@@ -125,8 +125,11 @@ class SampleRobustness(BaseEstimator):
         X, y = self._checked(X, y, reset=True)
         self._map = self._label_map(np.asarray(y))
         if self._map.is_categorical:
-            self.classes_, y = np.unique(y, return_inverse=True)
-            y = y.astype(np.int64)
+            known, y = np.unique(y, return_inverse=True)
+            if known.dtype.kind in NAME_KINDS:
+                known = np.array(list(one_spelling([str(k) for k in known], "y").values()))
+            self.classes_, codes = np.unique(known, return_inverse=True)
+            y = codes[y].astype(np.int64)
         scores = sample_robustness(
             X, y, metric=self.metric, labels=self._map, scale=self.scale, options=self.options
         )
@@ -229,8 +232,12 @@ class SampleRobustness(BaseEstimator):
                 f"y holds {given}, but the labels of the fitted set are {fitted}, such as "
                 f"{self.classes_[0].item()!r}; give labels as there"
             )
+        labels = y.tolist()
+        if text:
+            called = one_spelling(dict.fromkeys(labels), "y", self.classes_.tolist())  # type: ignore[arg-type]
+            labels = [called[label] for label in labels]
         known = {label: code for code, label in enumerate(self.classes_.tolist())}
-        return np.array([known.setdefault(label, len(known)) for label in y.tolist()], np.int64)
+        return np.array([known.setdefault(label, len(known)) for label in labels], np.int64)
 
 
 def checked_features(X: Any, *, sparse: bool = False) -> Any:

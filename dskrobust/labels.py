@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ OWN = "own"  # beside the names of norms, in what is known of the data
 EXACT = 2**53  # up to here float64 has all whole numbers
 LEADING = 8  # and this for every leading column, which only says which pairs count
 LABEL_KINDS = ("categorical", "real", "vector")
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NORM_CODES = {"l1": L1, "l2": L2, "linf": LINF}
 LABEL_NORMS = tuple(_NORM_CODES)
 
@@ -177,6 +179,45 @@ def label_names(labels: NDArray[Any], classes: tuple[str, ...] | None) -> NDArra
     """Return how labels, shape (n,), are called."""
     known, codes = np.unique(labels, return_inverse=True)
     return np.array([label_name(label, classes) for label in known], dtype=object)[codes]
+
+
+def one_spelling(names: Sequence[str], where: str, known: Sequence[str] = ()) -> dict[str, str]:
+    """Return what each of some classes is called: True, TRUE and true are one class.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Different names of classes.
+    where : str
+        What messages call the labels.
+    known : sequence of str
+        Classes that are there already, whose spelling stays.
+
+    Raises
+    ------
+    InvalidDataError
+        For classes that say the same in other words, as True and yes or True and 1.
+    """
+    words = {name: name.strip().lower() for name in (*known, *names)}
+    truths = {word for word in words.values() if word in TRUTH}
+    if set(words.values()) <= set(TRUTH) and len(truths) > len({TRUTH[w] for w in truths}):
+        one, other = next(
+            pair for pair in combinations(words, 2)
+            if words[pair[0]] != words[pair[1]] and TRUTH[words[pair[0]]] == TRUTH[words[pair[1]]]
+        )  # fmt: skip
+        raise InvalidDataError(
+            f"{where}: the labels {one!r} and {other!r} say the same in two ways; write one of "
+            "them everywhere"
+        )
+    spelled = {name: word for name, word in words.items() if word in TRUTH and word.isalpha()}
+    stays = {spelled[name]: name for name in known if name in spelled}
+    mixed = len(spelled) > len(set(spelled.values()))
+
+    def called(name: str) -> str:
+        word = spelled.get(name)
+        return name if word is None else stays.get(word, word.capitalize() if mixed else name)
+
+    return {name: called(name) for name in names}
 
 
 def decoded(values: NDArray[Any], where: str) -> NDArray[np.str_]:

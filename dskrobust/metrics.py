@@ -273,7 +273,8 @@ class Mahalanobis(Metric):
 class Function(Metric):
     """A user's callable f(x, x′) → float ≥ 0, symmetric, of two float64 rows.
 
-    It is called once for every pair of differently labelled rows, lower row number first.
+    It is called once for every pair of differently labelled rows, lower row number first, and with
+    copies of the first pair of every block in both orders, to check it.
     Stored results are found again by the function's own code, defaults and closure; change a
     helper that it calls and they are stale without a sign of it.
     """

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 from .errors import InvalidOptionError, SourceFileError, system_reason
 
-LOCAL = "file://"
+# file:///x, file://localhost/x and file:/x are files of this machine; file:x is a name.
+FILE = re.compile(r"file:(?://(?:localhost(?=/))?|(?=/))")
+SCHEME = re.compile(r"[A-Za-z][\w+.-]*(://|::)")
 # How a file system says that it has no hard links.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 SPECIAL = (  # what is read without end, or waited for, and what to do instead
@@ -24,7 +28,8 @@ SPECIAL = (  # what is read without end, or waited for, and what to do instead
 def expand(address: str | Path) -> str:
     """Return an address with the home folder in place of ``~`` or ``~user``.
 
-    Other fsspec URLs than those of local files stay as they are.
+    A ``file:`` URL becomes the path that it means. Other fsspec URLs stay as they are, and so does
+    the name of something that is there.
 
     Raises
     ------
@@ -37,15 +42,28 @@ def expand(address: str | Path) -> str:
         raise InvalidOptionError(f"the path or address {text!r} {what}; name a file or folder")
     if is_remote(text):
         return text
-    scheme = LOCAL if text.startswith(LOCAL) else ""
-    path = text.removeprefix(scheme)
+    path = _behind_scheme(text)
     expanded = os.path.expanduser(path)
-    if expanded == path and path.startswith("~"):
+    if expanded == path and path.startswith("~") and not os.path.lexists(path):
         raise InvalidOptionError(
             f"{path}: there is no home folder {path.split('/')[0]}; write ./{path} for a file of "
             "that name"
         )
-    return scheme + expanded
+    return expanded
+
+
+def _behind_scheme(text: str) -> str:
+    """Return the path that a ``file:`` URL means, as it is written or with %20 for a blank."""
+    scheme = FILE.match(text)
+    if scheme is None or os.path.lexists(text):
+        return text
+    path = text[scheme.end() :] or "/"
+    decoded = unquote(path)
+    if os.path.lexists(path):
+        return path
+    folder, other = os.path.dirname(path), os.path.dirname(decoded)
+    moved = not os.path.isdir(folder) and os.path.isdir(other)
+    return decoded if os.path.lexists(decoded) or moved else path
 
 
 def expand_path(path: str | Path) -> Path:
@@ -54,14 +72,24 @@ def expand_path(path: str | Path) -> Path:
 
 
 def is_remote(address: str) -> bool:
-    """Whether an address is an fsspec URL of something other than a local file."""
-    return "::" in address or ("://" in address and not address.startswith(LOCAL))
+    """Whether an address is an fsspec URL of something other than a local file.
+
+    What is there under this very name is a local file, whatever it is called: ``a::b.csv``.
+    """
+    scheme = SCHEME.match(address)
+    if scheme is None or FILE.match(address) or os.path.lexists(address):
+        return False
+    if "://" in address:
+        return True
+    from fsspec import available_protocols  # simplecache::x, but no x::y
+
+    return address[: scheme.start(1)] in available_protocols()
 
 
 def local_path(address: str | Path) -> Path | None:
     """Return the path of a local address, None for other fsspec URLs."""
     text = expand(address)
-    return None if is_remote(text) else Path(text.removeprefix(LOCAL))
+    return None if is_remote(text) else Path(text)
 
 
 def absolute(address: str | Path) -> str:

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import zarr
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def home(tmp_path, monkeypatch):
 def test_home_is_expanded_and_nothing_else(name):
     home = os.path.expanduser("~")
     assert paths.expand(f"~/{name}") == f"{home}/{name}"
-    assert paths.expand(f"file://~/{name}") == f"file://{home}/{name}"
+    assert paths.expand(f"file://~/{name}") == f"{home}/{name}"
     for other in (f"x/~/{name}", f"./~{name}", f"s3://bucket/~{name}", f"memory://~/{name}"):
         assert paths.expand(other) == other
     assert paths.local_path(f"~/{name}") == Path(home, name)
@@ -95,3 +97,46 @@ def test_a_store_that_a_task_does_not_see_is_named(tmp_path):
     (tmp_path / "own.zarr").rename(tmp_path / "other.zarr")
     with pytest.raises(StoreError, match="keep it where all workers see it"):
         address.open()
+
+
+ODD = ["a::b", "http:", "a%20b", "a?b", "a\nb", "-a", "~a"]
+TEXT = "a,label\n" + "".join(f"{k},{'xy'[k % 2]}\n" for k in range(6))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_there_is_a_file_whatever_it_is_called(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / f"{name}.csv"
+    file.write_text(TEXT)
+    frame = pd.read_csv(file)
+    frame.to_parquet(tmp_path / "plain.parquet")
+    (tmp_path / "plain.parquet").rename(tmp_path / f"{name}.parquet")
+    sources = [file.name, str(file), f"file://{file}", f"file:{file}", f"file://localhost{file}"]
+    for source in (*sources, file.as_uri(), f"{name}.parquet"):
+        assert dr.ingest(source, str(tmp_path / "own.zarr"), overwrite=True).rows == 6
+    store = dr.create_store(str(tmp_path / f"{name}.zarr"), X, Y)
+    assert Path(store.url) == tmp_path / f"{name}.zarr"
+    assert dr.open_store(f"{name}.zarr").rows == 12
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"own.zarr", f"{name}.zarr"}
+
+
+def test_urls_are_told_by_their_beginning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("s3://b/x", "simplecache::s3://b/x", "zip://a.csv::/tmp/x.zip", "zip::/tmp/x.zip"):
+        assert paths.is_remote(url)
+    for path in ("/tmp/a::b", "./s3://b", "a::b", "x/a::b", "file:///x::y", "file:/x"):
+        assert not paths.is_remote(path)
+    Path("s3:", "b").mkdir(parents=True)
+    assert not paths.is_remote("s3://b")
+    assert paths.absolute("s3://b") == str(tmp_path / "s3:" / "b")
+
+
+def test_a_link_to_odd_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, values in (("x::y", X), ("l::m", Y)):
+        array = zarr.create_array(zarr.storage.LocalStore(name), shape=values.shape,
+                                  dtype=values.dtype)  # fmt: skip
+        array[:] = values
+    made = CliRunner().invoke(main, ["link", "own::z", "--x", "x::y", "--y", "l::m"])
+    assert made.exit_code == 0, made.output
+    np.testing.assert_array_equal(dr.open_store("own::z").features[:], X)

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from traceback import walk_tb
 from typing import Any, TextIO
 
 import click
@@ -40,6 +41,7 @@ from .completion import with_names
 from .options import places
 
 DEBUG = "DSKROBUST_DEBUG"
+OUTPUT = "the standard output takes no more"
 LOG = "DSKROBUST_LOG"  # a level of logging
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
@@ -95,6 +97,15 @@ class Commands(click.Group):
             raise click.UsageError(f"there is no command {name!r}{meant(name, self.commands)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # of --help and --version, which no command prints
+            if not _output_fails(error):
+                raise
+            _tell(f"Error: {OUTPUT}: {system_reason(error)}")
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         _show_log(os.environ.get(LOG, ""))
         with warnings.catch_warnings():
@@ -127,6 +138,7 @@ def _message(error: BaseException, given: Sequence[str]) -> str:
     if system is not None:
         full = system.errno in DISK and not system.filename
         where = f"writing {' or '.join(given) or 'a file'}" if full else system.filename
+        where = OUTPUT if _output_fails(system) else where
         return f"{where}: {system_reason(system)}" if where else system_reason(system)
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SystemExit):
@@ -134,6 +146,19 @@ def _message(error: BaseException, given: Sequence[str]) -> str:
     elif isinstance(error, MemoryError):
         said = f"there is not enough memory ({said}); end other programs, or use a larger machine"
     return f"{said} (set {DEBUG}=1 to see where)"
+
+
+def _output_fails(error: OSError) -> bool:
+    """Tell whether it was the terminal's output that took no more, and let nothing else go there.
+
+    The system names no file then: what printed is at the end of the traceback.
+    """
+    rooms = {frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)}
+    if error.filename or not any(name.partition(".")[0] == "rich" or name == "click.utils"
+                                 for name in rooms):  # fmt: skip
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _show_log(level: str) -> None:

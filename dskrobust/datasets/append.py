@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..display import listed
 from ..errors import Hint, InvalidDataError, InvalidOptionError
+from ..labels import one_spelling
 from ..paths import expand_path
 from ..store import (
     Block,
@@ -26,7 +27,7 @@ from ..store import (
 )
 from . import online_news
 from .images import images_like
-from .new_rows import class_text
+from .new_rows import number_texts
 from .opening import is_table, open_reader, source_name
 from .preparation import Preparation
 from .reader import Reader, ReaderKeywords, ReaderOptions, constant_split
@@ -244,7 +245,7 @@ class Matched:
         """Replace numbers by the positions of their texts among the classes, new ones behind."""
         assert self.classes is not None
         known, inverse = np.unique(labels, return_inverse=True)
-        names = [class_text(value) for value in known]
+        names = number_texts(known, self.classes)
         strange = [name for name in names if name not in self.classes]
         if strange:
             raise InvalidDataError(
@@ -389,12 +390,14 @@ def _classes(
             return None, np.array([int(name) for name in new.classes], np.int64), False
         except ValueError as error:
             raise InvalidDataError(
-                f"labels of {what} are text ({listed(new.classes)}), those of {spec.name} numbers"
+                f"labels of {what} are text ({listed(new.classes)}), those of {spec.name} numbers; "
+                "write the numbers that they stand for"
             ) from error
     if new.classes is None:
         return spec.classes, None, True
-    classes = _merged(spec.classes, new.classes)
-    return classes, np.array([classes.index(name) for name in new.classes], np.int64), False
+    called = one_spelling(new.classes, what, spec.classes)
+    classes = _merged(spec.classes, list(called.values()))
+    return classes, np.array([classes.index(called[n]) for n in new.classes], np.int64), False
 
 
 def _merged(old: tuple[str, ...], new: Sequence[str]) -> tuple[str, ...]:

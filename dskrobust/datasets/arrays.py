@@ -29,6 +29,7 @@ from .reader import (
     StreamReader,
     block_rows,
     check_row,
+    coded_classes,
     constant_split,
     distinct,
     encode,
@@ -273,10 +274,11 @@ def rows_reader(
     split, together = (None, beside) if options.drawn.group else (beside, None)
     read = [array for array in (features, labels, split, ids) if array is not None]
     kind, shape = _label_form(labels, options)
-    classes = tuple(sorted(_names(labels, MOST_CLASSES))) if labels.dtype.kind in "US" else None
+    classes, codes = None, dict[str, int]()
+    if labels.dtype.kind in "US":
+        classes, codes = coded_classes(_names(labels, MOST_CLASSES), labels.where)
     groups = None if split is None else _names(split, MOST_GROUPS)
     image_shape, channels_last = image_shape_of(features.shape[1:])
-    codes = {name: code for code, name in enumerate(classes or ())}
     positions = {name: code for code, name in enumerate(groups or ())}
 
     def coded(y: NDArray[Any]) -> NDArray[Any]:

@@ -144,7 +144,8 @@ def _parquet(place: Place) -> Iterator[Any]:
     from pyarrow import parquet
 
     if place.local:
-        with parquet.ParquetFile(place.address) as handle:
+        path = Path(place.address).absolute()  # http:x.parquet is a URL to Arrow
+        with parquet.ParquetFile(path) as handle:
             yield handle
     else:
         with place.open() as file, parquet.ParquetFile(file) as handle:

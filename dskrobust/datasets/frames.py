@@ -354,7 +354,7 @@ def _data_set(value: Any, whole: bool = True) -> Any:
     if package_of(value) != "h5py":
         return value
     rows = Hdf5Rows.of(value)
-    return rows[:] if whole else rows
+    return rows.by_name()[:] if whole else rows
 
 
 # -- frames in memory --------------------------------------------------------------------------

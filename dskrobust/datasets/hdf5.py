@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def open_hdf5(path: Path, options: ReaderOptions) -> StreamReader:
     """
     options.allow("an HDF5 file", "x", "y", "split", "group")
     names = array_names(options)
-    arrays = [Hdf5Rows.open(path, name) for name in names]
+    features, *others = (Hdf5Rows.open(path, name) for name in names)
+    arrays = [features, *(rows.by_name() for rows in others)]
     spec = StoreSpec(path.stem, "categorical", provenance=provenance("hdf5", [path], arrays=names))
     return rows_reader(arrays, spec, options)
 
@@ -49,6 +50,7 @@ class Hdf5Rows(LazyRows):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    enum: tuple[tuple[int, str], ...] = ()  # names of values, where the type is an enumeration
     parted = True  # any run of rows is read by itself
 
     @property
@@ -83,6 +85,7 @@ class Hdf5Rows(LazyRows):
             str(data_set.name),
             data_set.shape,
             _dtype(data_set),
+            _enum(data_set),
         )
         if not rows.shape or not rows.shape[0]:
             raise InvalidDataError(
@@ -93,10 +96,18 @@ class Hdf5Rows(LazyRows):
             check_row(f"a chunk of {rows.where}", (1, *data_set.chunks), data_set.dtype.itemsize)
         return rows
 
+    def by_name(self) -> Hdf5Rows:
+        """Return the names of values, where the type is an enumeration; else the same."""
+        if not self.enum:
+            return self
+        return replace(self, dtype=np.array([name for _, name in self.enum]).dtype)
+
     def read(self, lo: int, hi: int) -> NDArray[Any]:
         """Return rows lo:hi."""
         with opened(self.path) as file:
             data_set = file[self.name]
+            if self.enum and self.dtype.kind == "U":
+                return self._named(np.asarray(data_set[lo:hi]), lo)
             if self.dtype.kind != "U":
                 return np.asarray(data_set[lo:hi])
             try:
@@ -106,11 +117,32 @@ class Hdf5Rows(LazyRows):
                     f"{self.where} holds bytes that are no UTF-8 text"
                 ) from error
 
+    def _named(self, values: NDArray[Any], first: int) -> NDArray[np.str_]:
+        """Return the names of values, whose first row has number `first`."""
+        numbers = np.array([value for value, _ in self.enum])
+        known = np.isin(values, numbers)
+        if not known.all():
+            row = tuple(int(k) for k in np.argwhere(~known)[0])
+            raise InvalidDataError(
+                f"{self.where}: row {first + row[0]} is {values[row]}, which its enumeration does "
+                "not name"
+            )
+        names = np.array([name for _, name in self.enum])
+        return np.asarray(names[np.searchsorted(numbers, values)])
+
     def slices(self, step: int, lo: int = 0, hi: int | None = None) -> Generator[NDArray[Any]]:
         """Yield runs of `step` of the rows lo:hi, shape (step, ...); the last one is shorter."""
         last = self.shape[0] if hi is None else hi
         for a in range(lo, last, step):
             yield self.read(a, min(a + step, last))
+
+
+def _enum(data_set: Any) -> tuple[tuple[int, str], ...]:
+    """Return the values and names of an enumeration, rising; none of other types."""
+    import h5py
+
+    named = h5py.check_enum_dtype(data_set.dtype) or {}
+    return tuple(sorted((int(value), str(name)) for name, value in named.items()))
 
 
 def _dtype(data_set: Any) -> np.dtype[Any]:

@@ -13,6 +13,7 @@ from ..errors import InvalidDataError
 from .containers import NAME_KINDS, group_codes, plain
 from .frame_rows import FrameRows
 from .frames import take
+from .reader import coded_classes
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,5 @@ def _class_codes(y: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
             "them as NumPy array or integers, or use create_store"
         )
     known, codes = np.unique(plain(y[:], "y"), return_inverse=True)
-    return codes.astype(np.int64), tuple(str(name) for name in known)
+    classes, positions = coded_classes([str(name) for name in known], "y")
+    return np.array(list(positions.values()), np.int64)[codes], classes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
-from ..labels import number_name
+from ..labels import TRUTH, number_name, one_spelling
 from ..store import Store, StoreSpec, is_zarr, lossless
 from .containers import NAME_KINDS, as_array, ravelled
 from .frames import is_frame, prepare, values_of
@@ -109,6 +109,8 @@ def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int6
     if labels.dtype.kind not in NAME_KINDS and not all(map(is_number, classes)):
         names = {str(code): code for code in range(len(classes))}
     texts = [class_text(value) for value in known]
+    if labels.dtype.kind in NAME_KINDS:
+        texts = list(one_spelling(texts, "labels", classes).values())
     for text, row in zip(texts, first, strict=True):
         if text not in names:
             shown = ", ".join(classes[:MOST_NAMED]) + (", …" if classes[MOST_NAMED:] else "")
@@ -117,6 +119,16 @@ def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int6
                 f"{meant(text, classes)}; a class that the reference lacks has no meaning there"
             )
     return np.array([names[text] for text in texts], np.int64)[inverse].reshape(len(labels))
+
+
+def number_texts(labels: NDArray[Any], classes: Sequence[str]) -> list[str]:
+    """Return what classes are called by numbers (k,); 0 and 1 where all are truth values."""
+    texts = [class_text(value) for value in labels]
+    words = {name.strip().lower(): name for name in classes}
+    if not set(texts) <= {"0", "1"} or not set(words) <= set(TRUTH) - {"0", "1"}:
+        return texts
+    truths = {str(int(TRUTH[word])): name for word, name in words.items()}
+    return [truths.get(text, text) for text in texts]
 
 
 def class_text(label: Any) -> str:

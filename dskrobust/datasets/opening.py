@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..clients import shares_process
 from ..display import meant
 from ..errors import Hint, InvalidOptionError
-from ..paths import check_regular, expand_path
+from ..paths import check_regular, expand_path, is_remote
 from ..store import (
     Block,
     Layout,
@@ -29,7 +29,7 @@ from ..store import (
 )
 from .columnar import PART_ENDS, part_files
 from .hugging_face import is_saved
-from .places import Place, is_url
+from .places import Place
 from .reader import (
     FOLDER,
     PARTS,
@@ -74,7 +74,7 @@ def _data_sets() -> list[str]:
 
 def is_table(what: str, source: str | Path | None = None) -> bool:
     """Return whether a source is a file of a table, or a folder of such files."""
-    place = Place.of(what) if is_url(what) else Place.of(_path(what, source))
+    place = Place.of(what) if is_remote(what) else Place.of(_path(what, source))
     if place.name.lower().endswith(TABLE_ENDS):
         return True
     return place.local and place.is_folder() and _folder_kind(place) != FOLDER
@@ -170,7 +170,7 @@ def _open(what: str, source: str | Path | None, options: ReaderOptions) -> Reade
             if folder is not None:
                 raise InvalidOptionError(f"{what} comes from the network: leave the source away")
             return readers[beginning](what.removeprefix(beginning), options)
-    if is_url(what):
+    if is_remote(what):
         return _open_url(what, options)
     path = _path(what, source)
     for end in _ends():

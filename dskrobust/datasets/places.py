@@ -11,12 +11,7 @@ from typing import IO, Any
 from dask.utils import natural_sort_key
 
 from ..errors import DskrobustError, SourceFileError
-from ..paths import check_regular
-
-
-def is_url(what: str) -> bool:
-    """Return whether fsspec, not the local file system, finds a source."""
-    return "://" in what or "::" in what
+from ..paths import check_regular, is_remote
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Place:
     @property
     def local(self) -> bool:
         """Whether it is a path."""
-        return not is_url(self.address)
+        return not is_remote(self.address)
 
     @property
     def name(self) -> str:

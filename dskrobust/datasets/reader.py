@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..display import size
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
+from ..labels import one_spelling
 from ..store import Block, StoreSpec
 from .dialect import SNIFFED, CsvOptions
 from .places import Place
@@ -441,6 +442,25 @@ def distinct(parts: Iterator[NDArray[Any]], most: int, what: str) -> tuple[Any, 
         if len(seen) > most:
             raise InvalidDataError(f"{what} has more than {most:,} different values; is it right?")
     return tuple(seen)
+
+
+def coded_classes(
+    texts: Sequence[str], where: str, *, in_order: bool = False
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the classes of text labels, and the position of that of every text.
+
+    in_order: whether the classes are in the order of the texts; they are sorted otherwise.
+
+    Raises
+    ------
+    InvalidDataError
+        As `one_spelling`.
+    """
+    called = one_spelling(texts, where)
+    names = dict.fromkeys(called.values())
+    classes = tuple(names if in_order else sorted(names))
+    positions = {name: code for code, name in enumerate(classes)}
+    return classes, {text: positions[name] for text, name in called.items()}
 
 
 def encode(values: NDArray[Any], codes: Mapping[Any, int], dtype: Any) -> NDArray[Any]:

@@ -30,6 +30,7 @@ from .reader import (
     ReaderOptions,
     StreamReader,
     array_blocks,
+    coded_classes,
     constant_split,
     distinct,
     encode,
@@ -59,6 +60,8 @@ class Labels:
     rows : int
     classes : tuple of str, optional
         Of text labels, sorted.
+    codes : mapping
+        The position of the class of every text: of both True and TRUE the same.
     """
 
     name: str
@@ -66,12 +69,12 @@ class Labels:
     kind: str
     rows: int
     classes: tuple[str, ...] | None = None
+    codes: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, batch: Any, where: str, first: int) -> NDArray[Any]:
         """Return the labels of a batch, shape (b,): int64 codes or numbers, or float64."""
         if self.classes is not None:
-            codes = {name: code for code, name in enumerate(self.classes)}
-            return encode(texts(batch, self.name, where, first), codes, np.int64)
+            return encode(texts(batch, self.name, where, first), self.codes, np.int64)
         dtype = np.float64 if self.kind == "real" else np.int64
         return matrix(batch, [self.name], dtype, where, first)[:, 0]
 
@@ -109,8 +112,10 @@ def find_labels(
         raise InvalidDataError(
             f"{table.where}: column '{name}' holds text, so its labels are not {options.labels}"
         )
-    classes = known.get(name) or sorted(_distinct_texts(table, name, kind, MOST_CLASSES))
-    return Labels(name, kind, "categorical", table.rows, tuple(classes))
+    where = f"{table.where}: column '{name}'"
+    found = known.get(name) or _distinct_texts(table, name, kind, MOST_CLASSES)
+    classes, codes = coded_classes(found, where, in_order=name in known)
+    return Labels(name, kind, "categorical", table.rows, classes, codes)
 
 
 def _distinct_texts(table: Table, name: str, kind: Any, most: int) -> tuple[str, ...]:

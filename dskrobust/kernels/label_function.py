@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
 from ..labels import LabelMap
+from ..own_code import no_exit
 from .function import is_compiled
 from .proof import Block, Side
 
@@ -209,7 +210,13 @@ def _kernel_of(norm: Norm) -> Callable[..., int]:
 
     def call(_, pairs, labels, numbers, weights, most, out):
         both = tuple(np.ascontiguousarray(values) for values in labels)
-        found: Any = kernel(pairs, both, numbers, weights, most, out)
+        try:
+            found: Any = kernel(pairs, both, numbers, weights, most, out)
+        except MemoryError:
+            raise
+        except Exception:
+            _call_norm(norm, pairs, both, numbers, weights, most, out)  # names the label
+            raise
         return int(found)
 
     return call
@@ -222,7 +229,14 @@ def _value(norm: Norm, vector: NDArray[np.float64]) -> float:
     ------
     InvalidOptionError
     """
-    value = norm(vector.copy())
+    try:
+        with no_exit():
+            value = norm(vector.copy())
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise _no_norm(norm, f"failed for {_shown(vector)} ({said})") from error
     try:
         size = float(value)
     except (TypeError, ValueError) as error:

@@ -20,7 +20,7 @@ from ..credentials import without_credentials
 from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
 from ..labels import decoded
-from ..paths import absolute, expand
+from ..paths import absolute, expand, local_path
 from ..processes import in_children
 from . import arrays, format1
 from .blobs import Blobs
@@ -111,7 +111,7 @@ def _linked(url: str, name: str, address: str) -> arrays.Array:
     import zarr
 
     try:
-        return zarr.open_array(address, mode="r")
+        return zarr.open_array(local_path(address) or address, mode="r")
     except FileNotFoundError as error:
         raise StoreError(
             f"{url} refers to {name} at {address}, which is not there; move the array back or "
@@ -491,9 +491,9 @@ def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> ND
 
 def _instead_of(url: str) -> Hint:
     """Return what to do where there is no store: a file is to be read, a name may be misspelt."""
-    path = Path(url)
+    path = local_path(url)
     make = Hint("make one with create_store or ingest", "make one with `dskrobust ingest`")
-    if "://" in url or "::" in url:
+    if path is None:
         return make
     if path.is_file():
         read = f"ingest({url!r}, …)", f"`dskrobust ingest {quote(url)}`"

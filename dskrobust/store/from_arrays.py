@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..clients import shares_process
 from ..credentials import without_credentials
-from ..errors import StoreError
-from ..labels import decoded, infer_label_kind
-from ..paths import behind_links, expand, local_path
+from ..display import listed
+from ..errors import InvalidDataError, StoreError
+from ..labels import decoded, infer_label_kind, one_spelling
+from ..paths import behind_links, local_path
 from . import writing
 from .arrays import is_zarr
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 DISTINCT = 4  # copies of a part's values whose different ones are found: read, sorted, joined
 Parts = tuple[Any, Any, Any, Any]  # some rows of features, labels, split and ids, read or not
-Coding = tuple[tuple[Any, ...] | None, tuple[Any, ...] | None, Any]  # classes, groups, ids' dtype
+# Values of classes, what those are called, groups, ids' dtype.
+Coding = tuple[tuple[Any, ...] | None, tuple[str, ...], tuple[Any, ...] | None, Any]
 
 
 def write_arrays(
@@ -65,6 +67,11 @@ def link_arrays(
     links = {name: Link(url=_url_of(a, name)) for name, a in linked.items()}
     for name, link in links.items():
         _refuse_own(url, name, link.url)
+    if arrays.classes and arrays.called != tuple(str(c) for c in arrays.classes):
+        raise InvalidDataError(
+            f"y writes one label in several ways ({listed(arrays.classes)}), which a link cannot "
+            "mend; copy the arrays (create_store)"
+        )
     if arrays.groups is not None:
         values = tuple(_plain(g) for g in arrays.groups)
         links["split"] = Link(url=links["split"].url, values=values)
@@ -93,7 +100,7 @@ def _make(
 def _write(writer: SegmentWriter, arrays: Arrays, layout: Layout) -> Written:
     """Write what a store holds itself of arrays, and check the rest."""
     writer.grow(arrays.rows)
-    names = arrays.classes, arrays.groups, layout.id_dtype
+    names = arrays.classes, arrays.called, arrays.groups, layout.id_dtype
     step = layout.write_rows
     tasks = [
         delayed(_write_part)(writer, a, arrays.cut(a, a + step), names)
@@ -154,6 +161,8 @@ class Arrays:
     split : array (n,), optional
     classes, groups : tuple, optional
         The distinct values of text labels and of `split`.
+    called : tuple of str
+        What the class of each of `classes` is called: of both True and TRUE the same.
     ids : array (n,), optional
     """
 
@@ -163,12 +172,14 @@ class Arrays:
     classes: tuple[Any, ...] | None
     groups: tuple[Any, ...] | None
     ids: Any = None
+    called: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, X: Any, y: Any, split: Any = None, ids: Any = None) -> Arrays:
         """Find the classes and groups of arrays that were checked."""
         classes = _distinct(y) if y.dtype.kind in "UTOS" else None
-        return cls(X, y, split, classes, None if split is None else _distinct(split), ids)
+        called = tuple(one_spelling([str(c) for c in classes or ()], "y").values())
+        return cls(X, y, split, classes, None if split is None else _distinct(split), ids, called)
 
     @property
     def rows(self) -> int:
@@ -195,7 +206,7 @@ class Arrays:
         """Return the spec with the names of these classes and groups."""
         return replace(
             spec,
-            classes=tuple(str(c) for c in self.classes) if self.classes else spec.classes,
+            classes=tuple(sorted(set(self.called))) if self.classes else spec.classes,
             groups=tuple(str(g) for g in self.groups) if self.groups else ("all",),
         )
 
@@ -261,8 +272,10 @@ def _write_part(writer: SegmentWriter, start: int, parts: Parts, names: Coding) 
 def _make_block(parts: Parts, names: Coding, start: int) -> Block:
     """Read what is lazy and encode text labels and the split; the first row has number `start`."""
     features, labels, split, ids = (p.read() if isinstance(p, _Rows) else p for p in parts)
-    classes, groups, kept = names
-    labels = labels if classes is None else encode(labels, classes, "labels")
+    classes, called, groups, kept = names
+    if classes is not None:
+        codes = np.searchsorted(sorted(set(called)), called)  # one for True and TRUE
+        labels = codes[encode(labels, classes, "labels")]
     if split is None:
         split = np.zeros(len(features), np.int16)
     else:
@@ -302,7 +315,7 @@ def open_array(url: str) -> Any:
     import zarr
 
     try:
-        return zarr.open_array(expand(url), mode="r")
+        return zarr.open_array(local_path(url) or url, mode="r")
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"there is no Zarr array at {url}: {error}") from error
 

@@ -463,3 +463,18 @@ def test_a_data_set_is_found_from_another_folder(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         scores.compute().reach, dr.sample_robustness(X, y).compute().reach
     )
+
+
+def test_names_of_an_enumeration_are_classes(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path, kind = tmp_path / "own.h5", h5py.enum_dtype({"cat": 3, "dog": 1}, basetype="i1")
+    with h5py.File(path, "w") as file:
+        file["X"] = np.arange(4.0)[:, None]
+        file.create_dataset("y", data=np.array([3, 1, 1, 3], "i1"), dtype=kind)
+        file.create_dataset("odd", data=np.array([3, 1, 2, 3], "i1"), dtype=kind)
+        made = dr.create_store(str(tmp_path / "made.zarr"), file["X"], file["y"])
+    for store in (made, dr.ingest(str(path), str(tmp_path / "read.zarr"))):
+        assert store.spec.classes == ("cat", "dog")
+        assert store.labels[:].tolist() == [0, 1, 1, 0]
+    with pytest.raises(InvalidDataError, match="row 2 is 2, which its enumeration does not name"):
+        dr.ingest(str(path), str(tmp_path / "odd.zarr"), y="odd")

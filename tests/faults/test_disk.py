@@ -261,3 +261,16 @@ def test_a_real_full_disk(data, tmp_path):
     assert said[1] == said[3] == "1"
     assert "new.zarr, but its disk has 0 B free" in said[2]
     assert done.stdout.split() == ["fill", "own.zarr"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["show", "own.zarr"]])
+def test_a_full_standard_output_is_named(tmp_path, words):
+    dr.create_store(str(tmp_path / "own.zarr"), np.arange(6.0)[:, None], np.arange(6) % 2)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "dskrobust", *words], stdout=full,
+                              stderr=subprocess.PIPE, text=True, cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 1
+    said = "Error: the standard output takes no more: no space left on device; free some space"
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == 1

@@ -37,8 +37,9 @@ def plain_steps(a, b):
 
 @njit
 def first_minus(a, b):
-    """No distance where the rows are in the wrong order: f(x, x′) of the lower row comes first."""
-    return b[0] - a[0]
+    """A distance that tells, in its last digits, whether the lower row comes first."""
+    far = np.abs(a[0] - b[0])
+    return far if a[0] <= b[0] else far * (1 + 1e-9)
 
 
 @njit
@@ -129,8 +130,8 @@ def test_rows_come_in_the_order_of_their_numbers():
     for tile in (((0, 40), (0, 40)), ((0, 25), (25, 40)), ((25, 40), (0, 25))):
         job = job_for(X, resolve_metric(first_minus))
         left, right, _ = reduce_ranges(Arrays(X, y), *tile, (7, 9), job)
-        assert (left.reach > 0).all()
-        assert (right.reach > 0).all()
+        for state in (left, right):
+            assert (state.reach == np.round(state.reach)).all()
 
 
 @pytest.mark.parametrize(("function", "value"), [(bad, "nan"), (negative, "-1.0")])
@@ -143,6 +144,51 @@ def test_what_is_no_distance_names_both_rows(function, value, compiled):
     scores = dr.sample_robustness(X, y, metric=metric, options=dr.RunOptions(block_rows=8))
     with pytest.raises(InvalidDataError, match=rf"returned {value} for rows 4 and 17; a distance"):
         scores.compute(**THREADS)
+
+
+def divides(a, b):
+    return 1 / 0 if a[0] == 3 else float(np.abs(a - b).sum())
+
+
+@njit
+def divides_compiled(a, b):
+    return 1 // int(a[0] - 3) if a[0] == 3 else np.abs(a - b).sum()
+
+
+@njit
+def wide(a, b):
+    return np.abs(a - b)
+
+
+def leaves(a, b):
+    raise SystemExit(3)
+
+
+def lopsided(a, b):
+    return float(max(0.0, (a - b).sum()) + 2 * max(0.0, (b - a).sum()))
+
+
+def changes(a, b):
+    a += 1
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (divides, "divides failed for rows 3 and 4; ZeroDivisionError"),
+        (divides_compiled, "divides_compiled failed for rows 3 and 4; ZeroDivisionError"),
+        (wide, "wide returned array.* for rows 0 and 1; a distance must be a number"),
+        (leaves, "leaves failed for rows 0 and 1; .*SystemExit: 3"),
+        (lopsided, "lopsided returned .* for rows 0 and 1; a distance is symmetric"),
+        (changes, "changes changed its arguments for rows 0 and 1"),
+        (lambda a: 1.0, "lambda> failed for rows 0 and 1; TypeError"),
+    ],
+)
+def test_what_goes_wrong_in_a_metric_names_it_and_the_rows(metric, said):
+    X = np.arange(12.0)[:, None]
+    with pytest.raises(InvalidDataError, match=f"the metric function .*{said}"):
+        dr.sample_robustness(X, np.arange(12) % 2, metric=metric).compute(scheduler="sync")
 
 
 NAMED = """
