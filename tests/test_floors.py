@@ -22,6 +22,7 @@ FLOORS = (  # from the foundations up
     "extras",
     "whole_numbers",
     "own_code",
+    "renaming",
     "processes",
     "blas",
     "covariance",

@@ -22,6 +22,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ SMALLER = Hint("compare smaller sets", "compare smaller sets, such as train:L400
 SETS = ".csv", ".csv.gz", ".parquet", ".npz"
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--figure": "--plot"})
 @store_argument
 @click.argument("train")
 @click.argument("test")

@@ -21,6 +21,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 from .source_options import keywords, preparation_options, reader_options, split_options
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def describe(store: Store) -> None:
         terminal.fact("ids", f"{what} (column {column})" if column else what)
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--features": "--x", "--label-kind": "--labels"})
 @click.argument("store", type=NewStore(), metavar="STORE")
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
@@ -315,7 +316,7 @@ def link(
     say_next(made, store)
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--group": "--into"})
 @store_argument
 @click.argument("what", metavar="WHAT")
 @reader_options

@@ -22,6 +22,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ by_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--figure": "--plot"})
 @store_argument
 @model_option
 @windows_option
