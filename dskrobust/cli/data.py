@@ -140,13 +140,13 @@ def _write(
 
 def _connect(stack: ExitStack, cluster: ClusterOptions, each: int) -> None:
     """Connect to workers of which every thread holds so many bytes at once."""
-    from ..cluster import connect
     from ..cluster.local import local_resources
     from ..cluster.workers import found_resources
+    from .run_view import connected
 
     if not cluster.is_remote:  # workers that are too small would not even start
         _check_workers(each, local_resources(cluster))
-    stack.enter_context(connect(cluster))
+    stack.enter_context(connected(cluster))
     _check_workers(each, found_resources())
 
 
