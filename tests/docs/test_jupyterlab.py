@@ -43,17 +43,18 @@ KERNEL = "window.jupyterapp.shell.currentWidget?.context?.sessionContext?.sessio
 SHOWN = """
     const outputs = [...document.querySelectorAll(".jp-NotebookPanel .jp-OutputArea-output")];
     const all = (selector) => outputs.flatMap((one) => [...one.querySelectorAll(selector)]);
+    const size = (one) => one.getBoundingClientRect();
+    const start = (one) => one.outerHTML.slice(0, 300);
     return {
         outputs: outputs.length,
         errors: outputs.filter((one) => /^application.vnd.jupyter.(error|stderr)$/
             .test(one.dataset.mimeType)).map((one) => one.textContent.slice(0, 500)),
-        flat: outputs.filter((one) => one.textContent.trim() && !one.getBoundingClientRect().height)
-            .map((one) => one.outerHTML.slice(0, 300)),
-        dead: all("img").filter((one) => !one.naturalWidth).map((one) => one.outerHTML.slice(0, 200)),
-        drawings: all("svg, canvas, img").filter((one) => one.getBoundingClientRect().width > 20).length,
-        frames: all("iframe").map((one) => one.getBoundingClientRect().height),
-        broken: all("*").filter((one) => !one.children.length && /^(Error displaying|Loading) widget/
-            .test(one.textContent)).map((one) => one.textContent),
+        flat: outputs.filter((one) => one.textContent.trim() && !size(one).height).map(start),
+        dead: all("img").filter((one) => !one.naturalWidth).map(start),
+        drawings: all("svg, canvas, img").filter((one) => size(one).width > 20).length,
+        frames: all("iframe").map((one) => size(one).height),
+        broken: all("*").filter((one) => !one.children.length
+            && /^(Error displaying|Loading) widget/.test(one.textContent)).map(start),
         html: outputs.filter((one) => one.dataset.mimeType === "text/html").length,
     };
 """
