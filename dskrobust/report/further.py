@@ -140,7 +140,7 @@ def _pairs(results: StoredResults, chosen: Mapping[str, Subset]) -> Iterator[tup
         codes = {code for code, _ in subset.intervals or ()}
         if None in codes:  # of samples of all groups
             continue
-        own = {names[code] for code in codes}
+        own = {names[code] for code in codes if code is not None}
         yield from ((name, group) for group in counts if counts[group] and group not in own)
 
 
