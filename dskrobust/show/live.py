@@ -171,6 +171,7 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
         try:
             yield view
             view.await_events()
+            view.progress.begin_phase("")
             view.state = "done"
         except BaseException:
             view.state = "stopped"
