@@ -7,6 +7,7 @@ asked. DSKROBUST_PICTURES is a folder for pictures of all of it.
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ from helpers import NOTEBOOKS, ROOT
 PYTHON = os.environ.get("DSKROBUST_JUPYTERLAB", sys.executable)
 NAMES = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
 SECONDS = 1_500  # that a notebook may take on a machine with other things to do
+SLOW = re.compile(
+    r".* - distributed\.\w+ - WARNING - Worker process still alive.*"
+)  # a busy machine
 # All cells are drawn, also those that are not in view; nothing asks or tells of news.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -142,7 +146,7 @@ def test_it_runs_and_shows_what_it_has(lab, page, name):
     errors = [one for one in outputs if one.output_type == "error"]
     assert errors == []
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
-    assert shown["errors"] == []
+    assert [text for text in shown["errors"] if SLOW.sub("", text).strip()] == []
     assert shown["outputs"] >= len(outputs)
     html = [one for one in outputs if "text/html" in one.get("data", ())]
     assert shown["html"] == len(html)
