@@ -21,11 +21,17 @@ def _public() -> dict[str, str]:
 
 
 _MODULES = _public()
+_OLD_NAMES = {"Options": "RunOptions"}
 __all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     # loaded on first use: a worker that only runs tiles needs neither scikit-learn nor readers
+    if name in _OLD_NAMES:
+        from .renaming import warn_renamed
+
+        warn_renamed(f"{__name__}.{name}", f"{__name__}.{_OLD_NAMES[name]}")
+        name = _OLD_NAMES[name]
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f".{_MODULES[name] or name}", __name__)

@@ -144,14 +144,9 @@ def run_and_write(
 
 
 @contextlib.contextmanager
-def _watched(
-    client: Client | None, plan: Plan, watch: Watch, run: str | None, title: str = ""
-) -> Iterator[None]:
+def _watched(client: Client | None, plan: Plan, watch: Watch, run: str | None) -> Iterator[None]:
     """Tell of the tiles of a run, and of its phases."""
-    with (
-        watch_phases(client, watch.begin, run),
-        watch_tiles(client, plan, watch.tell, run, title),
-    ):
+    with watch_phases(client, watch.begin, run), watch_tiles(client, plan, watch.tell, run):
         yield
 
 
@@ -166,7 +161,6 @@ def _write_on_cluster(
     from .cluster.checks import check_plan, check_source
     from .cluster.local import local_resources
     from .cluster.workers import resources_of, workers_of
-    from .show.board import open_board
 
     lazy = None if options.is_remote else prepare(local_resources(options))
     if not options.is_remote:
@@ -180,20 +174,10 @@ def _write_on_cluster(
         check_source(client, store.address)
         _check_room(store, lazy, plan)
         watch.start(client, plan)
-        open_board(client)
-        with _watched(client, plan, watch, lazy.run, _title(store, lazy)):
+        with _watched(client, plan, watch, lazy.run):
             fresh = set() if options.is_remote else set(workers_of(client))
             done: W = lazy.write(lambda: _run_facts(client, plan, fresh))
             return done
-
-
-def _title(store: Store, lazy: Writable) -> str:
-    """Return what is computed, in words."""
-    if isinstance(lazy, Scores) and lazy.spec is not None:
-        return f"{lazy.spec.metric.name.capitalize()} robustness of {store.spec.name}"
-    return (
-        f"{'Neighbours' if isinstance(lazy, Neighbours) else 'Label quality'} of {store.spec.name}"
-    )
 
 
 def client_memory(plan: Plan) -> int:

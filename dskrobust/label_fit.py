@@ -26,6 +26,7 @@ from .records import BLOCK_ROWS, value_counts
 from .robustness import score, score_both
 from .runs import PairData, RunOptions, open_data
 from .scores import Scores, run_memo, write_together
+from .show.shown_runs import run_shown
 from .store import SourceAddress, Store, made_once, matching, open_store
 from .witnesses import witness_counts
 
@@ -130,7 +131,9 @@ class LabelQuality:
         check_memory("a NumPy copy of what is known of all labels", self.rows, ROW_BYTES, _INSTEAD)
         self.warm_up()
         names = [f.name for f in fields(self)][:5]
-        values = compute(*(getattr(self, name) for name in names), **kwargs)
+        title = f"Label quality of {self.scores.name}"
+        with run_shown(None if kwargs.get("scheduler") else self.plan, self.run, title):
+            values = compute(*(getattr(self, name) for name in names), **kwargs)
         return replace(self, **dict(zip(names, values, strict=True)))
 
     @property
@@ -177,7 +180,8 @@ class LabelQuality:
                 turns.enter_context(made_once(store, spec.parameters(), wait=wait))
             if any(r.covers(store) for _, s in asked for r in matching(store, s.parameters())):
                 return label_quality(store, metric=asked[0][1].metric).write(facts, wait=wait)
-            first, second = write_together(asked, store, facts)
+            title = f"Label quality of {store.spec.name}"
+            first, second = write_together(asked, store, facts, title)
             assert self.scores.searched is not None
             run_memo(store, self.scores.searched).clear()
         return quality_of(first, second)

@@ -26,6 +26,7 @@ from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
 from .records import as_records, in_order, lowest, value_counts
+from .renaming import renamed_keywords
 from .runs import RunOptions
 from .whole_numbers import check_whole
 from .witnesses import at_witness
@@ -38,6 +39,7 @@ SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones 
 ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
 
+@renamed_keywords(count="top")
 def find_label_issues(
     data: Any,
     y: Any = None,

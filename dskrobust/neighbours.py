@@ -32,6 +32,7 @@ from .references import row_set
 from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_within
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, forget, one_sided_search, searching, symmetric_search
+from .show.shown_runs import run_shown
 from .store import ResultTables, ResultWriter, SourceAddress, Store, made_once, matching
 from .whole_numbers import check_whole
 
@@ -150,9 +151,10 @@ class Neighbours:
             )
             for k in range(-(-self.rows // chunk))
         ]
-        if search.waves is not None:
-            search.waves.run()
-        checksums = compute(*writes)
+        with run_shown(search.plan, self.run, f"Neighbours in {store.spec.name}"):
+            if search.waves is not None:
+                search.waves.run()
+            checksums = compute(*writes)
         seconds = {"seconds": time.perf_counter() - started}
         result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
         forget(search)

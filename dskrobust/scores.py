@@ -36,6 +36,7 @@ from .export import score_frames
 from .memory import check_memory
 from .records import as_records
 from .show.overview import scores_card
+from .show.shown_runs import run_shown, show_run
 from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, made_once, matching
 
 if TYPE_CHECKING:
@@ -162,6 +163,12 @@ class Scores(ArraysMixin):
         return self.store.spec.name if self.store else "data"
 
     @property
+    def title(self) -> str:
+        """What is computed, in words."""
+        metric = self.spec.metric.name.capitalize() if self.spec else ""
+        return f"{metric} robustness of {self.name}".lstrip()
+
+    @property
     def ids(self) -> Any:
         """What the rows are called, shape (n,), read when sliced; None where rows have no ids."""
         if self.store is not None:
@@ -224,11 +231,12 @@ class Scores(ArraysMixin):
         if self.spec is not None and self.result is None:
             self.spec.warm_up(self.rows)
         arrays = self.lazy_arrays
-        if self.waves is not None:
-            self.waves.run(**kwargs)
         try:
-            with _placed(self.plan):
-                values = compute(*arrays.values(), **kwargs)
+            with self._shown(**kwargs):
+                if self.waves is not None:
+                    self.waves.run(**kwargs)
+                with _placed(self.plan):
+                    values = compute(*arrays.values(), **kwargs)
         finally:
             if self.scratch is not None:  # the graph writes it again if it is asked again
                 shutil.rmtree(self.scratch, ignore_errors=True)
@@ -275,6 +283,22 @@ class Scores(ArraysMixin):
         columns = TABLE_BYTES + (2 * self._row_bytes if by_group else 0)
         check_memory("a table of all scores", self.rows, columns, _INSTEAD)
         return next(score_frames(self, by_group, rows=self.rows))
+
+    def _shown(self, **kwargs: Any) -> AbstractContextManager[None]:
+        """Have the scheduler show the run, unless kwargs of Dask's compute name another one."""
+        return nullcontext() if kwargs.get("scheduler") else run_shown(*self._run)
+
+    @property
+    def _run(self) -> tuple[Plan | None, str | None, str]:
+        return self.plan, self.run if self.result is None else None, self.title
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        show_run(*self._run)  # by dask.compute or client.compute
+        return super().__dask_postcompute__()
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        show_run(*self._run)
+        return super().__dask_postpersist__()
 
     def write(
         self, facts: Callable[[], Mapping[str, Any]] | None = None, *, wait: bool = True
@@ -375,22 +399,24 @@ def write_together(
     several: Sequence[tuple[Scores, PairSpec]],
     store: Store,
     facts: Callable[[], Mapping[str, Any]] | None = None,
+    title: str = "",
 ) -> list[Scores]:
     """Compute scores of one graph and write each as a result; return them as read from there.
 
     Whoever calls it takes its turn before, and clears finished tiles after. facts: see
-    `Scores.write`.
+    `Scores.write`. title: what they are together, where they are several.
     """
-    plan = several[0][0].plan
+    first, plan = several[0][0], several[0][0].plan
     for _, spec in several:
         spec.warm_up(store.rows)
     started = time.perf_counter()  # compiling is no part of what a run takes
     writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
-    if (waves := several[0][0].waves) is not None:
-        waves.run()
     norms = (one.label_norm for one, _ in several)
-    with _placed(plan):
-        done = compute(*norms, *(write for part in writes for write in part))
+    with run_shown(plan, first.run, title or first.title):
+        if first.waves is not None:
+            first.waves.run()
+        with _placed(plan):
+            done = compute(*norms, *(write for part in writes for write in part))
     norms, checksums = done[: len(several)], list(done[len(several) :])
     known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
     found = []

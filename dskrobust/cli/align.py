@@ -22,6 +22,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ SMALLER = Hint("compare smaller sets", "compare smaller sets, such as train:L400
 SETS = ".csv", ".csv.gz", ".parquet", ".npz"
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--figure": "--plot"})
 @store_argument
 @click.argument("train")
 @click.argument("test")
@@ -133,12 +134,12 @@ def match(
       dskrobust match mnist.zarr --within train --to test --size 10000 --out rows.csv
       dskrobust match mnist.zarr -w train --to test:M5000 --size 5000 --size 10000
     """
-    from ..cluster import connect
     from ..cluster.checks import check_source
     from ..matching import match as matched
     from ..matching import matching_memory
     from ..memory import CLUSTER, projected_peak
     from ..outputs import check_output
+    from .run_view import connected
 
     if out and len(sizes) > 1:
         raise click.UsageError("--out takes the rows of one --size")
@@ -147,7 +148,7 @@ def match(
     opened = opened_store(store)
     scores = _scored(opened, (within, to), metric, options, quiet=as_json)
     projected = projected_peak("matched sets", CLUSTER + matching_memory(sizes), SMALLER)
-    with connect(options) as client:
+    with connected(options) as client:
         check_source(client, opened.address)
         made = [matched(scores, within, to, size) for size in sizes]
     if path is not None:

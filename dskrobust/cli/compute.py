@@ -248,13 +248,13 @@ def check_scheduler(options: ClusterOptions) -> None:
 @contextmanager
 def workers_for(store: Store, options: ClusterOptions) -> Iterator[None]:
     """Have what is made of many rows run on a cluster's workers, of few rows in this process."""
-    from ..cluster import connect
     from ..cluster.checks import check_source
+    from .run_view import connected
 
     if not options.is_remote and store.rows <= MOST_HERE:
         yield
         return
-    with connect(options) as client:
+    with connected(options) as client:
         check_source(client, store.address)
         yield
 

@@ -21,6 +21,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 from .source_options import keywords, preparation_options, reader_options, split_options
 
 if TYPE_CHECKING:
@@ -139,13 +140,13 @@ def _write(
 
 def _connect(stack: ExitStack, cluster: ClusterOptions, each: int) -> None:
     """Connect to workers of which every thread holds so many bytes at once."""
-    from ..cluster import connect
     from ..cluster.local import local_resources
     from ..cluster.workers import found_resources
+    from .run_view import connected
 
     if not cluster.is_remote:  # workers that are too small would not even start
         _check_workers(each, local_resources(cluster))
-    stack.enter_context(connect(cluster))
+    stack.enter_context(connected(cluster))
     _check_workers(each, found_resources())
 
 
@@ -247,7 +248,7 @@ def describe(store: Store) -> None:
         terminal.fact("ids", f"{what} (column {column})" if column else what)
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--features": "--x", "--label-kind": "--labels"})
 @click.argument("store", type=NewStore(), metavar="STORE")
 @click.option("--x", required=True, metavar="PATH", help="Zarr array of the features (n, d).")
 @click.option("--y", required=True, metavar="PATH", help="Zarr array of labels (n,) or (n, m).")
@@ -315,7 +316,7 @@ def link(
     say_next(made, store)
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--group": "--into"})
 @store_argument
 @click.argument("what", metavar="WHAT")
 @reader_options

@@ -86,12 +86,12 @@ def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> 
       dskrobust embed own.zarr --model torch:nets.Encoder --weights encoder.pt --out own-emb.zarr
       dskrobust embed own.zarr --model nets:pooled --batch-rows 256 --out own-emb.zarr
     """
-    from ..cluster import connect
     from ..embedding import EmbeddingOptions
     from ..embedding import embed as write_embedding
     from ..embedding.naming import model_of
     from ..show import terminal
     from ..store import check_free
+    from .run_view import connected
 
     names = ("layer", "weights", "seed", "epochs", "batch_rows", "device", "name", "anonymous")
     how = EmbeddingOptions(**{name: options.pop(name) for name in names})
@@ -104,7 +104,7 @@ def embed(store: str, model: str, out: str, overwrite: bool, **options: Any) -> 
     with ExitStack() as stack:
         if how.device != "cpu" and not cluster.is_remote and checked.sees_gpu():
             cluster = local_gpu_worker(stack, cluster)
-        client = stack.enter_context(connect(cluster))
+        client = stack.enter_context(connected(cluster))
         bar = stack.enter_context(terminal.progress(f"Embedding {store}", opened.rows))
         made = write_embedding(
             opened, model, out, how, client=client, overwrite=overwrite, progress=bar.add

@@ -417,10 +417,10 @@ def run_steps(
 
     more: bytes that this process holds besides.
     """
-    from ..cluster import connect
     from ..evaluation import Failure
     from ..show import terminal
     from .compute import check_scheduler
+    from .run_view import connected
 
     projected = project_steps(made, more)
     total, finished = len(made.jobs), made.finished()
@@ -429,7 +429,7 @@ def run_steps(
         if finished == total:
             check_scheduler(options)
         else:
-            client = stack.enter_context(connect(_with_gpu(stack, made, options)))
+            client = stack.enter_context(connected(_with_gpu(stack, made, options)))
             if not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)
         if not quiet:

@@ -20,6 +20,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
@@ -31,7 +32,7 @@ REMOTE = Hint("connect a client with workers", "give workers with --scheduler")
 OTHERS = ("contradictions", "duplicates", "shared", "isolated", "witnesses", "overlaps")
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--threshold": "--max-score"})
 @store_argument
 @click.option("--top", "-n", type=click.IntRange(1, 100_000), default=20, show_default=True,
               help="How many samples to list.")  # fmt: skip

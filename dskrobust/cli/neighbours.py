@@ -20,6 +20,7 @@ from .options import (
     wait_option,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     from ..neighbours import Neighbours
@@ -28,7 +29,7 @@ COLUMNS = 3  # of distances that are told of
 FEWER = Hint("ask for fewer neighbours", "ask for fewer with --k, or leave --out out")
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--labels": "--rule"})
 @store_argument
 @click.option("--k", "-k", type=click.IntRange(1), default=15, show_default=True,
               help="How many neighbours of every sample.")  # fmt: skip

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from ..errors import Hint
 from .memory import say_memory
 from .options import Address, File, Number, asked_result, metric_options, opened_store
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     from ..report import StoredResults, Wishes
@@ -26,7 +27,7 @@ FEWER = Hint(
 FIGURE_KINDS = ("svg", "pdf", "png")
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--threshold": "--mark"})
 @click.argument("store", type=Address(), metavar="STORE", required=False)
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="NAME.html by default, NAME as of the store; of a figure an .svg, .pdf or .png "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
+
+import click
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -111,6 +113,24 @@ class RunView:
             share = self._work["proven"] / self._work["pairs"]
             read = terminal.size(self._work["bytes_read"])
             terminal.fact("work", f"{share:.2%} of the pairs proven, {read} read")
+
+
+@contextmanager
+def connected(options: ClusterOptions) -> Iterator[Client]:
+    """Yield a client of workers; while those of a local cluster start, a line says so."""
+    from ..cluster import connect
+    from ..compute import STARTING
+    from ..show import terminal
+
+    with ExitStack() as stack:
+        if options.is_remote:
+            client = stack.enter_context(connect(options))
+        else:
+            title = (click.get_current_context().info_name or "").capitalize()
+            with terminal.progress(title, unit="") as bar:
+                bar.begin_phase(STARTING)
+                client = stack.enter_context(connect(options))
+        yield client
 
 
 def say_slow_workers(client: Client, *, stderr: bool) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from ..cluster import ClusterOptions, connect
+from ..cluster import ClusterOptions
 from ..compute import Watch, run_scores
 from ..datasets import ingest
 from ..engine.plan import MIB
@@ -26,6 +26,7 @@ from ..show import terminal
 from ..show.live import compiling_shown
 from ..store import Store
 from ..subsets import class_counts, class_name, least_robust, most_robust, whole
+from .run_view import connected
 
 MEMORY_LIMIT = 512 * MIB  # of a worker: the digits need little
 PAIRS = 6
@@ -180,7 +181,7 @@ def _matrix(store: Store, workers: int) -> Table:
         subsets.append({letter: group, **halves})
     model = Model("knn", {"neighbors": [1, 3, 5, 7, 9]})
     made = Evaluation(store, Experiment(subsets[0], subsets[1], [model]))
-    with connect(_options(workers)) as client:
+    with connected(_options(workers)) as client:
         matrix = made.compute(client).matrix()
     return terminal.performance_table(matrix.showing("acc").sheet())
 

@@ -21,6 +21,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     from ..scores import Scores
@@ -59,7 +60,7 @@ class Columns:
         return [s for s, base in zip(self.subsets, self.bases, strict=True) if s is not base]
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--save": "--out"})
 @store_argument
 @click.option("--least", "-l", multiple=True, type=click.IntRange(1), metavar="N",
               help="The N least robust samples; may be given several times.")  # fmt: skip

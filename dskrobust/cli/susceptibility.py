@@ -19,6 +19,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     from ..evaluation.susceptibility import Susceptibility
@@ -38,7 +39,7 @@ class Sizes(click.ParamType):
             self.fail(f"{value!r} are no sizes; write 2/255,8/255 or 0.1,0.3", param, ctx)
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--figure": "--plot"})
 @store_argument
 @click.option("--model", "kind", default="cnn", show_default=True, metavar="MODEL",
               help="cnn, resnet56, or torch: and the import path of a torch module.")  # fmt: skip

@@ -22,6 +22,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .renamed import WithOldNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ by_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=WithOldNames, old={"--figure": "--plot"})
 @store_argument
 @model_option
 @windows_option
@@ -220,10 +221,10 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], ClusterOptions]:
 @contextmanager
 def _running(options: ClusterOptions, steps: int | None, *, quiet: bool) -> Iterator[Progress]:
     """Connect to workers and show how many steps are done."""
-    from ..cluster import connect
     from ..show import terminal
+    from .run_view import connected
 
-    with connect(options), terminal.progress("Evaluating", steps, unit="steps") as bar:
+    with connected(options), terminal.progress("Evaluating", steps, unit="steps") as bar:
 
         def tell(job: Any, record: Any, was_found: bool) -> None:
             bar.note = job.model.name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidDataError, InvalidOptionError
 from ..ids import index_ids, plain_ids
+from ..renaming import renamed_keywords
 from ..store import (
     Arrays,
     StorageOptions,
@@ -45,6 +46,7 @@ from .xarrays import from_xarray
 NO_LABELS = "mMV"  # kinds of dtypes: times, records; scikit-learn has its own word for complex
 
 
+@renamed_keywords(options="storage_options")
 def create_store(
     url: str | Path,
     X: Any,

@@ -18,6 +18,7 @@ from ..clients import shares_process
 from ..display import meant
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path, is_remote
+from ..renaming import renamed_keywords
 from ..store import (
     Block,
     Layout,
@@ -263,6 +264,7 @@ def _keys(reader: Reader) -> Iterator[RowKeys]:
     return (RowKeys(block.labels) for block in reader.blocks())
 
 
+@renamed_keywords(storage="storage_options")
 def ingest(
     what: str | os.PathLike[str],
     out: str | Path,

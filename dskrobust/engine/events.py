@@ -108,7 +108,6 @@ def watch_tiles(
     plan: Plan,
     tell: Callable[[int, Event], None],
     run: str | None = None,
-    title: str = "",
 ) -> Iterator[None]:
     """Call tell(pairs, event) once for every tile of a plan that is done.
 
@@ -119,8 +118,6 @@ def watch_tiles(
     ----------
     run : str, optional
         `Scores.run`; without it tiles are known by their rows alone.
-    title : str
-        What is computed, in words, for those who look at the scheduler.
     """
     waiting = {(plan.blocks[i], plan.blocks[j]) for i, j in plan.tiles}
     lock = threading.Lock()  # threads of this process tell themselves
@@ -133,14 +130,15 @@ def watch_tiles(
             waiting.remove(tile)
             tell(pairs_of(*tile), event)
 
-    if client is not None:
-        _tell_of_plan(client, plan, run, title)
     with _subscribed(client, TOPIC, hear):
         yield
 
 
-def _tell_of_plan(client: Client, plan: Plan, run: str | None, title: str) -> None:
-    """Have the scheduler count tiles as metrics, and tell it what the run consists of."""
+def tell_of_plan(client: Client, plan: Plan, run: str | None, title: str) -> None:
+    """Have the scheduler count tiles as metrics, and tell it what the run consists of.
+
+    title: what is computed, in words, for those who look at the scheduler.
+    """
     from .telemetry import Telemetry
 
     client.register_plugin(Telemetry(TOPIC, PLANS))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..advice_tables import StoredAdvice, kept_advice
-from ..alignments import AlignmentSummary, alignment
+from ..alignments import AlignmentSummary, alignment, alignment_memory
 from ..errors import InvalidOptionError
 from ..folds import known_folds
 from ..hard_samples import CLASS_HEAD, class_rows, hardest_rows, hardness_memory
@@ -16,10 +17,14 @@ from ..hardness import InstanceHardness, instance_hardness
 from ..label_fit import most_labels
 from ..labels import LabelMap
 from ..ranking import sorting_memory
+from ..robustness import sample_robustness
+from ..scores import Scores
 from ..store import ResultTables, Store, find_results
+from ..subsets import INDEX_BYTES, Subset, select_subset
 from .results import MOST_CLASSES, StoredResults
 
 MOST_GROUPS = 8  # beside the main one, that it is compared with
+MOST_SELECTIONS = 8  # pairs of them, that are compared
 MOST_FOLDED = 1_000_000  # rows of folds that are summed up
 HARDNESS = "instance hardness"  # the search of stored measures
 HARDEST = 12  # samples that are listed
@@ -59,25 +64,90 @@ class Section(NamedTuple):
 
 
 def alignment_section(results: StoredResults) -> Section | None:
-    """Return how R in the main group is aligned with R in the others; None where there is one."""
+    """Return how R is aligned in groups, and in the selections that the store has scores against.
+
+    None where there is one group and no such selection.
+    """
     main, counts = results.main_group, results.group_counts
     others = sorted((g for g in counts if counts[g] and g != main), key=lambda g: -counts[g])
-    found = [alignment(results.scores, main, other).summary() for other in others[:MOST_GROUPS]]
-    if not found:
-        return None
+    groups = [alignment(results.scores, main, other).summary() for other in others[:MOST_GROUPS]]
+    selections = [
+        alignment(scores, x, t).summary()
+        for scores, x, t in islice(_selected_pairs(results), MOST_SELECTIONS)
+    ]
+    words = [line for one in (*groups, *selections) for line in one.words]
+    tables = [_groups_table(groups)] if groups else []
+    tables += [_selections_table(selections)] if selections else []
+    return Section(list(dict.fromkeys(words)), tables) if tables else None
+
+
+def _groups_table(found: list[AlignmentSummary]) -> Table:
     heads = ("group", "samples", "median R", "Kolmogorov", "by chance", "Wasserstein", "how near")
-    rows = [_alignment_row(one) for one in found]
     caption = (
-        f"R in {main} (median {found[0].median_x:.4f}) beside R in every other group (the paper's "
-        "3.5); by chance: what two random draws of these sizes stay below."
+        f"R in {found[0].x} (median {found[0].median_x:.4f}) beside R in every other group (the "
+        "paper's 3.5); by chance: what two random draws of these sizes stay below."
     )
-    words = [line for one in found for line in one.words]
-    return Section(list(dict.fromkeys(words)), [Table(caption, heads, rows, (0, 6))])
+    rows = [(one.t, f"{one.size_t:,}", f"{one.median_t:.4f}", *_apart(one)) for one in found]
+    return Table(caption, heads, rows, (0, 6))
 
 
-def _alignment_row(one: AlignmentSummary) -> tuple[str, ...]:
-    numbers = (one.median_t, one.kolmogorov, one.chance, one.wasserstein)
-    return (one.t, f"{one.size_t:,}", *(f"{value:.4f}" for value in numbers), one.verdict)
+def _selections_table(found: list[AlignmentSummary]) -> Table:
+    heads = ("set", "samples", "median R", "beside", "samples", "median R", "Kolmogorov",
+             "by chance", "Wasserstein", "how near")  # fmt: skip
+    rows = [
+        (one.x, f"{one.size_x:,}", f"{one.median_x:.4f}",
+         one.t, f"{one.size_t:,}", f"{one.median_t:.4f}", *_apart(one))
+        for one in found
+    ]  # fmt: skip
+    return Table("R in selections that were scored, beside other sets.", heads, rows, (0, 3, 9))
+
+
+def _apart(one: AlignmentSummary) -> tuple[str, ...]:
+    numbers = (one.kolmogorov, one.chance, one.wasserstein)
+    return (*(f"{value:.4f}" for value in numbers), one.verdict)
+
+
+def _selected_pairs(results: StoredResults) -> Iterator[tuple[Scores, str, str]]:
+    """Yield scores against selections with the names of two sets, the newest scores first.
+
+    Selections that were scored together are compared with each other, one alone with the groups
+    that it takes no samples of.
+    """
+    for known in reversed(_all_results(results.store)):
+        if not _is_selected(known, results.result.parameters) or not known.covers(results.store):
+            continue
+        try:
+            chosen = {
+                name: select_subset(results.scores, name).compute()
+                for name in known.facts["references"]
+            }
+        except InvalidOptionError:  # folds, or rows that were listed: no selections in words
+            continue
+        scores = sample_robustness(
+            results.store, metric=results.metric, labels=LabelMap.of(results.result.parameters),
+            references=chosen,
+        )  # fmt: skip
+        if scores.result is not None:  # else these names stood for other rows
+            yield from ((scores, x, t) for x, t in _pairs(results, chosen))
+
+
+def _pairs(results: StoredResults, chosen: Mapping[str, Subset]) -> Iterator[tuple[str, str]]:
+    if len(chosen) > 1:
+        yield from combinations(chosen, 2)
+        return
+    counts, names = results.group_counts, results.store.groups
+    for name, subset in chosen.items():
+        codes = {code for code, _ in subset.intervals or ()}
+        if None in codes:  # of samples of all groups
+            continue
+        own = {names[code] for code in codes if code is not None}
+        yield from ((name, group) for group in counts if counts[group] and group not in own)
+
+
+def _is_selected(result: ResultTables, parameters: Mapping[str, Any]) -> bool:
+    """Tell whether a result is of scores like some others, but against further sets."""
+    own = {k: v for k, v in result.parameters.items() if k != "references"}
+    return bool(result.facts.get("references")) and own == dict(parameters)
 
 
 # -- folds -------------------------------------------------------------------------------------
@@ -199,6 +269,8 @@ def further_memory(store: Store, tasks: int) -> int:
     if any(known.parameters.get("search") == HARDNESS for known in _all_results(store)):
         classes = min(most_labels(store) * len(store.groups), store.rows)
         held = hardness_memory(HARDEST, classes, tasks or 1)
+    if any(known.facts.get("references") for known in _all_results(store)):
+        held = max(held, INDEX_BYTES * store.rows + alignment_memory(store.rows, tasks or 1))
     if tasks and store.rows <= MOST_FOLDED:
         folds = max((one.count for one in known_folds(store)), default=0)
         held = max(held, folds * sorting_memory(store.rows, tasks))

@@ -19,7 +19,7 @@ from ..engine.events import PLANS, TOPIC
 from .run_board import RunBoard
 
 if TYPE_CHECKING:
-    from distributed import Client, Scheduler
+    from distributed import Scheduler
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +67,3 @@ class Board(SchedulerPlugin):
     def newest(self) -> RunBoard | None:
         """The run that began last."""
         return next(reversed(self.runs.values()), None)
-
-
-def open_board(client: Client) -> None:
-    """Have a client's scheduler show runs on its dashboard; once for all is enough."""
-    client.register_plugin(Board())

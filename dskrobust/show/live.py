@@ -21,6 +21,7 @@ from ..kernels import watch_compiling
 from ..scores import Scores
 from . import terminal
 from .bounds import Bounds
+from .shown_runs import run_shown
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -67,7 +68,7 @@ class LiveView:
 
     def __init__(self, scores: Scores, dashboard: str = "") -> None:
         name = scores.spec.metric.name.capitalize() if scores.spec else ""
-        self.title = f"{name} robustness of {scores.name}"
+        self.title = scores.title
         self.bounds, self._dashboard = Bounds(), dashboard
         self._rows = scores.rows
         self._tiles = len(scores.plan.tiles) if scores.plan else 0
@@ -156,13 +157,13 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     if scores.plan is None or scores.run is None:
         yield view
         return
-    if client is not None:
-        from .board import open_board
-
-        open_board(client)
+    shown = (
+        nullcontext() if client is None else run_shown(scores.plan, scores.run, view.title, client)
+    )
     with (
+        shown,
         _shown(view),
-        watch_tiles(client, scores.plan, view.tell, scores.run, view.title),
+        watch_tiles(client, scores.plan, view.tell, scores.run),
         watch_phases(client, partial(show_phase, view.progress), scores.run),
         _missed(client, view),
         compiling_shown(view.progress),
@@ -170,6 +171,7 @@ def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
         try:
             yield view
             view.await_events()
+            view.progress.begin_phase("")
             view.state = "done"
         except BaseException:
             view.state = "stopped"

@@ -22,6 +22,7 @@ from ..ids import id_dtype, plain_ids
 from ..labels import decoded
 from ..paths import absolute, expand, local_path
 from ..processes import in_children
+from ..renaming import renamed_keywords
 from . import arrays, format1
 from .blobs import Blobs
 from .notes import Note, read_notes
@@ -418,6 +419,7 @@ class Store:
         )
 
 
+@renamed_keywords(options="storage_options")
 def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.
 

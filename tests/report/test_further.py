@@ -76,6 +76,31 @@ def test_the_alignment_is_that_of_the_groups(full):
                    f"{found.chance:.4f}", f"{found.wasserstein:.4f}", found.verdict)  # fmt: skip
 
 
+def test_selections_that_were_scored_are_compared(full, tmp_path):
+    store = stored(str(tmp_path / "own.zarr"))
+    scores = dr.sample_robustness(store).write()
+    chosen = {name: dr.select_subset(scores, name) for name in ("train:L30", "train:M20+test:M9")}
+    alone = dr.sample_robustness(store, references={"train:L30": chosen["train:L30"]}).write()
+    both = dr.sample_robustness(store, references=chosen).write()
+    mine = {"train:M9": np.arange(9)}  # rows that are not what the name says
+    dr.sample_robustness(store, references=mine).write()
+    dr.sample_robustness(store, metric="cityblock", references=chosen).write()
+    dr.make_folds(store, 3, seed=2).robustness().write()
+    results = StoredResults(store, current_results(store))
+    groups, selections = further_sections(results)["alignment"].tables
+    assert len(groups.rows) == 1
+    wanted = (dr.alignment(both, *chosen), dr.alignment(alone, "train:L30", "test"))
+    assert selections.rows == [
+        (one.x, f"{one.size_x:,}", f"{one.median_x:.4f}", one.t, f"{one.size_t:,}",
+         f"{one.median_t:.4f}", f"{one.kolmogorov:.4f}", f"{one.chance:.4f}",
+         f"{one.wasserstein:.4f}", one.verdict)
+        for one in (made.summary() for made in wanted)
+    ]  # fmt: skip
+    path = write_report(store, tmp_path / "own.html")
+    check_page(path)
+    assert "R in selections that were scored" in Page(path).text
+
+
 def test_folds_are_those_that_are_scored(full):
     (table,) = further_sections(results_of(full))["folds"].tables
     folds = dr.make_folds(full, 3, seed=2)

@@ -5,9 +5,10 @@ import shutil
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, default_client
 from driving import driven
 
 import dskrobust as dr
@@ -105,6 +106,83 @@ def test_a_run_is_on_the_dashboard(data, tmp_path):
         board = client.run_on_scheduler(_newest)
         assert board == ("Cityblock robustness of own <b>.zarr", 10, 10, 2_000 * 1_999 // 2)
         _look(f"{root}/robustness", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", memory_limit="1GiB",
+                     dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+BARE = {
+    "write": lambda scores: scores.write(),
+    "compute": lambda scores: scores.compute(),
+    "persist": lambda scores: dask.compute(*dask.persist(scores)[0].lazy_arrays.values()),
+    "dask.compute": dask.compute,
+    "client.compute": lambda scores: default_client().compute(scores).result(),
+}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", BARE)
+def test_a_run_with_a_client_of_ones_own_is_shown(client, data, name):
+    scores = dr.sample_robustness(data, options=dr.RunOptions(block_rows=500 + len(name)))
+    BARE[name](scores)
+    title, done, tiles, looked_at = client.run_on_scheduler(_newest)
+    assert title == "Euclidean robustness of own <b>.zarr"
+    assert (done, looked_at) == (tiles, 2_000 * 1_999 // 2)
+    root = f"http://127.0.0.1:{client.cluster.scheduler.http_server.port}"
+    assert 'href="robustness"' in read(f"{root}/status")
+
+
+@pytest.mark.cluster
+def test_neighbours_and_labels_are_shown_too(client, data):
+    dr.nearest_neighbours(data, 3).write()
+    assert client.run_on_scheduler(_newest)[0] == "Neighbours in own <b>.zarr"
+    dr.label_quality(data).write()
+    assert client.run_on_scheduler(_newest)[0] == "Label quality of own <b>.zarr"
+
+
+@pytest.mark.cluster
+def test_a_watched_run_is_told_of_once(client, data):
+    scores = dr.sample_robustness(data, options=dr.RunOptions(block_rows=900))
+    with dr.live(scores):
+        client.run_on_scheduler(_mark)
+        scores.write()
+    assert client.run_on_scheduler(_mark) == 1
+
+
+def _mark(dask_scheduler):
+    """Count how often the newest run was marked: a run that is told of again has no mark."""
+    run = dask_scheduler.plugins["dskrobust-board"].newest
+    before = getattr(run, "marked", 0)
+    run.marked = before + 1
+    return before
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_takes_no_plugins_runs_as_well(client, data, monkeypatch):
+    def refuse(*given, **more):
+        raise PermissionError("this scheduler takes no plugins")
+
+    monkeypatch.setattr(client, "register_plugin", refuse)
+    lazy = dr.sample_robustness(data, metric="chebyshev")
+    scores = lazy.write()
+    assert scores.result is not None
+    assert client.run_on_scheduler(_newest)[0] != lazy.title
+
+
+@pytest.mark.cluster
+def test_what_runs_in_this_process_is_not_told_to_a_scheduler(client, data):
+    lazy = dr.sample_robustness(data, metric="cityblock")
+    lazy.compute(scheduler="threads")
+    with dask.config.set(scheduler="threads"):
+        lazy.compute()
+    assert client.run_on_scheduler(_newest)[0] != lazy.title
 
 
 def _newest(dask_scheduler):

@@ -1,23 +1,36 @@
 """Lines of progress: what is left is never cut off, phases have names, logs have plain lines."""
 
+import ast
 import io
 import re
 import time
+from contextlib import contextmanager
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
 import dskrobust as dr
-from dskrobust.cli.run_view import RunView
+from dskrobust import cli
+from dskrobust.cli.run_view import RunView, connected
 from dskrobust.cluster import ClusterOptions
 from dskrobust.compute import STARTING, Watch, run_and_write
 from dskrobust.engine.events import MERGING, PREFIXES, SAMPLE, WRITING, watch_phases
 from dskrobust.show import terminal
 from dskrobust.show.live import show_phase
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
 
 
 def job(what="Euclidean", done=40, total=100, note="1,234 of 5,678 tiles (12 resumed)", **more):
@@ -84,10 +97,6 @@ def test_phases_at_the_end_come_after_all_tiles():
 
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 def test_a_dumb_terminal_has_lines(term, monkeypatch, capsys):
-    class Screen(io.StringIO):
-        def isatty(self):
-            return True
-
     screen = Screen()
     monkeypatch.setenv("TERM", term)
     monkeypatch.setattr("sys.stderr", screen)
@@ -152,3 +161,59 @@ def test_workers_that_start_are_said(store, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(f"Euclidean: {STARTING}")
     assert any(WRITING in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("columns", "term"), [(80, "xterm-256color"), (40, "xterm-256color"), (80, "dumb"), (80, "")]
+)
+def test_every_command_says_that_workers_start(columns, term, monkeypatch):
+    """In terminals of 80 and 40 columns, in one that moves nothing, and in a file ("")."""
+    screen = Screen() if term else io.StringIO()
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr", screen)
+    started = []
+
+    @contextmanager
+    def connect(options):
+        time.sleep(0.3)  # of the seconds that a cluster takes
+        started.append(options)
+        yield "client"
+
+    monkeypatch.setattr("dskrobust.cluster.connect", connect)
+    options = ClusterOptions(workers=1)
+    command = click.Context(cli.main.commands["adversarials"], info_name="adversarials")
+    with command, connected(options) as client:
+        assert (client, started) == ("client", [options])
+        said = screen.getvalue()
+    assert screen.getvalue() == said  # the line is gone before anything else is said
+    moving = term.startswith("xterm")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)  # without colours; what moves ends a line
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "\n", plain).splitlines()
+    shown = [line for line in lines if STARTING in line]
+    assert shown
+    assert all(line.startswith("Adversarials") for line in lines if line.strip())
+    assert max(map(cell_len, shown)) <= columns
+    assert ("\x1b[" in said) == moving
+    assert moving or shown == [f"Adversarials: {STARTING} · 0.0 s"]
+
+
+def test_no_command_starts_workers_without_a_word():
+    """Whoever needs workers asks `connected`; a scheduler is only looked at elsewhere."""
+    callers = set()
+    for path in (ROOT / "dskrobust" / "cli").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                called = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+                if {"connect", "local_cluster"} & {getattr(one, "id", "") for one in called}:
+                    callers.add((path.stem, function.name))
+    assert callers == {("run_view", "connected"), ("compute", "check_scheduler")}
+
+
+@pytest.mark.cluster
+def test_workers_of_a_search_start_with_a_word(store):
+    dr.sample_robustness(store).write()
+    asked = ["match", store.url, "--within", "all", "--to", "all", "--size", "30", "--workers", "1"]
+    result = CliRunner().invoke(cli.main, asked)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0].startswith(f"Match: {STARTING}")
