@@ -64,8 +64,8 @@ def rectangles(a: Panel, b: Panel, label_code: int) -> Iterator[Rectangle]:
     for k, stretch in enumerate(_stretches(a)):
         if a is b:
             yield from _within(stretch)
-        for other in columns[k + 1 :] if a is b else columns:
-            yield from _between(stretch, other)
+        for among in columns[k + 1 :] if a is b else columns:
+            yield from _between(stretch, among)
 
 
 def _stretches(panel: Panel) -> list[Stretch]:
@@ -77,16 +77,16 @@ def _stretches(panel: Panel) -> list[Stretch]:
 
 
 def _within(stretch: Stretch) -> Iterator[Rectangle]:
-    """Yield the rectangles of a stretch with itself, halves before what is within either."""
+    """Yield the rectangles of a stretch with itself, small ones first: they shorten radii."""
     if len(stretch) == 1:
         (run, *_) = stretch[0]
         if run.label is None:
             yield Rectangle(run, run, False)
         return
     low, high = stretch[: len(stretch) // 2], stretch[len(stretch) // 2 :]
-    yield Rectangle(_joined(low), _joined(high), True)
     yield from _within(low)
     yield from _within(high)
+    yield Rectangle(_joined(low), _joined(high), True)
 
 
 def _between(one: Stretch, other: Stretch) -> Iterator[Rectangle]:
