@@ -24,6 +24,7 @@ from .label_distances import ANY, SAME, label_differences
 from .label_function import all_differences, label_weights, listed_differences
 from .panel import Panel, Run, margin
 from .proof import NO_LOWS, Block, Lows, Side, prove, prove_runs
+from .rectangles import Rectangle, rectangles
 from .reductions import BothLabels, LargestQuotient, part_of
 from .reductions.base import hand_on, no_quotient
 from .tile_rows import Counters, TilePanels, TileRows
@@ -123,10 +124,8 @@ def _reduce_kept(
     single = a.labels.shape[1] == 1 or job.label_code == ANY
     if job.form.screened and job.reduction.seeds and single and job.label_code in _SEEDED:
         pair.seed()
-    for k, run in enumerate(a.runs):
-        for other in b.runs[k:] if a is b else b.runs:
-            if pair.may_matter(run, other):
-                pair.reduce_runs(run, other)
+    for rectangle in rectangles(a, b, job.label_code):
+        pair.reduce_rectangle(rectangle)
 
 
 _SEEDED = (CATEGORICAL, SAME, ANY)
@@ -193,11 +192,6 @@ class PanelPair:
         self.counters.proven += proven
         return True
 
-    def may_matter(self, run: Run, other: Run) -> bool:
-        """Whether pairs of two runs count by their labels."""
-        pure = run.label is not None and other.label is not None
-        return not (pure and (run.label == other.label) != (self.job.label_code == SAME))
-
     # -- seeds ------------------------------------------------------------------------------------
 
     def seed(self) -> None:
@@ -252,10 +246,9 @@ class PanelPair:
 
     # -- blocks -----------------------------------------------------------------------------------
 
-    def reduce_runs(self, run: Run, other: Run) -> None:
-        """Reduce the pairs between two runs, in blocks."""
-        uniform = run.label is not None and other.label is not None
-        uniform = uniform or self.job.label_code == ANY
+    def reduce_rectangle(self, rectangle: Rectangle) -> None:
+        """Reduce the pairs of a rectangle, in blocks."""
+        run, other, uniform = rectangle
         for i, j in self._blocks(run, other):
             triangle = self.a is self.b and i == j
             if self.a is self.b and run is other and j[0] < i[0]:
