@@ -43,6 +43,7 @@ from .options import places
 DEBUG = "DSKROBUST_DEBUG"
 OUTPUT = "the standard output takes no more"
 LOG = "DSKROBUST_LOG"  # a level of logging
+COUNTS = "NUMBA_NUM_THREADS", "DASK_NUM_WORKERS"  # libraries end with less than a line
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Data": (data.ingest, data.link, data.append, embed.embed),
@@ -108,6 +109,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         _show_log(os.environ.get(LOG, ""))
+        _check_counts()
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)  # once each; ours are of this class
             warnings.showwarning = _show_warning
@@ -169,6 +171,17 @@ def _show_log(level: str) -> None:
     elif level:
         known = "debug, info, warning or error"
         raise click.UsageError(f"{LOG}={level} is no level of logging; say {known}")
+
+
+def _check_counts() -> None:
+    """Refuse numbers of threads in the environment that are none, before libraries read them."""
+    for name in COUNTS:
+        said = os.environ.get(name, "1")
+        if not said.strip().isdecimal() or not int(said):
+            raise click.UsageError(
+                f"{name}={said} is in the environment, but must be a whole number of at least 1; "
+                "unset it"
+            )
 
 
 def _show_warning(

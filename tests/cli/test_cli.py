@@ -540,3 +540,12 @@ def test_nobody_reads_the_output(small, end):
     assert done.returncode == 0
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == ("head" in end)
+
+
+@pytest.mark.parametrize("name", ["NUMBA_NUM_THREADS", "DASK_NUM_WORKERS"])
+@pytest.mark.parametrize("value", ["0", "abc", "-1", ""])
+def test_numbers_of_threads_that_are_none_are_refused(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(cli.main, ["verify", "nothing.zarr"])
+    assert said.exit_code == 2
+    assert f"{name}={value} is in the environment" in said.output
