@@ -23,8 +23,6 @@ def report(
     evaluation: Evaluated, as_json: bool, written: Sequence[tuple[str, Any]], balanced: bool
 ) -> None:
     """Print what came out; fail where steps failed, with a line for each."""
-    from ..show import terminal
-
     if as_json:
         click.echo(json.dumps(evaluation_facts(evaluation), indent=2))
     else:
@@ -34,11 +32,23 @@ def report(
         warnings.warn(
             f"the steps were made with different versions: {', '.join(mixed)}", stacklevel=2
         )
+    say_failures(evaluation)
+
+
+def say_failures(evaluation: Evaluated) -> None:
+    """Say in a line each which steps failed.
+
+    Raises
+    ------
+    EvaluationError
+        Where any did.
+    """
+    from ..evaluation import summary_of
+    from ..show import terminal
+
     for failure in evaluation.failures:
         terminal.say(f"Failed: {failure}", style="red", stderr=True)
     if evaluation.failures:
-        from ..evaluation import summary_of
-
         raise summary_of(evaluation.failures, len(evaluation.jobs))
 
 

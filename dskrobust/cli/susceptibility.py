@@ -19,6 +19,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .outcome import say_failures
 from .renamed import WithOldNames
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def _report(made: Susceptibility, as_json: bool, written: list[tuple[str, str | 
     """Print what came out; fail where steps failed, with a line for each."""
     from ..show import terminal
 
-    failures = made.evaluation.failures
-    if len(failures) < len(made.evaluation.jobs):
+    if len(made.evaluation.failures) < len(made.evaluation.jobs):
         if as_json:
             cells = json.loads(made.to_frame().to_json(orient="records"))
             click.echo(json.dumps({"findings": made.findings(), "cells": cells}, indent=2))
@@ -140,12 +140,7 @@ def _report(made: Susceptibility, as_json: bool, written: list[tuple[str, str | 
     for name, path in written:
         if path and not as_json:
             terminal.fact(name, path)
-    for failure in failures:
-        terminal.say(f"Failed: {failure}", style="red", stderr=True)
-    if failures:
-        from ..evaluation import summary_of
-
-        raise summary_of(failures, len(made.evaluation.jobs))
+    say_failures(made.evaluation)
 
 
 def _print(made: Susceptibility) -> None:

@@ -22,6 +22,7 @@ from .options import (
     store_argument,
     where_options,
 )
+from .outcome import say_failures
 from .renamed import WithOldNames
 
 if TYPE_CHECKING:
@@ -117,10 +118,11 @@ def spectrum(
         _draw(made, figure)
     if as_json:
         click.echo(json.dumps(_plain(made.cells), indent=2))
-        return
-    _print_spectrum(made)
-    _say_written(out, figure)
-    say_memory(projected)
+    else:
+        _print_spectrum(made)
+        _say_written(out, figure)
+        say_memory(projected)
+    say_failures(made.evaluation)
 
 
 @click.command()

@@ -291,6 +291,16 @@ def test_failures_are_a_line_each_and_an_exit_code(here, call):
     ]
 
 
+@pytest.mark.parametrize("grid", ["fail=true,false", "fail=true"])
+def test_a_spectrum_of_steps_that_failed_is_no_success(here, call, grid):
+    asked = ["spectrum", "s.zarr", "--model", "odd_estimators.Mean", "--grid", grid]
+    told = call(*asked, "--set", "random_state=1", "--windows", "2", "--out", "c.csv", code=1)
+    failed, error = lines_of(told)[:-1], lines_of(told)[-1]
+    assert all(re.match(r"Failed: odd_estimators\.Mean on .*it does not add up", f) for f in failed)
+    assert re.match(rf"Error: {len(failed)} of \d+ steps failed; run the same command", error)
+    assert Path("c.csv").exists()
+
+
 def test_a_local_cluster(here):
     asked = ["evaluate", "s.zarr", "--model", MODEL, "--workers", "1", "--no-dashboard"]
     result = CliRunner().invoke(cli.main, asked)
