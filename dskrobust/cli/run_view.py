@@ -126,7 +126,8 @@ def connected(options: ClusterOptions) -> Iterator[Client]:
         if options.is_remote:
             client = stack.enter_context(connect(options))
         else:
-            title = (click.get_current_context().info_name or "").capitalize()
+            command = click.get_current_context(silent=True)
+            title = ((command and command.info_name) or "Running").capitalize()
             with terminal.progress(title, unit="") as bar:
                 bar.begin_phase(STARTING)
                 client = stack.enter_context(connect(options))
