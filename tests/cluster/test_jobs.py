@@ -371,11 +371,15 @@ def free_port():
 SSH_SERVER = """import asyncio, sys
 import asyncssh
 
+async def pump(source, sink):
+    while piece := await source.read(4096):
+        sink.write(piece)
+
 async def serve(process):
     shell = await asyncio.create_subprocess_shell(
         process.command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    await process.redirect(stdout=shell.stdout, stderr=shell.stderr)
-    try:
+    try:  # all is handed on before the exit is told: a late write ends the whole connection
+        await asyncio.gather(pump(shell.stdout, process.stdout), pump(shell.stderr, process.stderr))
         process.exit(await shell.wait())
     finally:
         if shell.returncode is None:
@@ -386,7 +390,7 @@ async def main(folder):
     own.write_private_key(f"{folder}/id_ed25519")
     own.write_public_key(f"{folder}/authorized_keys")
     listening = await asyncssh.listen(
-        "127.0.0.1", 0, server_host_keys=[host], process_factory=serve,
+        "127.0.0.1", 0, server_host_keys=[host], process_factory=serve, encoding=None,
         authorized_client_keys=f"{folder}/authorized_keys")
     with open(f"{folder}/known_hosts", "w") as known:
         key = host.export_public_key().decode()
