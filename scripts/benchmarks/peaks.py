@@ -77,7 +77,17 @@ COMMANDS: dict[str, list[str]] = {
                "--train", "{group}", "--test", "{group}", *LOCAL],
     "estimator": ["evaluate", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
                   "--trials", "1", "--train", "{group}", "--test", "{group}", *LOCAL],
-    "report": ["report", "{store}", "--out", "{data}.html"],
+    "align": ["align", "{store}", "{group}", "{other}"],
+    "match": ["match", "{store}", "--within", "{group}", "--to", "{other}", "--size", "90"],
+    "bound": ["bound", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
+              "--train", "{group}", "--test", "{other}", *LOCAL],
+    "spectrum": ["spectrum", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
+                 "--windows", "3", "--train", "{group}", "--test", "{other}", *LOCAL],
+    "score": ["score", "{store}", "{data}-more.npz", "--out", "{data}-scores.parquet"],
+    "report": ["report", "{store}", "--out", "{data}.html", "--overwrite"],
+    "cityblock": ["compute", "{store}", "-m", "cityblock", *LOCAL],
+    "compare": ["compare", "{store}", "--after-metric", "cityblock", "--out", "{data}-2.html",
+                "--overwrite"],
     "export": ["export", "{store}", "--out", "{data}.parquet"],
     "verify": ["verify", "{store}", "--sample", "20"],
     "append": ["append", "{store}", "{data}-more.npz", "--split", "split"],
@@ -183,10 +193,11 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any
         stem, shape = folder / name, SHAPES[name]
         if not Path(f"{stem}.npz").exists():
             write_data(shape, stem)
-        group = "g000" if shape.groups > 2 else "train"
+        group, other = ("g000", "g001") if shape.groups > 2 else ("train", "test")
         for command in options.command:
             words = [
-                w.format(data=stem, store=f"{stem}.zarr", group=group) for w in COMMANDS[command]
+                w.format(data=stem, store=f"{stem}.zarr", group=group, other=other)
+                for w in COMMANDS[command]
             ]
             if options.limit and "--workers" in words:
                 words += ["--memory-limit", options.limit]

@@ -141,9 +141,20 @@ def compared(site: Site, command: Command, state: State, done: int) -> tuple[str
     undisturbed = site.bench.undisturbed(command)
     if state != undisturbed.states[done + 1]:
         return WRONG, difference(state, undisturbed.states[done + 1])
-    if site.product(command) != undisturbed.products[done]:
-        return WRONG, "the file that it wrote is another"
+    made, wanted = site.product(command), undisturbed.products[done]
+    if made != wanted:
+        return WRONG, f"the file that it wrote is another: {first_difference(made, wanted)}"
     return RIGHT, ""
+
+
+def first_difference(made: bytes | None, wanted: bytes | None) -> str:
+    """Quote two files from a little before they part."""
+    if made is None or wanted is None:
+        return f"{'none' if made is None else 'one'} was written"
+    pairs = enumerate(zip(made, wanted, strict=False))
+    at = next((k for k, (one, other) in pairs if one != other), min(len(made), len(wanted)))
+    part = slice(max(at - 80, 0), at + 160)
+    return f"{made[part]!r} instead of {wanted[part]!r}"
 
 
 def half_made(site: Site, command: Command, left: State) -> str:
