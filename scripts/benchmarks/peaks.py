@@ -82,7 +82,7 @@ COMMANDS: dict[str, list[str]] = {
     "bound": ["bound", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
               "--train", "{group}", "--test", "{other}", *LOCAL],
     "spectrum": ["spectrum", "{store}", "--model", "sklearn.neighbors.NearestCentroid",
-                 "--windows", "3", "--train", "{group}", "--test", "{other}", *LOCAL],
+                 "--windows", "3", *LOCAL],
     "score": ["score", "{store}", "{data}-more.npz", "--out", "{data}-scores.parquet"],
     "report": ["report", "{store}", "--out", "{data}.html", "--overwrite"],
     "cityblock": ["compute", "{store}", "-m", "cityblock", *LOCAL],
