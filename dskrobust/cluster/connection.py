@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distributed import Client, Security
-from distributed.client import AllExit, FutureCancelledError
+from distributed.client import AllExit, ClosedClientError, FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.comm.core import connect as open_comm
 from distributed.scheduler import KilledWorker, NoWorkerError
@@ -22,7 +22,7 @@ from ..paths import expand, expand_path
 from .checks import await_workers, check_installed
 from .local import local_cluster
 from .options import HOST, TLS_FILES, ClusterOptions
-from .presence import AGAIN, watch_workers
+from .presence import AGAIN, LOST, watch_workers
 
 
 @contextmanager
@@ -89,9 +89,12 @@ def _remote(options: ClusterOptions) -> Iterator[Client]:
     patience = options.patience
     first = patience.no_workers if options.wait_for is None else patience.queue
     with client:
-        with watch_workers(client, first):
-            await_workers(client, options.wait_for or 1, first)
-            check_installed(client)
+        try:
+            with watch_workers(client, first):
+                await_workers(client, options.wait_for or 1, first)
+                check_installed(client)
+        except OSError as error:  # of a scheduler that answered a moment ago
+            raise ClusterError(LOST) from error
         with watch_workers(client, patience.no_workers, admit=check_installed):
             yield client
 
@@ -176,5 +179,5 @@ def cluster_errors() -> Iterator[None]:
         raise ClusterError(
             f"all workers are gone that have the memory which was planned for; {AGAIN}"
         ) from error
-    except (FutureCancelledError, CommClosedError) as error:
-        raise ClusterError(f"the connection to the scheduler was lost; {AGAIN}") from error
+    except (FutureCancelledError, CommClosedError, ClosedClientError) as error:
+        raise ClusterError(LOST) from error

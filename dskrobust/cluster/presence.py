@@ -25,6 +25,7 @@ LOOK = 2.0  # seconds between two looks
 ANSWER = 10.0  # that a scheduler has for an answer
 BRIEF = 5.0  # of a gap that nobody needs to hear of: a worker that died is being replaced
 AGAIN = "what is finished is kept: run the same command again to go on from there"
+LOST = f"the connection to the scheduler was lost; {AGAIN}"
 
 _log = logging.getLogger(__name__)
 
@@ -139,9 +140,8 @@ class _Watch:
 
     def _look(self) -> None:
         scheduler = self._client.scheduler
-        if scheduler is None:  # closed by somebody else
-            self.over.set()
-            return
+        if scheduler is None:  # Dask has given it up, or the block's own code has closed it
+            raise ClusterError(LOST)
         try:
             workers = set(self._client.sync(scheduler.ncores, callback_timeout=ANSWER))
         except TimeoutError:
@@ -188,6 +188,17 @@ class _Watch:
             self._client.cancel(list(self._client.futures), force=True)
         with contextlib.suppress(Exception):
             self._client.close(timeout=ANSWER)
+        if self._client.loop is not None:
+            self._client.loop.add_callback(_cancel_futures, self._client)
+
+
+def _cancel_futures(client: Client) -> None:
+    """End all waiting for a closed client's futures.
+
+    Dask forgets to where they were made while it noticed that its scheduler is gone.
+    """
+    for state in list(client.futures.values()):
+        state.cancel()
 
 
 class _Log:

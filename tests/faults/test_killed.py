@@ -25,6 +25,7 @@ from dskrobust.datasets import create_store
 from dskrobust.engine.plan import Resources
 from dskrobust.errors import ClusterError, InvalidOptionError
 
+LOST = "connection to the scheduler was lost; what is finished is kept"
 LOCAL = ClusterOptions(workers=2, threads=1, memory_limit=2**29, dashboard=False)
 
 
@@ -150,6 +151,27 @@ def test_a_scheduler_that_stops_ends_a_run(own, hasty):
     options = ClusterOptions(scheduler=own.address, patience=Patience(connect=1))
     with pytest.raises(ClusterError, match="no scheduler can be reached"), connect(options):
         pass
+
+
+def test_a_client_that_gave_up_its_scheduler_leaves_nobody_waiting(own, hasty):
+    """As where a run is sent just while the connection is lost: Dask never ends its futures."""
+
+    def give_up(client):
+        client.scheduler, client.status = None, "closed"
+        client.scheduler_comm.comm.abort()
+
+    own.started_worker()
+    with pytest.raises(ClusterError, match=LOST), connect(patient(own, 60)) as client:
+        future = client.submit(time.sleep, 60)
+        client.loop.add_callback(give_up, client)
+        future.result()
+
+
+def test_what_is_sent_by_a_closed_client_ends_in_a_line(own):
+    own.started_worker()
+    with pytest.raises(ClusterError, match=LOST), connect(patient(own, 60)) as client:
+        client.close()
+        client.submit(time.sleep, 60)
 
 
 def test_workers_of_another_version_are_refused_by_name(own, hasty, tmp_path):
