@@ -16,6 +16,7 @@ import numpy as np
 from dask.base import compute
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .extras import check_libraries
@@ -187,6 +188,7 @@ class NaturalAdversarials:
         )
 
 
+@checked_arguments
 def natural_adversarials(
     scores: Scores,
     x: str = "train",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared_types import check_types
 from .display import meant
 from .errors import InvalidDataError, InvalidOptionError
 from .own_code import described
@@ -51,6 +52,7 @@ class LabelMap:
     leading: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.kind not in LABEL_KINDS:
             raise InvalidOptionError(
                 f"label map {self.kind!r} is unknown{meant(self.kind, LABEL_KINDS)}; choose "

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .definitions import lipschitz_of, robustness_of
 from .engine.spec import RULES, Context
 from .errors import VerificationError
@@ -65,6 +66,7 @@ class VerifyReport:
     mended: tuple[str, ...] = ()
 
 
+@checked_arguments
 def verify_store(
     store: Store | str | Path,
     *,

@@ -1,0 +1,125 @@
+"""Options and arguments of another type than declared are refused by name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+
+import dskrobust as dr
+from dskrobust.cluster.options import Patience
+from dskrobust.datasets.dialect import CsvOptions
+from dskrobust.datasets.reader import ReaderOptions
+from dskrobust.datasets.splits import SplitOptions
+from dskrobust.declared_types import check_types, checked_arguments, told
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+NEEDED = {
+    dr.Experiment: {"train": {"x": "a"}, "test": {"t": "b"}, "models": [dr.Model("knn")]},
+    dr.LabelMap: {"kind": "vector"},
+    dr.Model: {"kind": "knn"},
+    dr.StoreSpec: {"name": "own", "label_kind": "categorical"},
+}
+OPTIONS = (dr.ClusterOptions, dr.EmbeddingOptions, dr.PreparationOptions, dr.ReportOptions,
+           dr.Resources, dr.ReviewOptions, dr.RunOptions, dr.Validation, dr.Windows, Patience,
+           CsvOptions, ReaderOptions, SplitOptions, *NEEDED)  # fmt: skip
+FREE = {"texts", "preparation"}  # of any type, checked where they are used
+ODD = (np.array([1, 2]), np.zeros((2, 2)), pd.DataFrame({"a": [1]}), da.ones(2, chunks=1), object(),
+       1j, int)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Own:
+    share: float = 0.5
+    count: int = 1
+    names: tuple[str, ...] | None = None
+    by: Mapping[str, Any] | None = None
+    quiet: bool = False
+
+    def __post_init__(self):
+        check_types(self)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda one: one.__name__)
+def test_every_field_of_every_option_is_checked_before_it_is_used(options):
+    assert is_dataclass(options)
+    for field in fields(options):
+        for value in ODD if field.name not in FREE else ():
+            if field.name == "drop" and isinstance(value, (np.ndarray, pd.DataFrame, da.Array)):
+                continue  # several names
+            with pytest.raises(dr.errors.DskrobustError, match=rf"\b{field.name}|{field.name}s?\b"):
+                options(**{**NEEDED.get(options, {}), field.name: value})
+
+
+def test_numpys_scalars_become_pythons_and_lists_tuples():
+    own = Own(np.float32(0.5), np.int64(3), np.array(["a", "b"]), {"x": 1}, np.bool_(True))
+    assert own == Own(0.5, 3, ("a", "b"), {"x": 1}, quiet=True)
+    assert type(own.share) is float and type(own.count) is int and own.quiet is True
+    assert Own(names=["a"]).names == ("a",) and Own(1).share == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"share": "x"}, "share must be a number, not 'x'"),
+        ({"share": True}, "share must be a number, not True"),
+        ({"count": 1.0}, "count must be a whole number, not 1.0"),
+        ({"names": "ab"}, "names must be a list, of text each or None, not 'ab'"),
+        ({"names": [1]}, "names must be a list, of text each or None, not tuple"),
+        ({"by": {1: 2}}, "by must be a mapping, by text or None, not dict"),
+        ({"quiet": 1}, "quiet must be True or False, not 1"),
+        ({"count": np.zeros((2, 3))}, "count must be a whole number, not ndarray of shape (2, 3)"),
+    ],
+)
+def test_what_is_said_of_a_field(given, said):
+    with pytest.raises(dr.errors.InvalidOptionError) as caught:
+        Own(**given)
+    assert str(caught.value) == said
+
+
+@checked_arguments
+def own(data: Any, name: str, rows: Sequence[int] = (), out: str | Path = "x", *,
+        client: "Client | None" = None, **more: int) -> str:  # fmt: skip
+    """Return what was given."""
+    return f"{data}{name}{list(rows)}{out}{client}{more}"
+
+
+def test_arguments_are_checked_where_their_types_are_known():
+    assert own(3, "a", np.arange(2), Path("b"), client=7, more="c") == "3a[0, 1]b7{'more': 'c'}"
+    assert own.__name__ == "own" and own.__doc__ == "Return what was given."
+    for given, said in (
+        ((1, 2), "name must be text, not 2"),
+        ((1, np.zeros(2)), "name must be text, not ndarray of shape (2,)"),
+        ((1, "a", (), 5), "out must be text or a path, not 5"),
+    ):
+        with pytest.raises(dr.errors.InvalidOptionError) as caught:
+            own(*given)
+        assert str(caught.value) == said
+    with pytest.raises(TypeError, match="missing a required argument: 'name'"):
+        own(1)
+
+
+def test_long_values_are_cut():
+    assert told("x" * 100) == "'" + "x" * 59 + "…" and told(int) == "type int"
+    assert told(None) == "None" and told([1]) == "list"
+
+
+def test_every_public_function_checks_its_arguments():
+    scores = dr.sample_robustness(np.arange(6.0)[:, None], np.arange(6) % 2)
+    for call in (
+        lambda: dr.alignment(scores, np.zeros(2), "all"),
+        lambda: dr.select_subset(scores, None),
+        lambda: dr.least_robust(scores, 2, pd.Series([1])),
+        lambda: dr.match(scores, "all", "all", 3, tolerance="x"),
+        lambda: dr.label_quality(scores, options=3),
+        lambda: dr.make_folds("nosuch", 3, stratify=3),
+        lambda: dr.apply_decisions("nosuch", "new", progress=True),
+    ):
+        with pytest.raises(dr.errors.InvalidOptionError, match="must be"):
+            call()
