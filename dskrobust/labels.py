@@ -222,6 +222,17 @@ def one_spelling(names: Sequence[str], where: str, known: Sequence[str] = ()) ->
     return {name: called(name) for name in names}
 
 
+def nearly_equal(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first two names that a person may have meant as one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = " ".join(name.split()).casefold()
+        if plain in seen:
+            return seen[plain], name
+        seen[plain] = name
+    return None
+
+
 def decoded(values: NDArray[Any], where: str) -> NDArray[np.str_]:
     """Return bytes as the UTF-8 text that they are.
 
