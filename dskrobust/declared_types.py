@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, wraps
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -40,7 +40,7 @@ def check_types(options: Any) -> None:
     InvalidOptionError
         It names the field and what it holds.
     """
-    for name, hint in _hints(type(options)).items():
+    for name, hint in _fields(type(options)).items():
         value = getattr(options, name)
         plain = _plain(value, hint)
         if plain is not value:
@@ -59,16 +59,13 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         By the function: it names the argument and what was given.
     """
     signature = inspect.signature(function)
-    checked = {name for name, one in signature.parameters.items()
-               if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}  # fmt: skip
 
     @wraps(function)
     def called(*given: P.args, **named: P.kwargs) -> R:
-        hints = _hints(function)
+        hints = _arguments(function)
         for name, value in signature.bind(*given, **named).arguments.items():
-            hint = hints[name]
-            if name in checked and get_origin(hint) not in (tuple, Sequence):
-                _check(name, value, hint)
+            if name in hints:
+                _check(name, value, hints[name])
         return function(*given, **named)
 
     return called
@@ -84,19 +81,26 @@ def told(value: Any) -> str:
     return f"{what} of shape {shape}" if isinstance(shape, tuple) else what
 
 
-class _Names(dict[str, Any]):
-    """Names of a module; those that only type checkers see stand for anything."""
-
-    def __missing__(self, name: str) -> Any:
-        return getattr(builtins, name, Any)
+@lru_cache(maxsize=64)
+def _fields(options: type) -> dict[str, Any]:
+    hints = get_type_hints(options)
+    return {name: hints[name] for name in options.__dataclass_fields__}
 
 
 @lru_cache(maxsize=256)
-def _hints(owner: Any) -> dict[str, Any]:
-    if not isinstance(owner, type):
-        return get_type_hints(owner, {}, _Names(owner.__globals__))
-    hints = get_type_hints(owner)
-    return {name: hints[name] for name in owner.__dataclass_fields__}
+def _arguments(function: Any) -> dict[str, Any]:
+    """Return the types of arguments that can be told."""
+    parameters = inspect.signature(function).parameters
+    found = {}
+    for name, one in parameters.items():
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) or one.annotation is one.empty:
+            continue
+        alone = SimpleNamespace(__annotations__={name: one.annotation})
+        with suppress(NameError, AttributeError):  # what only type checkers import
+            hint = get_type_hints(alone, function.__globals__)[name]
+            if get_origin(hint) not in (tuple, Sequence):
+                found[name] = hint
+    return found
 
 
 def _plain(value: Any, hint: Any) -> Any:
@@ -148,4 +152,4 @@ def _words(hint: Any) -> str:
         return f"a mapping, by {_words(inner[0])}"
     if kind is Callable:
         return "a function"
-    return _WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")
+    return _WORDS.get(hint, f"of type {getattr(hint, '__name__', hint)}")

@@ -260,7 +260,7 @@ def _spelling(spec: StoreSpec) -> Iterator[Note]:
         if alike := nearly_equal(names):
             yield Note(
                 notes.SPELLING,
-                f"the {of} {alike[0]!r} and {alike[1]!r} differ only in case or blanks, and are two",
+                f"the {of} {alike[0]!r} and {alike[1]!r} differ only in case or blanks",
                 ONE_SPELLING,
                 classes=alike if of == "classes" else (),
                 details={"of": of, "names": list(alike)},
