@@ -62,10 +62,10 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*given: P.args, **named: P.kwargs) -> R:
-        hints = _arguments(function)
-        for name, value in signature.bind(*given, **named).arguments.items():
-            if name in hints:
-                _check(name, value, hints[name])
+        with suppress(TypeError):  # too many or too few, as the call below says
+            for name, value in signature.bind(*given, **named).arguments.items():
+                if name in (hints := _arguments(function)):
+                    _check(name, value, hints[name])
         return function(*given, **named)
 
     return called
@@ -97,7 +97,7 @@ def _arguments(function: Any) -> dict[str, Any]:
             continue
         alone = SimpleNamespace(__annotations__={name: one.annotation})
         with suppress(NameError, AttributeError):  # what only type checkers import
-            hint = get_type_hints(alone, function.__globals__)[name]
+            hint = get_type_hints(alone, inspect.unwrap(function).__globals__)[name]
             if get_origin(hint) not in (tuple, Sequence):
                 found[name] = hint
     return found

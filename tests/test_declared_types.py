@@ -110,7 +110,7 @@ def test_arguments_are_checked_where_their_types_are_known():
         with pytest.raises(dr.errors.InvalidOptionError) as caught:
             own(*given)
         assert str(caught.value) == said
-    with pytest.raises(TypeError, match="missing a required argument: 'name'"):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         own(1)
 
 
