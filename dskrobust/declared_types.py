@@ -119,6 +119,12 @@ def _check(name: str, value: Any, hint: Any) -> None:
         raise InvalidOptionError(f"{name} must be {_words(hint)}, not {told(value)}")
 
 
+def is_number(value: Any) -> bool:
+    """Whether something is a real number; True and False are none."""
+    real = isinstance(value, (int, float, np.integer, np.floating))
+    return real and not isinstance(value, bool)
+
+
 def _fits(value: Any, hint: Any) -> bool:
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, UnionType):
@@ -132,7 +138,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return is_whole(value)
     if hint is float:
-        return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        return is_number(value)
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
     if not isinstance(hint, type) or hint is Any or getattr(hint, "_is_protocol", False):
