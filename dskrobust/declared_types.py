@@ -40,7 +40,7 @@ def check_types(options: Any) -> None:
     InvalidOptionError
         It names the field and what it holds.
     """
-    for name, hint in _fields(type(options)).items():
+    for name, hint in _fields(options.__class__).items():
         value = getattr(options, name)
         plain = _plain(value, hint)
         if plain is not value:
@@ -82,7 +82,7 @@ def told(value: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _fields(options: type) -> dict[str, Any]:
+def _fields(options: Any) -> dict[str, Any]:
     hints = get_type_hints(options)
     return {name: hints[name] for name in options.__dataclass_fields__}
 
