@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, wraps
@@ -25,6 +26,7 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     Path: "a path",
+    os.PathLike: "a path",
     NoneType: "None",
 }
 
@@ -98,8 +100,8 @@ def _arguments(function: Any) -> dict[str, Any]:
         alone = SimpleNamespace(__annotations__={name: one.annotation})
         with suppress(NameError, AttributeError):  # what only type checkers import
             hint = get_type_hints(alone, inspect.unwrap(function).__globals__)[name]
-            if get_origin(hint) not in (tuple, Sequence):
-                found[name] = hint
+            listed = any(get_origin(one) in (tuple, Sequence) for one in (hint, *get_args(hint)))
+            found |= {} if listed else {name: hint}
     return found
 
 
@@ -141,9 +143,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return is_number(value)
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
-    if not isinstance(hint, type) or hint is Any or getattr(hint, "_is_protocol", False):
+    of = kind or hint  # os.PathLike of os.PathLike[str]
+    if not isinstance(of, type) or of is Any or getattr(of, "_is_protocol", False):
         return True
-    return isinstance(value, hint)
+    return isinstance(value, of)
 
 
 def _words(hint: Any) -> str:
@@ -158,4 +161,4 @@ def _words(hint: Any) -> str:
         return f"a mapping, by {_words(inner[0])}"
     if kind is Callable:
         return "a function"
-    return _WORDS.get(hint, f"of type {getattr(hint, '__name__', hint)}")
+    return _WORDS.get(kind or hint, f"of type {getattr(hint, '__name__', hint)}")

@@ -1,5 +1,6 @@
 """Options and arguments of another type than declared are refused by name."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_what_is_said_of_a_field(given, said):
 
 
 @checked_arguments
-def own(data: Any, name: str, rows: Sequence[int] = (), out: str | Path = "x", *,
+def own(data: Any, name: str, rows: Sequence[int] | None = (), out: str | os.PathLike[str] = "x", *,
         client: "Client | None" = None, **more: int) -> str:  # fmt: skip
     """Return what was given."""
     return f"{data}{name}{sum(rows)}{out}{client}{more}"
