@@ -188,7 +188,7 @@ class NaturalAdversarials:
         )
 
 
-@checked_arguments
+@checked_arguments("scores")
 def natural_adversarials(
     scores: Scores,
     x: str = "train",

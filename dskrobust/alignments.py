@@ -247,7 +247,7 @@ class AlignmentSummary:
         return card(f"Alignment of {self.x} and {self.t}", sizes, figures, " ".join(self.words))
 
 
-@checked_arguments
+@checked_arguments("scores")
 def alignment(scores: Scores, x: str, t: str) -> Alignment:
     """Compare the robustness of samples in two sets, R_x and R_t; nothing is computed yet.
 

@@ -27,7 +27,7 @@ from .searches import Radii, symmetric_search
 from .store import SourceAddress
 
 
-@checked_arguments
+@checked_arguments()
 def count_within(
     data: Any,
     radius: Any,
@@ -75,7 +75,7 @@ def count_within(
     return _count(opened, _radii(radius, opened.rows), labels, metric, options)[0]
 
 
-@checked_arguments
+@checked_arguments("scores")
 def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Array:
     """Count the samples of the own group that are nearer than the reach: the local set (LSC).
 

@@ -110,7 +110,7 @@ class DataIssues:
         return display.card("What else was found", f"{self.rows:,} samples", *parts)
 
 
-@checked_arguments
+@checked_arguments()
 def find_data_issues(
     data: Any,
     y: Any = None,

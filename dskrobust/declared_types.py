@@ -50,27 +50,36 @@ def check_types(options: Any) -> None:
         _check(name, plain, hint)
 
 
-def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that refuses arguments of another type than annotated.
+def checked_arguments(*own: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator that refuses arguments of another type than annotated.
 
     What is in a sequence is left to the function, and so are types that only type checkers know.
+
+    Parameters
+    ----------
+    *own : str
+        Arguments that the function checks itself, and has more to say of.
 
     Raises
     ------
     InvalidOptionError
         By the function: it names the argument and what was given.
     """
-    signature = inspect.signature(function)
 
-    @wraps(function)
-    def called(*given: P.args, **named: P.kwargs) -> R:
-        with suppress(TypeError):  # too many or too few, as the call below says
-            for name, value in signature.bind(*given, **named).arguments.items():
-                if name in (hints := _arguments(function)):
-                    _check(name, value, hints[name])
-        return function(*given, **named)
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
 
-    return called
+        @wraps(function)
+        def called(*given: P.args, **named: P.kwargs) -> R:
+            with suppress(TypeError):  # too many or too few, as the call below says
+                for name, value in signature.bind(*given, **named).arguments.items():
+                    if name not in own and name in (hints := _arguments(function)):
+                        _check(name, value, hints[name])
+            return function(*given, **named)
+
+        return called
+
+    return decorated
 
 
 def told(value: Any) -> str:

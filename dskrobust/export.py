@@ -39,7 +39,7 @@ _NO_FILE = re.compile(r"[/\\\x00-\x1f]|%(?=2F|5C|[01][0-9A-F]|25)")
 FORMATS = (PARQUET, ".csv", ".csv.gz")
 
 
-@checked_arguments
+@checked_arguments()
 def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> Path | str:
     """Write scores into a Parquet or CSV file, one row per sample.
 

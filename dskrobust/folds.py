@@ -212,7 +212,7 @@ class Folds:
         return f"<Folds of {self.store.spec.name}: {self.drawn or groups}>"
 
 
-@checked_arguments
+@checked_arguments()
 def make_folds(
     store: Any,
     count: int | None = None,

@@ -325,7 +325,7 @@ class InstanceHardness(ArraysMixin):
         return f"<Instance hardness of {self.rows:,} samples, k = {self.k}, {state}>"
 
 
-@checked_arguments
+@checked_arguments()
 def instance_hardness(
     data: Any,
     y: Any = None,

@@ -23,7 +23,7 @@ from .store import open_store
 FOLDS = 5
 
 
-@checked_arguments
+@checked_arguments()
 def held_out_probabilities(
     store: Any, estimator: Any, *, folds: int | None = None, seed: int = 0
 ) -> da.Array:

@@ -19,7 +19,7 @@ _COLUMNS = ["row", "column", "sample", "witness", "namesake"]
 SHOWN = 6  # columns of a sample: all of narrow rows, else those that tell most
 
 
-@checked_arguments
+@checked_arguments()
 def compare_samples(
     quality: LabelQuality, issues: pd.DataFrame, columns: int = SHOWN
 ) -> pd.DataFrame:

@@ -188,7 +188,7 @@ class LabelQuality:
         return quality_of(first, second)
 
 
-@checked_arguments
+@checked_arguments()
 def label_quality(
     data: Any,
     y: Any = None,

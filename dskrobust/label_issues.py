@@ -40,7 +40,7 @@ SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones 
 ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
 
-@checked_arguments
+@checked_arguments()
 @renamed_keywords(count="top")
 def find_label_issues(
     data: Any,

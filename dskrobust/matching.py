@@ -167,7 +167,7 @@ class Match(Subset):
         return card(self.name, subtitle, said, caption("Choices, scored"), table(head, rows))
 
 
-@checked_arguments
+@checked_arguments("scores")
 def match(
     scores: Scores,
     within: str,
@@ -240,7 +240,7 @@ def matching_memory(sizes: Sequence[int]) -> int:
     return sum(sizes) * KEPT_BYTES + max(sizes) * ROW_BYTES
 
 
-@checked_arguments
+@checked_arguments("scores")
 def match_curve(
     scores: Scores,
     within: str,

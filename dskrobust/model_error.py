@@ -171,7 +171,7 @@ def _difference(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> ND
     return np.subtract(larger, smaller, out=np.zeros(len(larger)), where=larger != smaller)
 
 
-@checked_arguments
+@checked_arguments()
 def lipschitz_error(
     data: Any,
     predictions: Any,

@@ -190,7 +190,7 @@ class Neighbours:
         return csr_matrix((values, done.index[there], ends), shape=(len(done.index), self.rows))
 
 
-@checked_arguments
+@checked_arguments()
 def nearest_neighbours(
     data: Any,
     k: int = 15,

@@ -148,7 +148,7 @@ class SampleScores(ArraysMixin):
         return card("New samples", subtitle, table(("", ""), rows), *more)
 
 
-@checked_arguments
+@checked_arguments()
 def score_samples(
     data: Any,
     X: Any,

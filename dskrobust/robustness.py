@@ -28,7 +28,7 @@ from .scores import Scores, lazy_scores, read_scores, run_memo
 from .store import ResultTables, matching
 
 
-@checked_arguments
+@checked_arguments()
 def sample_robustness(
     X: Any,
     y: Any = None,

@@ -201,7 +201,7 @@ class Scores(ArraysMixin):
         """Row number that attains Q against a group or reference set, (n,) int64; -1 for none."""
         return self.witness_by_group[:, self.group_code(name)]
 
-    @checked_arguments
+    @checked_arguments()
     def group_code(self, name: str) -> int:
         """Return the column of a group or reference set.
 

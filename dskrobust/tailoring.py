@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Run = tuple[Optional["Client"], Optional["Progress"]]
 
 
-@checked_arguments
+@checked_arguments()
 def tailor(
     store: str | Path | Store,
     models: Sequence[Model],

@@ -66,7 +66,7 @@ class VerifyReport:
     mended: tuple[str, ...] = ()
 
 
-@checked_arguments
+@checked_arguments()
 def verify_store(
     store: Store | str | Path,
     *,

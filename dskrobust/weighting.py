@@ -47,7 +47,7 @@ class MatchedWeights(ArraysMixin):
     missing: float
 
 
-@checked_arguments
+@checked_arguments("scores")
 def match_weights(scores: Scores, within: str, to: str) -> MatchedWeights:
     """Weigh all samples of one set so that their R is distributed as R within another.
 

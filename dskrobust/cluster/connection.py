@@ -26,7 +26,7 @@ from .options import HOST, TLS_FILES, ClusterOptions
 from .presence import AGAIN, watch_workers
 
 
-@checked_arguments
+@checked_arguments()
 @contextmanager
 def connect(options: ClusterOptions) -> Iterator[Client]:
     """Yield a client of the scheduler that the options name, or of a new local cluster.

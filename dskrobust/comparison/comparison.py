@@ -126,7 +126,7 @@ def cell_text(value: Any) -> str:
     return shown_name(value, NAME) if value != "" else ""
 
 
-@checked_arguments
+@checked_arguments()
 def compare(before: Given, after: Given | None = None, *, top: int = TOP) -> Comparison:
     """Compare the robustness of two stores, or of two runs: before and after cleaning, say.
 

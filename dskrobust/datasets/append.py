@@ -38,7 +38,7 @@ from .tables import CSV_ENDS
 Columns = NDArray[np.int64] | None
 
 
-@checked_arguments
+@checked_arguments("what")
 def append(
     store: Store | str | Path,
     what: str | os.PathLike[str],

@@ -265,7 +265,7 @@ def _keys(reader: Reader) -> Iterator[RowKeys]:
     return (RowKeys(block.labels) for block in reader.blocks())
 
 
-@checked_arguments
+@checked_arguments("what")
 @renamed_keywords(storage="storage_options")
 def ingest(
     what: str | os.PathLike[str],

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 DEFAULT = EmbeddingOptions()
 
 
-@checked_arguments
+@checked_arguments()
 def embed(
     store: str | Path | Store,
     model: str | Callable[..., Any],

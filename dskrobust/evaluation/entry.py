@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-@checked_arguments
+@checked_arguments()
 def evaluate(
     store: str | Path | Store,
     experiment: Experiment | None = None,

@@ -85,7 +85,7 @@ class Evaluation(StepsMixin, FindingsMixin):
         Of the last `compute`.
     """
 
-    @checked_arguments
+    @checked_arguments()
     def __init__(self, store: Store, experiment: Experiment, client: Client | None = None) -> None:
         kind = store.spec.label_kind
         if kind == "vector":

@@ -302,7 +302,7 @@ def _experiment_path(path: str | Path) -> Path:
     return own if own.exists() else paper_experiments().get(str(path), own)
 
 
-@checked_arguments
+@checked_arguments()
 def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experiment:
     """Return the experiment that a TOML file describes; a relative store lies beside the file.
 

@@ -197,7 +197,7 @@ class CrossValidation:
         One a fold, each as if the store had this split alone.
     """
 
-    @checked_arguments
+    @checked_arguments()
     def __init__(self, folds: Folds, experiment: Experiment, client: Client | None = None) -> None:
         self.folds, self.client = folds, client
         self.store: Store = folds.store

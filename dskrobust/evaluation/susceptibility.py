@@ -48,7 +48,7 @@ TRIALS = 5
 OF_ACCURACY, OF_DIFFERENCE = (0.0, 0.0, 1.0, 1.0), (1.0, -1.0)
 
 
-@checked_arguments
+@checked_arguments()
 def susceptibility(
     store: str | Path | Store,
     train: Mapping[str, Selection] | None = None,

@@ -209,7 +209,7 @@ class Measure:
 # -- the spectrum ------------------------------------------------------------------------------
 
 
-@checked_arguments
+@checked_arguments()
 def spectrum(
     store: str | Path | Store,
     models: Sequence[ModelSpec],

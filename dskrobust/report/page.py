@@ -93,7 +93,7 @@ class ReportOptions:
             check_whole(name, getattr(self, name))
 
 
-@checked_arguments
+@checked_arguments()
 def write_report(
     store: str | Path | Store,
     out: str | Path,

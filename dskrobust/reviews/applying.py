@@ -56,7 +56,7 @@ class Cleaning:
     carried: int = 0
 
 
-@checked_arguments
+@checked_arguments()
 def apply_decisions(
     store: Store | str | Path,
     out: str | Path,

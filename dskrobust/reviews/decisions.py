@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@checked_arguments
+@checked_arguments()
 def decisions(store: Store | str | Path, *, history: bool = False) -> pd.DataFrame:
     """Return what reviewers decided of a store's rows.
 

@@ -92,7 +92,7 @@ class Review:
         return display.card(f"Review of {self.store.spec.name}", where, display.facts(rows))
 
 
-@checked_arguments
+@checked_arguments()
 def review(
     store: Store | str | Path,
     *,

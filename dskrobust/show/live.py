@@ -134,7 +134,7 @@ class LiveView:
         return display.card(self.title, f"{self.state} · {job.percent().strip()}", *parts)
 
 
-@checked_arguments
+@checked_arguments("scores")
 @contextmanager
 def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     """Show how far a computation is, and the distribution of R so far, while the block runs.

@@ -147,7 +147,7 @@ def writing_memory(layout: Layout, rows: int | None = None) -> int:
     return COPIES * held * row + SORTED * hashed * RECORD.itemsize + LIBRARIES
 
 
-@checked_arguments
+@checked_arguments()
 def append_rows(
     store: Store,
     blocks: Iterable[Block],

@@ -420,7 +420,7 @@ class Store:
         )
 
 
-@checked_arguments
+@checked_arguments()
 @renamed_keywords(options="storage_options")
 def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.
