@@ -53,7 +53,8 @@ def check_types(options: Any) -> None:
 def checked_arguments(*own: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that refuses arguments of another type than annotated.
 
-    What is in a sequence is left to the function, and so are types that only type checkers know.
+    Whole numbers, which have bounds (`check_whole`), and what is in a sequence are left to the
+    function, and so are types that only type checkers know.
 
     Parameters
     ----------
@@ -109,8 +110,9 @@ def _arguments(function: Any) -> dict[str, Any]:
         alone = SimpleNamespace(__annotations__={name: one.annotation})
         with suppress(NameError, AttributeError):  # what only type checkers import
             hint = get_type_hints(alone, inspect.unwrap(function).__globals__)[name]
-            listed = any(get_origin(one) in (tuple, Sequence) for one in (hint, *get_args(hint)))
-            found |= {} if listed else {name: hint}
+            kinds = (hint, *get_args(hint))
+            listed = any(get_origin(one) in (tuple, Sequence) for one in kinds)
+            found |= {} if listed or int in kinds else {name: hint}
     return found
 
 

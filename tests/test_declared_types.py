@@ -95,7 +95,7 @@ def test_what_is_said_of_a_field(given, said):
 
 @checked_arguments()
 def own(data: Any, name: str, rows: Sequence[int] | None = (), out: str | os.PathLike[str] = "x", *,
-        client: "Client | None" = None, **more: int) -> str:  # fmt: skip
+        client: "Client | None" = None, k: int = 1, **more: int) -> str:  # fmt: skip
     """Return what was given."""
     return f"{data}{name}{sum(rows)}{out}{client}{more}"
 
@@ -111,7 +111,7 @@ def test_arguments_are_checked_where_their_types_are_known():
         with pytest.raises(dr.errors.InvalidOptionError) as caught:
             own(*given)
         assert str(caught.value) == said
-    assert own(1, "a", more=2, client=None, out=Path("x")) == "1a0xNone{'more': 2}"
+    assert own(1, "a", more=2, k="own check", client=None, out=Path("x")) == "1a0xNone{'more': 2}"
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         own(1)
 
