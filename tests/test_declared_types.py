@@ -130,6 +130,10 @@ def test_every_public_function_checks_its_arguments():
         lambda: dr.match(scores, "all", "all", 3, tolerance="x"),
         lambda: dr.label_quality(scores, options=3),
         lambda: dr.make_folds("nosuch", 3, stratify=3),
+        lambda: dr.natural_adversarials(scores, "all", "all", bins="x"),
+        lambda: dr.natural_adversarials(scores, "all", "all", seed=-1),
+        lambda: dr.verify_store("nosuch", sample=-1),
+        lambda: dr.verify_store("nosuch", seed="x"),
         lambda: dr.apply_decisions("nosuch", "new", progress=True),
     ):
         with pytest.raises(dr.errors.InvalidOptionError, match="must be"):
