@@ -16,6 +16,7 @@ import numpy as np
 from dask.base import compute
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .extras import check_libraries
@@ -24,6 +25,7 @@ from .memory import check_memory, searching_memory
 from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from .runs import RunOptions
 from .scores import Scores, checked_scores
+from .whole_numbers import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,6 +189,7 @@ class NaturalAdversarials:
         )
 
 
+@checked_arguments("scores")
 def natural_adversarials(
     scores: Scores,
     x: str = "train",
@@ -221,11 +224,13 @@ def natural_adversarials(
     Raises
     ------
     InvalidOptionError
-        For labels that are no classes, or shares that are no part of the references.
+        For labels that are no classes, shares that are no part of the references, or a number of
+        bins or seed that is none.
     MemoryPlanError
         Where a label, R and a neighbour of every row do not fit into this process.
     """
     check_libraries("pandas", "scipy")
+    bins, seed = check_whole("bins", bins), check_whole("seed", seed, 0)
     return search_adversarials(scores, x, t, shares, seed, options).compute(bins)
 
 

@@ -13,6 +13,7 @@ from dask.delayed import Delayed, delayed
 from numpy.typing import NDArray
 
 from .collection import ArraysMixin
+from .declared_types import checked_arguments
 from .definitions import robustness_of
 from .display import caption, card, table
 from .distributions import Sample, chance, distances, quantiles
@@ -246,6 +247,7 @@ class AlignmentSummary:
         return card(f"Alignment of {self.x} and {self.t}", sizes, figures, " ".join(self.words))
 
 
+@checked_arguments("scores")
 def alignment(scores: Scores, x: str, t: str) -> Alignment:
     """Compare the robustness of samples in two sets, R_x and R_t; nothing is computed yet.
 

@@ -13,6 +13,7 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from .datasets.containers import as_array, refuse_masked
+from .declared_types import checked_arguments
 from .engine.lazy import LazyArrays
 from .engine.sources import Source, open_source
 from .errors import InvalidOptionError
@@ -26,6 +27,7 @@ from .searches import Radii, symmetric_search
 from .store import SourceAddress
 
 
+@checked_arguments()
 def count_within(
     data: Any,
     radius: Any,
@@ -73,6 +75,7 @@ def count_within(
     return _count(opened, _radii(radius, opened.rows), labels, metric, options)[0]
 
 
+@checked_arguments("scores")
 def local_set_size(scores: Scores, options: RunOptions | None = None) -> da.Array:
     """Count the samples of the own group that are nearer than the reach: the local set (LSC).
 

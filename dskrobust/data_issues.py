@@ -18,6 +18,7 @@ from dask.base import compute
 from numpy.typing import ArrayLike, NDArray
 
 from . import display
+from .declared_types import checked_arguments
 from .errors import Hint
 from .export import with_ids
 from .extras import check_libraries
@@ -109,6 +110,7 @@ class DataIssues:
         return display.card("What else was found", f"{self.rows:,} samples", *parts)
 
 
+@checked_arguments()
 def find_data_issues(
     data: Any,
     y: Any = None,

@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from .datasets import restore_labels
+from .declared_types import checked_arguments
 from .ids import held_ids, ids_of
 from .labels import label_names
 from .outputs import check_output, whole_file
@@ -38,6 +39,7 @@ _NO_FILE = re.compile(r"[/\\\x00-\x1f]|%(?=2F|5C|[01][0-9A-F]|25)")
 FORMATS = (PARQUET, ".csv", ".csv.gz")
 
 
+@checked_arguments()
 def export_scores(scores: Any, path: str | Path, *, by_group: bool = False) -> Path | str:
     """Write scores into a Parquet or CSV file, one row per sample.
 

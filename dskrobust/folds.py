@@ -19,6 +19,7 @@ from dask.base import compute, tokenize
 from numpy.typing import NDArray
 
 from .datasets.splits import Drawing, RowKeys, SplitOptions
+from .declared_types import checked_arguments
 from .definitions import robustness_of
 from .display import card, table
 from .engine.lazy import BY_GROUP
@@ -211,6 +212,7 @@ class Folds:
         return f"<Folds of {self.store.spec.name}: {self.drawn or groups}>"
 
 
+@checked_arguments()
 def make_folds(
     store: Any,
     count: int | None = None,

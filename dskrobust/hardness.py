@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from .collection import ArraysMixin
 from .counts import local_sets
 from .datasets.labelled import LabelledArrays
+from .declared_types import checked_arguments
 from .errors import Hint, InvalidOptionError
 from .export import FORMATS, with_ids, write_frames
 from .hard_samples import (
@@ -324,6 +325,7 @@ class InstanceHardness(ArraysMixin):
         return f"<Instance hardness of {self.rows:,} samples, k = {self.k}, {state}>"
 
 
+@checked_arguments()
 def instance_hardness(
     data: Any,
     y: Any = None,

@@ -10,6 +10,7 @@ import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .errors import InvalidOptionError
 from .folds import Folds, has_folds, make_folds
 from .model_error import label_space
@@ -22,6 +23,7 @@ from .store import open_store
 FOLDS = 5
 
 
+@checked_arguments()
 def held_out_probabilities(
     store: Any, estimator: Any, *, folds: int | None = None, seed: int = 0
 ) -> da.Array:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import feature_texts
+from .declared_types import checked_arguments
 from .label_fit import LabelQuality
 from .whole_numbers import check_whole
 
@@ -18,6 +19,7 @@ _COLUMNS = ["row", "column", "sample", "witness", "namesake"]
 SHOWN = 6  # columns of a sample: all of narrow rows, else those that tell most
 
 
+@checked_arguments()
 def compare_samples(
     quality: LabelQuality, issues: pd.DataFrame, columns: int = SHOWN
 ) -> pd.DataFrame:

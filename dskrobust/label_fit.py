@@ -17,6 +17,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
+from .declared_types import checked_arguments
 from .engine.plan import Plan
 from .errors import Hint, InvalidOptionError
 from .memory import check_memory
@@ -187,6 +188,7 @@ class LabelQuality:
         return quality_of(first, second)
 
 
+@checked_arguments()
 def label_quality(
     data: Any,
     y: Any = None,

@@ -14,6 +14,7 @@ import numpy as np
 from dask.base import compute, persist
 from numpy.typing import ArrayLike, NDArray
 
+from .declared_types import checked_arguments
 from .errors import Hint, InvalidOptionError
 from .export import NAMED_ROWS, blocks_with_ids, with_ids
 from .extras import check_libraries
@@ -39,6 +40,7 @@ SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones 
 ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
 
+@checked_arguments()
 @renamed_keywords(count="top")
 def find_label_issues(
     data: Any,

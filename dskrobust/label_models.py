@@ -58,7 +58,9 @@ class ModelEvidence:
         if asked.dtype.kind not in "biuf":
             raise InvalidDataError(f"probabilities must be real numbers, but are {asked.dtype}")
         low, high = compute(asked.min(), asked.max())
-        if not (low >= 0 and high <= 1 + 1e-6):  # NaN is neither
+        if np.isnan(low):
+            raise InvalidDataError("probabilities have NaN; every row needs finite ones")
+        if not (low >= 0 and high <= 1 + 1e-6):
             raise InvalidDataError(f"probabilities must lie in [0, 1], but lie in [{low}, {high}]")
         return cls(asked, known)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared_types import check_types
 from .display import meant
 from .errors import InvalidDataError, InvalidOptionError
 from .own_code import described
@@ -51,6 +52,7 @@ class LabelMap:
     leading: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.kind not in LABEL_KINDS:
             raise InvalidOptionError(
                 f"label map {self.kind!r} is unknown{meant(self.kind, LABEL_KINDS)}; choose "
@@ -218,6 +220,17 @@ def one_spelling(names: Sequence[str], where: str, known: Sequence[str] = ()) ->
         return name if word is None else stays.get(word, word.capitalize() if mixed else name)
 
     return {name: called(name) for name in names}
+
+
+def nearly_equal(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first two names that a person may have meant as one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = " ".join(name.split()).casefold()
+        if plain in seen:
+            return seen[plain], name
+        seen[plain] = name
+    return None
 
 
 def decoded(values: NDArray[Any], where: str) -> NDArray[np.str_]:

@@ -17,6 +17,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .definitions import robustness_of
 from .display import caption, card, table
 from .distributions import Distances, Sample, chance, distances, quantiles
@@ -166,6 +167,7 @@ class Match(Subset):
         return card(self.name, subtitle, said, caption("Choices, scored"), table(head, rows))
 
 
+@checked_arguments("scores")
 def match(
     scores: Scores,
     within: str,
@@ -238,6 +240,7 @@ def matching_memory(sizes: Sequence[int]) -> int:
     return sum(sizes) * KEPT_BYTES + max(sizes) * ROW_BYTES
 
 
+@checked_arguments("scores")
 def match_curve(
     scores: Scores,
     within: str,

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .collection import ArraysMixin
 from .datasets import label_ends
+from .declared_types import checked_arguments
 from .definitions import norms_of
 from .engine.lazy import LazyArrays
 from .engine.spec import PairSpec, ReferenceSets
@@ -170,6 +171,7 @@ def _difference(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> ND
     return np.subtract(larger, smaller, out=np.zeros(len(larger)), where=larger != smaller)
 
 
+@checked_arguments()
 def lipschitz_error(
     data: Any,
     predictions: Any,

@@ -19,6 +19,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .engine.events import write_announced
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
@@ -189,6 +190,7 @@ class Neighbours:
         return csr_matrix((values, done.index[there], ends), shape=(len(done.index), self.rows))
 
 
+@checked_arguments()
 def nearest_neighbours(
     data: Any,
     k: int = 15,

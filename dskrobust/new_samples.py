@@ -23,6 +23,7 @@ from .cluster.workers import found_resources
 from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
 from .datasets.new_rows import as_stored
+from .declared_types import checked_arguments
 from .definitions import norms_of, robustness_of
 from .display import card, table, warning
 from .engine.graph import Choices, Graph, Key, PairGraph, build, start_graph
@@ -147,6 +148,7 @@ class SampleScores(ArraysMixin):
         return card("New samples", subtitle, table(("", ""), rows), *more)
 
 
+@checked_arguments()
 def score_samples(
     data: Any,
     X: Any,

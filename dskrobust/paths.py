@@ -16,6 +16,7 @@ FILE = re.compile(r"file:(?://(?:localhost(?=/))?|(?=/))")
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*(://|::)")
 # How a file system says that it has no hard links.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+MOST_NAME = 255  # bytes of a file's name, on any system
 SPECIAL = (  # what is read without end, or waited for, and what to do instead
     (stat.S_ISDIR, "a folder", "name a file in it"),
     (stat.S_ISFIFO, "a pipe", "write what comes out of it into a file first, and name that"),
@@ -34,7 +35,8 @@ def expand(address: str | Path) -> str:
     Raises
     ------
     InvalidOptionError
-        For a user who is unknown here, and for what can be no name: nothing, blanks, NUL.
+        For a user who is unknown here, and for what can be no name: nothing, blanks, NUL, half a
+        character, more than a name may have.
     """
     text = str(address)
     if not text.strip() or "\0" in text:
@@ -42,6 +44,7 @@ def expand(address: str | Path) -> str:
         raise InvalidOptionError(f"the path or address {text!r} {what}; name a file or folder")
     if is_remote(text):
         return text
+    _check_names(text)
     path = _behind_scheme(text)
     expanded = os.path.expanduser(path)
     if expanded == path and path.startswith("~") and not os.path.lexists(path):
@@ -50,6 +53,22 @@ def expand(address: str | Path) -> str:
             "that name"
         )
     return expanded
+
+
+def _check_names(path: str) -> None:
+    """Refuse what no file of this machine can be called."""
+    try:
+        longest = max(path.split(os.sep), key=lambda name: len(os.fsencode(name)))
+    except UnicodeEncodeError as error:
+        raise InvalidOptionError(
+            f"the path or address {path!r} holds half a character; name a file or folder"
+        ) from error
+    size = len(os.fsencode(longest))
+    if size > MOST_NAME:
+        raise InvalidOptionError(
+            f"{longest[:20]}… is a name of {size:,} bytes, and files have at most {MOST_NAME}; "
+            "choose a shorter one"
+        )
 
 
 def _behind_scheme(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from .declared_types import checked_arguments
 from .engine.graph import Choices, build
 from .engine.spec import PairSpec, TileSpec, check_summary
 from .engine.waves import Waves
@@ -27,6 +28,7 @@ from .scores import Scores, lazy_scores, read_scores, run_memo
 from .store import ResultTables, matching
 
 
+@checked_arguments()
 def sample_robustness(
     X: Any,
     y: Any = None,

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .datasets.containers import refuse_infinite
 from .datasets.frames import take_labels
+from .declared_types import is_number, told
 from .errors import ContradictionWarning, InvalidOptionError
 from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .evaluation.windows import ALL, Windows
@@ -295,13 +296,17 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
         return placing.score_samples(X, predicted)
 
     def _check_options(self) -> None:
-        if not (is_classifier(self.estimator) or is_regressor(self.estimator)):
+        own = self.estimator
+        tagged = hasattr(own, "__sklearn_tags__") and not isinstance(own, type)
+        if not tagged or not (is_classifier(own) or is_regressor(own)):
             raise InvalidOptionError(
-                f"{type(self.estimator).__name__} is neither a classifier nor a regressor; only "
+                f"{told(own)} is neither a classifier nor a regressor; only "
                 "what predicts labels can be routed"
             )
         for name, least in (("parts", 2), ("cv", 3)):
             check_whole(name, getattr(self, name), least)
+        if not is_number(self.margin) or not self.margin >= 0:
+            raise InvalidOptionError(f"margin must be a number from 0 on, not {told(self.margin)}")
 
     # -- new samples -----------------------------------------------------------------------------
 

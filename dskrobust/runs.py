@@ -20,6 +20,7 @@ from .clients import current_client, shares_process
 from .cluster.workers import found_resources
 from .covariance import rows_read
 from .datasets.labelled import LabelledArrays, check_arrays
+from .declared_types import check_types
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, make_plan
 from .engine.prefixes import projected_depths
@@ -42,6 +43,7 @@ from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
 from .store import SourceAddress, Store, open_store
+from .whole_numbers import check_whole
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class RunOptions:
         cluster, else this machine's cores and half its free memory.
     block_rows, panel_rows : int, optional
         Fixed sizes instead of planned ones.
-    scratch : str, optional
+    scratch : str or Path, optional
         Folder that all workers share, for arrays that have to be written down first; the one for
         temporary files by default, which workers on other machines do not share.
     """
@@ -63,7 +65,13 @@ class RunOptions:
     resources: Resources | None = None
     block_rows: int | None = None
     panel_rows: int | None = None
-    scratch: str | None = None
+    scratch: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("block_rows", "panel_rows"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), of="rows")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sklearn.utils import Tags
 
 from .datasets.containers import refuse_infinite
 from .datasets.frames import has_sparse_columns, package_of, take_labels
+from .declared_types import is_number, told
 from .errors import InvalidOptionError
 from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .records import value_counts
@@ -206,12 +207,12 @@ class RobustnessSampler(BaseUnderSampler):
             return [(mask, counts.get(label, int(mask.sum()))) for label, mask in masks]
         if self.sampling_strategy != "auto":
             raise InvalidOptionError("give either size or sampling_strategy, not both")
-        whole = is_whole(self.size)
-        count = int(self.size) if whole else int(self.size * len(y))
-        if not 0 < count <= len(y) or not (whole or 0 < self.size <= 1):
+        size: Any = self.size
+        share = is_number(size) and 0 < size <= 1
+        count = int(size) if is_whole(size) else int(size * len(y)) if share else 0
+        if not 0 < count <= len(y):
             raise InvalidOptionError(
-                f"size must be a number from 1 to {len(y):,} or a share up to 1.0, not "
-                f"{self.size!r}"
+                f"size must be a number from 1 to {len(y):,} or a share up to 1.0, not {told(size)}"
             )
         return [(np.ones(len(y), bool), count)]
 

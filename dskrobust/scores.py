@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .clients import in_place
 from .collection import ArraysMixin
 from .datasets.labelled import LabelledArrays
+from .declared_types import checked_arguments
 from .definitions import robustness_of
 from .display import no_group
 from .engine import lazy
@@ -200,6 +201,7 @@ class Scores(ArraysMixin):
         """Row number that attains Q against a group or reference set, (n,) int64; -1 for none."""
         return self.witness_by_group[:, self.group_code(name)]
 
+    @checked_arguments()
     def group_code(self, name: str) -> int:
         """Return the column of a group or reference set.
 

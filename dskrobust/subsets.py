@@ -13,6 +13,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from .collection import ArraysMixin
+from .declared_types import checked_arguments
 from .display import card, table
 from .errors import Hint, InvalidOptionError
 from .ids import held_ids, ids_of
@@ -130,6 +131,7 @@ class Subset(ArraysMixin):
         return np.asarray(self.compute().indices, dtype=dtype)
 
 
+@checked_arguments("scores")
 def least_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:
     """Return the `size` least robust samples, scored in their own groups.
 
@@ -152,6 +154,7 @@ def least_robust(scores: Scores, size: int, within: str | Subset | None = None) 
     return _select(scores, size, within, "L")
 
 
+@checked_arguments("scores")
 def most_robust(scores: Scores, size: int, within: str | Subset | None = None) -> Subset:
     """Return the `size` most robust samples, scored in their own groups.
 
@@ -178,6 +181,7 @@ def whole(scores: Scores, within: str | None = None) -> Subset:
     return _subset(scores, place.name, place.intervals or ())
 
 
+@checked_arguments("scores")
 def select_subset(scores: Scores, text: str, within: Subset | None = None) -> Subset:
     """Return what a selection in words means.
 
@@ -354,6 +358,7 @@ class LabelTable:
         return card("Labels", "in subsets", table((head, *self.subsets), rows))
 
 
+@checked_arguments()
 def class_counts(
     store: Store | str | Path, subsets: Sequence[Subset], wholes: Sequence[Subset] | None = None
 ) -> LabelTable:

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .advice_tables import StoredAdvice, keep_advice, model_words, part_cells, part_heads
+from .declared_types import checked_arguments
 from .display import caption, card, counted, escape, table
 from .errors import InvalidOptionError
 from .evaluation import Model
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 Run = tuple[Optional["Client"], Optional["Progress"]]
 
 
+@checked_arguments()
 def tailor(
     store: str | Path | Store,
     models: Sequence[Model],

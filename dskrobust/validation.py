@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared_types import check_types
 from .display import no_group
 from .errors import Hint, InvalidOptionError, OverlapWarning
 from .evaluation import Experiment, Model, evaluate, summary_of
@@ -69,6 +70,7 @@ class Validation:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("folds", "parts"):
             check_whole(name, getattr(self, name), 2)
         if self.folds < 3:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared_types import checked_arguments
 from .definitions import lipschitz_of, robustness_of
 from .engine.spec import RULES, Context
 from .errors import VerificationError
@@ -25,6 +26,7 @@ from .metrics import Mahalanobis, Metric, resolve_metric
 from .own_code import described
 from .runs import fitted_mahalanobis, pair_spec
 from .store import Block, Look, ResultTables, Store, find_results, inspect, open_store
+from .whole_numbers import check_whole
 
 SLICE_BYTES = 32 * 2**20  # of features that are read at once
 SLICE_ROWS = 2**20  # and at most: of few columns labels weigh as much; a chunk of them has as many
@@ -65,6 +67,7 @@ class VerifyReport:
     mended: tuple[str, ...] = ()
 
 
+@checked_arguments()
 def verify_store(
     store: Store | str | Path,
     *,
@@ -102,7 +105,10 @@ def verify_store(
         For a chunk or record that is missing or differs from what was written; it is named.
     VerificationError
         For a stored value that the brute force contradicts; row, group and both values are named.
+    InvalidOptionError
+        For a sample or seed that is no whole number from 0 on.
     """
+    sample, seed = check_whole("sample", sample, 0, of="rows"), check_whole("seed", seed, 0)
     store, rng = open_store(store), np.random.default_rng(seed)
     rows = np.sort(rng.choice(store.rows, min(sample, store.rows), replace=False))
     proven = Sample.of(store, rows)

@@ -12,6 +12,7 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from .collection import ArraysMixin
+from .declared_types import checked_arguments
 from .distributions import quantiles
 from .matching import Sides, blocks_of
 from .scores import Scores
@@ -46,6 +47,7 @@ class MatchedWeights(ArraysMixin):
     missing: float
 
 
+@checked_arguments("scores")
 def match_weights(scores: Scores, within: str, to: str) -> MatchedWeights:
     """Weigh all samples of one set so that their R is distributed as R within another.
 

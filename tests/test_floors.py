@@ -21,6 +21,7 @@ FLOORS = (  # from the foundations up
     "errors",
     "extras",
     "whole_numbers",
+    "declared_types",
     "own_code",
     "renaming",
     "processes",

@@ -102,6 +102,9 @@ def test_windows_that_cannot_be_trained_on_are_left_out():
     ("router", "said"),
     [
         (RobustnessRouter(KMeans()), "neither a classifier nor a regressor"),
+        (RobustnessRouter(3), "3 is neither a classifier nor a regressor"),
+        (RobustnessRouter(KMeans), "type KMeans is neither"),
+        (RobustnessRouter(LogisticRegression(), margin="x"), "margin must be a number from 0 on"),
         (RobustnessRouter(KNeighborsClassifier(), parts=1), "parts must be"),
         (RobustnessRouter(KNeighborsClassifier(), cv=2), "cv must be"),
     ],

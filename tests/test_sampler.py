@@ -96,6 +96,8 @@ def test_in_a_pipeline(digits):
         ({"size": 0}, "from 1 to 600 or a share up to 1.0, not 0"),
         ({"size": 601}, "not 601"),
         ({"size": 1.5}, "not 1.5"),
+        ({"size": float("nan")}, "not nan"),
+        ({"size": "x"}, "not 'x'"),
         ({"strategy": "tomcat"}, "strategy must be robustness or tomek, not 'tomcat'"),
         ({"strategy": "tomek", "size": 5}, "keep and size are for robustness"),
         ({"size": 5, "sampling_strategy": "all"}, "either size or sampling_strategy"),

@@ -17,6 +17,7 @@ from distributed.comm.core import connect as open_comm
 from distributed.scheduler import KilledWorker, NoWorkerError
 from distributed.utils import LoopRunner, sync
 
+from ..declared_types import checked_arguments
 from ..errors import ClusterError
 from ..paths import expand, expand_path
 from .checks import await_workers, check_installed
@@ -25,6 +26,7 @@ from .options import HOST, TLS_FILES, ClusterOptions
 from .presence import AGAIN, LOST, watch_workers
 
 
+@checked_arguments()
 @contextmanager
 def connect(options: ClusterOptions) -> Iterator[Client]:
     """Yield a client of the scheduler that the options name, or of a new local cluster.

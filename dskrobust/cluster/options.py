@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..declared_types import check_types
 from ..errors import ClusterError, Hint, InvalidOptionError
 
 PACKAGE = "dskrobust"
@@ -41,6 +42,7 @@ class Patience:
     no_workers: float = 600
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, seconds in vars(self).items():
             if math.isnan(seconds) or seconds <= 0:
                 raise InvalidOptionError(
@@ -84,6 +86,7 @@ class ClusterOptions:
     patience: Patience = Patience()
 
     def __post_init__(self) -> None:
+        check_types(self)
         local = (self.workers, self.threads, self.memory_limit)
         remote = (self.wait_for, *self.tls.values())
         if self.scheduler and self.scheduler_file:

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..credentials import without_credentials
+from ..declared_types import checked_arguments
 from ..display import Html, caption, card, shown_name, table
 from ..label_counts import NAME_BYTES
 from ..label_fit import most_labels
@@ -125,6 +126,7 @@ def cell_text(value: Any) -> str:
     return shown_name(value, NAME) if value != "" else ""
 
 
+@checked_arguments()
 def compare(before: Given, after: Given | None = None, *, top: int = TOP) -> Comparison:
     """Compare the robustness of two stores, or of two runs: before and after cleaning, say.
 

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import checked_arguments
 from ..display import listed
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..labels import one_spelling
@@ -37,6 +38,7 @@ from .tables import CSV_ENDS
 Columns = NDArray[np.int64] | None
 
 
+@checked_arguments("what")
 def append(
     store: Store | str | Path,
     what: str | os.PathLike[str],

@@ -43,7 +43,8 @@ def class_values(values: Any, names: Sequence[str], what: str) -> NDArray[Any] |
 
 def _in_order(values: Any, names: Sequence[str], what: str) -> Any:
     """Return a frame of several columns in the order of the classes; anything else as it is."""
-    columns = list(getattr(values, "column_names", getattr(values, "columns", ())))
+    named = getattr(values, "column_names", getattr(values, "columns", ()))
+    columns = list(named) if np.iterable(named) else []  # a store has a number of columns
     if not names or len(columns) < 2 or not hasattr(values, "__getitem__"):
         return values
     called = [str(column) for column in columns]

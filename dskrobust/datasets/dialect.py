@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ..declared_types import check_types
 from ..errors import Hint, InvalidOptionError, SourceFileError
 
 DELIMITERS = ("\t", ";", "|", ",")  # a comma may be a decimal mark as well: the last choice
@@ -53,6 +54,7 @@ class CsvOptions:
     comment: str | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("delimiter", "thousands"):
             given = getattr(self, name)
             object.__setattr__(self, name, WORDS.get(given, given))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Hint, InvalidDataError
+from ..labels import nearly_equal
 from ..store import is_id_name
 from .arrow import Table, refuse_index, unit_of
 from .columns import missing_text
@@ -161,7 +162,7 @@ class _Fitter:
         categories = (*sorted({*profile.texts} - {*own}), *own)
         what = "a column each" if encode == "onehot" else "numbers in the order of the alphabet"
         self.decisions.append(f"{name}: {len(categories)} categories, {what}")
-        if alike := _nearly_equal(categories):
+        if alike := nearly_equal(categories):
             self.decisions.append(
                 f"{name}: {alike[0]!r} and {alike[1]!r} differ only in case or blanks, and are two "
                 "categories"
@@ -251,17 +252,6 @@ class _Fitter:
             f"numbers are scaled to mean 0 and standard deviation 1, over all rows: {why}"
         )
         return "standard"
-
-
-def _nearly_equal(texts: Sequence[str]) -> tuple[str, str] | None:
-    """Return the first two texts that a person may have meant as one."""
-    seen: dict[str, str] = {}
-    for text in texts:
-        plain = " ".join(text.split()).casefold()
-        if plain in seen:
-            return seen[plain], text
-        seen[plain] = text
-    return None
 
 
 def _moments(column: PreparedColumn, profile: ColumnProfile, how: str) -> tuple[float, float]:

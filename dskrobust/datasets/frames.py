@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import checked_arguments
 from ..errors import InvalidDataError, InvalidOptionError
 from ..ids import index_ids, plain_ids
 from ..renaming import renamed_keywords
@@ -46,6 +47,7 @@ from .xarrays import from_xarray
 NO_LABELS = "mMV"  # kinds of dtypes: times, records; scikit-learn has its own word for complex
 
 
+@checked_arguments()
 @renamed_keywords(options="storage_options")
 def create_store(
     url: str | Path,
@@ -107,6 +109,7 @@ def create_store(
     )
 
 
+@checked_arguments()
 def link_store(
     url: str | Path,
     X: Any,
@@ -157,6 +160,7 @@ def link_store(
     return link_arrays(str(url), arrays, spec, overwrite=overwrite, storage_options=storage_options)
 
 
+@checked_arguments()
 def prepare(store: Store | StoreSpec | str | Path, frame: Any) -> Any:
     """Return own rows as a store has its own: filled, encoded and scaled as they were.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clients import shares_process
+from ..declared_types import checked_arguments
 from ..display import meant
 from ..errors import Hint, InvalidOptionError
 from ..paths import check_regular, expand_path, is_remote
@@ -264,6 +265,7 @@ def _keys(reader: Reader) -> Iterator[RowKeys]:
     return (RowKeys(block.labels) for block in reader.blocks())
 
 
+@checked_arguments("what")
 @renamed_keywords(storage="storage_options")
 def ingest(
     what: str | os.PathLike[str],

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import check_types
 from ..display import meant
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from .arrow import Table, columns_of, type_as_written, unit_of
@@ -56,6 +57,7 @@ class PreparationOptions:
     prepare: str = "auto"
 
     def __post_init__(self) -> None:
+        check_types(self)
         known = {"impute": IMPUTE, "encode": ENCODE, "scale": SCALE}
         for name, choices in known.items():
             value = getattr(self, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import check_types
 from ..display import size
 from ..errors import InvalidDataError, InvalidOptionError, SourceFileError
 from ..labels import one_spelling
@@ -191,6 +192,7 @@ class ReaderOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop", _names(self.drop))
+        check_types(self)
         if self.seed < 0:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
         if self.split is not None and self.drawn.asked:
@@ -244,8 +246,11 @@ class ReaderOptions:
         )
 
 
-def _names(value: Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _names(value: Any) -> Any:
+    """Return one name, or several, as a tuple; what is neither stays as it is."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) else value
 
 
 Opener = Callable[[Any, ReaderOptions], Reader]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import check_types
 from ..errors import Hint, InvalidDataError, InvalidOptionError
 from ..labels import label_name
 from ..whole_numbers import is_whole
@@ -73,6 +74,7 @@ class SplitOptions:
         return tuple(f"fold-{k + 1}" for k in range(self.folds))
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.test_size is not None and self.folds is not None:
             raise InvalidOptionError("test_size and folds are both given; give one of them")
         for name in ("stratify", "group"):

@@ -17,6 +17,7 @@ from ..cluster.checks import check_source
 from ..cluster.local import some_client
 from ..cluster.workers import ask, resources_of, workers_of
 from ..credentials import last_part, without_credentials
+from ..declared_types import checked_arguments
 from ..engine.footprint import USABLE
 from ..engine.plan import MIB, Resources, base_bytes
 from ..errors import ClusterError, Hint, InvalidOptionError, MemoryPlanError
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 DEFAULT = EmbeddingOptions()
 
 
+@checked_arguments()
 def embed(
     store: str | Path | Store,
     model: str | Callable[..., Any],

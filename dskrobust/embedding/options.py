@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..declared_types import check_types
 from ..display import meant
 from ..errors import Hint, InvalidOptionError
 
@@ -57,6 +58,7 @@ class EmbeddingOptions:
     anonymous: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.device not in DEVICES:
             raise InvalidOptionError(
                 f"device {self.device!r} is unknown{meant(self.device, DEVICES)}; it is "

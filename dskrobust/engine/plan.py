@@ -18,7 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import display
+from ..declared_types import check_types
 from ..errors import Hint, InvalidDataError, InvalidOptionError, MemoryPlanError
+from ..whole_numbers import check_whole
 from .footprint import USABLE, Footprint
 from .workload import (
     SPLIT_EVERY,
@@ -82,6 +84,16 @@ class Resources:
     memory_limit: int | None = None
     xarray: bool | None = field(default=None, compare=False)
     here: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name, of in (
+            ("workers", "processes"),
+            ("threads", "threads"),
+            ("memory_limit", "bytes"),
+        ):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), of=of)
 
 
 @dataclass(frozen=True)

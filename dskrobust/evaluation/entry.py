@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..declared_types import checked_arguments
 from ..errors import InvalidOptionError
 from ..folds import Folds, make_folds
 from ..store import Store, open_store
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+@checked_arguments()
 def evaluate(
     store: str | Path | Store,
     experiment: Experiment | None = None,

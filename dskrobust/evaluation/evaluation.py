@@ -17,6 +17,7 @@ from ..cluster.checks import check_source
 from ..cluster.local import some_client
 from ..cluster.workers import threads_of_a_task
 from ..datasets import restore_labels
+from ..declared_types import checked_arguments
 from ..display import escape
 from ..errors import (
     DamagedRecordWarning,
@@ -84,6 +85,7 @@ class Evaluation(StepsMixin, FindingsMixin):
         Of the last `compute`.
     """
 
+    @checked_arguments()
     def __init__(self, store: Store, experiment: Experiment, client: Client | None = None) -> None:
         kind = store.spec.label_kind
         if kind == "vector":

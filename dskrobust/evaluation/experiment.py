@@ -19,6 +19,7 @@ import numpy as np
 
 from ..datasets.containers import refuse_masked
 from ..datasets.splits import SplitOptions
+from ..declared_types import check_types, checked_arguments
 from ..display import suggestion
 from ..errors import Hint, InvalidOptionError, SourceFileError
 from ..paths import check_regular, expand_path, local_path
@@ -66,6 +67,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not self.kind:
             raise InvalidOptionError(f"a model's kind must be its name, not {self.kind!r}")
+        check_types(self)
         object.__setattr__(self, "name", self.name or self.kind)
         grid = {}
         for key, values in self.grid.items():
@@ -176,6 +178,7 @@ class Experiment:
                 _check_selection(what, name, selection)
         for value, name, least in ((self.trials, "trials", 1), (self.seed, "seed", 0)):
             object.__setattr__(self, name, check_whole(name, value, least))
+        check_types(self)
         if self.threshold is not None and not np.isfinite(self.threshold):
             raise InvalidOptionError(f"the threshold must be a number, not {self.threshold!r}")
         if self.folds is not None:
@@ -299,6 +302,7 @@ def _experiment_path(path: str | Path) -> Path:
     return own if own.exists() else paper_experiments().get(str(path), own)
 
 
+@checked_arguments()
 def read_experiment(path: str | Path, *, allow_import: bool = False) -> Experiment:
     """Return the experiment that a TOML file describes; a relative store lies beside the file.
 

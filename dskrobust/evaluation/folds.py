@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..cluster.local import some_client
+from ..declared_types import checked_arguments
 from ..display import escape
 from ..errors import Hint, InvalidOptionError, StaleResultsError
 from ..folds import TEST, TRAIN, Folds
@@ -196,6 +197,7 @@ class CrossValidation:
         One a fold, each as if the store had this split alone.
     """
 
+    @checked_arguments()
     def __init__(self, folds: Folds, experiment: Experiment, client: Client | None = None) -> None:
         self.folds, self.client = folds, client
         self.store: Store = folds.store

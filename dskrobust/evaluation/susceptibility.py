@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from ..declared_types import checked_arguments
 from ..display import caption, card, counted, escape
 from ..display import table as html_table
 from ..errors import Hint, InvalidOptionError
@@ -47,6 +48,7 @@ TRIALS = 5
 OF_ACCURACY, OF_DIFFERENCE = (0.0, 0.0, 1.0, 1.0), (1.0, -1.0)
 
 
+@checked_arguments()
 def susceptibility(
     store: str | Path | Store,
     train: Mapping[str, Selection] | None = None,

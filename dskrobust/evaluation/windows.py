@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..declared_types import checked_arguments
 from ..display import caption, card, escape, meant, no_group, suggestion
 from ..errors import InvalidOptionError
 from ..show.heat import heat_html
@@ -208,6 +209,7 @@ class Measure:
 # -- the spectrum ------------------------------------------------------------------------------
 
 
+@checked_arguments()
 def spectrum(
     store: str | Path | Store,
     models: Sequence[ModelSpec],

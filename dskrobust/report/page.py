@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets import feature_texts
+from ..declared_types import check_types, checked_arguments
 from ..display import moment, shown_name
 from ..evaluation.matrices import EACH
 from ..export import ID, with_ids
@@ -20,6 +21,7 @@ from ..label_comparison import compare_samples
 from ..outputs import check_output, whole_file
 from ..show.overview import TOGETHER
 from ..store import ResultTables, Store, current_results, open_store
+from ..whole_numbers import check_whole
 from . import figures
 from .drawing import with_pictures
 from .explorer import explorer
@@ -85,7 +87,13 @@ class ReportOptions:
     subsets: Subsets = ()
     anonymous: bool = False
 
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("samples", "pairs", "issues"):
+            check_whole(name, getattr(self, name))
 
+
+@checked_arguments()
 def write_report(
     store: str | Path | Store,
     out: str | Path,

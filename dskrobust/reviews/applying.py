@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..credentials import last_part, without_credentials
+from ..declared_types import checked_arguments
 from ..display import counted
 from ..errors import Hint, InvalidOptionError
 from ..store import (
@@ -55,6 +56,7 @@ class Cleaning:
     carried: int = 0
 
 
+@checked_arguments()
 def apply_decisions(
     store: Store | str | Path,
     out: str | Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..declared_types import checked_arguments
 from ..export import with_ids
 from ..store import RELABEL, Decision, Store, open_store, read_decisions
 from .labels import LabelNames
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked_arguments()
 def decisions(store: Store | str | Path, *, history: bool = False) -> pd.DataFrame:
     """Return what reviewers decided of a store's rows.
 

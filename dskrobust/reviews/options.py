@@ -6,6 +6,7 @@ import getpass
 from dataclasses import dataclass
 from typing import Any
 
+from ..declared_types import check_types
 from ..errors import InvalidOptionError
 from ..whole_numbers import check_whole
 from .texts import check_texts
@@ -42,6 +43,7 @@ class ReviewOptions:
     port: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_whole("top", self.top, of="samples")
         if not 0 <= self.port <= 65_535:
             raise InvalidOptionError(f"port must lie between 0 and 65535, but is {self.port!r}")

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .. import display
+from ..declared_types import checked_arguments
 from ..metrics import Metric
 from ..runs import RunOptions
 from ..store import DecisionWriter, Store, open_store
@@ -91,6 +92,7 @@ class Review:
         return display.card(f"Review of {self.store.spec.name}", where, display.facts(rows))
 
 
+@checked_arguments()
 def review(
     store: Store | str | Path,
     *,

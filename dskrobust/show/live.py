@@ -16,6 +16,7 @@ from rich.text import Text
 
 from .. import display
 from ..clients import current_client
+from ..declared_types import checked_arguments
 from ..engine.events import MERGING, WRITING, Event, watch_phases, watch_tiles
 from ..kernels import watch_compiling
 from ..scores import Scores
@@ -133,6 +134,7 @@ class LiveView:
         return display.card(self.title, f"{self.state} · {job.percent().strip()}", *parts)
 
 
+@checked_arguments("scores")
 @contextmanager
 def live(scores: Scores, client: Client | None = None) -> Iterator[LiveView]:
     """Show how far a computation is, and the distribution of R so far, while the block runs.

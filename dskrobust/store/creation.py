@@ -13,6 +13,7 @@ from dask.base import persist
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
+from ..declared_types import checked_arguments
 from ..errors import Hint, InvalidDataError, SourceFileError, StaleResultsError, StoreError
 from ..ids import as_kept, plain_ids
 from . import writing
@@ -146,6 +147,7 @@ def writing_memory(layout: Layout, rows: int | None = None) -> int:
     return COPIES * held * row + SORTED * hashed * RECORD.itemsize + LIBRARIES
 
 
+@checked_arguments()
 def append_rows(
     store: Store,
     blocks: Iterable[Block],

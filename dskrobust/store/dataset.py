@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .. import display
 from ..credentials import without_credentials
+from ..declared_types import checked_arguments
 from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
 from ..ids import id_dtype, plain_ids
 from ..labels import decoded
@@ -419,6 +420,7 @@ class Store:
         )
 
 
+@checked_arguments()
 @renamed_keywords(options="storage_options")
 def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.

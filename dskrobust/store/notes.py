@@ -28,6 +28,7 @@ SHARED_ROWS = "equal rows across groups"
 CLASSES = "classes"
 RARE_CLASS = "rare class"
 LABEL_KIND = "label kind"
+SPELLING = "spelling"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Note:
     ----------
     kind : str
         "reading" (what was decided), "scale", "identifier", "constant columns", "equal rows",
-        "equal rows with different labels", "equal rows across groups", "classes", "rare class" or
-        "label kind".
+        "equal rows with different labels", "equal rows across groups", "classes", "rare class",
+        "label kind" or "spelling".
     text : str
         One line.
     remedy : Hint, optional

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..declared_types import check_types
 from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
 from ..labels import LABEL_KINDS, LABEL_NORMS
@@ -81,6 +82,7 @@ class StoreSpec:
         return self.feature_names or tuple(f"column {k}" for k in range(count))
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.label_kind not in LABEL_KINDS:
             raise InvalidOptionError(
                 f"label kind {self.label_kind!r} is unknown{meant(self.label_kind, LABEL_KINDS)}; "

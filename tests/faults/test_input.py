@@ -107,10 +107,22 @@ def test_a_part_of_a_saved_dataset_may_be_no_device_and_lie_nowhere_else(tmp_pat
         dr.ingest(str(tmp_path), tmp_path / "new.zarr")
 
 
-@pytest.mark.parametrize("name", ["", " ", "\t\n", "a\0b"])
-def test_what_can_be_no_name(name):
-    with pytest.raises(InvalidOptionError, match=r"is empty|NUL"):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "is empty"), (" ", "is empty"), ("\t\n", "is empty"), ("a\0b", "NUL"),
+     ("a\ud800", "half a character"), ("x" * 256, "256 bytes, and files have at most 255"),
+     (f"folder/{'ä' * 128}/new.csv", "256 bytes")],
+)  # fmt: skip
+def test_what_can_be_no_name(name, said):
+    with pytest.raises(InvalidOptionError, match=said):
         expand(name)
+
+
+def test_what_can_be_a_name(tmp_path):
+    assert expand("x" * 255) == "x" * 255
+    odd = os.fsdecode(b"\xff")  # a byte that is no UTF-8 can be in a name
+    assert expand(f"{tmp_path}/{odd}") == f"{tmp_path}/{odd}"
+    assert expand(f"s3://bucket/{'x' * 900}") == f"s3://bucket/{'x' * 900}"
 
 
 @pytest.mark.parametrize("out", ["/", ".", "..", "", " ", "a\0b", "nofs://x", "own.csv/new.zarr"])

@@ -304,6 +304,18 @@ def test_whole_numbers_that_may_be_no_classes(tmp_path):
     assert not by_kind(made(tmp_path, X, rng.random(1_000)))
 
 
+def test_names_that_differ_only_in_case_or_blanks(tmp_path):
+    X, y = table()
+    split = np.where(np.arange(len(y)) % 3, "train", " Train")
+    store = dr.create_store(tmp_path / "a.zarr", X, np.array(["cat", "Cat  "])[y % 2], split)
+    classes, groups = (n for n in dr.diagnose(store) if n.kind == "spelling")
+    assert classes.text == "the classes 'Cat  ' and 'cat' differ only in case or blanks"
+    assert classes.classes == ("Cat  ", "cat")
+    assert groups.details == {"of": "groups", "names": [" Train", "train"]}
+    apart = dr.create_store(tmp_path / "b.zarr", X, np.array(["cat", "cats"])[y % 2])
+    assert "spelling" not in by_kind(apart)
+
+
 def test_counts_of_labels_are_bounded(monkeypatch):
     monkeypatch.setattr("dskrobust.store.diagnosis.classes.MOST", 10)
     few, many = class_counts(np.arange(8)), class_counts(np.arange(4, 14))

@@ -64,7 +64,8 @@ def diagnose(
     tuple of Note
         On columns that decide distances by their scale, columns that number the rows, constant
         columns, equal rows (also with different labels, and in different groups), class sizes,
-        rare classes, and whole numbers that may not be classes.
+        rare classes, whole numbers that may not be classes, and names of classes or groups that
+        differ only in case or blanks.
 
     Raises
     ------

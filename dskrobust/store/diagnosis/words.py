@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...display import counted, listed
 from ...errors import Hint
-from ...labels import label_name
+from ...labels import label_name, nearly_equal
 from .. import notes
 from ..notes import Note
 from ..spec import StoreSpec
@@ -76,7 +76,7 @@ def notes_of(spec: StoreSpec, found: Found) -> tuple[Note, ...]:
     made += _equal(spec, found)
     if found.classes is not None:
         made += [*_label_kind(spec, found, found.classes), *_classes(spec, found, found.classes)]
-    return tuple(made)
+    return (*made, *_spelling(spec))
 
 
 def _column_names(spec: StoreSpec, count: int) -> tuple[str, ...]:
@@ -249,6 +249,22 @@ _ONE_GROUP = Hint(
 
 
 # -- labels --------------------------------------------------------------------------------------
+
+
+ONE_SPELLING = Hint(*["if they are one, write it in one way and make the store anew"] * 2)
+
+
+def _spelling(spec: StoreSpec) -> Iterator[Note]:
+    """Classes, and groups, that may be one in two spellings."""
+    for of, names in (("classes", spec.classes or ()), ("groups", spec.groups)):
+        if alike := nearly_equal(names):
+            yield Note(
+                notes.SPELLING,
+                f"the {of} {alike[0]!r} and {alike[1]!r} differ only in case or blanks",
+                ONE_SPELLING,
+                classes=alike if of == "classes" else (),
+                details={"of": of, "names": list(alike)},
+            )
 
 
 def _label_kind(spec: StoreSpec, found: Found, classes: ClassCounts) -> Iterator[Note]:
