@@ -103,7 +103,7 @@ def _fields(options: Any) -> dict[str, Any]:
 def _arguments(function: Any) -> dict[str, Any]:
     """Return the types of arguments that can be told."""
     parameters = inspect.signature(function).parameters
-    found = {}
+    found: dict[str, Any] = {}
     for name, one in parameters.items():
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) or one.annotation is one.empty:
             continue
