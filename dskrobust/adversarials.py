@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .extras import check_libraries
-from .label_fit import stored_labels
 from .memory import check_memory, searching_memory
 from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from .runs import RunOptions
 from .scores import Scores, checked_scores
+from .stored_rows import store_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,7 +323,7 @@ class _Known:
         """Return what scores and their data say."""
         codes = [scores.group_code(name) for name in (x, t)]
         if scores.store is not None:
-            labels: Any = stored_labels(scores.store)
+            labels: Any = store_labels(scores.store)
         else:
             labels = da.asarray(scores.arrays.y).ravel()  # type: ignore[union-attr]
         computed = scores if scores.result is not None else scores.compute()

@@ -11,14 +11,12 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .collection import ArraysMixin
@@ -45,7 +43,8 @@ from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .searches import searching
-from .store import ResultTables, ResultWriter, Store, made_once, matching
+from .store import ResultTables, Store, made_once, matching
+from .stored_rows import result_tables, result_writes
 from .tomek import tomek_links
 from .whole_numbers import check_whole
 from .witnesses import disagreements
@@ -396,7 +395,7 @@ def _measured(quality: LabelQuality, k: int, options: RunOptions | None) -> Inst
     }
     result = None if store is None else _held(store, scores, k)
     if result is not None:
-        columns |= {name: _stored(result, name) for name in KEPT}
+        columns |= result_tables(result, BLOCK_ROWS)
     else:
         data = PairData(store, scores.arrays, spec.scale)
         lists = group_neighbours(data, spec.metric, k, options)
@@ -452,31 +451,14 @@ def _held(store: Store, scores: Scores, k: int) -> ResultTables | None:
     return next((result for result in known if result.covers(store)), None)
 
 
-def _stored(result: ResultTables, name: str) -> da.Array:
-    """Return a table as it is kept in a store; blocks are read when asked for."""
-    sizes = da.core.normalize_chunks(BLOCK_ROWS, (result.rows,))
-    starts = np.cumsum([0, *sizes[0]]).tolist()
-    layer, read = f"stored-{name}-{result.token}", partial(result.read, name)
-    tasks = {(layer, n): (read, starts[n], starts[n + 1]) for n in range(len(sizes[0]))}
-    return da.Array(tasks, layer, sizes, dtype=result.tables()[name][1])
-
-
 def _write(
     found: InstanceHardness, store: Store, facts: Callable[[], Mapping[str, Any]] | None
 ) -> None:
     """Compute the measures that are in no other result, and write them."""
-    searches, chunk = found.searches, min(BLOCK_ROWS, found.rows)
+    searches, tables = found.searches, {name: getattr(found, name) for name in KEPT}
     assert searches is not None
     parameters = _parameters(searches.quality.scores, found.k)
-    digests = tuple(digest for _, digest in store.segments)
-    writer = ResultWriter(store.address, parameters, digests, store.groups, chunk)
-    tables = {name: getattr(found, name).rechunk(chunk) for name in KEPT}
-    writer.create({name: ((), array.dtype) for name, array in tables.items()})
-    parts = {name: array.to_delayed() for name, array in tables.items()}
-    writes = [
-        delayed(writer.write)(n * chunk, {name: blocks[n] for name, blocks in parts.items()})
-        for n in range(-(-found.rows // chunk))
-    ]
+    writer, writes = result_writes(store, parameters, tables, BLOCK_ROWS)
     with searches.running():
         checksums = compute(*writes)
     writer.commit(list(checksums), facts() if facts else {})

@@ -14,7 +14,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .engine.plan import Plan
@@ -22,12 +21,13 @@ from .errors import Hint, InvalidOptionError
 from .memory import check_memory
 from .metrics import Metric
 from .rarity import expected_misfit
-from .records import BLOCK_ROWS, value_counts
+from .records import value_counts
 from .robustness import score, score_both
 from .runs import PairData, RunOptions, open_data
 from .scores import Scores, run_memo, write_together
 from .show.shown_runs import run_shown
-from .store import SourceAddress, Store, made_once, matching, open_store
+from .store import Store, made_once, matching, open_store
+from .stored_rows import store_labels
 from .witnesses import witness_counts
 
 # How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
@@ -283,22 +283,9 @@ def _misfit(
 def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
     """Return the labels (n,), lazy, in chunks of some sizes."""
     if scores.store is not None:
-        return stored_labels(scores.store, sizes)
+        return store_labels(scores.store, sizes)
     assert scores.arrays is not None
     return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
-
-
-def stored_labels(store: Store, sizes: tuple[int, ...] = ()) -> da.Array:
-    """Return a store's labels (n,), lazy, in chunks of some sizes; blocks are read when needed."""
-    address, kind = store.address, store.row_shape("labels")[1]
-    sizes = sizes or da.core.normalize_chunks(BLOCK_ROWS, (store.rows,))[0]
-    ends = np.cumsum(sizes).tolist()
-    read = delayed(_stored_labels, pure=True)
-    blocks = [
-        da.from_delayed(read(address, end - size, end), (size,), kind)
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-    return da.concatenate(blocks)
 
 
 def most_labels(store: Store) -> int:
@@ -311,8 +298,4 @@ def most_labels(store: Store) -> int:
     if store.spec.classes is not None:
         return len(store.spec.classes)
     known = min(store.rows, int(2 * store.summary.label_bounds["linf"] + 1))
-    return known if known <= FEW_LABELS else len(value_counts(stored_labels(store)).compute())
-
-
-def _stored_labels(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
-    return address.open().read("labels", lo, hi).reshape(hi - lo)
+    return known if known <= FEW_LABELS else len(value_counts(store_labels(store)).compute())

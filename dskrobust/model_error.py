@@ -34,7 +34,6 @@ from .engine.tasks import by_set
 from .error_summary import ErrorSummary, block_summary
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .kernels import NOBODY, LargestQuotient, QuotientState
-from .label_fit import stored_labels
 from .labels import LabelMap
 from .memory import check_memory, searching_memory
 from .metrics import Metric
@@ -47,6 +46,7 @@ from .row_sets import Parts, cut_sets
 from .runs import PairData, RunOptions, data_spec, open_data
 from .scores import Scores
 from .searches import Search, symmetric_search
+from .stored_rows import store_labels
 from .subsets import select_subset
 
 UNION, OF_X = 0, 1  # columns of states by set
@@ -258,7 +258,7 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
         return LabelSpace((), int(np.prod(shape)), spec.labels.norm)
     known: Any = range(len(names or ()))
     if names is None:
-        values = stored_labels(store) if store else da.asarray(arrays.y)  # type: ignore[union-attr]
+        values = store_labels(store) if store else da.asarray(arrays.y)  # type: ignore[union-attr]
         known = value_counts(values.ravel()).compute()["value"]
     if len(known) > MOST_CLASSES:
         raise InvalidDataError(

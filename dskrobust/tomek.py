@@ -9,10 +9,10 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_fit import stored_labels
 from .neighbours import group_neighbours
 from .runs import PairData, RunOptions
 from .store import SourceAddress
+from .stored_rows import store_labels
 from .witnesses import at_witness, disagreements
 
 
@@ -82,7 +82,7 @@ def linked_rows(data: PairData, metric: Any, options: RunOptions | None = None) 
 def labels_of(data: PairData) -> da.Array:
     """Return codes of labels (n,), lazy."""
     if data.store is not None:
-        return stored_labels(data.store)
+        return store_labels(data.store)
     assert data.arrays is not None
     return da.asarray(data.arrays.y).reshape(data.rows)
 

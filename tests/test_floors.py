@@ -46,6 +46,7 @@ FLOORS = (  # from the foundations up
     "ranking",
     "memory",
     "records",
+    "stored_rows",
     "export",
     "show.sheets",
     "show.terminal",
