@@ -17,7 +17,7 @@ from .records import BLOCK_ROWS
 from .store import ResultTables, ResultWriter, SourceAddress, Store
 
 
-def chunk_sizes(rows: int, most: int = BLOCK_ROWS) -> tuple[int, ...]:
+def chunk_sizes(rows: int, most: int) -> tuple[int, ...]:
     """Return how many rows every chunk has, of at most so many."""
     sizes: tuple[int, ...] = da.core.normalize_chunks(most, (rows,))[0]
     return sizes
@@ -65,11 +65,11 @@ def store_labels(
     made: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     dtype: DTypeLike = None,
 ) -> da.Array:
-    """Return a store's labels (n,), one a row, lazy; sizes: of chunks, by default BLOCK_ROWS.
+    """Return a store's labels (n,), one a row, lazy, in chunks of some sizes.
 
     made: from labels to what is wanted of them, of that dtype.
     """
-    sizes = sizes or chunk_sizes(store.rows)
+    sizes = sizes or chunk_sizes(store.rows, BLOCK_ROWS)
     layer = f"labels-made-{tokenize(store.address, sizes, made)}"
     kind = store.row_shape("labels")[1] if dtype is None else dtype
     return lazy_rows(layer, partial(_read_labels, store.address, made), sizes, (), kind)

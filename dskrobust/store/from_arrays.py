@@ -22,8 +22,9 @@ from ..paths import behind_links, local_path
 from . import writing
 from .arrays import is_zarr
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
-from .dataset import Store, encode
+from .dataset import Store
 from .diagnosis.equal_rows import PART_ROWS
+from .links import encode
 from .spec import Block, StoreSpec, TaskRows
 from .state import Link
 from .writing import Layout, SegmentWriter, StorageOptions
