@@ -14,7 +14,6 @@ from ..errors import Hint
 from .memory import say_memory
 from .options import (
     Address,
-    Command,
     File,
     Number,
     cluster_options,
@@ -22,6 +21,7 @@ from .options import (
     local_gpu_worker,
     opened_store,
     store_argument,
+    together,
     where_options,
 )
 from .outcome import report, write
@@ -49,7 +49,7 @@ model_option = click.option(
     "estimator, incremental: and that of one with partial_fit, or torch: and that of a torch "
     "module; may be given several times.",
 )
-_TRAINING = (
+training_options = together(  # how models are trained: grids, trials, seed
     click.option(
         "--grid",
         multiple=True,
@@ -94,13 +94,6 @@ _TRAINING = (
         help="For real labels: from here on they are popular; the median by default.",
     ),
 )
-
-
-def training_options(command: Command) -> Command:
-    """Add what says how models are trained: grids, trials, seed."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
 
 
 @click.command()
