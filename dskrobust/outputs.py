@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from .errors import DskrobustError, InvalidOptionError, OutputError, system_reason
 from .paths import behind_links, expand, local_path, special_kind
 
+FIGURES = (".svg", ".png", ".pdf")  # ends of files that a figure is drawn into
+
 
 def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
     """Return the path or URL of a file that can be written; refuse others before work is done.

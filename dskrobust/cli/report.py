@@ -24,7 +24,6 @@ FEWER = Hint(
     "show less: ReportOptions(samples, pairs)",
     "show less with --samples and --pairs, or run it on a machine with more memory",
 )
-FIGURE_KINDS = ("svg", "pdf", "png")
 
 
 @click.command(cls=WithOldNames, old={"--threshold": "--mark"})
@@ -142,18 +141,11 @@ def _page(store: Store, out: str | None, overwrite: bool) -> Path | str:
 
 
 def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path | str:
-    from ..errors import InvalidOptionError
-    from ..outputs import check_output, whole_file
+    from ..outputs import FIGURES, check_output
     from ..report import draw, style
 
-    path = check_output(out or f"{'figure' * figure.isdigit()}{figure}.svg")
-    kind = str(path).rpartition(".")[2].lower()
-    if kind not in FIGURE_KINDS:
-        known = ", ".join(f".{k}" for k in FIGURE_KINDS)
-        raise InvalidOptionError(f"{path}: a figure is written as one of {known}")
-    image = style.save(draw(results, figure, wishes), kind)
-    with whole_file(path) as part:
-        part.write_bytes(image)
+    path = check_output(out or f"{'figure' * figure.isdigit()}{figure}.svg", FIGURES)
+    style.write(draw(results, figure, wishes), path)
     return path
 
 

@@ -95,13 +95,13 @@ def susceptibility(
     from ..evaluation.susceptibility import SIZES
     from ..evaluation.susceptibility import susceptibility as make
     from ..export import write_csv
-    from ..outputs import check_output
+    from ..outputs import FIGURES, check_output
 
     out, figure = more.pop("out"), more.pop("figure")
     if out:
         check_output(out)
     if figure:
-        check_output(figure, (".png", ".svg", ".pdf"))
+        check_output(figure, FIGURES)
     (model,) = asked_models([kind], (), fixed, options)
     subsets = [named(more.pop(side)) or None for side in ("train", "test")]
     parts = {name: more.pop(name) for name in ("trials", "seed", "metric")}
@@ -111,20 +111,13 @@ def susceptibility(
     if out:
         write_csv(made.to_frame(), out)
     if figure:
-        _draw(made, figure)
+        from ..report import style
+        from ..report.attacks import accuracy_under_attack
+
+        style.write(accuracy_under_attack(made), figure)
     _report(made, as_json, [("table", out), ("figure", figure)])
     if not as_json:
         say_memory(projected)
-
-
-def _draw(made: Susceptibility, path: str) -> None:
-    from ..outputs import whole_file
-    from ..report.attacks import accuracy_under_attack
-    from ..report.style import save
-
-    image = save(accuracy_under_attack(made), path.rpartition(".")[2].lower())
-    with whole_file(path) as part:
-        part.write_bytes(image)
 
 
 def _report(made: Susceptibility, as_json: bool, written: list[tuple[str, str | None]]) -> None:
