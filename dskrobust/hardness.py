@@ -43,7 +43,7 @@ from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .searches import searching
-from .store import ResultTables, Store, made_once, matching
+from .store import ResultTables, Store, covering, made_once
 from .stored_rows import result_tables, result_writes
 from .tomek import tomek_links
 from .whole_numbers import check_whole
@@ -393,7 +393,8 @@ def _measured(quality: LabelQuality, k: int, options: RunOptions | None) -> Inst
         "split": scores.split,
         "label": quality.labels,
     }
-    result = None if store is None else _held(store, scores, k)
+    kept = [] if store is None else covering(store, _parameters(scores, k))
+    result = kept[0] if kept else None
     if result is not None:
         columns |= result_tables(result, BLOCK_ROWS)
     else:
@@ -443,12 +444,6 @@ def _parameters(scores: Scores, k: int) -> dict[str, Any]:
     assert scores.spec is not None
     known = {name: v for name, v in scores.spec.parameters().items() if name != "bound"}
     return {**known, "k": k, "search": "instance hardness"}
-
-
-def _held(store: Store, scores: Scores, k: int) -> ResultTables | None:
-    """Return the measures that a store holds of all its rows."""
-    known = matching(store, _parameters(scores, k))
-    return next((result for result in known if result.covers(store)), None)
 
 
 def _write(

@@ -26,7 +26,7 @@ from .robustness import score, score_both
 from .runs import PairData, RunOptions, open_data
 from .scores import Scores, run_memo, write_together
 from .show.shown_runs import run_shown
-from .store import Store, made_once, matching, open_store
+from .store import Store, covering, made_once, open_store
 from .stored_rows import store_labels
 from .witnesses import witness_counts
 
@@ -178,7 +178,7 @@ class LabelQuality:
         with ExitStack() as turns:
             for _, spec in asked:
                 turns.enter_context(made_once(store, spec.parameters(), wait=wait))
-            if any(r.covers(store) for _, s in asked for r in matching(store, s.parameters())):
+            if any(covering(store, spec.parameters()) for _, spec in asked):
                 return label_quality(store, metric=asked[0][1].metric).write(facts, wait=wait)
             title = f"Label quality of {store.spec.name}"
             first, second = write_together(asked, store, facts, title)

@@ -30,7 +30,7 @@ from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_w
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, forget, one_sided_search, searching, symmetric_search
 from .show.shown_runs import run_shown
-from .store import ResultTables, SourceAddress, Store, made_once, matching
+from .store import ResultTables, SourceAddress, Store, covering, made_once
 from .stored_rows import result_tables, result_writes
 from .whole_numbers import check_whole
 
@@ -125,9 +125,8 @@ class Neighbours:
         if self.search is None:
             return self
         with made_once(self.store, self.parameters, wait=wait):
-            for result in matching(self.store, self.parameters):
-                if result.covers(self.store):  # written in the meantime
-                    return _stored(self.store, result, self.parameters)
+            if made := covering(self.store, self.parameters):  # in the meantime
+                return _stored(self.store, made[0], self.parameters)
             return self._write(self.store, self.search, facts)
 
     def _write(
@@ -353,9 +352,8 @@ def _all_stored(data: PairData, parameters: Mapping[str, Any]) -> dict[str, Neig
     store, made = data.store, {}
     for name, wanted in parameters.items() if store is not None else ():
         assert store is not None
-        for result in matching(store, wanted):
-            if result.covers(store):
-                made[name] = _stored(store, result, wanted)
+        if known := covering(store, wanted):
+            made[name] = _stored(store, known[-1], wanted)
     return made
 
 

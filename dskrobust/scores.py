@@ -34,7 +34,7 @@ from .memory import check_memory
 from .records import as_records
 from .show.overview import scores_card
 from .show.shown_runs import run_shown, show_run
-from .store import ResultTables, Store, TileMemo, made_once, matching
+from .store import ResultTables, Store, TileMemo, covering, made_once
 from .stored_rows import chunk_sizes, result_tables, result_writes, store_rows
 
 if TYPE_CHECKING:
@@ -332,8 +332,8 @@ class Scores(ArraysMixin):
         if self.result is not None:
             return self
         with made_once(self.store, self.spec.parameters(), wait=wait):
-            for result in matching(self.store, self.spec.parameters()):
-                if result.covers(self.store) and result.groups == self.groups:
+            for result in covering(self.store, self.spec.parameters()):
+                if result.groups == self.groups:
                     done = read_scores(self.store, result, self.spec)  # written in the meantime
                     break
             else:

@@ -181,15 +181,16 @@ def compute(
     from ..label_sets import warn_missing_classes
     from ..scores import read_scores
     from ..show import terminal
-    from .folds import against_folds, next_command, say_folds, stored_result
+    from ..store import covering
+    from .folds import against_folds, next_command, say_folds
 
     options = cluster_options(**where)
     opened = opened_store(store)
     fit_on_workers(opened, metric, options)
     spec = asked_spec(opened, metric, labels, label_bound)
     made, spec = against_folds(opened, folds, seed, spec)
-    result = stored_result(opened, spec)
-    if result is not None:
+    if known := covering(opened, spec.parameters()):
+        result = known[-1]
         check_scheduler(options)
         terminal.say(
             f"{store} has these results already, computed "

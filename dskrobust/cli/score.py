@@ -172,13 +172,13 @@ def _low_end(store: Store, spec: PairSpec, reference: str | None) -> float | Non
     from ..distributions import Sample, quantiles
     from ..new_samples import default_group
     from ..scores import read_scores
-    from ..store import matching
+    from ..store import covering
 
     group = reference or default_group(store)
     if group not in store.groups:
         raise InvalidOptionError(no_group(group, store.groups))
     code = store.groups.index(group)
-    results = [r for r in matching(store, spec.parameters()) if r.covers(store)]
+    results = covering(store, spec.parameters())
     if not results:
         return None
     scores, size = read_scores(store, results[-1]), store.summary.groups[code].rows
