@@ -35,6 +35,7 @@ from .hard_samples import (
 )
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .metrics import Metric
 from .neighbours import Neighbours, group_neighbours
@@ -98,7 +99,7 @@ class Searches(NamedTuple):
 
 
 @dataclass(frozen=True)
-class InstanceHardness(ArraysMixin):
+class InstanceHardness(ArraysMixin, LabelledRows):
     """How hard every sample is to classify, lazy: Dask arrays until `compute` is called.
 
     Until then it is a Dask collection. All measures are of a sample in its own group, and of plain
@@ -182,24 +183,6 @@ class InstanceHardness(ArraysMixin):
     def rows(self) -> int:
         """Number of samples."""
         return int(self.reach.shape[0])
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.store.spec.name if self.store else "data"
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they have some."""
-        described = self.arrays if self.store is None else self.store.spec
-        return None if described is None else described.classes
-
-    @property
-    def ids(self) -> Any:
-        """What the rows are called, (n,), read when sliced; None where rows have no ids."""
-        if self.store is not None:
-            return self.store.ids if self.store.has_ids else None
-        return None if self.arrays is None else self.arrays.ids
 
     def compute(self, **kwargs: Any) -> InstanceHardness:
         """Compute everything in one go; the same with NumPy arrays.

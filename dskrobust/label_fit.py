@@ -16,8 +16,10 @@ import numpy as np
 from dask.base import compute
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets.labelled import LabelledArrays
 from .engine.plan import Plan
 from .errors import Hint, InvalidOptionError
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .metrics import Metric
 from .rarity import expected_misfit
@@ -44,7 +46,7 @@ FEW_LABELS = 1_000_000  # that may be taken for classes without counting them
 
 
 @dataclass(frozen=True)
-class LabelQuality:
+class LabelQuality(LabelledRows):
     """How each sample's label fits its surroundings, lazy: Dask arrays until `compute` is called.
 
     Attributes
@@ -84,35 +86,19 @@ class LabelQuality:
         return self.scores.rows
 
     @property
-    def labels(self) -> da.Array:
-        """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
-        return _label_blocks(self.scores, self.same_scores.reach.chunks[0])
+    def store(self) -> Store | None:
+        """Where the data lies, if in a store."""
+        return self.scores.store
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where labels are codes."""
-        store, arrays = self.scores.store, self.scores.arrays
-        described = arrays if store is None else store.spec
-        return None if described is None else described.classes
+    def arrays(self) -> LabelledArrays | None:
+        """What was given, where it is in no store."""
+        return self.scores.arrays
 
-    def labels_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
-        store, arrays = self.scores.store, self.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        if store is not None:
-            labels = store.labels[known]
-        else:
-            assert arrays is not None
-            labels = np.asarray(arrays.y[known])
-        return labels.reshape(len(known))[place]
-
-    def features_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the features (k, d) of rows as stored or given, each row read once."""
-        store, arrays = self.scores.store, self.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        source = store.features if store is not None else arrays.X  # type: ignore[union-attr]
-        features: NDArray[Any] = np.asarray(source[known])[place]
-        return features
+    @property
+    def labels(self) -> da.Array:
+        """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
+        return self.label_blocks(self.same_scores.reach.chunks[0])
 
     def warm_up(self) -> None:
         """Compile what the searches run, before anything does."""
@@ -263,7 +249,7 @@ def quality_of(scores: Scores, same: Scores) -> LabelQuality:
     ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
     misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
     split = da.asarray(scores.split).rechunk(chunks)
-    expected = expected_misfit(misfit, _label_blocks(scores, chunks[0]), split, WITNESS_POWER)
+    expected = expected_misfit(misfit, scores.label_blocks(chunks[0]), split, WITNESS_POWER)
     score = 1.0 / (1.0 + misfit / expected)
     return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
 
@@ -278,14 +264,6 @@ def _misfit(
     same: NDArray[np.float64], ratio: NDArray[np.float64], witness_of: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     return np.where(np.isinf(same), np.nan, ratio * (1.0 + witness_of) ** WITNESS_POWER)
-
-
-def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
-    """Return the labels (n,), lazy, in chunks of some sizes."""
-    if scores.store is not None:
-        return store_labels(scores.store, sizes)
-    assert scores.arrays is not None
-    return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
 
 
 def most_labels(store: Store) -> int:

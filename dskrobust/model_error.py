@@ -46,7 +46,6 @@ from .row_sets import Parts, cut_sets
 from .runs import PairData, RunOptions, data_spec, open_data
 from .scores import Scores
 from .searches import Search, symmetric_search
-from .stored_rows import store_labels
 from .subsets import select_subset
 
 UNION, OF_X = 0, 1  # columns of states by set
@@ -252,14 +251,13 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
     if not isinstance(spec.labels.norm, str):
         raise InvalidOptionError("errors of models are measured in ‖·‖₁, ‖·‖₂ or ‖·‖∞ of labels")
     arrays, store = data.arrays, data.store
-    names: Any = store.spec.classes if store else arrays.classes  # type: ignore[union-attr]
+    names = data.classes
     shape = store.row_shape("labels")[0] if store else np.shape(arrays.y)[1:]  # type: ignore[union-attr]
     if not spec.labels.is_categorical:
         return LabelSpace((), int(np.prod(shape)), spec.labels.norm)
     known: Any = range(len(names or ()))
     if names is None:
-        values = store_labels(store) if store else da.asarray(arrays.y)  # type: ignore[union-attr]
-        known = value_counts(values.ravel()).compute()["value"]
+        known = value_counts(data.label_blocks()).compute()["value"]
     if len(known) > MOST_CLASSES:
         raise InvalidDataError(
             f"the labels have {len(known):,} classes; the error of a model is compared for up to "

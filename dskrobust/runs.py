@@ -35,6 +35,7 @@ from .kernels import (
     row_bytes,
     sample_pieces,
 )
+from .labelled_rows import LabelledRows
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
@@ -65,7 +66,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class PairData:
+class PairData(LabelledRows):
     """What a computation runs on: a store, or arrays.
 
     Attributes

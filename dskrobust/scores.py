@@ -30,6 +30,7 @@ from .engine.spec import PairSpec
 from .engine.waves import Waves
 from .errors import ContradictionWarning, Hint, InvalidOptionError
 from .export import score_frames
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .records import as_records
 from .show.overview import scores_card
@@ -66,7 +67,7 @@ def checked_scores(scores: Any) -> Scores:
 
 
 @dataclass(frozen=True)
-class Scores(ArraysMixin):
+class Scores(ArraysMixin, LabelledRows):
     """Robustness of every sample, lazy: Dask arrays until `compute` is called.
 
     Until then they are a Dask collection: `dask.compute` (which warns of nothing), `dask.persist`,
@@ -156,22 +157,10 @@ class Scores(ArraysMixin):
         return int(self.robustness.shape[0])
 
     @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.store.spec.name if self.store else "data"
-
-    @property
     def title(self) -> str:
         """What is computed, in words."""
         metric = self.spec.metric.name.capitalize() if self.spec else ""
         return f"{metric} robustness of {self.name}".lstrip()
-
-    @property
-    def ids(self) -> Any:
-        """What the rows are called, shape (n,), read when sliced; None where rows have no ids."""
-        if self.store is not None:
-            return self.store.ids if self.store.has_ids else None
-        return None if self.arrays is None else self.arrays.ids
 
     def lipschitz_within(self, *groups: str) -> Any:
         """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""

@@ -47,6 +47,7 @@ FLOORS = (  # from the foundations up
     "memory",
     "records",
     "stored_rows",
+    "labelled_rows",
     "export",
     "show.sheets",
     "show.terminal",
