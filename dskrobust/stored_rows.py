@@ -63,7 +63,7 @@ def store_labels(
     store: Store,
     sizes: tuple[int, ...] = (),
     made: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> da.Array:
     """Return a store's labels (n,), one a row, lazy, in chunks of some sizes.
 
