@@ -229,18 +229,10 @@ def _batches(more: MoreRows) -> Iterator[Block]:
     for block in more.matched.blocks(more.reader):
         held.append(block)
         if sum(len(one.labels) for one in held) >= most:
-            yield _joined(held, Block)
+            yield Block.joined(held)
             held = []
     if held:
-        yield _joined(held, Block)
-
-
-def _joined(blocks: list[Block], kind: type[Block]) -> Block:
-    import numpy as np
-
-    parts: list[Any] = [None if part[0] is None else np.concatenate(part)
-             for part in zip(*blocks, strict=True)]  # fmt: skip
-    return kind(*parts)
+        yield Block.joined(held)
 
 
 def _labelled(frame: pd.DataFrame, store: Store, block: Block) -> pd.DataFrame:
