@@ -26,7 +26,7 @@ from .rarity import expected_misfit
 from .records import value_counts
 from .robustness import score, score_both
 from .runs import PairData, RunOptions, open_data
-from .scores import Scores, run_memo, write_together
+from .scores import Scores, known_spec, run_memo, write_together
 from .show.shown_runs import run_shown
 from .store import Store, covering, made_once, open_store
 from .stored_rows import store_labels
@@ -225,12 +225,7 @@ def label_quality(
 
 def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     """Add the nearest samples of the same label to scores."""
-    if scores.spec is None:
-        raise InvalidOptionError(
-            "these scores do not say what they were computed with; use those of "
-            "dr.sample_robustness(store)"
-        )
-    spec = scores.spec
+    spec = known_spec(scores)
     if spec.labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
     data = PairData(scores.store, scores.arrays, spec.scale)

@@ -66,6 +66,19 @@ def is_there(address: str | Path) -> bool:
         return bool(fs.exists(name))
 
 
+def free_output(address: str | Path, *, overwrite: bool) -> Path | str:
+    """Return the path or URL of a file that can be written, and is not there or may be replaced.
+
+    Raises
+    ------
+    InvalidOptionError, OutputError
+    """
+    path = check_output(address)
+    if not overwrite and is_there(path):
+        raise InvalidOptionError(f"{path} is there already; --overwrite replaces it")
+    return path
+
+
 @contextmanager
 def whole_file(address: str | Path) -> Iterator[Path]:
     """Yield the local file to write; only once it is complete it takes its place.

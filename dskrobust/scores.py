@@ -66,6 +66,22 @@ def checked_scores(scores: Any) -> Scores:
     )
 
 
+def known_spec(scores: Scores) -> PairSpec:
+    """Return what scores were computed with.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where they do not say it.
+    """
+    if scores.spec is None:
+        raise InvalidOptionError(
+            "these scores do not say what they were computed with; use those of "
+            "dr.sample_robustness(store)"
+        )
+    return scores.spec
+
+
 @dataclass(frozen=True)
 class Scores(ArraysMixin, LabelledRows):
     """Robustness of every sample, lazy: Dask arrays until `compute` is called.

@@ -181,6 +181,11 @@ def opened_store(address: str) -> Store:
     return open_store(address)
 
 
+anonymous_option = click.option(
+    "--anonymous",
+    is_flag=True,
+    help="Leave folders, hosts and users out of the page: of addresses the last part stays.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 metric_option = click.option(
     "--metric",
@@ -191,6 +196,12 @@ metric_option = click.option(
 )
 
 
+label_bound_option = click.option(
+    "--label-bound",
+    type=Number(0, min_open=True),
+    metavar="B",
+    help="‖y‖∞, where it should be more than the largest label.",
+)
 metric_options = together(  # what chooses a computation
     metric_option,
     click.option(
@@ -199,12 +210,7 @@ metric_options = together(  # what chooses a computation
         help="categorical, real, vector-l1, vector-l2, vector-linf, or vector- and the import "
         "path of a norm of your own; as the store says by default.",
     ),
-    click.option(
-        "--label-bound",
-        type=Number(0, min_open=True),
-        metavar="B",
-        help="‖y‖∞, where it should be more than the largest label.",
-    ),
+    label_bound_option,
 )
 
 

@@ -16,8 +16,8 @@ from .memory import say_memory
 from .options import (
     WHERE,
     File,
-    Number,
     cluster_options,
+    label_bound_option,
     metric_option,
     opened_store,
     store_argument,
@@ -51,8 +51,7 @@ FEWER = Hint("score fewer columns at once", "score the samples on workers: --sch
     help="Group that the samples are scored in; train, or the only one, by default.",
 )
 @metric_option
-@click.option("--label-bound", type=Number(0, min_open=True), metavar="B",
-              help="‖y‖∞, where it should be more than the largest label.")  # fmt: skip
+@label_bound_option
 @reader_options
 @where_options
 def score(

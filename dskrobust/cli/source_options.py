@@ -39,6 +39,11 @@ csv_options = together(  # how a CSV file may be written, which its first lines 
 )
 
 
+kind_option = click.option(
+    "--labels",
+    type=click.Choice(["categorical", "real", "vector"]),
+    help="What labels mean; told by their type by default.",
+)
 reader_options = together(  # what readers may be told
     click.option(
         "--gray",
@@ -64,11 +69,7 @@ reader_options = together(  # what readers may be told
         help="Column of a table to leave out; may be given several times.",
     ),
     click.option("--id", metavar="COLUMN", help="Column of a table that names the rows."),
-    click.option(
-        "--labels",
-        type=click.Choice(["categorical", "real", "vector"]),
-        help="What labels mean; told by their type by default.",
-    ),
+    kind_option,
     click.option("--x", metavar="NAME", help="Feature array in a file (X), or in .h5ad matrix."),
     click.option("--y", default=None, metavar="NAME", help="Label array in a file (y)."),
     click.option(
