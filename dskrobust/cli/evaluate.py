@@ -49,6 +49,19 @@ model_option = click.option(
     "estimator, incremental: and that of one with partial_fit, or torch: and that of a torch "
     "module; may be given several times.",
 )
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of everything random; the same seed gives the same table.",
+)
+test_option = click.option(
+    "--test",
+    multiple=True,
+    metavar="NAME=SELECTION",
+    help="A test subset; test and its halves by default.",
+)
 training_options = together(  # how models are trained: grids, trials, seed
     click.option(
         "--grid",
@@ -80,13 +93,7 @@ training_options = together(  # how models are trained: grids, trials, seed
         show_default=True,
         help="Trainings of a model that is not deterministic.",
     ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**63 - 1),
-        default=0,
-        show_default=True,
-        help="Of everything random; the same seed gives the same table.",
-    ),
+    seed_option,
     click.option(
         "--threshold",
         type=Number(),
@@ -106,12 +113,7 @@ training_options = together(  # how models are trained: grids, trials, seed
     help="A training subset: GROUP[:L500[:M20]], or several as in GROUP:L500+M500; train and its "
     "halves by default.",
 )
-@click.option(
-    "--test",
-    multiple=True,
-    metavar="NAME=SELECTION",
-    help="A test subset; test and its halves by default.",
-)
+@test_option
 @training_options
 @click.option(
     "--folds",

@@ -247,19 +247,12 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _print_spectrum(made: Spectrum) -> None:
-    import numpy as np
-
-    from ..evaluation.matrices import number_text
-    from ..evaluation.windows import shades
     from ..show import terminal
     from ..show.heat import heat_table
 
-    train, test = made.windows
-    for model in made.models:
-        values, settings = made.grid(model)
-        terminal.heading(f"{model}: test windows (rows) × training windows (columns)")
-        texts = np.vectorize(number_text, otypes=[object])(values)
-        terminal.show(heat_table(test, train, shades(made.scores(model)), texts, settings))
+    for title, *heat in made.maps():
+        terminal.heading(title)
+        terminal.show(heat_table(*heat))
     for line in made.findings():
         terminal.say(line)
     terminal.say(made.foot(), style=terminal.QUIET)
