@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dask.array as da
 import numpy as np
 from dask.base import compute
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from .declared_types import checked_arguments
 from .display import caption, card, counted, table
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .extras import check_libraries
-from .label_fit import stored_labels
 from .memory import check_memory, searching_memory
 from .neighbours import Neighbours, compute_neighbours, nearest_neighbours
 from .runs import RunOptions
@@ -327,12 +325,10 @@ class _Known:
     def of(cls, scores: Scores, x: str, t: str) -> _Known:
         """Return what scores and their data say."""
         codes = [scores.group_code(name) for name in (x, t)]
-        if scores.store is not None:
-            labels: Any = stored_labels(scores.store)
-        else:
-            labels = da.asarray(scores.arrays.y).ravel()  # type: ignore[union-attr]
         computed = scores if scores.result is not None else scores.compute()
-        labels, robustness, split = compute(labels, computed.robustness, computed.split)
+        labels, robustness, split = compute(
+            scores.label_blocks(), computed.robustness, computed.split
+        )
         rows = [np.flatnonzero(np.asarray(split) == code) for code in codes]
         for name, some in zip((x, t), rows, strict=True):
             if not len(some):

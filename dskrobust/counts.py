@@ -22,7 +22,7 @@ from .labels import LabelMap
 from .metrics import Metric
 from .neighbours import RULES
 from .runs import PairData, RunOptions, data_spec, open_data
-from .scores import Scores, checked_scores
+from .scores import Scores, checked_scores, known_spec
 from .searches import Radii, symmetric_search
 from .store import SourceAddress
 
@@ -130,12 +130,7 @@ def local_sets(scores: Scores, options: RunOptions | None = None) -> LocalSets:
 
 
 def _local_sets(scores: Scores, options: RunOptions | None, *, both: bool) -> list[da.Array]:
-    spec = checked_scores(scores).spec
-    if spec is None:
-        raise InvalidOptionError(
-            "these scores do not say what they were computed with; use those of "
-            "dr.sample_robustness(store)"
-        )
+    spec = known_spec(checked_scores(scores))
     if not spec.labels.is_categorical:
         raise InvalidOptionError(
             f"local sets are of classes, but {scores.name} has {spec.labels.kind} labels"

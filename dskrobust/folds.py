@@ -41,6 +41,7 @@ from .store import (
     find_drawings,
     open_store,
 )
+from .stored_rows import lazy_rows
 from .whole_numbers import is_whole
 
 if TYPE_CHECKING:
@@ -171,9 +172,7 @@ class Folds:
         lazy = isinstance(scores.robustness, da.Array)
         chunks = scores.robustness.chunks[0] if lazy else (scores.rows,)
         name = f"folds-{tokenize(self.address, self.sets, chunks)}"
-        cuts = pairwise(np.cumsum([0, *chunks]).tolist())
-        tasks = {(name, k): (fold_codes, self.sets, *cut) for k, cut in enumerate(cuts)}
-        codes = da.Array(tasks, name, (chunks,), dtype=np.int16)
+        codes = lazy_rows(name, partial(fold_codes, self.sets), chunks, (), np.int16)
         return codes if lazy else codes.compute()
 
     def summary(self, scores: Scores) -> pd.DataFrame:

@@ -11,14 +11,12 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
 from .collection import ArraysMixin
@@ -38,6 +36,7 @@ from .hard_samples import (
 )
 from .ids import held_ids
 from .label_fit import LabelQuality, label_quality
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .metrics import Metric
 from .neighbours import Neighbours, group_neighbours
@@ -46,7 +45,8 @@ from .records import BLOCK_ROWS
 from .runs import PairData, RunOptions
 from .scores import Scores
 from .searches import searching
-from .store import ResultTables, ResultWriter, Store, made_once, matching
+from .store import ResultTables, Store, covering, made_once
+from .stored_rows import result_tables, result_writes
 from .tomek import tomek_links
 from .whole_numbers import check_whole
 from .witnesses import disagreements
@@ -100,7 +100,7 @@ class Searches(NamedTuple):
 
 
 @dataclass(frozen=True)
-class InstanceHardness(ArraysMixin):
+class InstanceHardness(ArraysMixin, LabelledRows):
     """How hard every sample is to classify, lazy: Dask arrays until `compute` is called.
 
     Until then it is a Dask collection. All measures are of a sample in its own group, and of plain
@@ -184,24 +184,6 @@ class InstanceHardness(ArraysMixin):
     def rows(self) -> int:
         """Number of samples."""
         return int(self.reach.shape[0])
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.store.spec.name if self.store else "data"
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they have some."""
-        described = self.arrays if self.store is None else self.store.spec
-        return None if described is None else described.classes
-
-    @property
-    def ids(self) -> Any:
-        """What the rows are called, (n,), read when sliced; None where rows have no ids."""
-        if self.store is not None:
-            return self.store.ids if self.store.has_ids else None
-        return None if self.arrays is None else self.arrays.ids
 
     def compute(self, **kwargs: Any) -> InstanceHardness:
         """Compute everything in one go; the same with NumPy arrays.
@@ -396,9 +378,10 @@ def _measured(quality: LabelQuality, k: int, options: RunOptions | None) -> Inst
         "split": scores.split,
         "label": quality.labels,
     }
-    result = None if store is None else _held(store, scores, k)
+    kept = [] if store is None else covering(store, _parameters(scores, k))
+    result = kept[0] if kept else None
     if result is not None:
-        columns |= {name: _stored(result, name) for name in KEPT}
+        columns |= result_tables(result, BLOCK_ROWS)
     else:
         data = PairData(store, scores.arrays, spec.scale)
         lists = group_neighbours(data, spec.metric, k, options)
@@ -448,37 +431,14 @@ def _parameters(scores: Scores, k: int) -> dict[str, Any]:
     return {**known, "k": k, "search": "instance hardness"}
 
 
-def _held(store: Store, scores: Scores, k: int) -> ResultTables | None:
-    """Return the measures that a store holds of all its rows."""
-    known = matching(store, _parameters(scores, k))
-    return next((result for result in known if result.covers(store)), None)
-
-
-def _stored(result: ResultTables, name: str) -> da.Array:
-    """Return a table as it is kept in a store; blocks are read when asked for."""
-    sizes = da.core.normalize_chunks(BLOCK_ROWS, (result.rows,))
-    starts = np.cumsum([0, *sizes[0]]).tolist()
-    layer, read = f"stored-{name}-{result.token}", partial(result.read, name)
-    tasks = {(layer, n): (read, starts[n], starts[n + 1]) for n in range(len(sizes[0]))}
-    return da.Array(tasks, layer, sizes, dtype=result.tables()[name][1])
-
-
 def _write(
     found: InstanceHardness, store: Store, facts: Callable[[], Mapping[str, Any]] | None
 ) -> None:
     """Compute the measures that are in no other result, and write them."""
-    searches, chunk = found.searches, min(BLOCK_ROWS, found.rows)
+    searches, tables = found.searches, {name: getattr(found, name) for name in KEPT}
     assert searches is not None
     parameters = _parameters(searches.quality.scores, found.k)
-    digests = tuple(digest for _, digest in store.segments)
-    writer = ResultWriter(store.address, parameters, digests, store.groups, chunk)
-    tables = {name: getattr(found, name).rechunk(chunk) for name in KEPT}
-    writer.create({name: ((), array.dtype) for name, array in tables.items()})
-    parts = {name: array.to_delayed() for name, array in tables.items()}
-    writes = [
-        delayed(writer.write)(n * chunk, {name: blocks[n] for name, blocks in parts.items()})
-        for n in range(-(-found.rows // chunk))
-    ]
+    writer, writes = result_writes(store, parameters, tables, BLOCK_ROWS)
     with searches.running():
         checksums = compute(*writes)
     writer.commit(list(checksums), facts() if facts else {})

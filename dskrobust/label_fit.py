@@ -14,21 +14,23 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import ArrayLike, NDArray
 
+from .datasets.labelled import LabelledArrays
 from .declared_types import checked_arguments
 from .engine.plan import Plan
 from .errors import Hint, InvalidOptionError
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .metrics import Metric
 from .rarity import expected_misfit
-from .records import BLOCK_ROWS, value_counts
+from .records import value_counts
 from .robustness import score, score_both
 from .runs import PairData, RunOptions, open_data
-from .scores import Scores, run_memo, write_together
+from .scores import Scores, known_spec, run_memo, write_together
 from .show.shown_runs import run_shown
-from .store import SourceAddress, Store, made_once, matching, open_store
+from .store import Store, covering, made_once, open_store
+from .stored_rows import store_labels
 from .witnesses import witness_counts
 
 # How much the number of witnesses counts beside the ratio. Average precision on MNIST with 3 % of
@@ -45,7 +47,7 @@ FEW_LABELS = 1_000_000  # that may be taken for classes without counting them
 
 
 @dataclass(frozen=True)
-class LabelQuality:
+class LabelQuality(LabelledRows):
     """How each sample's label fits its surroundings, lazy: Dask arrays until `compute` is called.
 
     Attributes
@@ -85,35 +87,19 @@ class LabelQuality:
         return self.scores.rows
 
     @property
-    def labels(self) -> da.Array:
-        """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
-        return _label_blocks(self.scores, self.same_scores.reach.chunks[0])
+    def store(self) -> Store | None:
+        """Where the data lies, if in a store."""
+        return self.scores.store
 
     @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, where labels are codes."""
-        store, arrays = self.scores.store, self.scores.arrays
-        described = arrays if store is None else store.spec
-        return None if described is None else described.classes
+    def arrays(self) -> LabelledArrays | None:
+        """What was given, where it is in no store."""
+        return self.scores.arrays
 
-    def labels_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the labels (k,) of rows, which are read chunk by chunk, each row once."""
-        store, arrays = self.scores.store, self.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        if store is not None:
-            labels = store.labels[known]
-        else:
-            assert arrays is not None
-            labels = np.asarray(arrays.y[known])
-        return labels.reshape(len(known))[place]
-
-    def features_at(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the features (k, d) of rows as stored or given, each row read once."""
-        store, arrays = self.scores.store, self.scores.arrays
-        known, place = np.unique(rows, return_inverse=True)
-        source = store.features if store is not None else arrays.X  # type: ignore[union-attr]
-        features: NDArray[Any] = np.asarray(source[known])[place]
-        return features
+    @property
+    def labels(self) -> da.Array:
+        """Labels (n,) as stored or given, lazy, in the chunks of `same`."""
+        return self.label_blocks(self.same_scores.reach.chunks[0])
 
     def warm_up(self) -> None:
         """Compile what the searches run, before anything does."""
@@ -179,7 +165,7 @@ class LabelQuality:
         with ExitStack() as turns:
             for _, spec in asked:
                 turns.enter_context(made_once(store, spec.parameters(), wait=wait))
-            if any(r.covers(store) for _, s in asked for r in matching(store, s.parameters())):
+            if any(covering(store, spec.parameters()) for _, spec in asked):
                 return label_quality(store, metric=asked[0][1].metric).write(facts, wait=wait)
             title = f"Label quality of {store.spec.name}"
             first, second = write_together(asked, store, facts, title)
@@ -241,12 +227,7 @@ def label_quality(
 
 def _of_scores(scores: Scores, options: RunOptions) -> LabelQuality:
     """Add the nearest samples of the same label to scores."""
-    if scores.spec is None:
-        raise InvalidOptionError(
-            "these scores do not say what they were computed with; use those of "
-            "dr.sample_robustness(store)"
-        )
-    spec = scores.spec
+    spec = known_spec(scores)
     if spec.labels.kind != "categorical":
         raise _no_categories(f"the result of {scores.name}", spec.labels.kind)
     data = PairData(scores.store, scores.arrays, spec.scale)
@@ -265,7 +246,7 @@ def quality_of(scores: Scores, same: Scores) -> LabelQuality:
     ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
     misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
     split = da.asarray(scores.split).rechunk(chunks)
-    expected = expected_misfit(misfit, _label_blocks(scores, chunks[0]), split, WITNESS_POWER)
+    expected = expected_misfit(misfit, scores.label_blocks(chunks[0]), split, WITNESS_POWER)
     score = 1.0 / (1.0 + misfit / expected)
     return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
 
@@ -282,27 +263,6 @@ def _misfit(
     return np.where(np.isinf(same), np.nan, ratio * (1.0 + witness_of) ** WITNESS_POWER)
 
 
-def _label_blocks(scores: Scores, sizes: tuple[int, ...]) -> da.Array:
-    """Return the labels (n,), lazy, in chunks of some sizes."""
-    if scores.store is not None:
-        return stored_labels(scores.store, sizes)
-    assert scores.arrays is not None
-    return da.asarray(scores.arrays.y).reshape(scores.rows).rechunk((sizes,))
-
-
-def stored_labels(store: Store, sizes: tuple[int, ...] = ()) -> da.Array:
-    """Return a store's labels (n,), lazy, in chunks of some sizes; blocks are read when needed."""
-    address, kind = store.address, store.row_shape("labels")[1]
-    sizes = sizes or da.core.normalize_chunks(BLOCK_ROWS, (store.rows,))[0]
-    ends = np.cumsum(sizes).tolist()
-    read = delayed(_stored_labels, pure=True)
-    blocks = [
-        da.from_delayed(read(address, end - size, end), (size,), kind)
-        for size, end in zip(sizes, ends, strict=True)
-    ]
-    return da.concatenate(blocks)
-
-
 def most_labels(store: Store) -> int:
     """Return how many classes a store has at most; 0 of other labels.
 
@@ -313,8 +273,4 @@ def most_labels(store: Store) -> int:
     if store.spec.classes is not None:
         return len(store.spec.classes)
     known = min(store.rows, int(2 * store.summary.label_bounds["linf"] + 1))
-    return known if known <= FEW_LABELS else len(value_counts(stored_labels(store)).compute())
-
-
-def _stored_labels(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
-    return address.open().read("labels", lo, hi).reshape(hi - lo)
+    return known if known <= FEW_LABELS else len(value_counts(store_labels(store)).compute())

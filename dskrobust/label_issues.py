@@ -237,10 +237,8 @@ class Findings:
             thresholds = threshold
         elif threshold is None:
             thresholds = Thresholds.calibrated_for(quality, evidence)
-        elif 0 <= threshold <= 1:
-            thresholds = Thresholds.fixed(threshold)
         else:
-            raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
+            thresholds = Thresholds.fixed(threshold)
         if evidence is not None:
             quality = replace(quality, score=evidence.joined(quality.score, quality.labels))
         return cls(quality, thresholds, at_witness(quality.score, quality.scores.nearest))

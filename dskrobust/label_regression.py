@@ -137,17 +137,14 @@ class RegressionQuality:
         MemoryPlanError
             Where a few numbers of every sample do not fit into this process.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
+        thresholds = None if threshold is None else Thresholds.fixed(threshold)
         in_store = self.data.store is not None
         held = ROW_BYTES + (0 if in_store else 16 * NEIGHBOURS)
         check_memory("a table of all labels", self.data.rows, held, _INSTEAD)
         lists = self.lists.write() if in_store else self.lists.compute()
         labels = _labels(self.data)
-        if threshold is None:
+        if thresholds is None:
             thresholds = Thresholds.of(_planted(lists, labels), by_class=False)
-        else:
-            thresholds = Thresholds.fixed(threshold)
         return RegressionFindings(
             labels, np.asarray(self.data.split), self.data.groups, _surroundings(lists, labels),
             np.asarray(lists.index[:, 0]), np.asarray(lists.distance[:, 0]), thresholds,

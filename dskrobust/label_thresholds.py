@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.spec import PairSpec
+from .errors import InvalidOptionError
 from .label_fit import LabelQuality
 from .label_models import ModelEvidence
 from .label_planting import BESIDE, GIVEN, PLANTED, PLANTED_ERROR, PlantedScores, planted_scores
@@ -71,7 +72,15 @@ class Thresholds:
 
     @classmethod
     def fixed(cls, threshold: float) -> Thresholds:
-        """Return one threshold for all, of which nothing is known."""
+        """Return one threshold for all, of which nothing is known.
+
+        Raises
+        ------
+        InvalidOptionError
+            Where it is no score.
+        """
+        if not 0 <= threshold <= 1:
+            raise InvalidOptionError(f"threshold must lie between 0 and 1, but is {threshold!r}")
         judged = np.zeros(1, JUDGED)
         judged["threshold"] = threshold
         judged["found"] = judged["precision"] = judged["wrong"] = np.nan

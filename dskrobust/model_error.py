@@ -35,7 +35,6 @@ from .engine.tasks import by_set
 from .error_summary import ErrorSummary, block_summary
 from .errors import Hint, InvalidDataError, InvalidOptionError
 from .kernels import NOBODY, LargestQuotient, QuotientState
-from .label_fit import stored_labels
 from .labels import LabelMap
 from .memory import check_memory, searching_memory
 from .metrics import Metric
@@ -254,14 +253,13 @@ def label_space(data: PairData, spec: PairSpec) -> LabelSpace:
     if not isinstance(spec.labels.norm, str):
         raise InvalidOptionError("errors of models are measured in ‖·‖₁, ‖·‖₂ or ‖·‖∞ of labels")
     arrays, store = data.arrays, data.store
-    names: Any = store.spec.classes if store else arrays.classes  # type: ignore[union-attr]
+    names = data.classes
     shape = store.row_shape("labels")[0] if store else np.shape(arrays.y)[1:]  # type: ignore[union-attr]
     if not spec.labels.is_categorical:
         return LabelSpace((), int(np.prod(shape)), spec.labels.norm)
     known: Any = range(len(names or ()))
     if names is None:
-        values = stored_labels(store) if store else da.asarray(arrays.y)  # type: ignore[union-attr]
-        known = value_counts(values.ravel()).compute()["value"]
+        known = value_counts(data.label_blocks()).compute()["value"]
     if len(known) > MOST_CLASSES:
         raise InvalidDataError(
             f"the labels have {len(known):,} classes; the error of a model is compared for up to "

@@ -10,17 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from .declared_types import checked_arguments
-from .engine.events import write_announced
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
 from .engine.sources import Source, open_source
@@ -34,7 +31,8 @@ from .row_sets import AllRows, ListedRows, RowSet, cut_sets, rows_digest, rows_w
 from .runs import PairData, RunOptions, data_spec, open_data
 from .searches import Search, forget, one_sided_search, searching, symmetric_search
 from .show.shown_runs import run_shown
-from .store import ResultTables, ResultWriter, SourceAddress, Store, made_once, matching
+from .store import ResultTables, SourceAddress, Store, covering, made_once
+from .stored_rows import result_tables, result_writes
 from .whole_numbers import check_whole
 
 if TYPE_CHECKING:
@@ -128,9 +126,8 @@ class Neighbours:
         if self.search is None:
             return self
         with made_once(self.store, self.parameters, wait=wait):
-            for result in matching(self.store, self.parameters):
-                if result.covers(self.store):  # written in the meantime
-                    return _stored(self.store, result, self.parameters)
+            if made := covering(self.store, self.parameters):  # in the meantime
+                return _stored(self.store, made[0], self.parameters)
             return self._write(self.store, self.search, facts)
 
     def _write(
@@ -138,20 +135,9 @@ class Neighbours:
     ) -> Neighbours:
         search.spec.warm_up(store.rows)
         started = time.perf_counter()  # compiling is no part of what a run takes
-        digests = tuple(digest for _, digest in store.segments)
-        chunk = _chunk_rows(self.rows, self.index.shape[1])
-        writer = ResultWriter(store.address, self.parameters, digests, store.groups, chunk)
         tables = {"distance": self.distance, "index": self.index}
-        writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
-        parts = {
-            name: a.rechunk((chunk, a.shape[1])).to_delayed().ravel() for name, a in tables.items()
-        }
-        writes = [
-            delayed(write_announced)(
-                self.run, writer.write, k * chunk, {n: blocks[k] for n, blocks in parts.items()}
-            )
-            for k in range(-(-self.rows // chunk))
-        ]
+        chunk = _chunk_rows(self.rows, self.index.shape[1])
+        writer, writes = result_writes(store, self.parameters, tables, chunk, self.run)
         with run_shown(search.plan, self.run, f"Neighbours in {store.spec.name}"):
             if search.waves is not None:
                 search.waves.run()
@@ -368,9 +354,8 @@ def _all_stored(data: PairData, parameters: Mapping[str, Any]) -> dict[str, Neig
     store, made = data.store, {}
     for name, wanted in parameters.items() if store is not None else ():
         assert store is not None
-        for result in matching(store, wanted):
-            if result.covers(store):
-                made[name] = _stored(store, result, wanted)
+        if known := covering(store, wanted):
+            made[name] = _stored(store, known[-1], wanted)
     return made
 
 
@@ -424,24 +409,10 @@ def take_own_lists(
 
 def _stored(store: Store, result: ResultTables, parameters: Mapping[str, Any]) -> Neighbours:
     """Lists as they are kept in a store."""
-    tables, cuts = result.tables(), _cuts(result.rows, result.tables()["index"][0][1])
-
-    def array(name: str) -> da.Array:
-        shape, dtype = tables[name]
-        layer, chunks = f"stored-{name}-{result.token}", tuple(hi - lo for lo, hi in cuts)
-        read = partial(result.read, name)
-        tasks = {(layer, n, 0): (read, *cut) for n, cut in enumerate(cuts)}
-        return da.Array(tasks, layer, (chunks, (shape[1],)), dtype=dtype)
-
-    found = array("distance"), array("index")
-    return Neighbours(*found, None, result.rows, None, store, parameters)
+    found = result_tables(result, _chunk_rows(result.rows, parameters["k"]))
+    return Neighbours(found["distance"], found["index"], None, result.rows, None, store, parameters)
 
 
 def _chunk_rows(rows: int, k: int) -> int:
     """Return rows of a chunk of lists."""
     return max(1, min(rows, 2**19 // k))
-
-
-def _cuts(rows: int, k: int) -> list[tuple[int, int]]:
-    step = _chunk_rows(rows, k)
-    return [(a, min(a + step, rows)) for a in range(0, rows, step)]

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from .errors import DskrobustError, InvalidOptionError, OutputError, system_reason
 from .paths import behind_links, expand, local_path, special_kind
 
+FIGURES = (".svg", ".png", ".pdf")  # ends of files that a figure is drawn into
+
 
 def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
     """Return the path or URL of a file that can be written; refuse others before work is done.
@@ -62,6 +64,19 @@ def is_there(address: str | Path) -> bool:
     with _named(str(address)):
         fs, name = fsspec.core.url_to_fs(str(address))
         return bool(fs.exists(name))
+
+
+def free_output(address: str | Path, *, overwrite: bool) -> Path | str:
+    """Return the path or URL of a file that can be written, and is not there or may be replaced.
+
+    Raises
+    ------
+    InvalidOptionError, OutputError
+    """
+    path = check_output(address)
+    if not overwrite and is_there(path):
+        raise InvalidOptionError(f"{path} is there already; --overwrite replaces it")
+    return path
 
 
 @contextmanager

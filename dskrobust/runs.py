@@ -11,10 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
-from dask.delayed import delayed
-from numpy.typing import NDArray
 
 from .clients import current_client, shares_process
 from .cluster.workers import found_resources
@@ -39,10 +36,12 @@ from .kernels import (
     row_bytes,
     sample_pieces,
 )
+from .labelled_rows import LabelledRows
 from .labels import LabelMap, resolve_labels
 from .metrics import Mahalanobis, Metric, resolve_metric
 from .paths import absolute
 from .store import SourceAddress, Store, open_store
+from .stored_rows import chunk_sizes, store_rows
 from .whole_numbers import check_whole
 
 
@@ -75,7 +74,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class PairData:
+class PairData(LabelledRows):
     """What a computation runs on: a store, or arrays.
 
     Attributes
@@ -267,17 +266,8 @@ def fitted_mahalanobis(address: SourceAddress) -> Mahalanobis:
         Where the covariance is singular.
     """
     store = address.open()
-    columns, step = store.columns, rows_read(store.columns)
-    dtype, read = store.row_shape("features")[1], delayed(_read_features, pure=True)
-    blocks = [
-        da.from_delayed(read(address, lo, hi), (hi - lo, columns), dtype)
-        for lo, hi in ((a, min(a + step, store.rows)) for a in range(0, store.rows, step))
-    ]
-    return Mahalanobis.fit(da.concatenate(blocks), store.spec.scale)
-
-
-def _read_features(address: SourceAddress, lo: int, hi: int) -> NDArray[Any]:
-    return address.open().read("features", lo, hi)
+    features = store_rows(store, "features", chunk_sizes(store.rows, rows_read(store.columns)))
+    return Mahalanobis.fit(features, store.spec.scale)
 
 
 def _check_norm(labels: LabelMap, row: tuple[int, ...]) -> None:

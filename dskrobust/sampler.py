@@ -19,7 +19,7 @@ from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .records import value_counts
 from .runs import RunOptions, open_data
 from .store import Store
-from .tomek import cleaned, labels_of, linked_rows
+from .tomek import cleaned, linked_rows
 from .whole_numbers import is_whole
 
 try:
@@ -179,9 +179,8 @@ class RobustnessSampler(BaseUnderSampler):
     def _resample_lazily(self, X: Any, y: Any) -> tuple[da.Array, da.Array]:
         """Drop Tomek links of data that need not fit into memory."""
         data = open_data(X, y, None, self.scale)
-        counts = value_counts(labels_of(data)).compute()
-        described = data.arrays if data.store is None else data.store.spec
-        classes = _named(counts["value"], None if described is None else described.classes)
+        counts = value_counts(data.label_blocks()).compute()
+        classes = _named(counts["value"], data.classes)
         if callable(self.sampling_strategy):
             raise InvalidOptionError(
                 "a function for sampling_strategy takes all labels; of Dask arrays and stores name "

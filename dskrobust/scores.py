@@ -10,14 +10,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from .clients import in_place
@@ -27,18 +25,19 @@ from .declared_types import checked_arguments
 from .definitions import robustness_of
 from .display import no_group
 from .engine import lazy
-from .engine.events import write_announced
 from .engine.graph import PairGraph
 from .engine.plan import Plan
 from .engine.spec import PairSpec
 from .engine.waves import Waves
 from .errors import ContradictionWarning, Hint, InvalidOptionError
 from .export import score_frames
+from .labelled_rows import LabelledRows
 from .memory import check_memory
 from .records import as_records
 from .show.overview import scores_card
 from .show.shown_runs import run_shown, show_run
-from .store import ResultTables, ResultWriter, SourceAddress, Store, TileMemo, made_once, matching
+from .store import ResultTables, Store, TileMemo, covering, made_once
+from .stored_rows import chunk_sizes, result_tables, result_writes, store_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +67,24 @@ def checked_scores(scores: Any) -> Scores:
     )
 
 
+def known_spec(scores: Scores) -> PairSpec:
+    """Return what scores were computed with.
+
+    Raises
+    ------
+    InvalidOptionError
+        Where they do not say it.
+    """
+    if scores.spec is None:
+        raise InvalidOptionError(
+            "these scores do not say what they were computed with; use those of "
+            "dr.sample_robustness(store)"
+        )
+    return scores.spec
+
+
 @dataclass(frozen=True)
-class Scores(ArraysMixin):
+class Scores(ArraysMixin, LabelledRows):
     """Robustness of every sample, lazy: Dask arrays until `compute` is called.
 
     Until then they are a Dask collection: `dask.compute` (which warns of nothing), `dask.persist`,
@@ -159,22 +174,10 @@ class Scores(ArraysMixin):
         return int(self.robustness.shape[0])
 
     @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.store.spec.name if self.store else "data"
-
-    @property
     def title(self) -> str:
         """What is computed, in words."""
         metric = self.spec.metric.name.capitalize() if self.spec else ""
         return f"{metric} robustness of {self.name}".lstrip()
-
-    @property
-    def ids(self) -> Any:
-        """What the rows are called, shape (n,), read when sliced; None where rows have no ids."""
-        if self.store is not None:
-            return self.store.ids if self.store.has_ids else None
-        return None if self.arrays is None else self.arrays.ids
 
     def lipschitz_within(self, *groups: str) -> Any:
         """Q against the union of groups, shape (n,): the row maximum (paper, 3.5)."""
@@ -336,8 +339,8 @@ class Scores(ArraysMixin):
         if self.result is not None:
             return self
         with made_once(self.store, self.spec.parameters(), wait=wait):
-            for result in matching(self.store, self.spec.parameters()):
-                if result.covers(self.store) and result.groups == self.groups:
+            for result in covering(self.store, self.spec.parameters()):
+                if result.groups == self.groups:
                     done = read_scores(self.store, result, self.spec)  # written in the meantime
                     break
             else:
@@ -350,32 +353,6 @@ class Scores(ArraysMixin):
         (done,) = write_together([(self, spec)], store, facts)
         run_memo(store, self.searched or spec).clear()
         return done
-
-    def _writes(self, store: Store, spec: PairSpec) -> tuple[ResultWriter, list[Any]]:
-        """Return what writes a result, and its lazy writes."""
-        writer = ResultWriter(
-            store.address,
-            spec.parameters(),
-            tuple(digest for _, digest in store.segments),
-            self.groups,
-            min(RESULT_ROWS, self.rows),
-        )
-        tables = self._tables()
-        writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
-        parts = {
-            name: a.rechunk((writer.chunk_rows, *a.shape[1:])).to_delayed().ravel()
-            for name, a in tables.items()
-        }
-        writes = [
-            delayed(write_announced)(
-                self.run,
-                writer.write,
-                k * writer.chunk_rows,
-                {name: blocks[k] for name, blocks in parts.items()},
-            )
-            for k in range(-(-self.rows // writer.chunk_rows))
-        ]
-        return writer, writes
 
     @property
     def _row_bytes(self) -> int:
@@ -412,7 +389,11 @@ def write_together(
     for _, spec in several:
         spec.warm_up(store.rows)
     started = time.perf_counter()  # compiling is no part of what a run takes
-    writers, writes = zip(*(one._writes(store, spec) for one, spec in several), strict=True)
+    made = [
+        result_writes(store, spec.parameters(), one._tables(), RESULT_ROWS, one.run)
+        for one, spec in several
+    ]
+    writers, writes = zip(*made, strict=True)
     norms = (one.label_norm for one, _ in several)
     with run_shown(plan, first.run, title or first.title):
         if first.waves is not None:
@@ -468,41 +449,23 @@ def lazy_scores(graph: PairGraph, spec: PairSpec, plan: Plan) -> Scores:
 
 def read_scores(store: Store, result: ResultTables, spec: PairSpec | None = None) -> Scores:
     """Return stored results as scores; blocks are read when asked for."""
-    tables = result.tables()
-    categorical = "witness_by_group" not in tables
-    step = min(RESULT_ROWS, result.rows)
-    cuts = [(a, min(a + step, result.rows)) for a in range(0, result.rows, step)]
-    rows = tuple(hi - lo for lo, hi in cuts)
-
-    def array(name: str, read: Callable[[int, int], Any], row: tuple[int, ...], dtype: Any) -> Any:
-        layer = f"stored-{name}-{result.token}"
-        keys = [(layer, k, *(0 for _ in row)) for k in range(len(cuts))]
-        tasks = {key: (read, *cut) for key, cut in zip(keys, cuts, strict=True)}
-        return da.Array(tasks, layer, (rows, *((size,) for size in row)), dtype=dtype)
-
-    values = {}
-    for name in (*lazy.OWN, *lazy.BY_GROUP):
-        table = name
-        if table not in tables:  # categories: the nearest one is the witness
-            table = {"nearest": "witness", "witness_by_group": "nearest_by_group"}[name]
-        shape, dtype = tables[table]
-        values[name] = array(name, partial(result.read, table), shape[1:], dtype)
-    split = array("split", partial(_stored_split, store.address), (), np.int16)
+    names, known = (*lazy.OWN, *lazy.BY_GROUP), result.record().arrays
+    # of categories the nearest one is the witness, which is kept once
+    kept = {"nearest": "witness", "witness_by_group": "nearest_by_group"}
+    of = {name: name if name in known else kept[name] for name in names}
+    split = store_rows(store, "split", chunk_sizes(result.rows, RESULT_ROWS))
+    tables: dict[str, Any] = {**result_tables(result, RESULT_ROWS, of)}
     return Scores(
-        **values,
+        **tables,
         split=split,
         groups=result.groups,
         references=tuple(result.facts.get("references", ())),
         label_norm=float(result.facts["label_norm"]),
-        categorical=categorical,
+        categorical="witness_by_group" not in known,
         store=store,
         result=result,
         spec=spec,
     )
-
-
-def _stored_split(address: SourceAddress, lo: int, hi: int) -> NDArray[np.int16]:
-    return address.open().read("split", lo, hi)
 
 
 def _versions() -> dict[str, Any]:

@@ -9,7 +9,6 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .label_fit import stored_labels
 from .neighbours import group_neighbours
 from .runs import PairData, RunOptions
 from .store import SourceAddress
@@ -76,15 +75,7 @@ def linked_rows(data: PairData, metric: Any, options: RunOptions | None = None) 
     lists = group_neighbours(data, metric, 1, options)
     if data.store is not None:
         lists = lists.write()
-    return tomek_links(lists.index, labels_of(data)) >= 0
-
-
-def labels_of(data: PairData) -> da.Array:
-    """Return codes of labels (n,), lazy."""
-    if data.store is not None:
-        return stored_labels(data.store)
-    assert data.arrays is not None
-    return da.asarray(data.arrays.y).reshape(data.rows)
+    return tomek_links(lists.index, data.label_blocks()) >= 0
 
 
 def cleaned(data: PairData, y: Any, linked: da.Array, dropped: Any) -> Cleaned:
@@ -101,7 +92,7 @@ def cleaned(data: PairData, y: Any, linked: da.Array, dropped: Any) -> Cleaned:
     dropped : array (c,)
         Codes of the classes that lose linked rows.
     """
-    labels = labels_of(data)
+    labels = data.label_blocks()
     X = labels if data.store is not None else da.asarray(data.arrays.X)  # type: ignore[union-attr]
     chunks = X.chunks[0]
     stays = ~(linked.rechunk((chunks,)) & da.isin(labels.rechunk((chunks,)), dropped))

@@ -13,11 +13,11 @@ from dskrobust import (
     cli,
     data_issues,
     export,
-    label_fit,
     label_issues,
     label_planting,
     records,
     scores,
+    stored_rows,
     verify,
     witnesses,
 )
@@ -30,7 +30,8 @@ from dskrobust.store import ResultTables, Store, arrays, current_results, inspec
 ROWS, BLOCK, DRAWN = 900, 40, 100
 LIMITS = [
     (scores, "RESULT_ROWS", BLOCK), (records, "BLOCK_ROWS", BLOCK), (export, "BLOCK_ROWS", BLOCK),
-    (export, "NAMED_ROWS", BLOCK), (label_fit, "BLOCK_ROWS", BLOCK), (results, "BLOCK_ROWS", BLOCK),
+    (export, "NAMED_ROWS", BLOCK), (results, "BLOCK_ROWS", BLOCK),
+    (stored_rows, "BLOCK_ROWS", BLOCK),
     (label_issues, "NAMED_ROWS", BLOCK), (label_issues, "SORTED_ROWS", BLOCK),
     (witnesses, "ROWS", DRAWN), (overview, "SAMPLE_ROWS", DRAWN), (results, "SAMPLE_ROWS", DRAWN),
     (label_planting, "SAMPLE_ROWS", DRAWN), (data_issues, "DRAWN", DRAWN),

@@ -47,6 +47,8 @@ FLOORS = (  # from the foundations up
     "ranking",
     "memory",
     "records",
+    "stored_rows",
+    "labelled_rows",
     "export",
     "show.sheets",
     "show.terminal",

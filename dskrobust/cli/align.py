@@ -27,7 +27,6 @@ from .renamed import WithOldNames
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..alignments import Alignment
     from ..cluster import ClusterOptions
     from ..matching import Match
     from ..scores import Scores
@@ -68,11 +67,10 @@ def align(
     from ..alignments import alignment, alignment_memory
     from ..label_sets import warn_missing_classes
     from ..memory import projected_peak, tasks_at_once
-    from ..outputs import check_output
-    from ..report.figures import KINDS
+    from ..outputs import FIGURES, check_output
     from .compute import MOST_HERE, workers_for
 
-    path = check_output(figure, KINDS) if figure else None
+    path = check_output(figure, FIGURES) if figure else None
     options = cluster_options(**where)
     opened = opened_store(store)
     scores = _scored(opened, (train, test), metric, options, quiet=as_json)
@@ -84,7 +82,10 @@ def align(
         made = alignment(scores, train, test)
         found = made.summary()
         if path is not None:
-            _draw(made, path)
+            from ..report import style
+            from ..report.figures import aligned_robustness
+
+            style.write(aligned_robustness(made), path)
     if as_json:
         click.echo(_json(asdict(found) | {"verdict": found.verdict}))
         return
@@ -202,16 +203,6 @@ def _scored(
 def _json(facts: Any) -> str:
     """Return facts as JSON; numbers that are not finite, which it does not have, are null."""
     return json.dumps(json.loads(json.dumps(facts), parse_constant=lambda _: None), indent=2)
-
-
-def _draw(made: Alignment, path: Any) -> None:
-    from ..outputs import whole_file
-    from ..report import style
-    from ..report.figures import aligned_robustness
-
-    image = style.save(aligned_robustness(made), str(path).rpartition(".")[2].lower())
-    with whole_file(path) as part:
-        part.write_bytes(image)
 
 
 def _write(made: Match, path: Any) -> None:

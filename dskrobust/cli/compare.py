@@ -17,6 +17,7 @@ from .options import (
     Address,
     File,
     Number,
+    anonymous_option,
     asked_result,
     json_option,
     metric_options,
@@ -51,9 +52,7 @@ LINES = 10  # of a table in the terminal
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE",
               help="The page; by default BEFORE-AFTER.html, as the stores are called.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a page that is there.")
-@click.option("--anonymous", is_flag=True,
-              help="Leave folders, hosts and users out of the page: of addresses the last part "
-              "stays.")  # fmt: skip
+@anonymous_option
 @json_option
 def compare(
     before: str,
@@ -140,11 +139,11 @@ def _beside(store: Any, run: Any) -> Any:
 
 def _page(one: Side, other: Side, out: str | None, overwrite: bool) -> Path | str:
     """Return where the page goes; refuse to replace one that nobody said may go."""
-    from ..comparison.page import free_page
+    from ..outputs import free_output
 
     names = dict.fromkeys(PurePosixPath(side.store.url).stem for side in (one, other))
     name = "-".join(names) if len(names) > 1 else f"{next(iter(names))}-compared"
-    return free_page(out or f"{name}.html", overwrite=overwrite)
+    return free_output(out or f"{name}.html", overwrite=overwrite)
 
 
 def _is_large(one: Side, other: Side) -> bool:

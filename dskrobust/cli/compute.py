@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..engine.plan import Plan
     from ..engine.spec import PairSpec
     from ..folds import Folds
+    from ..neighbours import Neighbours
     from ..scores import Scores
     from ..store import Store
 
@@ -181,15 +182,16 @@ def compute(
     from ..label_sets import warn_missing_classes
     from ..scores import read_scores
     from ..show import terminal
-    from .folds import against_folds, next_command, say_folds, stored_result
+    from ..store import covering
+    from .folds import against_folds, next_command, say_folds
 
     options = cluster_options(**where)
     opened = opened_store(store)
     fit_on_workers(opened, metric, options)
     spec = asked_spec(opened, metric, labels, label_bound)
     made, spec = against_folds(opened, folds, seed, spec)
-    result = stored_result(opened, spec)
-    if result is not None:
+    if known := covering(opened, spec.parameters()):
+        result = known[-1]
         check_scheduler(options)
         terminal.say(
             f"{store} has these results already, computed "
@@ -307,6 +309,31 @@ def run(
     run_it = partial(run_scores, store, spec, options, wait=wait, references=references)
     title = spec.metric.name.capitalize()
     done: Scores = show_run(run_it, title, options, quiet=quiet, before=before)
+    return done
+
+
+def run_lists(
+    store: Store,
+    prepare: Callable[[Any], Neighbours],
+    options: ClusterOptions,
+    *,
+    quiet: bool = False,
+    wait: bool = True,
+) -> Neighbours:
+    """Search lists of neighbours on a cluster and write them, unless the store holds them.
+
+    prepare: from what there is to compute with to the lists. quiet, wait: as for `run`.
+    """
+    from ..compute import run_and_write
+    from ..store import made_once
+
+    lists = prepare(None)
+    if lists.search is None:
+        check_scheduler(options)
+        return lists
+    with made_once(store, lists.parameters, wait=wait):
+        run_it = partial(run_and_write, store, prepare, options)
+        done: Neighbours = show_run(run_it, "Neighbours", options, quiet=quiet)
     return done
 
 

@@ -22,7 +22,13 @@ from .options import (
     where_options,
 )
 from .renamed import WithOldNames
-from .source_options import keywords, preparation_options, reader_options, split_options
+from .source_options import (
+    keywords,
+    kind_option,
+    preparation_options,
+    reader_options,
+    split_options,
+)
 
 if TYPE_CHECKING:
     from ..cluster import ClusterOptions
@@ -38,6 +44,9 @@ SMALLER_CHUNKS = Hint(
     "write the arrays in smaller chunks, or copy them block by block (link=False)",
     "write the arrays in smaller chunks, or run it on a machine with more memory",
 )
+name_option = click.option(
+    "--name", help="What the data set is called in titles; as the file or store by default."
+)
 TASKS = {"classification": "categorical", "regression": "real"}
 
 
@@ -52,9 +61,7 @@ TASKS = {"classification": "categorical", "regression": "real"}
 @click.option("--dry-run", is_flag=True, help="Say what each column would become; write nothing.")
 @split_options
 @where_options
-@click.option(
-    "--name", help="What the data set is called in titles; as the file or store by default."
-)
+@name_option
 def ingest(
     what: str,
     source: Path | None,
@@ -257,14 +264,8 @@ def describe(store: Store) -> None:
 @click.option(
     "--scale", type=Number(), default=1.0, show_default=True, help="Factor on all features."
 )
-@click.option(
-    "--labels",
-    type=click.Choice(["categorical", "real", "vector"]),
-    help="What labels mean; told by their type by default.",
-)
-@click.option(
-    "--name", help="What the data set is called in titles; as the file or store by default."
-)
+@kind_option
+@name_option
 @click.option("--overwrite", is_flag=True, help="Replace a store that is there already.")
 @where_options
 def link(

@@ -14,7 +14,6 @@ from ..errors import Hint
 from .memory import say_memory
 from .options import (
     Address,
-    Command,
     File,
     Number,
     cluster_options,
@@ -22,6 +21,7 @@ from .options import (
     local_gpu_worker,
     opened_store,
     store_argument,
+    together,
     where_options,
 )
 from .outcome import report, write
@@ -49,7 +49,20 @@ model_option = click.option(
     "estimator, incremental: and that of one with partial_fit, or torch: and that of a torch "
     "module; may be given several times.",
 )
-_TRAINING = (
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of everything random; the same seed gives the same table.",
+)
+test_option = click.option(
+    "--test",
+    multiple=True,
+    metavar="NAME=SELECTION",
+    help="A test subset; test and its halves by default.",
+)
+training_options = together(  # how models are trained: grids, trials, seed
     click.option(
         "--grid",
         multiple=True,
@@ -80,13 +93,7 @@ _TRAINING = (
         show_default=True,
         help="Trainings of a model that is not deterministic.",
     ),
-    click.option(
-        "--seed",
-        type=click.IntRange(0, 2**63 - 1),
-        default=0,
-        show_default=True,
-        help="Of everything random; the same seed gives the same table.",
-    ),
+    seed_option,
     click.option(
         "--threshold",
         type=Number(),
@@ -94,13 +101,6 @@ _TRAINING = (
         help="For real labels: from here on they are popular; the median by default.",
     ),
 )
-
-
-def training_options(command: Command) -> Command:
-    """Add what says how models are trained: grids, trials, seed."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -113,12 +113,7 @@ def training_options(command: Command) -> Command:
     help="A training subset: GROUP[:L500[:M20]], or several as in GROUP:L500+M500; train and its "
     "halves by default.",
 )
-@click.option(
-    "--test",
-    multiple=True,
-    metavar="NAME=SELECTION",
-    help="A test subset; test and its halves by default.",
-)
+@test_option
 @training_options
 @click.option(
     "--folds",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..engine.spec import PairSpec
     from ..folds import Folds
     from ..scores import Scores
-    from ..store import ResultTables, Store
+    from ..store import Store
 
 MOST_ROWS = 1_000_000  # of folds that are summed up without being asked for
 SHOWN = ("least", "median", "largest")
@@ -31,14 +31,6 @@ def against_folds(
         sets = reference_sets(PairData(store, scale=spec.scale), folds.references)[0]
         spec = replace(spec, sets=sets)
     return folds, spec
-
-
-def stored_result(store: Store, spec: PairSpec) -> ResultTables | None:
-    """Return the newest result of a run that covers the store's data, None where there is none."""
-    from ..store import matching
-
-    known = [result for result in matching(store, spec.parameters()) if result.covers(store)]
-    return known[-1] if known else None
 
 
 def say_folds(folds: Folds, scores: Scores) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from ..errors import Hint
 from ..extras import check_libraries
+from .issue_tables import plain
 from .memory import say_memory
 from .options import (
     File,
@@ -103,12 +103,10 @@ def _measured(
     store: Store, k: int, metric: str, options: ClusterOptions, *, quiet: bool, wait: bool
 ) -> InstanceHardness:
     """Compute what the store does not hold yet."""
-    from ..compute import run_and_write
     from ..hardness import instance_hardness
     from ..neighbours import group_neighbours
     from ..runs import PairData, RunOptions
-    from ..store import made_once
-    from .compute import show_run, workers_for
+    from .compute import run_lists, workers_for
     from .label_search import search_labels
 
     found: InstanceHardness = instance_hardness(store, k=k, metric=metric)
@@ -120,26 +118,15 @@ def _measured(
         made: Neighbours = group_neighbours(PairData(store), metric, k, RunOptions(resources))
         return made
 
-    lists = prepare(None)
-    if lists.search is not None:
-        with made_once(store, lists.parameters, wait=wait):
-            run_it = partial(run_and_write, store, prepare, options)
-            show_run(run_it, "Neighbours", options, quiet=quiet)
+    run_lists(store, prepare, options, quiet=quiet, wait=wait)
     with workers_for(store, options):
         return instance_hardness(store, k=k, metric=metric).write(wait=wait)
 
 
 def _plain(hardest: pd.DataFrame, classes: pd.DataFrame, k: int) -> dict[str, Any]:
     """Return both tables as plain values; what is missing or infinite is None."""
-    import numpy as np
-
     table = hardest if hardest.index.name is None else hardest.reset_index()
-    cells = table.replace([np.inf, -np.inf], np.nan).astype(object)
-    return {
-        "k": k,
-        "classes": classes.to_dict("records"),
-        "hardest": cells.where(cells.notna(), None).to_dict("records"),
-    }
+    return {"k": k, "classes": classes.to_dict("records"), "hardest": plain(table)}
 
 
 def _print(

@@ -22,7 +22,7 @@ def search_labels(
     from ..compute import run_and_write
     from ..label_fit import label_quality
     from ..runs import RunOptions, pair_spec
-    from ..store import made_once, matching
+    from ..store import covering, made_once
     from .compute import run, show_run
 
     def prepare(resources: Any) -> LabelQuality:
@@ -36,5 +36,5 @@ def search_labels(
             title = specs[0].metric.name.capitalize()
             show_run(partial(run_and_write, store, prepare, options), title, options, quiet=quiet)
     for spec in specs:
-        if not any(r.covers(store) for r in matching(store, spec.parameters())):
+        if not covering(store, spec.parameters()):
             run(store, spec, options, quiet=quiet, wait=wait)

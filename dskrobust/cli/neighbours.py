@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +58,10 @@ def neighbours(
       dskrobust neighbours mnist.zarr --k 15 --out graph.npz
       dskrobust neighbours mnist.zarr --k 5 --rule same
     """
-    from ..compute import run_and_write
     from ..memory import projected_peak
     from ..neighbours import graph_memory, nearest_neighbours
     from ..runs import RunOptions
-    from ..store import made_once
-    from .compute import check_scheduler, fit_on_workers, show_run, workers_for
+    from .compute import fit_on_workers, run_lists, workers_for
 
     path = _checked(out)
     if path is not None:
@@ -80,13 +77,7 @@ def neighbours(
         )
         return made
 
-    lists = prepare(None)
-    if lists.search is not None:
-        with made_once(opened, lists.parameters, wait=wait):
-            run_it = partial(run_and_write, opened, prepare, options)
-            lists = show_run(run_it, "Neighbours", options)
-    else:
-        check_scheduler(options)
+    lists = run_lists(opened, prepare, options, wait=wait)
     needed = max(_sorting(opened.rows), graph_memory(opened.rows, k) if path else 0)
     projected = projected_peak("neighbours", needed, FEWER)
     with workers_for(opened, options):

@@ -25,8 +25,20 @@ if TYPE_CHECKING:
     from ..store import ResultTables, Store
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 PLACES = "dskrobust.places"
 MOST_SEED = 2**32 - 1  # that scikit-learn and NumPy's older generators take
+
+
+def together(*options: Decorator) -> Decorator:
+    """Return a decorator that adds several options, in the order in which help lists them."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 class Bytes(click.ParamType):
@@ -169,6 +181,11 @@ def opened_store(address: str) -> Store:
     return open_store(address)
 
 
+anonymous_option = click.option(
+    "--anonymous",
+    is_flag=True,
+    help="Leave folders, hosts and users out of the page: of addresses the last part stays.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON.")
 metric_option = click.option(
     "--metric",
@@ -179,99 +196,84 @@ metric_option = click.option(
 )
 
 
-def metric_options(command: Command) -> Command:
-    """Add what chooses a computation: metric, label map and ‖y‖∞."""
-    for option in (
-        click.option(
-            "--label-bound",
-            type=Number(0, min_open=True),
-            metavar="B",
-            help="‖y‖∞, where it should be more than the largest label.",
-        ),
-        click.option(
-            "--labels",
-            metavar="MAP",
-            help="categorical, real, vector-l1, vector-l2, vector-linf, or vector- and the import "
-            "path of a norm of your own; as the store says by default.",
-        ),
-        metric_option,
-    ):
-        command = option(command)
-    return command
+label_bound_option = click.option(
+    "--label-bound",
+    type=Number(0, min_open=True),
+    metavar="B",
+    help="‖y‖∞, where it should be more than the largest label.",
+)
+metric_options = together(  # what chooses a computation
+    metric_option,
+    click.option(
+        "--labels",
+        metavar="MAP",
+        help="categorical, real, vector-l1, vector-l2, vector-linf, or vector- and the import "
+        "path of a norm of your own; as the store says by default.",
+    ),
+    label_bound_option,
+)
 
 
-def local_options(command: Command) -> Command:
-    """Add the size of a local cluster."""
-    for option in (
-        click.option(
-            "--memory-limit",
-            type=Bytes(),
-            metavar="SIZE",
-            help="Of each worker, such as 1GiB; 80 % of the free memory over all by default.",
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(1),
-            metavar="T",
-            help="Of each worker; so many that all cores are used by default.",
-        ),
-        click.option(
-            "--workers",
-            type=click.IntRange(1),
-            metavar="N",
-            help="Worker processes; one for every core of up to four, else one for every four.",
-        ),
-    ):
-        command = option(command)
-    return command
+local_options = together(  # the size of a local cluster
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Worker processes; one for every core of up to four, else one for every four.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="T",
+        help="Of each worker; so many that all cores are used by default.",
+    ),
+    click.option(
+        "--memory-limit",
+        type=Bytes(),
+        metavar="SIZE",
+        help="Of each worker, such as 1GiB; 80 % of the free memory over all by default.",
+    ),
+)
 
 
-def where_options(command: Command) -> Command:
-    """Add where to run: a running scheduler, or the local cluster that is started."""
-    for option in (
-        click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
-        local_options,
-        click.option(
-            "--tls-key", type=File(), metavar="FILE", help="Private key of that certificate."
-        ),
-        click.option(
-            "--tls-cert",
-            type=File(),
-            metavar="FILE",
-            help="Our certificate, for tls:// schedulers.",
-        ),
-        click.option(
-            "--tls-ca",
-            type=File(),
-            metavar="FILE",
-            help="Of the authority that signed the scheduler's certificate; without these three, "
-            "what Dask's configuration says.",
-        ),
-        click.option(
-            "--no-workers-timeout",
-            type=Duration(),
-            metavar="TIME",
-            help="For how long a scheduler without workers, or without an answer, is waited for: "
-            "90 (seconds), 5min, 2h, never or 0; 10min by default.",
-        ),
-        click.option(
-            "--wait-for",
-            type=click.IntRange(1),
-            metavar="N",
-            help="Workers that must have come to the scheduler before a plan is made for them.",
-        ),
-        click.option(
-            "--scheduler-file",
-            type=File(),
-            metavar="FILE",
-            help="Where a scheduler wrote its address.",
-        ),
-        click.option(
-            "--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786."
-        ),
-    ):
-        command = option(command)
-    return command
+where_options = together(  # a running scheduler, or the local cluster that is started
+    click.option("--scheduler", metavar="ADDRESS", help="A running scheduler: tcp://HOST:8786."),
+    click.option(
+        "--scheduler-file",
+        type=File(),
+        metavar="FILE",
+        help="Where a scheduler wrote its address.",
+    ),
+    click.option(
+        "--wait-for",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Workers that must have come to the scheduler before a plan is made for them.",
+    ),
+    click.option(
+        "--no-workers-timeout",
+        type=Duration(),
+        metavar="TIME",
+        help="For how long a scheduler without workers, or without an answer, is waited for: "
+        "90 (seconds), 5min, 2h, never or 0; 10min by default.",
+    ),
+    click.option(
+        "--tls-ca",
+        type=File(),
+        metavar="FILE",
+        help="Of the authority that signed the scheduler's certificate; without these three, "
+        "what Dask's configuration says.",
+    ),
+    click.option(
+        "--tls-cert",
+        type=File(),
+        metavar="FILE",
+        help="Our certificate, for tls:// schedulers.",
+    ),
+    click.option("--tls-key", type=File(), metavar="FILE", help="Private key of that certificate."),
+    local_options,
+    click.option("--no-dashboard", is_flag=True, help="No dashboard for the local cluster."),
+)
 
 
 def cluster_options(

@@ -10,7 +10,15 @@ from click.core import ParameterSource
 
 from ..errors import Hint
 from .memory import say_memory
-from .options import Address, File, Number, asked_result, metric_options, opened_store
+from .options import (
+    Address,
+    File,
+    Number,
+    anonymous_option,
+    asked_result,
+    metric_options,
+    opened_store,
+)
 from .renamed import WithOldNames
 
 if TYPE_CHECKING:
@@ -24,7 +32,6 @@ FEWER = Hint(
     "show less: ReportOptions(samples, pairs)",
     "show less with --samples and --pairs, or run it on a machine with more memory",
 )
-FIGURE_KINDS = ("svg", "pdf", "png")
 
 
 @click.command(cls=WithOldNames, old={"--threshold": "--mark"})
@@ -50,9 +57,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 @click.option("--images", type=File(), metavar="FILE",
               help="For Figure 13: your own images and labels, an .npz file with X and y or "
               "another that `ingest` takes.")  # fmt: skip
-@click.option("--anonymous", is_flag=True,
-              help="Leave folders, hosts and users out of the page: of addresses the last part "
-              "stays.")  # fmt: skip
+@anonymous_option
 @click.option("--list", "listing", is_flag=True,
               help="List the paper's tables and figures, and what makes them.")  # fmt: skip
 def report(
@@ -86,6 +91,7 @@ def report(
     """
     from ..cluster import ClusterOptions
     from ..memory import projected_peak, tasks_at_once
+    from ..outputs import free_output
     from ..report import ReportOptions, StoredResults, Wishes, write_report
     from ..report.further import further_memory
     from ..report.results import results_memory
@@ -100,7 +106,9 @@ def report(
     if store is None:
         raise click.UsageError("give a STORE, or --list")
     opened = opened_store(store)
-    page = _page(opened, out, overwrite) if figure is None else None
+    page = None
+    if figure is None:
+        page = free_output(out or f"{PurePosixPath(opened.url).stem}.html", overwrite=overwrite)
     result = asked_result(opened, metric, labels, label_bound)
     asked = named(subsets)
     tasks = tasks_at_once() if opened.rows <= MOST_HERE else 0
@@ -130,30 +138,12 @@ def _refuse_idle(figure: str | None, listing: bool) -> None:
         raise click.UsageError(f"{', '.join(given)}: means nothing to {what}")
 
 
-def _page(store: Store, out: str | None, overwrite: bool) -> Path | str:
-    """Return where the page goes; refuse to replace one that nobody said may go."""
-    from ..errors import InvalidOptionError
-    from ..outputs import check_output, is_there
-
-    page = check_output(out or f"{PurePosixPath(store.url).stem}.html")
-    if not overwrite and is_there(page):
-        raise InvalidOptionError(f"{page} is there already; --overwrite replaces it")
-    return page
-
-
 def _draw(results: StoredResults, figure: str, wishes: Wishes, out: str | None) -> Path | str:
-    from ..errors import InvalidOptionError
-    from ..outputs import check_output, whole_file
+    from ..outputs import FIGURES, check_output
     from ..report import draw, style
 
-    path = check_output(out or f"{'figure' * figure.isdigit()}{figure}.svg")
-    kind = str(path).rpartition(".")[2].lower()
-    if kind not in FIGURE_KINDS:
-        known = ", ".join(f".{k}" for k in FIGURE_KINDS)
-        raise InvalidOptionError(f"{path}: a figure is written as one of {known}")
-    image = style.save(draw(results, figure, wishes), kind)
-    with whole_file(path) as part:
-        part.write_bytes(image)
+    path = check_output(out or f"{'figure' * figure.isdigit()}{figure}.svg", FIGURES)
+    style.write(draw(results, figure, wishes), path)
     return path
 
 

@@ -16,8 +16,8 @@ from .memory import say_memory
 from .options import (
     WHERE,
     File,
-    Number,
     cluster_options,
+    label_bound_option,
     metric_option,
     opened_store,
     store_argument,
@@ -51,8 +51,7 @@ FEWER = Hint("score fewer columns at once", "score the samples on workers: --sch
     help="Group that the samples are scored in; train, or the only one, by default.",
 )
 @metric_option
-@click.option("--label-bound", type=Number(0, min_open=True), metavar="B",
-              help="‖y‖∞, where it should be more than the largest label.")  # fmt: skip
+@label_bound_option
 @reader_options
 @where_options
 def score(
@@ -172,13 +171,13 @@ def _low_end(store: Store, spec: PairSpec, reference: str | None) -> float | Non
     from ..distributions import Sample, quantiles
     from ..new_samples import default_group
     from ..scores import read_scores
-    from ..store import matching
+    from ..store import covering
 
     group = reference or default_group(store)
     if group not in store.groups:
         raise InvalidOptionError(no_group(group, store.groups))
     code = store.groups.index(group)
-    results = [r for r in matching(store, spec.parameters()) if r.covers(store)]
+    results = covering(store, spec.parameters())
     if not results:
         return None
     scores, size = read_scores(store, results[-1]), store.summary.groups[code].rows
@@ -229,18 +228,10 @@ def _batches(more: MoreRows) -> Iterator[Block]:
     for block in more.matched.blocks(more.reader):
         held.append(block)
         if sum(len(one.labels) for one in held) >= most:
-            yield _joined(held, Block)
+            yield Block.joined(held)
             held = []
     if held:
-        yield _joined(held, Block)
-
-
-def _joined(blocks: list[Block], kind: type[Block]) -> Block:
-    import numpy as np
-
-    parts: list[Any] = [None if part[0] is None else np.concatenate(part)
-             for part in zip(*blocks, strict=True)]  # fmt: skip
-    return kind(*parts)
+        yield Block.joined(held)
 
 
 def _labelled(frame: pd.DataFrame, store: Store, block: Block) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .evaluate import asked_models, named, run_steps
+from .evaluate import asked_models, named, run_steps, seed_option, test_option
 from .memory import say_memory
 from .options import (
     File,
@@ -53,16 +53,14 @@ class Sizes(click.ParamType):
 @click.option("--train", multiple=True, metavar="NAME=SELECTION",
               help="A training subset; train and its halves by default. Others are compared to "
               "the first.")  # fmt: skip
-@click.option("--test", multiple=True, metavar="NAME=SELECTION",
-              help="A test subset; test and its halves by default.")  # fmt: skip
+@test_option
 @click.option("--set", "fixed", multiple=True, metavar="KEY=VALUE",
               help="A hyper-parameter of the network, such as epochs=10.")  # fmt: skip
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
               help="How it is run: device=cpu, attack_steps=40.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(1, 1_000_000), default=5, show_default=True,
               help="Networks on every training subset.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
-              help="Of everything random; the same seed gives the same table.")  # fmt: skip
+@seed_option
 @metric_option
 @where_options
 @click.option("--out", "-o", type=File(dir_okay=False), metavar="FILE.csv",
@@ -95,13 +93,13 @@ def susceptibility(
     from ..evaluation.susceptibility import SIZES
     from ..evaluation.susceptibility import susceptibility as make
     from ..export import write_csv
-    from ..outputs import check_output
+    from ..outputs import FIGURES, check_output
 
     out, figure = more.pop("out"), more.pop("figure")
     if out:
         check_output(out)
     if figure:
-        check_output(figure, (".png", ".svg", ".pdf"))
+        check_output(figure, FIGURES)
     (model,) = asked_models([kind], (), fixed, options)
     subsets = [named(more.pop(side)) or None for side in ("train", "test")]
     parts = {name: more.pop(name) for name in ("trials", "seed", "metric")}
@@ -111,20 +109,13 @@ def susceptibility(
     if out:
         write_csv(made.to_frame(), out)
     if figure:
-        _draw(made, figure)
+        from ..report import style
+        from ..report.attacks import accuracy_under_attack
+
+        style.write(accuracy_under_attack(made), figure)
     _report(made, as_json, [("table", out), ("figure", figure)])
     if not as_json:
         say_memory(projected)
-
-
-def _draw(made: Susceptibility, path: str) -> None:
-    from ..outputs import whole_file
-    from ..report.attacks import accuracy_under_attack
-    from ..report.style import save
-
-    image = save(accuracy_under_attack(made), path.rpartition(".")[2].lower())
-    with whole_file(path) as part:
-        part.write_bytes(image)
 
 
 def _report(made: Susceptibility, as_json: bool, written: list[tuple[str, str | None]]) -> None:

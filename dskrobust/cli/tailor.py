@@ -99,12 +99,12 @@ def spectrum(
     from ..evaluation.windows import Windows
     from ..evaluation.windows import spectrum as make
     from ..export import write_csv
-    from ..outputs import check_output
+    from ..outputs import FIGURES, check_output
 
     if out:
         check_output(out)
     if figure:
-        check_output(figure, (".png", ".svg", ".pdf"))
+        check_output(figure, FIGURES)
     experiment, cluster = _split(more)
     opened = opened_store(store)
     models = asked_models(kinds, grid, fixed, options)
@@ -115,7 +115,10 @@ def spectrum(
     if out:
         write_csv(made.cells, out)
     if figure:
-        _draw(made, figure)
+        from ..report import style
+        from ..report.spectrum import heat_map
+
+        style.write(heat_map(made), figure)
     if as_json:
         click.echo(json.dumps(_plain(made.cells), indent=2))
     else:
@@ -235,16 +238,6 @@ def _running(options: ClusterOptions, steps: int | None, *, quiet: bool) -> Iter
         yield tell
 
 
-def _draw(made: Spectrum, path: str) -> None:
-    from ..outputs import whole_file
-    from ..report.spectrum import heat_map
-    from ..report.style import save
-
-    image = save(heat_map(made), path.rpartition(".")[2].lower())
-    with whole_file(path) as part:
-        part.write_bytes(image)
-
-
 # -- printing ------------------------------------------------------------------------------------
 
 
@@ -254,19 +247,12 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _print_spectrum(made: Spectrum) -> None:
-    import numpy as np
-
-    from ..evaluation.matrices import number_text
-    from ..evaluation.windows import shades
     from ..show import terminal
     from ..show.heat import heat_table
 
-    train, test = made.windows
-    for model in made.models:
-        values, settings = made.grid(model)
-        terminal.heading(f"{model}: test windows (rows) × training windows (columns)")
-        texts = np.vectorize(number_text, otypes=[object])(values)
-        terminal.show(heat_table(test, train, shades(made.scores(model)), texts, settings))
+    for title, *heat in made.maps():
+        terminal.heading(title)
+        terminal.show(heat_table(*heat))
     for line in made.findings():
         terminal.say(line)
     terminal.say(made.foot(), style=terminal.QUIET)

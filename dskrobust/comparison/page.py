@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..display import moment, shown_name
-from ..errors import InvalidOptionError
-from ..outputs import check_output, is_there, whole_file
+from ..outputs import free_output, whole_file
 from ..report.headlines import Headline
 from ..report.rendering import Image, drawn, photo, render_page
 from . import figures
@@ -40,24 +39,10 @@ def write_page(
     anonymous: bool = False,
 ) -> Path | str:
     """Write a comparison's page; see `Comparison.write`."""
-    path = free_page(out, overwrite=overwrite)
+    path = free_output(out, overwrite=overwrite)
     page = render(made, lines, anonymous=anonymous)
     with whole_file(path) as part:
         part.write_text(page, encoding="utf-8")
-    return path
-
-
-def free_page(out: str | Path, *, overwrite: bool) -> Path | str:
-    """Return where a page goes.
-
-    Raises
-    ------
-    InvalidOptionError
-        Where one is there that nobody said may be replaced.
-    """
-    path = check_output(out)
-    if not overwrite and is_there(path):
-        raise InvalidOptionError(f"{path} is there already; --overwrite replaces it")
     return path
 
 

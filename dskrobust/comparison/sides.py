@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..datasets import restore_labels
@@ -19,7 +18,8 @@ from ..label_thresholds import HIGHEST, Thresholds
 from ..records import BLOCK_ROWS, as_records
 from ..report import StoredResults
 from ..scores import Scores
-from ..store import ResultTables, SourceAddress, Store, current_results, find_results, open_store
+from ..store import ResultTables, Store, current_results, find_results, open_store
+from ..stored_rows import store_labels
 from ..subsets import class_name
 
 WHOLE = "whole"  # labels are compared as stored
@@ -97,33 +97,22 @@ def label_columns(before: Side, after: Side) -> LabelColumns:
         names = tuple(dict.fromkeys([*own[1], *own[0]]))
         code = {name: k for k, name in enumerate(names)}
         columns = [
-            _column(side.store, partial(_codes, side.results.label_counts["value"],
-                                        np.array([code[name] for name in own_names])))
+            store_labels(side.store, dtype=np.int64, made=partial(
+                _codes, side.results.label_counts["value"],
+                np.array([code[name] for name in own_names])))
             for side, own_names in zip(sides, own, strict=True)
         ]  # fmt: skip
         return LabelColumns(columns[0], columns[1], names, True)
     if all(side.results.has_real_labels for side in sides):
-        columns = [_column(side.store, partial(restore_labels, side.store.spec)) for side in sides]
+        columns = [
+            store_labels(
+                side.store, dtype=np.float64, made=partial(restore_labels, side.store.spec)
+            )
+            for side in sides
+        ]
         return LabelColumns(columns[0], columns[1], (), True)
     columns = [da.zeros(side.store.rows, dtype=np.float64, chunks=BLOCK_ROWS) for side in sides]
     return LabelColumns(columns[0], columns[1], (), False)
-
-
-def _column(store: Store, made: Any) -> da.Array:
-    """Return what is made of a store's labels, (n,) float64 or int64, block by block, lazy."""
-    sizes = da.core.normalize_chunks(BLOCK_ROWS, (store.rows,))[0]
-    ends = np.cumsum(sizes).tolist()
-    kind = np.int64 if made.func is _codes else np.float64
-    read = delayed(_read, pure=True)
-    return da.concatenate([
-        da.from_delayed(read(store.address, end - size, end, made), (size,), kind)
-        for size, end in zip(sizes, ends, strict=True)
-    ])  # fmt: skip
-
-
-def _read(address: SourceAddress, lo: int, hi: int, made: Any) -> NDArray[Any]:
-    values: NDArray[Any] = made(address.open().read("labels", lo, hi).reshape(hi - lo))
-    return values
 
 
 def _codes(

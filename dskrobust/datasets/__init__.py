@@ -4,7 +4,6 @@ from .append import append, more_rows
 from .dialect import CsvOptions
 from .frame_rows import FrameRows
 from .frames import create_store, link_store, prepare, take
-from .image_folder import image_files
 from .images import images_like
 from .opening import (
     available,
@@ -37,7 +36,6 @@ __all__ = [
     "digit_counts",
     "feature_texts",
     "has_parts",
-    "image_files",
     "images_like",
     "ingest",
     "label_ends",

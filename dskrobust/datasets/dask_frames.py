@@ -20,7 +20,7 @@ from .arrow import MemoryTable
 from .arrow_frames import as_table
 from .columns import counted, matrix
 from .containers import NamedArrays
-from .frame_rows import Features, Named, column, features_of, joined
+from .frame_rows import Features, Named, features_of, joined, named_arrays
 from .preparation import Preparation, PreparationOptions
 from .tables import feature_dtype
 
@@ -73,15 +73,7 @@ def from_dask(frame: Any, named: Named, options: PreparationOptions | None) -> N
     if kept is not None and kept.id is not None:
         row_ids = _dask_ids(frame, [*lengths], [*first_rows], kept.id)
     held = MemoryTable(WHERE, as_table(small, WHERE))
-    return NamedArrays(
-        _blocks(frame, meta, features, lengths),
-        column(held, y) if isinstance(y, str) else y,
-        column(held, split, as_text=True) if isinstance(split, str) else split,
-        features.names,
-        ids=row_ids,
-        preparation=kept,
-        decisions=features.decisions,
-    )
+    return named_arrays(_blocks(frame, meta, features, lengths), held, named, features, row_ids)
 
 
 def rows_of_partitions(frame: Any, features: Features) -> da.Array:

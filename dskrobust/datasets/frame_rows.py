@@ -13,6 +13,7 @@ from ..errors import InvalidDataError
 from ..store import LazyRows
 from .arrow import FlatTable, MemoryTable, Table
 from .columns import counted, matrix, texts
+from .containers import NamedArrays
 from .fitting import fit
 from .preparation import Preparation, PreparationOptions
 from .reader import ReaderOptions
@@ -128,6 +129,22 @@ def column(table: MemoryTable, name: str, as_text: bool = False) -> NDArray[Any]
         return joined(texts(batch, name, table.where, first) for first, batch in parts)
     values = joined(labels.read(batch, table.where, first) for first, batch in parts)
     return values if labels.classes is None else np.array(labels.classes)[values]
+
+
+def named_arrays(
+    rows: Any, table: MemoryTable, named: Named, features: Features, ids: Any
+) -> NamedArrays:
+    """Return features with labels and groups, which are given or columns of a table."""
+    y, split, _ = named
+    return NamedArrays(
+        rows,
+        column(table, y) if isinstance(y, str) else y,
+        column(table, split, as_text=True) if isinstance(split, str) else split,
+        features.names,
+        ids=ids,
+        preparation=features.preparation,
+        decisions=features.decisions,
+    )
 
 
 def joined(parts: Iterator[NDArray[Any]]) -> NDArray[Any]:

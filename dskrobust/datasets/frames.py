@@ -38,7 +38,7 @@ from .containers import (
     ravelled,
 )
 from .dask_frames import from_dask, rows_of_partitions
-from .frame_rows import Features, Named, column, features_of, rows_of
+from .frame_rows import Features, Named, column, features_of, named_arrays, rows_of
 from .hdf5 import Hdf5Rows
 from .mapped import mapped
 from .preparation import Preparation, PreparationOptions
@@ -374,25 +374,16 @@ def _table_of(frame: Any, where: str, used: Sequence[str] = ()) -> MemoryTable:
 
 
 def _from_frame(frame: Any, named: Named, options: PreparationOptions | None) -> NamedArrays:
-    y, split, ids = named
     used = [name for name in named if isinstance(name, str)]
     table = _table_of(frame, "the frame", used)
     flat: Any = FlatTable.of(table, used)
     names = features_of(flat, named)
-    row_ids = _frame_ids(frame, ids)
+    row_ids = _frame_ids(frame, named[2])
     features = Features.of(flat, names, options, row_ids is not None)
     kept = features.preparation
     if kept is not None and kept.id is not None:
         row_ids = frame[kept.id]
-    return NamedArrays(
-        rows_of(flat, features),
-        column(table, y) if isinstance(y, str) else y,
-        column(table, split, as_text=True) if isinstance(split, str) else split,
-        features.names,
-        ids=row_ids,
-        preparation=kept,
-        decisions=features.decisions,
-    )
+    return named_arrays(rows_of(flat, features), table, named, features, row_ids)
 
 
 def _frame_ids(frame: Any, ids: Any) -> Any:

@@ -112,8 +112,8 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(end for end, form in ends.items() if form in image.OPEN and decodes(form))
 
 
-def image_files(folder: str | Path) -> list[ImageFile]:
-    """Return the images of a folder in the order of the rows that they become.
+def folder_content(folder: str | Path) -> FolderContent:
+    """Return the images of a folder in the order of their rows, and what is left out.
 
     The folder holds ``CLASS/image.png`` or ``GROUP/CLASS/image.png``. Groups, classes and files
     come in the order of their names, training first. Images are the files with a suffix that
@@ -127,11 +127,6 @@ def image_files(folder: str | Path) -> list[ImageFile]:
         beside sub-folders, an image is of a kind that Pillow cannot open, or a link leads out of
         the folder.
     """
-    return list(folder_content(folder).images)
-
-
-def folder_content(folder: str | Path) -> FolderContent:
-    """Return the images of a folder, as `image_files` does, and what is left out."""
     folder = expand_path(folder)
     look = partial(_look, root=folder.resolve())
     top = look(folder)

@@ -98,7 +98,7 @@ class Form:
 def open_images(folder: Path, options: ReaderOptions) -> StreamReader:
     """Return the reader of a folder of images of one size; features are bytes, in colour or grey.
 
-    Rows are as `image_files` has them, channels first; their ids are the paths below the folder.
+    Rows are as `folder_content` has them, channels first; their ids are the paths below the folder.
     Every image is read to one rule: turned as its EXIF data say, its first frame, as bytes of
     red, green and blue (palettes, CMYK and opaque alpha are converted), or of grey where all
     files are grey or the option says so. `resize` brings them to one size by bicubic

@@ -248,7 +248,7 @@ def _to_memo(memo: TileMemo, task: TileTask, result: TileResult) -> bool:
         sides = (result.left, result.right)
         # in place of the round before
         for name, state in zip(task.turn.names, sides, strict=False):
-            memo.save(name, {**state.arrays(), ROUND: np.asarray(task.turn.number)})
+            memo.save(name, {**_arrays_of(state), ROUND: np.asarray(task.turn.number)})
         return True
     return False
 
@@ -370,10 +370,15 @@ def load_state(result: ResultTables, lo: int, hi: int, groups: int) -> QuotientS
     return QuotientState(reach, nearest, quotient, witness)
 
 
+def _arrays_of(state: Any) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a state by name, but for those that it does not need."""
+    return {k: array for k, array in state._asdict().items() if len(array) == len(state[0])}
+
+
 def _pack(result: TileResult) -> dict[str, NDArray[Any]]:
-    packed = {f"left_{k}": v for k, v in result.left.arrays().items()}
+    packed = {f"left_{k}": v for k, v in _arrays_of(result.left).items()}
     if result.right is not None:
-        packed |= {f"right_{k}": v for k, v in result.right.arrays().items()}
+        packed |= {f"right_{k}": v for k, v in _arrays_of(result.right).items()}
     return packed
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidDataError, InvalidOptionError
+from ..errors import InvalidDataError
 from .experiment import BALANCED
 
 ROUNDING = 1e-12  # of the largest value: what comes so close to a threshold reaches it
@@ -177,40 +177,6 @@ def true_class_probabilities(classes: ArrayLike, probabilities: ArrayLike) -> ND
     return np.asarray(p[np.arange(len(p)), classes])
 
 
-def cross_entropy(classes: ArrayLike, probabilities: ArrayLike, *, balanced: bool = False) -> float:
-    """Return the mean of −log p(true class), the LOSS of a classifier; 0 is the optimum.
-
-    `balanced` is the re-weighted LOSS of the paper's Table 3: every class that is there counts
-    alike, however many samples it has, as the mean over the classes of the mean within each.
-
-    Parameters
-    ----------
-    classes, probabilities : array_like
-        As `true_class_probabilities` takes them.
-
-    Raises
-    ------
-    InvalidDataError
-        As `true_class_probabilities` does.
-    """
-    chosen = true_class_probabilities(classes, probabilities)
-    costs = ClassCosts.of(np.asarray(classes), chosen)
-    return costs.balanced() if balanced else costs.mean()
-
-
-def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Return the share of labels (n,) that are predicted.
-
-    Raises
-    ------
-    InvalidDataError
-        For different shapes or no samples.
-    """
-    true, predicted = np.asarray(true), np.asarray(predicted)
-    _check_shapes(true, predicted, (1,))
-    return float((true == predicted).mean())
-
-
 # -- real labels -------------------------------------------------------------------------------
 
 
@@ -309,66 +275,30 @@ class ValueSums:
 def value_sums(true: ArrayLike, predicted: ArrayLike, threshold: float | None) -> ValueSums:
     """Return the sums of predicted values (n,).
 
+    LOSS is 1 − Σ‖y − ŷ‖² / Σ‖y − ȳ‖², also known as R²; 1 is the optimum (paper, C.2). True values
+    that are all equal have no spread to compare with: then, as in scikit-learn's `r2_score`, it is
+    1 for perfect predictions and 0 for any others. ACC is that of the pseudo-classification task
+    (paper, 4.1): samples whose value is at least the threshold are popular, the others are not.
+
     Raises
     ------
     InvalidDataError
         For different shapes, no samples, or values that are NaN or infinite.
     """
-    both = _paired(true, predicted, (1,))
+    both = _paired(true, predicted)
     right = None if threshold is None else _on_the_right_side(*both, threshold)
     return ValueSums(Squares.of(*(values[:, None] for values in both)), right)
-
-
-def regression_loss(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Return the LOSS of a regression, at most 1, which is the optimum (paper, C.2).
-
-    It is 1 − Σ‖y − ŷ‖² / Σ‖y − ȳ‖², also known as R². For vectors both sums run over the
-    components too. True values that are all equal have no spread to compare with: then, as in
-    scikit-learn's `r2_score`, the LOSS is 1 for perfect predictions and 0 for any others.
-
-    Parameters
-    ----------
-    true, predicted : array_like (n,) or (n, m)
-
-    Raises
-    ------
-    InvalidDataError
-        For different shapes, no samples, or values that are NaN or infinite.
-    """
-    both = _paired(true, predicted, (1, 2))
-    return Squares.of(*(values.reshape(len(values), -1) for values in both)).loss()
-
-
-def threshold_accuracy(true: ArrayLike, predicted: ArrayLike, threshold: float) -> float:
-    """Return the accuracy of the pseudo-classification task (paper, 4.1).
-
-    Samples whose value is at least `threshold` are popular, the others are not. Scaling labels
-    to [0, 1] and back, or averaging them, costs their last digits, and many articles have exactly
-    1,400 shares: so a value has reached the threshold too where it is below by no more than 10⁻¹²
-    of the largest value.
-
-    Parameters
-    ----------
-    true, predicted : array_like (n,)
-    threshold : float
-        In the units of both.
-
-    Raises
-    ------
-    InvalidDataError
-        For different shapes, no samples, or values that are NaN or infinite.
-    InvalidOptionError
-        For a threshold that is no finite number.
-    """
-    if not np.isfinite(threshold):
-        raise InvalidOptionError(f"the threshold must be a finite number, not {threshold!r}")
-    true, predicted = _paired(true, predicted, (1,))
-    return _on_the_right_side(true, predicted, threshold) / len(true)
 
 
 def _on_the_right_side(
     true: NDArray[np.float64], predicted: NDArray[np.float64], threshold: float
 ) -> int:
+    """Count samples on the same side of the threshold.
+
+    Scaling labels to [0, 1] and back, or averaging them, costs their last digits, and many articles
+    have exactly 1,400 shares: so a value has reached the threshold too where it is below by no more
+    than 10⁻¹² of the largest value.
+    """
     largest = max(abs(threshold), float(np.abs(true).max()), float(np.abs(predicted).max()))
     least = threshold - ROUNDING * largest
     return int(np.count_nonzero((true >= least) == (predicted >= least)))
@@ -378,22 +308,17 @@ def _on_the_right_side(
 
 
 def _paired(
-    true: ArrayLike, predicted: ArrayLike, dimensions: tuple[int, ...]
+    true: ArrayLike, predicted: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return both as float64, checked."""
     both = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
-    _check_shapes(*both, dimensions)
+    if both[0].shape != both[1].shape or both[0].ndim != 1 or not both[0].size:
+        raise InvalidDataError(
+            f"true values of shape {both[0].shape} and predictions of shape {both[1].shape} do not "
+            "fit; give twice (n,) with n > 0"
+        )
     for name, values in zip(("true", "predicted"), both, strict=True):
-        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        bad = ~np.isfinite(values)
         if bad.any():
             raise InvalidDataError(f"{name} value {int(np.flatnonzero(bad)[0])} is not finite")
     return both
-
-
-def _check_shapes(true: NDArray[Any], predicted: NDArray[Any], dimensions: tuple[int, ...]) -> None:
-    if true.shape != predicted.shape or true.ndim not in dimensions or not true.size:
-        wanted = " or ".join("(n,)" if d == 1 else "(n, m)" for d in dimensions)
-        raise InvalidDataError(
-            f"true values of shape {true.shape} and predictions of shape {predicted.shape} do not "
-            f"fit; give twice {wanted} with n > 0"
-        )

@@ -418,16 +418,21 @@ class Spectrum:
     def __repr__(self) -> str:
         return f"<Spectrum {' × '.join(map(str, map(len, self.windows)))}: {self.evaluation!r}>"
 
-    def _repr_html_(self) -> str:
-        if not self.evaluation.is_computed:
-            return f"<p>{escape(repr(self))}; <code>.compute()</code> runs it</p>"
-        parts: list[Any] = []
+    def maps(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the heat map of every model: title, windows of test and training, cells."""
         train, test = self.windows
         for model in self.models:
             values, settings = self.grid(model)
             texts = np.vectorize(number_text, otypes=[object])(values)
-            parts.append(caption(f"{model}: test windows (rows) × training windows (columns)"))
-            parts.append(heat_html(test, train, shades(self.scores(model)), texts, settings))
+            title = f"{model}: test windows (rows) × training windows (columns)"
+            yield title, test, train, shades(self.scores(model)), texts, settings
+
+    def _repr_html_(self) -> str:
+        if not self.evaluation.is_computed:
+            return f"<p>{escape(repr(self))}; <code>.compute()</code> runs it</p>"
+        parts: list[Any] = []
+        for title, *heat in self.maps():
+            parts += [caption(title), heat_html(*heat)]
         return card("Spectrum", str(self.evaluation.store.spec.name), *parts, self.foot())
 
 

@@ -17,6 +17,7 @@ from ..metrics import FUNCTION
 from .bounds import labels, product
 from .bounds.bin_sweep import byte_sweeps
 from .bounds.boxes import reduce_trees
+from .bounds.byte_sweep import BlockPairs
 from .bounds.prefix import prefix_bounds, refine
 from .function import call_function
 from .job import PairJob, cut
@@ -292,10 +293,8 @@ class PanelPair:
             self._reduce_labelled(i, j, block)
         elif self.scratch.bytes.serves(a, b):
             dy = NO_LABELS if uniform and not triangle else self._label_differences(block)
-            sides, buffer = self.sides, self.scratch.product
-            self.counters.proven += self.scratch.bytes.reduce(
-                (a, b), (i, j), dy, block, sides, buffer
-            )
+            given = BlockPairs((a, b), (i, j), dy, block, self.sides, self.scratch.product)
+            self.counters.proven += self.scratch.bytes.reduce(given)
         elif job.form.code == FUNCTION:
             dy = self._label_differences(block)
             self.counters.proven += call_function(job, dy, block, *self.sides)

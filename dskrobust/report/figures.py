@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 BINS = 60
-KINDS = (".svg", ".png", ".pdf")
 MOST_POINTS = 5_000  # of a scatter of pairs
 MOST_PANELS = 24
 MARGIN = 0.2  # of the points' range, around them

@@ -17,7 +17,7 @@ from ..data_issues import DataIssues, find_data_issues
 from ..datasets import restore_labels
 from ..errors import InvalidOptionError
 from ..label_counts import NAME_BYTES, counting_memory
-from ..label_fit import label_quality, most_labels, stored_labels
+from ..label_fit import label_quality, most_labels
 from ..label_issues import Findings
 from ..label_thresholds import HIGHEST, Thresholds
 from ..memory import tasks_at_once
@@ -33,6 +33,7 @@ from ..show.overview import (
     score_records,
 )
 from ..store import ResultTables, Store
+from ..stored_rows import store_labels
 from ..subsets import ALL, Subset, class_name, least_robust, most_robust, select_subset, whole
 from .pictures import as_picture
 from .trials import StoredEvaluation, stored_evaluations
@@ -90,7 +91,7 @@ class StoredResults:
     @cached_property
     def label_counts(self) -> NDArray[np.void]:
         """Every label that occurs, ascending, and how many rows have it: value, rows."""
-        counts: NDArray[np.void] = value_counts(stored_labels(self.store)).compute()
+        counts: NDArray[np.void] = value_counts(store_labels(self.store)).compute()
         return counts
 
     @cached_property
@@ -136,7 +137,7 @@ class StoredResults:
         records = score_records(self.scores)
         own = records["split"] == self.scores.groups.index(self.main_group)
         own = own & (records["witness"] >= 0) if known else own
-        label = stored_labels(self.store) if labels else da.zeros_like(records["split"])
+        label = store_labels(self.store) if labels else da.zeros_like(records["split"])
         own = own & da.isin(label, list(labels)) if labels else own
         columns = {name: records[name] for name in records.dtype.names[1:]}
         asked = as_records({**columns, "label": label, "own": own})

@@ -6,12 +6,14 @@ import functools
 import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pandas as pd
 
 from ..display import shown_name
 from ..errors import InvalidDataError, InvalidOptionError
+from ..outputs import whole_file
 from ..show.sheets import subset_parts
 
 if TYPE_CHECKING:
@@ -193,6 +195,19 @@ def save(figure: Figure, kind: str) -> bytes:
         if each not in missing:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return buffer.getvalue()
+
+
+def write(figure: Figure, path: str | Path) -> None:
+    """Write a figure into a file, of the kind that its end says; an address of fsspec serves too.
+
+    Raises
+    ------
+    InvalidOptionError, OutputError
+        Where it cannot be written.
+    """
+    image = save(figure, str(path).rpartition(".")[2].lower())
+    with whole_file(path) as part:
+        part.write_bytes(image)
 
 
 def values_of(table: pd.DataFrame, column: str) -> list[Any]:

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from ..datasets import label_ends, restore_labels
 from ..display import meant
 from ..errors import InvalidOptionError
-from ..label_fit import stored_labels
 from ..labels import label_names
 from ..records import value_counts
 from ..store import Store, lossless
+from ..stored_rows import store_labels
 
 MOST = 1e150  # of a number: its square must be one
 
@@ -45,7 +45,7 @@ class LabelNames:
             return {}
         if spec.classes is not None:
             return {name: code for code, name in enumerate(spec.classes)}
-        values = value_counts(stored_labels(self.store)).compute()["value"]
+        values = value_counts(store_labels(self.store)).compute()["value"]
         return dict(zip(self.names(values), values.tolist(), strict=True))
 
     def names(self, labels: ArrayLike) -> list[str]:

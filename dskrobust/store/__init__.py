@@ -51,6 +51,7 @@ from .prefixes import PREFIX_ROWS, PrefixArrays, load_basis, save_basis
 from .results import (
     ResultTables,
     ResultWriter,
+    covering,
     current_results,
     find_results,
     matching,
@@ -132,6 +133,7 @@ __all__ = [
     "check_free",
     "clear_up",
     "commit_new",
+    "covering",
     "current_results",
     "default_spec",
     "diagnose",

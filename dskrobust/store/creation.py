@@ -286,21 +286,15 @@ def regroup(blocks: Iterable[Block], layout: Layout, groups: int, first: int) ->
             block = _slice(block, slice(take, None))
             count += take
             if count == layout.write_rows:
-                yield _join(held)
+                yield Block.joined(held)
                 held, count = [], 0
     if held:
-        yield _join(held)
+        yield Block.joined(held)
 
 
 def _slice(block: Block, rows: slice) -> Block:
     ids = None if block.ids is None else block.ids[rows]
     return Block(block.features[rows], block.labels[rows], block.split[rows], ids)
-
-
-def _join(held: list[Block]) -> Block:
-    features, labels, split = (np.concatenate([block[k] for block in held]) for k in range(3))
-    ids = [block.ids for block in held if block.ids is not None]  # of all of them, or of none
-    return Block(features, labels, split, np.concatenate(ids) if ids else None)
 
 
 def _conform(block: Block, layout: Layout, groups: int, first: int) -> Block:

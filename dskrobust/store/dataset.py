@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import platform
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,14 +17,14 @@ from numpy.typing import NDArray
 from .. import display
 from ..credentials import without_credentials
 from ..declared_types import checked_arguments
-from ..errors import DamagedStoreError, Hint, InvalidDataError, StaleResultsError, StoreError
-from ..ids import id_dtype, plain_ids
-from ..labels import decoded
+from ..errors import DamagedStoreError, Hint, StaleResultsError, StoreError
+from ..ids import id_dtype
 from ..paths import absolute, expand, local_path
 from ..processes import in_children
 from ..renaming import renamed_keywords
 from . import arrays, format1
 from .blobs import Blobs
+from .links import Decoder, decoders, open_linked, read_decoded
 from .notes import Note, read_notes
 from .objects import Objects, Place
 from .results import find_results
@@ -91,37 +90,6 @@ def _kept(blobs: Blobs, name: str) -> NDArray[Any]:
     if found is None:
         raise damaged_object(blobs.address.url, blobs.key(name), "is missing")
     return found
-
-
-def _read_decoded(
-    array: arrays.Array,
-    rows: tuple[int, int],
-    units: Sequence[tuple[int, int, int]],
-    decode: Callable[[NDArray[Any]], NDArray[Any]],
-) -> NDArray[Any]:
-    """Read rows of a linked array and make them those that the store would hold."""
-    first, last = units[0][0], units[-1][1]
-    coded = decode(np.asarray(array[first:last]))
-    for a, b, expected in units:
-        if arrays.checksum(coded[a - first : b - first]) != expected:
-            raise arrays.damaged(array, a, "was changed after it was linked")
-    return coded[rows[0] - first : rows[1] - first]
-
-
-def _linked(url: str, name: str, address: str) -> arrays.Array:
-    """Open an array that a store refers to."""
-    import zarr
-
-    try:
-        return zarr.open_array(local_path(address) or address, mode="r")
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{url} refers to {name} at {address}, which is not there; move the array back or "
-            "create the store again"
-        ) from error
-    except Exception as error:  # metadata that are not what they were; codecs raise what they like
-        said = f"{url} refers to {name} at {address}, which is no array: {error}"
-        raise StoreError(said) from error
 
 
 class Store:
@@ -302,7 +270,7 @@ class Store:
             if decode is None:
                 arrays.read_checked(array, lo + shift, hi + shift, units, out)
             else:
-                out[:] = _read_decoded(array, (lo + shift, hi + shift), units, decode)
+                out[:] = read_decoded(array, (lo + shift, hi + shift), units, decode)
         except DamagedStoreError:
             self._check_current(part)
             raise
@@ -358,14 +326,10 @@ class Store:
         return self._sums[part]
 
     @cached_property
-    def _decoders(self) -> dict[str, Callable[[NDArray[Any]], NDArray[Any]]]:
-        """What makes linked text labels, splits and ids those that the store would hold."""
-        links, decoders = self.state.links, {}
-        if links and self._array("labels").dtype.kind in "UTOS":
-            decoders["labels"] = partial(encode, known=self.spec.classes, name="labels")
-        if "split" in links and links["split"].values is not None:
-            decoders["split"] = partial(encode, known=links["split"].values, name="split")
-        return {**decoders, **({"ids": plain_ids} if "ids" in links else {})}
+    def _decoders(self) -> dict[str, Decoder]:
+        links = self.state.links
+        texts = bool(links) and self._array("labels").dtype.kind in "UTOS"
+        return decoders(links, self.spec.classes if texts else None)
 
     def _array(self, name: str, part: _Part | None = None) -> arrays.Array:
         """Return a segment's array (the first one's without it), opened once."""
@@ -378,7 +342,7 @@ class Store:
     def _open_array(self, name: str, part: _Part) -> arrays.Array:
         link = self.state.links.get(name)
         if link is not None:
-            return _linked(self.url, name, link.url)
+            return open_linked(self.url, name, link.url)
         metadata = self.state.arrays.get(name)
         if metadata is None:
             raise DamagedStoreError(f"{self.url} does not say what its array '{name}' is like")
@@ -480,17 +444,6 @@ def open_anew(address: SourceAddress) -> Store:
 
 _open_cached = lru_cache(maxsize=16)(open_anew)
 in_children(_open_cached.cache_clear)  # a connection to an object store stays in the parent
-
-
-def encode(values: NDArray[Any], known: tuple[Any, ...] | None, name: str) -> NDArray[Any]:
-    """Replace values by their positions among the sorted known ones."""
-    table = np.array(known)
-    values = np.asarray(values)
-    values = (decoded(values, name) if values.dtype.kind == "S" else values).astype(table.dtype)
-    codes = np.minimum(np.searchsorted(table, values), len(table) - 1)
-    if not (table[codes] == values).all():
-        raise InvalidDataError(f"{name} has values that were not there before: expected {known}")
-    return codes.astype(np.int16 if name == "split" else np.int64)
 
 
 def _instead_of(url: str) -> Hint:

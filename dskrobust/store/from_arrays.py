@@ -22,8 +22,9 @@ from ..paths import behind_links, local_path
 from . import writing
 from .arrays import is_zarr
 from .creation import SEEN_BY_ALL, by_workers, kept_ids, looked_at, write_block, writing_memory
-from .dataset import Store, encode
+from .dataset import Store
 from .diagnosis.equal_rows import PART_ROWS
+from .links import encode
 from .spec import Block, StoreSpec, TaskRows
 from .state import Link
 from .writing import Layout, SegmentWriter, StorageOptions
@@ -43,11 +44,22 @@ def write_arrays(
     arrays: Arrays,
     spec: StoreSpec,
     *,
+    links: Mapping[str, Link] | None = None,
     overwrite: bool = False,
     storage_options: StorageOptions = None,
 ) -> Store:
-    """Write arrays into a new store; Dask arrays block by block, by their workers."""
-    return _make(url, arrays, spec, {}, overwrite, storage_options)
+    """Write arrays into a new store; Dask arrays block by block, by their workers.
+
+    links: of the arrays that are only referred to.
+    """
+    layout, named = arrays.layout, tuple(links or ())
+    with writing.new_store(
+        url, layout, storage_options, overwrite=overwrite, links=named
+    ) as writer:
+        written = _write(writer, arrays, layout)
+        ids = layout.id_dtype is not None
+        writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids, links=links)
+    return looked_at(url, storage_options, by_workers=arrays.by_workers)
 
 
 def link_arrays(
@@ -75,26 +87,9 @@ def link_arrays(
     if arrays.groups is not None:
         values = tuple(_plain(g) for g in arrays.groups)
         links["split"] = Link(url=links["split"].url, values=values)
-    return _make(url, arrays, spec, links, overwrite, storage_options)
-
-
-def _make(
-    url: str,
-    arrays: Arrays,
-    spec: StoreSpec,
-    links: Mapping[str, Link],
-    overwrite: bool,
-    storage_options: StorageOptions,
-) -> Store:
-    """Make a store of arrays, of which some are only linked to."""
-    layout, named = arrays.layout, tuple(links)
-    with writing.new_store(
-        url, layout, storage_options, overwrite=overwrite, links=named
-    ) as writer:
-        written = _write(writer, arrays, layout)
-        ids = layout.id_dtype is not None
-        writing.commit_new(writer, spec, written, overwrite=overwrite, ids=ids, links=links)
-    return looked_at(url, storage_options, by_workers=arrays.by_workers)
+    return write_arrays(
+        url, arrays, spec, links=links, overwrite=overwrite, storage_options=storage_options
+    )
 
 
 def _write(writer: SegmentWriter, arrays: Arrays, layout: Layout) -> Written:

@@ -268,6 +268,11 @@ def matching(store: Segmented, parameters: Mapping[str, Any]) -> list[ResultTabl
     return [r for r in results if dict(r.parameters) == dict(parameters)]
 
 
+def covering(store: Segmented, parameters: Mapping[str, Any]) -> list[ResultTables]:
+    """Return the results with these parameters that are of all the store's data, newest last."""
+    return [result for result in matching(store, parameters) if result.covers(store)]
+
+
 def current_results(store: Segmented, parameters: Mapping[str, Any] | None = None) -> ResultTables:
     """Return the newest result that covers the store's data (with these parameters).
 

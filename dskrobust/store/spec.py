@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -109,6 +109,13 @@ class Block(NamedTuple):
     labels: NDArray[Any]
     split: NDArray[np.int16]
     ids: NDArray[Any] | None = None
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block:
+        """Return blocks that follow each other as one; ids have all of them, or none."""
+        features, labels, split = (np.concatenate([block[k] for block in blocks]) for k in range(3))
+        ids = [block.ids for block in blocks if block.ids is not None]
+        return cls(features, labels, split, np.concatenate(ids) if ids else None)
 
 
 PICKED = 65_536  # rows

@@ -11,7 +11,7 @@ from ..credentials import without_credentials
 from .claims import exclusive
 from .clearing import clear_up
 from .objects import Objects
-from .results import Segmented, matching, name_of
+from .results import Segmented, covering, name_of
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +39,11 @@ def made_once(
     """
     name = name_of(parameters, [digest for _, digest in store.segments])
 
-    def over() -> bool:
-        return any(result.covers(store) for result in matching(store, parameters))
-
     what = f"results ({parameters.get('metric')}) are computed"
+
+    def over() -> bool:
+        return bool(covering(store, parameters))
+
     with exclusive(store.address, name, what, wait=wait, over=over):
         _log.info("%s: %s", without_credentials(store.address.url), what)
         yield

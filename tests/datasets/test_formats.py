@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.datasets import ReaderOptions, append, image_files, open_reader, reader, take
+from dskrobust.datasets import ReaderOptions, append, open_reader, reader, take
+from dskrobust.datasets.image_folder import folder_content
 from dskrobust.errors import InvalidDataError, InvalidOptionError, SourceFileError
 from dskrobust.store import Block
 
@@ -136,7 +137,7 @@ def test_a_folder_of_images(tmp_path, monkeypatch, groups, grey):
     (folder / "read.me").write_text("not an image")
     source = open_reader(str(folder))
     assert max(len(block.labels) for block in source.blocks()) == 5
-    block, files = gather(source), image_files(folder)
+    block, files = gather(source), list(folder_content(folder).images)
     spec = source.spec
     assert (spec.name, spec.classes, spec.scale) == ("animals", ("cat", "owl"), 1 / 255)
     assert spec.groups == (("train", "test") if groups else ("all",))

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 import dskrobust as dr
 from dskrobust import cli
-from dskrobust.datasets import ReaderOptions, append, image_files, open_reader
-from dskrobust.datasets.image_folder import image_suffixes
+from dskrobust.datasets import ReaderOptions, append, open_reader
+from dskrobust.datasets.image_folder import folder_content, image_suffixes
 from dskrobust.errors import InvalidDataError, InvalidOptionError, SourceFileError
 
 RNG = np.random.default_rng(5)
@@ -80,7 +80,7 @@ def test_every_mode_is_read_to_one_rule(tmp_path):
     for mode in ("L", "LA", "RGBA", "RGB"):
         grey.convert(mode).save(tmp_path / "p" / "a" / f"{mode}.png")
     Image.new("1", (6, 4), 1).save(tmp_path / "p" / "a" / "one.png")
-    names = [file.path.stem for file in image_files(tmp_path / "p")]
+    names = [file.path.stem for file in folder_content(tmp_path / "p").images]
     found = dict(zip(names, rows_of(tmp_path / "p"), strict=True))
     for mode in ("L", "LA", "P", "RGBA", "CMYK", "YCbCr", "RGB"):
         assert np.abs(found[mode].astype(int) - 90).max() <= 1, mode

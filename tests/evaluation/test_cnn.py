@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from distributed import Client, LocalCluster
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from losses import cross_entropy
 from sklearn.datasets import load_digits
 
 import dskrobust as dr
@@ -26,7 +27,6 @@ from dskrobust.errors import (
     InvalidOptionError,
     MemoryPlanError,
 )
-from dskrobust.evaluation import measures
 from dskrobust.evaluation import scheduling as running
 from dskrobust.evaluation.models.base import Problem
 from dskrobust.evaluation.models.networks import run as cnn_run
@@ -367,8 +367,8 @@ def test_rows_are_those_of_the_models(computed):
         p = alone.probabilities(store.features[least])[0]
         y = store.labels[least]
         assert row["acc"] == (p.argmax(axis=1) == y).mean()
-        assert row["loss"] == pytest.approx(measures.cross_entropy(y, p), rel=1e-5)
-        own = measures.cross_entropy(y, p, balanced=True)
+        assert row["loss"] == pytest.approx(cross_entropy(y, p), rel=1e-5)
+        own = cross_entropy(y, p, balanced=True)
         assert row["balanced_loss"] == pytest.approx(own, rel=1e-5)
         assert own != pytest.approx(row["loss"], rel=1e-3)
 
@@ -473,8 +473,8 @@ def test_records_of_before_have_no_balanced_loss(done):
 def test_balanced_losses_are_means_of_class_means(seed, n, c):
     rng = np.random.default_rng(seed)
     y, p = rng.integers(0, c, n), rng.dirichlet(np.ones(c), n)
-    own = [measures.cross_entropy(y[y == k], p[y == k]) for k in np.unique(y)]
-    assert measures.cross_entropy(y, p, balanced=True) == pytest.approx(np.mean(own))
+    own = [cross_entropy(y[y == k], p[y == k]) for k in np.unique(y)]
+    assert cross_entropy(y, p, balanced=True) == pytest.approx(np.mean(own))
 
 
 # -- sessions on data --------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import dask.array as da
+import losses
 import numpy as np
 import pytest
 from dask.base import compute, is_dask_collection, persist
@@ -33,7 +34,7 @@ from dskrobust.errors import (
     OverlapWarning,
     StaleResultsError,
 )
-from dskrobust.evaluation import census, measures, membership, rows, scoring, selections, trees
+from dskrobust.evaluation import census, membership, rows, scoring, selections, trees
 from dskrobust.evaluation.membership import LazyRows, ListedRows, save_rows
 from dskrobust.evaluation.models import boosting, estimators, incremental, model_class
 from dskrobust.evaluation.rows import feature_blocks, read_labels, read_rows
@@ -400,7 +401,7 @@ def test_any_regressor_equals_scikit_learns(url):
     table = make(url, model, train={"x": "train"}, test={"t": "test"}).table
     for row in table.to_dict("records"):
         values = Ridge(alpha=row["alpha"], tol=1e-5, random_state=0).fit(X[train], y[train])
-        loss = measures.regression_loss(y[test], values.predict(X[test]))
+        loss = losses.regression_loss(y[test], values.predict(X[test]))
         assert row["loss"] == pytest.approx(loss, rel=1e-12)
 
 
@@ -416,7 +417,7 @@ def test_any_classifier_equals_scikit_learns(digits):
         by_hand = LogisticRegression(C=0.1, max_iter=20).fit(X[:200], y[:200])
     assert table["acc"][0] == by_hand.score(X[200:], y[200:])
     p = by_hand.predict_proba(X[200:])
-    assert table["loss"][0] == pytest.approx(measures.cross_entropy(y[200:], p), rel=1e-9)
+    assert table["loss"][0] == pytest.approx(losses.cross_entropy(y[200:], p), rel=1e-9)
 
 
 def test_what_is_not_random_is_tried_once(url):

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+import losses
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 import dskrobust as dr
 from dskrobust.errors import InvalidOptionError, MemoryPlanError
-from dskrobust.evaluation import measures
 from dskrobust.evaluation.checks import check_memory
 from dskrobust.evaluation.models import model_class
 from dskrobust.evaluation.models.base import Problem
@@ -70,11 +70,11 @@ def assert_equal_to_sklearn(found, store, fixed=None):
         at = tests[row["test"]]
         if store.spec.label_kind == "categorical":
             assert row["acc"] == forest.score(X[at], y[at])
-            loss = measures.cross_entropy(y[at], forest.predict_proba(X[at]))
+            loss = losses.cross_entropy(y[at], forest.predict_proba(X[at]))
         else:
             values = forest.predict(X[at])
-            assert row["acc"] == measures.threshold_accuracy(y[at], values, THRESHOLD)
-            loss = measures.regression_loss(y[at], values)
+            assert row["acc"] == losses.threshold_accuracy(y[at], values, THRESHOLD)
+            loss = losses.regression_loss(y[at], values)
         assert row["loss"] == loss
 
 
@@ -106,7 +106,7 @@ def test_nested_forests_are_means_of_the_first_trees(stores):
     table = found.table[found.table["test"] == "t"].set_index("trees")
     for k in (1, 2, 3):
         mean = np.mean(each[:k], axis=0)
-        loss = measures.regression_loss(store.labels[:][TEST], mean)
+        loss = losses.regression_loss(store.labels[:][TEST], mean)
         assert table.loc[k, "loss"] == pytest.approx(loss, rel=1e-12)
 
 
@@ -142,7 +142,7 @@ def test_classes_that_were_not_trained_on(stores):
     p = np.zeros((len(TEST), 10))
     p[:, forest.classes_] = forest.predict_proba(X[TEST])
     row = found.table[found.table["test"] == "t"].iloc[0]
-    assert row["loss"] == measures.cross_entropy(y[TEST], p)
+    assert row["loss"] == losses.cross_entropy(y[TEST], p)
     assert row["acc"] == forest.score(X[TEST], y[TEST])
 
 

@@ -7,25 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from losses import cross_entropy, regression_loss, threshold_accuracy
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
-from dskrobust.errors import InvalidDataError, InvalidOptionError
-from dskrobust.evaluation.measures import (
-    accuracy,
-    cross_entropy,
-    regression_loss,
-    threshold_accuracy,
-)
+from dskrobust.errors import InvalidDataError
 
 numbers = st.integers(-1000, 1000).map(lambda k: k / 8)
 
 
 @st.composite
-def pairs(draw, dimensions=(1, 2)):
-    """True and predicted values of one shape, with more than one true value a component."""
-    n, m = draw(st.integers(2, 40)), draw(st.integers(1, 4))
-    shape = (n,) if draw(st.sampled_from(dimensions)) == 1 else (n, m)
-    true, predicted = (draw(hnp.arrays(float, shape, elements=numbers)) for _ in range(2))
+def pairs(draw):
+    """True and predicted values, with more than one true value."""
+    n = draw(st.integers(2, 40))
+    true, predicted = (draw(hnp.arrays(float, n, elements=numbers)) for _ in range(2))
     true[0], true[1] = 200, 201
     return true, predicted
 
@@ -34,9 +28,9 @@ def pairs(draw, dimensions=(1, 2)):
 
 
 @given(pairs())
-def test_regression_loss_is_r2_weighted_by_variance(both):
+def test_regression_loss_is_r2(both):
     true, predicted = both
-    expected = r2_score(true, predicted, multioutput="variance_weighted")
+    expected = r2_score(true, predicted)
     assert regression_loss(true, predicted) == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert regression_loss(true, true) == 1
 
@@ -54,18 +48,13 @@ def test_the_mean_has_loss_zero_and_a_wild_guess_a_very_low_one():
     assert regression_loss(true, np.full(4, 1e200)) == -math.inf
 
 
-@pytest.mark.parametrize("true", [[7.0], [0.1, 0.1, 0.1], [[1.0, 3.0], [1.0, 3.0]]])
+@pytest.mark.parametrize("true", [[7.0], [0.1, 0.1, 0.1]])
 def test_true_values_without_spread(true):
     true = np.array(true)
     assert regression_loss(true, true) == 1
     assert regression_loss(true, true + 1) == 0
     if len(true) > 1:
         assert r2_score(np.ones_like(true), np.ones_like(true) + 1) == 0
-
-
-def test_a_component_without_spread_still_counts_its_errors():
-    true = np.array([[0.0, 5.0], [2.0, 5.0]])
-    assert regression_loss(true, true + np.array([[0, 0], [0, 2]])) == 1 - 4 / 2
 
 
 # -- classification --------------------------------------------------------------------------
@@ -95,16 +84,7 @@ def test_what_was_held_impossible_costs_a_finite_loss():
     assert cross_entropy([0], [[1, 0]]) == pytest.approx(0, abs=1e-15)
 
 
-@given(st.integers(1, 50), st.integers(0, 2**32))
-def test_accuracy_is_that_of_scikit_learn(n, seed):
-    rng = np.random.default_rng(seed)
-    true, predicted = rng.integers(0, 3, (2, n))
-    assert accuracy(true, predicted) == pytest.approx(accuracy_score(true, predicted))
-    names = np.array(["owl", "cat", "dog"])
-    assert accuracy(names[true], names[predicted]) == accuracy(true, predicted)
-
-
-@given(pairs((1,)), numbers)
+@given(pairs(), numbers)
 def test_threshold_accuracy_is_that_of_two_classes(both, threshold):
     true, predicted = both
     expected = accuracy_score(true >= threshold, predicted >= threshold)
@@ -135,13 +115,10 @@ def test_exactly_the_threshold_is_popular_however_labels_were_scaled(k, seed):
     [
         (lambda: regression_loss([1, 2], [1, 2, 3]), "shape (2,)"),
         (lambda: regression_loss([], []), "n > 0"),
-        (lambda: regression_loss([[[1.0]]], [[[1.0]]]), "(n,) or (n, m)"),
+        (lambda: regression_loss([[1.0]], [[1.0]]), "give twice (n,)"),
         (lambda: regression_loss(1.0, 1.0), "shape ()"),
         (lambda: regression_loss([1, 2], [1, math.nan]), "predicted value 1 is not finite"),
         (lambda: regression_loss([math.inf, 2], [1, 2]), "true value 0"),
-        (lambda: accuracy([1, 2], [1]), "do not fit"),
-        (lambda: accuracy([[1]], [[1]]), "give twice (n,)"),
-        (lambda: accuracy([], []), "n > 0"),
         (lambda: threshold_accuracy([1.0, 2.0], [1.0, math.nan], 1), "predicted value 1"),
         (lambda: threshold_accuracy([[1.0]], [[1.0]], 1), "(n,)"),
         (lambda: cross_entropy([0, 1], [[0.5, 0.5]]), "do not fit"),
@@ -159,9 +136,3 @@ def test_bad_values_are_refused_in_one_line(call, words):
         call()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("threshold", [math.nan, math.inf])
-def test_a_threshold_is_finite(threshold):
-    with pytest.raises(InvalidOptionError, match="finite"):
-        threshold_accuracy([1.0], [1.0], threshold)

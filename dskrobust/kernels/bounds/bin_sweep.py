@@ -34,7 +34,7 @@ from .byte_bins import (
 )
 from .byte_grid import power_of
 from .byte_norms import ROUNDING, byte_distance
-from .byte_sweep import ByteBlock, ByteSweeps, prove_pair
+from .byte_sweep import BlockPairs, ByteBlock, ByteSweeps, prove_pair
 
 STRIP = 256  # rows between two looks at what their columns still need
 FIRST = 64  # of a block whose columns may know little yet
@@ -333,26 +333,26 @@ class BinSweeps(ByteSweeps):
     _bins: Bins | None = None
     _kept: tuple[tuple[Panel, Binned], ...] = ()
 
-    def reduce(self, panels: Any, parts: Any, dy: Any, block: Any, sides: Any, buffer: Any) -> int:
+    def reduce(self, pairs: BlockPairs) -> int:
         """Reduce the pairs of one block; return how many were computed."""
-        work = self.work(panels, parts, dy, block, sides)
+        work, panels, shape = self.work(pairs), pairs.panels, pairs.shape
         exact = panels[0].rows.dtype == np.uint8 and work.rules.measure.code == CHEBYSHEV
         proven, kind = 0, (exact, self.job.reduction.seeds > 0)
         if self._bins is None:
             none = np.empty((0, BINS), np.uint8), np.empty((0, BINS), np.uint8)
-            rows = np.empty((len(block.order_a), 0), np.uint8), *none, np.empty((0, 0), np.uint8)
+            rows = np.empty((shape[0], 0), np.uint8), *none, np.empty((0, 0), np.uint8)
             typical, proven = sweep_bins(BinBlock(work, *rows, 0, self._least, *kind))
             self._choose(panels, typical)
         while True:
             assert self._bins is not None
             a, b = (self._binned(panel) for panel in panels)
             self._kept = tuple(zip(panels, (a, b), strict=True))
-            bins = a.bins[parts[0]], self._bins.low, self._bins.high, b.bytes
-            bin_block = BinBlock(work, *bins, parts[1].start, self._least, *kind)
+            bins = a.bins[pairs.parts[0]], self._bins.low, self._bins.high, b.bytes
+            bin_block = BinBlock(work, *bins, pairs.parts[1].start, self._least, *kind)
             typical, computed = sweep_bins(bin_block)
             proven += int(computed)
             if not outgrown(self._least, typical):
-                self._judge(len(block.order_a) * len(block.order_b), proven)
+                self._judge(shape[0] * shape[1], proven)
                 return proven
             self._choose(panels, typical)
 

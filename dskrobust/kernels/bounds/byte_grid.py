@@ -117,7 +117,7 @@ def power_of(form: KernelForm) -> int:
 def make_grid(rows: NDArray[Any], form: KernelForm, tuning: Tuning) -> Grid | None:
     """Choose groups of columns and bytes for rows like these; None where none are worth it."""
     n, d = rows.shape
-    if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI):
+    if not form.byte_bounded:
         return None
     if n < tuning.grid_rows or d < tuning.grid_columns:
         return None
@@ -151,7 +151,7 @@ def make_grid(rows: NDArray[Any], form: KernelForm, tuning: Tuning) -> Grid | No
 
 def row_bytes(columns: int, form: KernelForm, dtype: np.dtype[Any]) -> int:
     """Bytes of a row's `Coarse` at most, and of what is needed to make it."""
-    if form.code not in (CITYBLOCK, CHEBYSHEV, MINKOWSKI) or columns < Tuning.grid_columns:
+    if not form.byte_bounded or columns < Tuning.grid_columns:
         return 0
     fine = 0 if dtype == np.uint8 else -(-columns // 32) * 32
     if power_of(form) == 0:

@@ -82,6 +82,34 @@ class ByteBlock(NamedTuple):
     powers: NDArray[np.float64]
 
 
+class BlockPairs(NamedTuple):
+    """A block of the pairs between two panels, as a tile hands it to the sweeps.
+
+    Attributes
+    ----------
+    panels : (Panel, Panel)
+    parts : (slice, slice)
+        Their positions.
+    dy : ndarray (r, c) float64, or (0, 0) where all labels differ
+    block : Block
+    sides : (Side, Side)
+    buffer : ndarray (r · c or more,) float32
+        Scratch.
+    """
+
+    panels: tuple[Panel, Panel]
+    parts: tuple[slice, slice]
+    dy: NDArray[np.float64]
+    block: Block
+    sides: tuple[Side, Side]
+    buffer: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns it has."""
+        return len(self.block.order_a), len(self.block.order_b)
+
+
 class Bars(NamedTuple):
     """What the results of a block's rows and columns leave to a pair, in steps.
 
@@ -391,40 +419,25 @@ class ByteSweeps:
             return False
         return self._lead < 2 or a.rows.dtype == np.uint8
 
-    def reduce(
-        self,
-        panels: tuple[Panel, Panel],
-        parts: tuple[slice, slice],
-        dy: NDArray[np.float64],
-        block: Block,
-        sides: tuple[Side, Side],
-        buffer: NDArray[np.float32],
-    ) -> int:
+    def reduce(self, pairs: BlockPairs) -> int:
         """Reduce the pairs of one block; return how many were computed."""
-        work = self.work(panels, parts, dy, block, sides)
-        shape = len(block.order_a), len(block.order_b)
-        bound = buffer[: shape[0] * shape[1]].reshape(shape)
+        work, shape = self.work(pairs), pairs.shape
+        bound = pairs.buffer[: shape[0] * shape[1]].reshape(shape)
         passed, proven = sweep_block(work, bound)
         self._judge(shape[0] * shape[1], passed)
         return int(proven)
 
-    def work(
-        self,
-        panels: tuple[Panel, Panel],
-        parts: tuple[slice, slice],
-        dy: NDArray[np.float64],
-        block: Block,
-        sides: tuple[Side, Side],
-    ) -> ByteBlock:
+    def work(self, pairs: BlockPairs) -> ByteBlock:
         """A block with all that its sweep needs."""
         grid, job = self._grid, self.job
         assert grid is not None
         rules = ByteRules(
             job.measure, grid.power, grid.steps, grid.slack, job.reduction.quotients
         )  # fmt: skip
-        one, two = (_part_of(p.coarse, i) for p, i in zip(panels, parts, strict=True))
+        one, two = (_part_of(p.coarse, i) for p, i in zip(pairs.panels, pairs.parts, strict=True))
         return ByteBlock(
-            self._lead, dy, block, rules, one, two, *sides, self._lanes, self._powers
+            self._lead, pairs.dy, pairs.block, rules, one, two, *pairs.sides, self._lanes,
+            self._powers,
         )  # fmt: skip
 
     def _judge(self, pairs: int, passed: int) -> None:

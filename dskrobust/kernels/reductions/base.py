@@ -65,10 +65,6 @@ class State(Protocol):
         """What both know together: associative and commutative."""
         ...
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        ...
-
     @property
     def nbytes(self) -> int: ...
 

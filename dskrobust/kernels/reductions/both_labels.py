@@ -7,7 +7,7 @@ different labels, then pairs of the same. Either half is what `LargestQuotient` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,6 @@ class BothLabelsState(NamedTuple):
         """Keep the nearer rows of both: associative, commutative, idempotent."""
         different, same = self.different.merge(other.different), self.same.merge(other.same)
         return BothLabelsState(*different[:2], *same[:2])
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        return self._asdict()
 
     def is_within(self, rows: int) -> bool:
         """Whether no pair is with a row that comes later than so many."""

@@ -9,7 +9,7 @@ counted once, so a merge adds, and no tile starts from what others know.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -71,10 +71,6 @@ class CountState(NamedTuple):
                 if own:  # at a distance of 0, and their radii are the same
                     np.add.at(counts, cells, self.radius[cells] >= 0.0)
                 counts[twins.takers] = counts[twins.givers]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        return self._asdict()
 
     def is_within(self, rows: int) -> bool:
         """A count names no rows; its tiles are only of those that it was asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -53,10 +53,6 @@ class NearestState(NamedTuple):
         for part in parts[1:]:
             _merge(distance, index, self.distance[:, [part]], self.index[:, [part]])
         return distance[:, 0], index[:, 0]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        return self._asdict()
 
     def is_within(self, rows: int) -> bool:
         """Whether no pair is with a row that comes later than so many."""

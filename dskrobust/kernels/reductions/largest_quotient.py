@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.extending import overload
@@ -58,13 +58,6 @@ class QuotientState(NamedTuple):
         reach, nearest = _best(self.reach, self.nearest, other.reach, other.nearest)
         quotient, witness = _best(-self.quotient, self.witness, -other.quotient, other.witness)
         return QuotientState(reach, nearest, -quotient + 0.0, witness)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name → array, for writing."""
-        named = {"reach": self.reach, "nearest": self.nearest}
-        if self.quotient.size:
-            named |= {"quotient": self.quotient, "witness": self.witness}
-        return named
 
     def is_within(self, rows: int) -> bool:
         """Whether no pair is with a row that comes later than so many."""
