@@ -31,11 +31,17 @@ _WORDS = {
 }
 
 
-def check_types(options: Any) -> None:
+def check_types(options: Any, *own: str) -> None:
     """Refuse fields of a dataclass that hold another type than annotated; for `__post_init__`.
 
     NumPy's scalars become Python's, and lists where a tuple is asked for tuples, so that options
     can be written down and compared.
+
+    Parameters
+    ----------
+    options : dataclass
+    *own : str
+        Fields that the class checks itself, and has more to say of.
 
     Raises
     ------
@@ -47,7 +53,8 @@ def check_types(options: Any) -> None:
         plain = _plain(value, hint)
         if plain is not value:
             object.__setattr__(options, name, plain)
-        _check(name, plain, hint)
+        if name not in own:
+            _check(name, plain, hint)
 
 
 def checked_arguments(*own: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

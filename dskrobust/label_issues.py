@@ -40,8 +40,8 @@ SORTED_ROWS = 1_000_000  # of a file of all samples that is sorted: larger ones 
 ROW_BYTES = 400  # of a table of all samples, at most while it is sorted; ids come on top
 
 
-@checked_arguments()
 @renamed_keywords(count="top")
+@checked_arguments()
 def find_label_issues(
     data: Any,
     y: Any = None,

@@ -36,7 +36,8 @@ def check_output(address: str | Path, ends: Sequence[str] = ()) -> Path | str:
     """
     text, path = expand(address), local_path(address)
     if ends and not text.lower().endswith(tuple(ends)):
-        raise InvalidOptionError(f"{text} must end in {', '.join(ends)}, which says the format")
+        one = "one of " if len(ends) > 1 else ""
+        raise InvalidOptionError(f"{text} must end in {one}{', '.join(ends)}")
     if path is not None and not path.parent.is_dir():
         raise InvalidOptionError(f"there is no folder {path.parent} to write {path.name} into")
     if path is not None:

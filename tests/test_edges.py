@@ -204,7 +204,7 @@ def test_mahalanobis_needs_numbers(matrix, center, said):
 
 def test_what_is_no_number_is_named():
     X, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
-    with pytest.raises(InvalidOptionError, match="scale must be a positive number"):
+    with pytest.raises(InvalidOptionError, match="scale must be a number, not 'a'"):
         dr.sample_robustness(X, y, scale="a")
     with pytest.raises(InvalidDataError, match="X is no array"):
         dr.sample_robustness([[1, 2], [3]], [0, 1])

@@ -130,7 +130,7 @@ def test_only_vectors_have_norms_of_their_own():
     for kind in ("real", "categorical"):
         with pytest.raises(InvalidOptionError, match="vector labels"):
             dr.LabelMap(kind, skewed)
-    with pytest.raises(InvalidOptionError, match="unknown"):
+    with pytest.raises(InvalidOptionError, match="norm must be text or a function, not 2"):
         dr.LabelMap("vector", 2)
     with pytest.raises(InvalidOptionError, match="below the largest"):
         X, y = np.eye(4), np.arange(8.0).reshape(4, 2)

@@ -207,7 +207,7 @@ def test_what_is_an_estimate_is_called_one():
     [
         (np.ones((150, 2)), r"shape \(150, 3\), a row a sample .* but have \(150, 2\)"),
         (np.full((150, 3), 2.0), r"lie in \[0, 1\], but lie in \[2.0, 2.0\]"),
-        (np.full((150, 3), np.nan), "lie in .* nan"),
+        (np.full((150, 3), np.nan), "have NaN; every row needs finite ones"),
     ],
 )
 def test_what_is_no_probability_is_refused(probabilities, message):

@@ -47,8 +47,8 @@ from .xarrays import from_xarray
 NO_LABELS = "mMV"  # kinds of dtypes: times, records; scikit-learn has its own word for complex
 
 
-@checked_arguments()
 @renamed_keywords(options="storage_options")
+@checked_arguments()
 def create_store(
     url: str | Path,
     X: Any,

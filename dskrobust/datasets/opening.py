@@ -265,8 +265,8 @@ def _keys(reader: Reader) -> Iterator[RowKeys]:
     return (RowKeys(block.labels) for block in reader.blocks())
 
 
-@checked_arguments("what")
 @renamed_keywords(storage="storage_options")
+@checked_arguments("what")
 def ingest(
     what: str | os.PathLike[str],
     out: str | Path,

@@ -74,7 +74,7 @@ class SplitOptions:
         return tuple(f"fold-{k + 1}" for k in range(self.folds))
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_types(self, "test_size", "folds")
         if self.test_size is not None and self.folds is not None:
             raise InvalidOptionError("test_size and folds are both given; give one of them")
         for name in ("stratify", "group"):

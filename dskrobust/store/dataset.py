@@ -384,8 +384,8 @@ class Store:
         )
 
 
-@checked_arguments()
 @renamed_keywords(options="storage_options")
+@checked_arguments()
 def open_store(url: str | Path | Store, storage_options: StorageOptions = None) -> Store:
     """Open a store for reading; its arrays are read on slicing.
 

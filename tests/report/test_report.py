@@ -421,7 +421,9 @@ def test_the_command_writes_a_page_and_figures(images, tmp_path, monkeypatch):
     call(images, "--figure", "robustness_by_class")
     assert (tmp_path / "robustness_by_class.svg").is_file()
     assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
-    assert "one of .svg, .pdf, .png" in call(images, "--figure", 2, "--out", "some.doc", code=1)
+    assert "some.doc must end in one of .svg, .png, .pdf" in call(
+        images, "--figure", 2, "--out", "some.doc", code=1
+    )
     assert "give a STORE" in call(code=2)
 
 
