@@ -29,6 +29,7 @@ _WORDS = {
     os.PathLike: "a path",
     NoneType: "None",
 }
+_SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def check_types(options: Any, *own: str) -> None:
@@ -174,7 +175,8 @@ def _words(hint: Any) -> str:
         words = [_words(one) for one in inner]
         return f"{', '.join(words[:-1])} or {words[-1]}"
     if kind in (tuple, Sequence):
-        return f"a list, of {_words(inner[0])} each"
+        several = _SEVERAL.get(inner[0])
+        return f"a list of {several}" if several else f"a list, of {_words(inner[0])} each"
     if kind is Mapping:
         return f"a mapping, by {_words(inner[0])}"
     if kind is Callable:

@@ -192,7 +192,7 @@ class ReaderOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop", _names(self.drop))
-        check_types(self, "resize")
+        check_types(self)
         if self.seed < 0:
             raise InvalidOptionError(f"seed must not be negative, but is {self.seed}")
         if self.split is not None and self.drawn.asked:
