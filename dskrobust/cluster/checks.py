@@ -8,6 +8,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
+import dask
+from dask.utils import parse_timedelta
 from distributed import Client
 
 from ..engine.footprint import USABLE
@@ -17,6 +19,32 @@ from ..store import SourceAddress
 from .blas import faster_core
 from .options import PACKAGE
 from .workers import address_of, ask, workers_of
+
+TIMES = (  # of Dask's configuration, which it reads only when they are used
+    "distributed.comm.timeouts.connect",
+    "distributed.comm.timeouts.tcp",
+    "distributed.scheduler.worker-ttl",
+)
+
+
+def check_times() -> None:
+    """Check that the times which Dask's configuration gives for connections are times.
+
+    Raises
+    ------
+    ClusterError
+        Naming the entry and the variable that may hold it.
+    """
+    for entry in TIMES:
+        value = dask.config.get(entry, None)
+        try:
+            parse_timedelta(value)
+        except (AttributeError, KeyError, ValueError, TypeError) as error:
+            variable = f"DASK_{entry.replace('.', '__').replace('-', '_').upper()}"
+            raise ClusterError(
+                f"Dask's configuration has {value!r} for {entry}, which is no time, such as 30s or "
+                f"5min; see {variable} in the environment, or the files in {dask.config.PATH}"
+            ) from error
 
 
 def await_workers(client: Client, count: int, seconds: float) -> None:

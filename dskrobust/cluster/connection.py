@@ -20,7 +20,7 @@ from distributed.utils import LoopRunner, sync
 from ..declared_types import checked_arguments
 from ..errors import ClusterError
 from ..paths import expand, expand_path
-from .checks import await_workers, check_installed
+from .checks import await_workers, check_installed, check_times
 from .local import local_cluster
 from .options import HOST, TLS_FILES, ClusterOptions
 from .presence import AGAIN, LOST, watch_workers
@@ -40,8 +40,10 @@ def connect(options: ClusterOptions) -> Iterator[Client]:
     Raises
     ------
     ClusterError
-        Where the scheduler cannot be reached, has no workers, or they lack this package.
+        Where the scheduler cannot be reached, has no workers, or they lack this package; where
+        Dask's configuration gives something else for a time.
     """
+    check_times()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_reports())
         if options.is_remote:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dskrobust as dr
-from dskrobust.cluster import workers
+from dskrobust.cluster import ClusterOptions, connect, workers
 from dskrobust.cluster.workers import found_resources, memory_here, workers_of
 from dskrobust.errors import ClusterError
 
@@ -38,6 +38,19 @@ def test_a_container_has_less_memory_than_its_machine(tmp_path, monkeypatch, sai
 def test_a_scheduler_that_there_is_not_is_named():
     with dask.config.set(scheduler="nosuch"), pytest.raises(ClusterError, match="'nosuch', which"):
         dr.sample_robustness(np.arange(4.0)[:, None], np.arange(4) % 2).compute()
+
+
+@pytest.mark.parametrize("value", ["soon", [1]])
+def test_a_time_in_the_configuration_that_is_none_is_named(value):
+    message = (
+        r"for distributed\.comm\.timeouts\.connect, .* DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"
+    )
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": value}),
+        pytest.raises(ClusterError, match=message),
+        connect(ClusterOptions(workers=1)),
+    ):
+        pass
 
 
 def test_an_asynchronous_client_is_told_of(monkeypatch):
