@@ -17,7 +17,7 @@ from .clients import current_client, shares_process
 from .cluster.workers import found_resources
 from .covariance import rows_read
 from .datasets.labelled import LabelledArrays, check_arrays
-from .declared_types import check_types
+from .declared_types import check_types, is_number
 from .engine.graph import PairGraph, start_graph
 from .engine.plan import Plan, Resources, make_plan
 from .engine.prefixes import projected_depths
@@ -190,8 +190,8 @@ def open_data(
         return PairData(store, scale=store.spec.scale)
     if y is None and labelled:
         raise InvalidOptionError("arrays need labels: sample_robustness(X, y)")
-    real = isinstance(scale, (int, float, np.integer, np.floating))
-    if not (real and 0 < scale <= sys.float_info.max):
+    scale = scale.item() if isinstance(scale, np.generic) else scale  # float32 knows no such limit
+    if not (is_number(scale) and 0 < scale <= sys.float_info.max):
         raise InvalidOptionError(f"scale must be a positive number, not {scale!r}")
     return PairData(arrays=check_arrays(X, y, split), scale=float(scale))
 

@@ -202,6 +202,15 @@ def test_mahalanobis_needs_numbers(matrix, center, said):
         dr.Mahalanobis(matrix, center)
 
 
+@pytest.mark.parametrize("scale", [np.float32(1.5), np.int64(2), 3])
+def test_scales_of_any_number_type(scale):
+    X, y = np.random.default_rng(0).random((9, 2)), np.arange(9) % 2
+    found = dr.sample_robustness(X, y, scale=scale).compute()
+    np.testing.assert_array_equal(
+        found.robustness, dr.sample_robustness(X, y, scale=float(scale)).compute().robustness
+    )
+
+
 def test_what_is_no_number_is_named():
     X, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
     with pytest.raises(InvalidOptionError, match="scale must be a number, not 'a'"):
