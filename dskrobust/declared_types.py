@@ -178,7 +178,7 @@ def _words(hint: Any) -> str:
         several = _SEVERAL.get(inner[0])
         return f"a list of {several}" if several else f"a list, of {_words(inner[0])} each"
     if kind is Mapping:
-        return f"a mapping, by {_words(inner[0])}"
+        return "a mapping by names" if inner[0] is str else f"a mapping, by {_words(inner[0])}"
     if kind is Callable:
         return "a function"
     return _WORDS.get(kind or hint, f"of type {getattr(hint, '__name__', hint)}")

@@ -82,7 +82,7 @@ def test_numpys_scalars_become_pythons_and_lists_tuples():
         ({"count": 1.0}, "count must be a whole number, not 1.0"),
         ({"names": "ab"}, "names must be a list of texts or None, not 'ab'"),
         ({"names": [1]}, "names must be a list of texts or None, not tuple"),
-        ({"by": {1: 2}}, "by must be a mapping, by text or None, not dict"),
+        ({"by": {1: 2}}, "by must be a mapping by names or None, not dict"),
         ({"quiet": 1}, "quiet must be True or False, not 1"),
         ({"count": np.zeros((2, 3))}, "count must be a whole number, not ndarray of shape (2, 3)"),
     ],
