@@ -2,7 +2,7 @@
 # Set up .venv, if need be, then lint, check types and test: scripts/test.sh [--quick] [OPTIONS of pytest]
 # Every check runs, pytest last; the exit code is not 0 if any of them failed. --quick leaves out what tests/slow.txt
 # names, clusters and types: less than two minutes on two cores once the kernels are compiled. With CI set, and not
-# --quick, the last line says what share of the code ran.
+# --quick, the last line says what share of the code ran at least (tests/tracing.py).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,7 +30,7 @@ if ((!${#quick[@]})); then
     check mypy dskrobust
     if [[ -n "${CI:-}" ]]; then
         coverage=(--cov --cov-report=)
-        # sees every line once, where Python's own hooks would make the tests a third slower
+        # sees every line once; before Python 3.12 tests/tracing.py has coverage look away instead
         if "$bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
             export COVERAGE_CORE=sysmon
         fi

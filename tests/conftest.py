@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import dask
 import pytest
+import tracing
 from distributed import Client, LocalCluster
 from helpers import TESTS, keep_seconds, seconds_of_files, slow_tests
 from hypothesis import settings
@@ -23,6 +24,14 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=40
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiling_untraced() -> Iterator[None]:
+    """Have Numba compile without coverage looking on."""
+    with pytest.MonkeyPatch.context() as patch:
+        tracing.install(patch)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +72,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, uses the data or the cluster, so that ``-m "not data"`` misses no test."""
+    tracing.count_examples(items)
     slow = slow_tests()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
@@ -81,6 +91,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if "PYTEST_XDIST_WORKER" in os.environ:  # the longest files first: none is left to the end
         known = seconds_of_files()
         items.sort(key=lambda item: -known.get(_path(item.path), UNKNOWN))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Look at what a test covers, for its first seconds."""
+    with tracing.traced_test(pyfuncitem):
+        return (yield)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
