@@ -23,7 +23,7 @@ MIB = 2**20
 @pytest.mark.cluster
 def test_a_store_larger_than_the_workers_memory(tmp_path):
     options = argparse.Namespace(
-        rows=4_096, columns=65_536, workers=1, memory_limit="512MiB", enough=None, planted=40
+        rows=8_192, columns=32_768, workers=1, memory_limit="512MiB", enough=None, planted=40
     )
     figures = memory.run(options, str(tmp_path))
     assert figures["times the workers' memory"] == 2
