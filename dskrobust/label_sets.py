@@ -10,7 +10,6 @@ does not keep to it, so nothing is asked of them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from .errors import MissingClassesWarning
 from .labels import label_name
 from .store import SourceAddress, Store, keep_small, read_small
+from .user_warnings import warn
 
 SPAN = 2**21  # rows whose labels one task reads
 AT_ONCE = 16  # tables that one task joins
@@ -68,9 +68,7 @@ def missing_classes(store: Store, x: str = "train", t: str = "test") -> MissingC
     )
 
 
-def warn_missing_classes(
-    store: Store, x: str = "train", t: str = "test", *, stacklevel: int = 2
-) -> MissingClasses:
+def warn_missing_classes(store: Store, x: str = "train", t: str = "test") -> MissingClasses:
     """Warn once where two groups do not have the same classes; return those that are missing.
 
     Warns
@@ -84,12 +82,11 @@ def warn_missing_classes(
         if names
     ]
     if lacks:
-        warnings.warn(
+        warn(
             f"{' and '.join(lacks)}: what {x} lacks is learnt from nothing, what {t} lacks is "
             "never tested, and the paper's 3.1 asks for the same labels in both. Split by class "
             "(stratify), or leave these classes out",
             MissingClassesWarning,
-            stacklevel=stacklevel + 1,
         )
     return found
 

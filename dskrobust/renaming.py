@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
+
+from .user_warnings import warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,8 +18,8 @@ def renamed_line(old: str, new: str) -> str:
 
 
 def warn_renamed(old: str, new: str) -> None:
-    """Warn of an old name, at the line that called whoever calls this."""
-    warnings.warn(renamed_line(old, new), FutureWarning, stacklevel=3)
+    """Warn of an old name, at the line that used it."""
+    warn(renamed_line(old, new), FutureWarning)
 
 
 def renamed_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -25,6 +25,7 @@ from .estimator import SampleRobustness, checked_features, sklearn_errors
 from .evaluation.windows import ALL, Windows
 from .part_choice import FoldScores, Interval, corrected_interval, held_out, part_cuts
 from .runs import RunOptions
+from .user_warnings import warn
 from .whole_numbers import check_whole
 
 Rows = NDArray[np.int64]
@@ -395,7 +396,7 @@ class RobustnessRouter(MetaEstimatorMixin, BaseEstimator):
 
     def _checked(self, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
-            warnings.warn(COLUMN, DataConversionWarning, stacklevel=3)
+            warn(COLUMN, DataConversionWarning)
         X, y = checked_features(X), take_labels(y)
         refuse_infinite(y, "y")
         finite = {"dtype": "numeric", "ensure_all_finite": False}

@@ -6,7 +6,6 @@ import hashlib
 import platform
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -38,6 +37,7 @@ from .show.overview import scores_card
 from .show.shown_runs import run_shown, show_run
 from .store import ResultTables, Store, TileMemo, covering, made_once
 from .stored_rows import chunk_sizes, result_tables, result_writes, store_rows
+from .user_warnings import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -480,11 +480,10 @@ def warn_contradictions(scores: Scores) -> int:
     if count:
         rows = np.flatnonzero(reach == 0)[:5]
         pairs = ", ".join(f"{r} and {int(np.asarray(scores.nearest)[r])}" for r in rows)
-        warnings.warn(
+        warn(
             f"{count} samples have a differently labelled twin at distance 0, so their Q is "
             f"infinite and R is 0 (rows {pairs}{', …' if count > 5 else ''}); "
             "scores.contradictions() lists them",
             ContradictionWarning,
-            stacklevel=3,
         )
     return count

@@ -122,7 +122,10 @@ def test_labels_of_all_kinds(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a.xls", r"must end in one of \.parquet, \.csv, \.csv\.gz"), ("no/a.csv", "there is no folder")],
+    [
+        ("a.xls", r"must end in one of \.parquet, \.csv, \.csv\.gz"),
+        ("no/a.csv", "there is no folder"),
+    ],
 )
 def test_a_file_that_cannot_be_is_refused_at_once(tmp_path, raise_if_dask_computes, name, message):
     with raise_if_dask_computes(), pytest.raises(InvalidOptionError, match=message):

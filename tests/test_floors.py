@@ -20,6 +20,7 @@ FLOORS = (  # from the foundations up
     "credentials",
     "errors",
     "extras",
+    "user_warnings",
     "whole_numbers",
     "declared_types",
     "own_code",

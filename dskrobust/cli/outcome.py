@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from ..outputs import whole_file, written_at
 from ..paths import behind_links
+from ..user_warnings import warn
 
 if TYPE_CHECKING:
     from ..evaluation import CrossValidation, Evaluation
@@ -29,9 +29,7 @@ def report(
         _print(evaluation, written, balanced)
     mixed = [f"{name} {' and '.join(v)}" for name, v in evaluation.versions().items() if len(v) > 1]
     if mixed:
-        warnings.warn(
-            f"the steps were made with different versions: {', '.join(mixed)}", stacklevel=2
-        )
+        warn(f"the steps were made with different versions: {', '.join(mixed)}")
     say_failures(evaluation)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..display import counted, error_line
 from ..errors import DskrobustError, Hint, InvalidDataError, InvalidOptionError, SourceFileError
 from ..store import Block, StoreSpec
+from ..user_warnings import warn
 from .image_folder import FolderContent, ImageFile, folder_content, pillow
 from .reader import FOLDER, MOST_COLUMNS, ReaderOptions, StreamReader, block_rows, reads
 from .splits import RowKeys
@@ -342,7 +343,7 @@ def _opened(path: Path) -> Iterator[Any]:
                 f"{path} cannot be read as an image: {_why(path, error)}"
             ) from error
     for each in caught:
-        warnings.warn(f"{path}: {each.message}", each.category, stacklevel=4)
+        warn(f"{path}: {each.message}", each.category)
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -35,6 +34,7 @@ from ..store import (
     evaluation_records,
     exclusive,
 )
+from ..user_warnings import warn
 from .census import overlap_warnings, take_census
 from .checks import check_memory, check_workers, local_gpu
 from .collection import Prepared, StepsMixin, TableForm, client_of_task, finished_table
@@ -202,11 +202,10 @@ class Evaluation(StepsMixin, FindingsMixin):
         self._keep_facts()
         self._ready = True
         if self.failures and tell is None:
-            warnings.warn(
+            warn(
                 f"{len(self.failures)} of {len(self.jobs)} steps failed, the first was "
                 f"{self.failures[0]}; compute() tries them again",
                 IncompleteEvaluationWarning,
-                stacklevel=2,
             )
         return self
 
@@ -239,7 +238,7 @@ class Evaluation(StepsMixin, FindingsMixin):
         try:
             return self.records.load(step)
         except DamagedStoreError as error:
-            warnings.warn(f"{error}; the step runs again", DamagedRecordWarning, stacklevel=4)
+            warn(f"{error}; the step runs again", DamagedRecordWarning)
             return None
 
     def _run(
@@ -282,10 +281,10 @@ class Evaluation(StepsMixin, FindingsMixin):
         save_rows(self.records, {str(s.key): s.load() for s in (*self._train, *self._test)})
         census = take_census(self.store, self.records, self._train, self._test)
         for warning in overlap_warnings(self.store, census, self._train, self._test):
-            warnings.warn(warning, stacklevel=5)
+            warn(warning)
         sides = (self.experiment.train, TRAIN), (self.experiment.test, TEST)
         if all(any(isinstance(v, str) and v == name for v in of.values()) for of, name in sides):
-            warn_missing_classes(self.store, stacklevel=5)
+            warn_missing_classes(self.store)
         return test_blocks(census.tested)
 
     @cached_property

@@ -15,6 +15,7 @@ from ..display import shown_name
 from ..errors import InvalidDataError, InvalidOptionError
 from ..outputs import whole_file
 from ..show.sheets import subset_parts
+from ..user_warnings import warn
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -186,10 +187,9 @@ def save(figure: Figure, kind: str) -> bytes:
         figure.savefig(buffer, format=kind, dpi=150, metadata=date)
     missing = [each for each in caught if str(each.message).startswith("Glyph ")]
     if missing:
-        warnings.warn(
+        warn(
             f"{len({str(each.message) for each in missing})} characters of names are in no font "
             "that is installed, and drawn as boxes; install Noto Sans CJK or Noto Sans",
-            stacklevel=2,
         )
     for each in caught:
         if each not in missing:

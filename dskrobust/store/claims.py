@@ -13,7 +13,6 @@ import platform
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -32,6 +31,7 @@ from ..errors import (
     StoreError,
 )
 from ..paths import absolute
+from ..user_warnings import warn
 from .objects import Address, Objects, Place
 from .seals import encoded, read_record, seal
 
@@ -306,11 +306,10 @@ def _acquire(
 
 
 def _tell(objects: Objects, other: Claim) -> None:
-    warnings.warn(
+    warn(
         f"another is at work on {objects.address.url}: {other}. Waiting until it is done or gone; "
         "what it has finished is taken over",
         BusyStoreWarning,
-        stacklevel=6,
     )
 
 

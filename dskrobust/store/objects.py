@@ -13,7 +13,6 @@ import errno
 import os
 import shutil
 import uuid
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import fsspec
 from ..errors import SharedStoreWarning, StoreError
 from ..paths import NO_LINKS, behind_links, expand, is_remote, local_path
 from ..processes import in_children
+from ..user_warnings import warn
 
 PARTIAL = ".partial"
 ATTEMPTS = 3  # where others remove or replace at the same moment
@@ -133,11 +133,10 @@ class Objects:
         with reached(self.address.url):
             exclusive = _is_exclusive(files, root)
         if not exclusive:
-            warnings.warn(
+            warn(
                 f"{self.address.url} has no exclusive writes: do not let several processes change "
                 "this store at a time, the last one would win",
                 SharedStoreWarning,
-                stacklevel=2,
             )
             if self.read(key) is not None:
                 return False

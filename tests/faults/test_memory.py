@@ -134,7 +134,7 @@ def test_no_process_holds_more_than_its_command_says(tmp_path, monkeypatch):
 
 MODELS = (
     "compute", "bound --model knn", "evaluate --model knn", "tailor --model knn --windows 3",
-    "adversarials", "spectrum --model forest --windows 4", "issues",
+    "adversarials", "spectrum --model forest --windows 4 --trials 2", "issues",
     "match --within train --to test --size 90", "report --overwrite",
     "compute -m cityblock", "compare --after-metric cityblock --overwrite",
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ....errors import InvalidDataError
+from ....user_warnings import warn
 from .draws import DROPOUT, epoch_draws
 from .optimizers import OPTIMIZERS
 
@@ -150,7 +150,7 @@ class Group:
                 self._capturable = False
                 torch.cuda.empty_cache()
                 reason = str(error).strip().split("\n")[0]
-                warnings.warn(f"training without a CUDA graph: {reason}", stacklevel=2)
+                warn(f"training without a CUDA graph: {reason}")
                 return self.step
         return self._captured
 
