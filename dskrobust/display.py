@@ -74,6 +74,13 @@ def counted(count: int, name: str) -> str:
     return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
+def span(low: int, high: int) -> str:
+    """Return which whole numbers will do: 1 to 80, or 2; more of what is counted, if none."""
+    if low > high:
+        return "more of them"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def big(count: float) -> str:
     """Return a large number with an SI prefix."""
     for unit in ("", "k", "M", "G", "T", "P"):

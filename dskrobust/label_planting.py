@@ -25,6 +25,7 @@ from .engine.footprint import USABLE
 from .engine.plan import MIB, Resources, base_bytes, smallest_peak
 from .label_fit import LabelQuality, quality_of
 from .label_models import ModelEvidence
+from .memory import KERNELS
 from .robustness import score_both
 from .runs import PairData, RunOptions, data_spec
 from .store import SourceAddress
@@ -105,11 +106,13 @@ def planting_of(quality: LabelQuality) -> Planting:
 
 
 def planting_memory(quality: LabelQuality) -> int:
-    """Return how many bytes the process that plants errors holds for it, at most."""
+    """Return how many bytes the process that plants errors, and searches them, holds for it."""
     planting = planting_of(quality)
     spec = quality.scores.spec
     assert spec is not None
-    return min(MEMORY, 64 * MIB + 16 * planting.sample * spec.columns * spec.dtype.itemsize)
+    return KERNELS + min(
+        MEMORY, 64 * MIB + 16 * planting.sample * spec.columns * spec.dtype.itemsize
+    )
 
 
 def planted_scores(quality: LabelQuality, evidence: ModelEvidence | None = None) -> PlantedScores:

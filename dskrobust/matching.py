@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .declared_types import checked_arguments
 from .definitions import robustness_of
-from .display import caption, card, table
+from .display import caption, card, counted, span, table
 from .distributions import Distances, Sample, chance, distances, quantiles
 from .engine.lazy import LazyArrays
 from .errors import Hint, InvalidOptionError
@@ -343,8 +343,8 @@ class Sides(NamedTuple):
 def _checked(x: Sample, within: str, size: Any, rounds: Any) -> int:
     if not is_whole(size, 2, x.size):
         raise InvalidOptionError(
-            f"cannot choose {size!r} of the {x.size:,} samples in {within}; give a number from 2 "
-            f"to {x.size:,}"
+            f"cannot choose {size!r} of the {counted(x.size, 'sample')} in {within}; give "
+            f"{span(2, x.size)}"
         )
     check_whole("rounds", rounds)
     check_memory("a matched set", int(size), ROW_BYTES, _FEWER)
@@ -358,8 +358,8 @@ def _chosen(
     values, rows = blocks_of(x.columns)
     edges = delayed(wished.edges)
     tally = delayed(count_strata, pure=True)
-    counted = compute(*(tally(v, i, edges) for v, i in zip(values, rows, strict=True)))
-    before = np.cumsum([np.zeros_like(counted[0]), *counted], axis=0)
+    tallies = compute(*(tally(v, i, edges) for v, i in zip(values, rows, strict=True)))
+    before = np.cumsum([np.zeros_like(tallies[0]), *tallies], axis=0)
     available = before[-1]
     wanted = taken(available, wished, size)
     take = delayed(_taken, pure=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .collection import ArraysMixin
 from .declared_types import checked_arguments
-from .display import card, table
+from .display import card, counted, span, table
 from .errors import Hint, InvalidOptionError
 from .ids import held_ids, ids_of
 from .label_counts import count_labels, label_quantiles
@@ -255,8 +255,8 @@ def _step(ranks: Ranks, size: int, letter: str, name: str) -> Ranks:
 def _check_size(size: Any, count: int, name: str) -> None:
     if not is_whole(size, 1, count):
         raise InvalidOptionError(
-            f"cannot choose {size!r} of the {count:,} samples in {name}; give a number from 1 to "
-            f"{count:,}"
+            f"cannot choose {size!r} of the {counted(count, 'sample')} in {name}; give "
+            f"{span(1, count)}"
         )
 
 
@@ -385,12 +385,12 @@ def class_counts(
     if store.spec.label_kind != "categorical":
         values = np.stack(label_quantiles(store, subsets, QUANTILES), axis=1)
         return LabelTable(names, tuple(f"{q:.0%}" for q in QUANTILES), values, None)
-    labels, counted = count_labels(store, columns)
+    labels, found = count_labels(store, columns)
     place = {id(s): k for k, s in enumerate(columns)}
-    counts = counted[:, [place[id(s)] for s in subsets]]
+    counts = found[:, [place[id(s)] for s in subsets]]
     shares = None
     if wholes is not None:
-        shares = counts / np.maximum(counted[:, [place[id(s)] for s in wholes]], 1)
+        shares = counts / np.maximum(found[:, [place[id(s)] for s in wholes]], 1)
     return LabelTable(names, tuple(class_name(store, v) for v in labels), counts, shares)
 
 

@@ -36,6 +36,7 @@ Rows = NDArray[np.int64]
 Option = tuple[str, str, str]  # training set, model, hyper-parameters in words
 Reached = Mapping[tuple[Option, str], Outcome]  # by option and part
 DEFAULT_TEST = "test"
+FOLD = "tailoring, fold "  # how the experiments are called that options are measured by
 _FEWER = Hint("tailor on a sample of the rows", "tailor on a sample of the rows")
 
 
@@ -153,7 +154,7 @@ class Plan:
         return _listed(self)
 
     def _experiment(self, train: Any, test: Any, fold: int | str) -> Any:
-        known = {"name": f"tailoring, fold {fold}", **self.experiment}
+        known = {"name": f"{FOLD}{fold}", **self.experiment}
         return evaluate(self.store, Experiment(train, test, self.models, **known))
 
     def measured(

@@ -396,7 +396,7 @@ def test_memory_is_refused_early(screened):
     [
         ([0, 9_999], {"x": [0]}, 1, "queries has row 9999, but"),
         ([0], {"x": [-1]}, 1, "x has row -1, but"),
-        ([0], {"x": [1, 2], "L": [1]}, 2, "cannot find 2 neighbours in L, which has 1 rows"),
+        ([0], {"x": [1, 2], "L": [1]}, 2, "cannot find 2 neighbours in L, which has 1 row;"),
         ([0], {}, 1, "no reference set"),
         ([], {"x": [1]}, 1, "queries must be row numbers"),
         ([0.5], {"x": [1]}, 1, "queries must be row numbers"),

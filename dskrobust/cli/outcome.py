@@ -107,7 +107,7 @@ def _matrices(evaluation: Evaluated, balanced: bool) -> list[Any]:
 
     `balanced` adds those of the re-weighted LOSS, as Table 3 has them.
     """
-    chosen = any(model.sweep in model.spec.grid for model in evaluation.models)
+    chosen = any(len(m.spec.grid.get(m.sweep, ())) > 1 for m in evaluation.models)
     made = [matrix for best in (None, "each")[: 1 + chosen] for matrix in evaluation.matrices(best)]
     return made + (evaluation.matrices(loss="balanced_loss") if balanced else [])
 

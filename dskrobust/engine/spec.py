@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidDataError
+from ..errors import Hint, InvalidDataError
 from ..kernels import (
     ANY,
     SAME,
@@ -31,6 +31,13 @@ SMALLEST_SIZE, LARGEST_SIZE = 1e-290, 1e150  # of features as distances are take
 
 TINY = 1e-100  # rows below this are multiplied up, or their squares would underflow
 
+
+ONE_LABEL = Hint(
+    "draw the split by class (test_size=0.2, stratify=True of ingest), or put the rows into a "
+    "group with others",
+    "ingest the data with a split by class (--test-size 0.2 --stratify), or put the rows into a "
+    "group with others",
+)
 
 RULES = ("different", "same", "both", "any")  # which pairs count, by labels; no row with itself
 
@@ -207,11 +214,11 @@ def check_summary(summary: Summary, spec: PairSpec, own_norm: float = 0.0) -> fl
             raise InvalidDataError(f"group {name!r} has no rows; drop it from the split")
         if not group.varied:
             label = group.label[0] if len(group.label) == 1 else group.label
+            same = f"the label {label:g}" if isinstance(label, float) else "the same label"
             raise InvalidDataError(
-                f"all {group.rows} samples of group {name!r} have the label {label:g}; robustness "
-                "needs two different labels in every group (paper, 3.1)"
-                if isinstance(label, float)
-                else f"all {group.rows} samples of group {name!r} have the same label"
+                f"all {group.rows} samples of group {name!r} have {same}; robustness needs two "
+                "different labels in every group (paper, 3.1)",
+                ONE_LABEL,
             )
     return spec.labels.norm_bound({**summary.label_bounds, OWN: own_norm})
 

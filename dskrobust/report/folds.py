@@ -55,7 +55,7 @@ def fold_matrices(models: Sequence[ModelTrials], first: str) -> list[FoldsMatrix
         The test subset that chooses.
     """
     own = models[0]
-    ways = [first, EACH] if own.sweep else [first]
+    ways = [first, EACH] if own.has_choice else [first]
     return [
         fold_matrix(
             [model.table for model in models],

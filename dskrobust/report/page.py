@@ -368,7 +368,7 @@ def _evaluation(evaluation: StoredEvaluation) -> dict[str, Any]:
 
 
 def _model(model: ModelTrials, first: str) -> dict[str, Any]:
-    ways = [first, EACH] if model.sweep else [first]
+    ways = [first, EACH] if model.has_choice else [first]
     matrices = [m for best in ways for loss in model.losses for m in model.matrices(best, loss)]
     curves = []
     for measure in model.measures if model.is_curve else ():

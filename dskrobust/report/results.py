@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
+from itertools import count as numbers_from
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -289,11 +291,16 @@ class StoredResults:
 
     @cached_property
     def subsets(self) -> dict[str, list[Subset]]:
-        """Subsets by the group that they are of ("all" for several), the whole group first."""
+        """Subsets by the group that they are of ("all" for several), the whole group first.
+
+        No two have the same name: evaluations may call other rows alike.
+        """
         by_group: dict[str, list[Subset]] = {}
         for subset in self._chosen():
             by_group.setdefault(self._group_of(subset), []).append(subset)
-        return {group: self._with_whole(group, own) for group, own in by_group.items()}
+        found = {group: self._with_whole(group, own) for group, own in by_group.items()}
+        taken: set[str] = set()
+        return {group: [_named_apart(s, taken) for s in own] for group, own in found.items()}
 
     def _chosen(self) -> list[Subset]:
         if self.asked:
@@ -337,6 +344,15 @@ class StoredResults:
         every = None if wholes else whole(self.scores, group if named else None)
         first = self._ready(every) if every is not None else wholes[0]
         return [first, *(s for s in subsets if len(s) < count)]
+
+
+def _named_apart(subset: Subset, taken: set[str]) -> Subset:
+    """Return a subset under a name that no other has, by its size, and add it to those taken."""
+    sized = f"{subset.name} ({len(subset):,} samples)"
+    numbered = (f"{sized}, {k}" for k in numbers_from(2))
+    name = next(name for name in chain((subset.name, sized), numbered) if name not in taken)
+    taken.add(name)
+    return subset if name == subset.name else replace(subset, name=name)
 
 
 def results_memory(store: Store, result: ResultTables, shown: tuple[int, int], tasks: int) -> int:

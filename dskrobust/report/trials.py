@@ -18,6 +18,7 @@ from ..evaluation.models import model_class
 from ..evaluation.protocol import Choice, performance_matrix
 from ..evaluation.table import ModelRecords, grid_of, trials_table
 from ..store import EvaluationRecords, Store, find_evaluations
+from ..validation import FOLD
 from .networks import curves_of, probabilities_of
 
 
@@ -53,6 +54,11 @@ class ModelTrials:
     steps: pd.DataFrame
     curves: pd.DataFrame | None = None
     probabilities: pd.Series[float] | None = None
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether the swept hyper-parameter has several values to choose from."""
+        return self.sweep is not None and len(self.spec.grid[self.sweep]) > 1
 
     @property
     def is_curve(self) -> bool:
@@ -141,11 +147,17 @@ def trial_values(
 
 
 def stored_evaluations(store: Store) -> list[StoredEvaluation]:
-    """Return the evaluations of a store's data that have finished steps, the newest last."""
+    """Return the evaluations of a store's data that have finished steps, the newest last.
+
+    Those that a tailoring measured its options by are not among them: what they come to is told
+    where it is.
+    """
     categorical = store.spec.label_kind == "categorical"
     evaluations = []
     for records in find_evaluations(store):
         facts = records.facts()
+        if str(facts["experiment"].get("name", "")).startswith(FOLD):
+            continue
         models = tuple(
             _model_trials(records, facts, steps, categorical=categorical)
             for steps in _by_model(_finished(records))

@@ -121,6 +121,7 @@ def test_tailoring_says_what_the_command_said(full):
     assert made.words == tailored.findings()
     assert len(made.tables[0].rows) == len(tailored.choices) == 2
     assert len(kept_advice(full)) == 1  # the same plan again is kept once
+    assert results_of(full).evaluations == []  # the folds that measured it are no reader's
     dr.tailor(full, models, windows=None, validation=dr.Validation(3, 2)).compute()
     assert len(kept_advice(full)) == 2
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from distributed import Client
 from helpers import ROOT
 from looking import look_at
 from matplotlib.figure import Figure
@@ -239,6 +240,26 @@ def test_subsets_stand_beside_their_group(images, plane):
     asked = results_of(images, subsets=["test:L4", "test:M5"]).subsets
     assert [s.name for s in asked["test"]] == ["test", "test_L4", "test_M5"]
     assert [s.name for s in results_of(plane).subsets["all"]] == ["all", "all_L20", "all_M20"]
+
+
+@pytest.mark.cluster
+def test_evaluations_may_call_other_rows_alike(tmp_path, local_cluster):
+    rng, url = np.random.default_rng(8), str(tmp_path / "real.zarr")
+    X, halves = rng.uniform(size=(40, 2)), np.repeat(["train", "test"], 20)
+    store = dr.create_store(url, X, X[:, 0] + 1, halves, spec=dr.StoreSpec("real", "real"))
+    dr.sample_robustness(store).write()
+    model = dr.Model("sklearn.linear_model.Ridge")
+    with Client(local_cluster):
+        for suffix in ("", ":L8", ":M8"):
+            asked = {"x": f"train{suffix}"}, {"t": f"test{suffix}"}
+            dr.evaluate(store, dr.Experiment(*asked, [model])).compute()
+    names = [[s.name for s in part] for part in results_of(url).subsets.values()]
+    assert sorted(names) == [
+        ["t", "t (8 samples)", "t (8 samples), 2"],
+        ["x", "x (8 samples)", "x (8 samples), 2"],
+    ]
+    page = write_report(url, tmp_path / "real.html").read_text(encoding="utf-8")
+    assert "x (8 samples), 2" in page
 
 
 def test_the_newest_of_two_steps_counts(images, tmp_path):
