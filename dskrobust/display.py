@@ -75,10 +75,10 @@ def counted(count: int, name: str) -> str:
 
 
 def span(low: int, high: int) -> str:
-    """Return which whole numbers will do: 1 to 80, or 2; more of what is counted, if none."""
+    """Return which whole numbers will do, in words; more of what is counted, if none."""
     if low > high:
         return "more of them"
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{low:,}" if low == high else f"a number from {low:,} to {high:,}"
 
 
 def big(count: float) -> str:

@@ -18,7 +18,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from .declared_types import checked_arguments
-from .display import counted, span
+from .display import counted
 from .engine.lazy import LazyArrays
 from .engine.plan import Plan
 from .engine.sources import Source, open_source
@@ -323,9 +323,10 @@ def _set_up(
     for name, size in zip(sets, cut.sizes, strict=True):
         most = size - symmetric
         if not 1 <= k <= most:
+            some = f"k may be {'1 to ' * (most > 1)}{most:,}"
             raise InvalidOptionError(
                 f"cannot find {k} neighbours in {name}, which has {counted(size, 'row')}; "
-                + (f"k may be {span(1, most)}" if most else "a row is no neighbour of its own")
+                + (some if most else "a row is no neighbour of its own")
             )
     references = cut.references
     parts = dict(zip(sets, references.members, strict=True))
