@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-SECONDS = 2.0  # of this process, that a test function is looked at
+SECONDS = 0.5  # of this process, that a test function is looked at
 _spent: Counter[Any] = Counter()
 
 
