@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
-PACKAGE = f"{Path(__file__).parent}/"
+PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:
