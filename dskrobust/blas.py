@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from .processes import ProcessLock, in_children
 
@@ -32,11 +33,14 @@ class _BlasThreads:
 
     The limit belongs to the process, so nested and concurrent tasks share one: the first sets it,
     the last restores it. threadpoolctl lets only the thread that set a limit lift it, so a thread
-    of our own does both. A forked child has no such thread, so it begins anew.
+    of our own does both. A forked child has no such thread, so it begins anew. Looking for the
+    libraries takes milliseconds (all that is mapped into the process is read), so they are known
+    until something more is imported.
     """
 
     def __init__(self) -> None:
         self._lock, self._limits = ProcessLock(), ExitStack()
+        self._libraries, self._modules = ThreadpoolController(), len(sys.modules)
         self._begin()
         in_children(self._begin)
 
@@ -62,7 +66,9 @@ class _BlasThreads:
 
     def _limit(self) -> None:
         self._limits.close()  # what a child was forked with in the middle of a tile
-        self._limits.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        if self._modules != len(sys.modules):  # then one may have brought a BLAS of its own
+            self._libraries, self._modules = ThreadpoolController(), len(sys.modules)
+        self._limits.enter_context(self._libraries.limit(limits=1, user_api="blas"))
 
 
 one_blas_thread = _BlasThreads()

@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Hundreds of processes are started, each of which would compile the package's source anew.
 export PYTHONDONTWRITEBYTECODE=
+# Two processes of tests share the cores: threads of theirs that wait do not spin.
+export OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4
 quick=()
 if [[ "${1:-}" == --quick ]]; then
     quick=(--quick)

@@ -1,5 +1,6 @@
 """The certificate of the screen, distances of pairs, tiles, and one BLAS thread a tile."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from kernel_cases import KINDS, Arrays, adversary, arrays_of, job_for, reduce_ra
 from threadpoolctl import threadpool_info
 
 import dskrobust as dr
+from dskrobust import blas
 from dskrobust.blas import one_blas_thread
 from dskrobust.kernels import (
     KNearest,
@@ -367,6 +369,21 @@ def test_blas_threads_are_limited_and_restored():
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {1}
     assert blas_threads() == before
+
+
+def test_libraries_are_looked_for_once_until_more_is_imported(monkeypatch):
+    looked = []
+    found = blas.ThreadpoolController
+    monkeypatch.setattr(blas, "ThreadpoolController", lambda: looked.append(1) or found())
+    with one_blas_thread():
+        pass
+    looked.clear()
+    for more in (0, 0, 1, 0):
+        if more:
+            monkeypatch.setitem(sys.modules, "brings_a_blas", sys)
+        with one_blas_thread():
+            assert set(blas_threads()) == {1}
+    assert looked == [1]
 
 
 def test_blas_threads_are_restored_after_concurrent_tiles():
