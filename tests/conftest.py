@@ -19,7 +19,7 @@ from dskrobust.engine import workload
 UNKNOWN = 20.0  # seconds of a file that was never timed
 
 # Not random, so that more of the same examples in every run find nothing new.
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
 # The first call of a kernel compiles it, so a deadline would only measure Numba.
 settings.register_profile("dev", deadline=None, max_examples=30)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)

@@ -60,5 +60,5 @@ def test_the_outermost_line_where_no_other_is_left():
     scope = {"warn": warn}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        exec(compile("warn('heard')", f"{PACKAGE}inner.py", "exec"), scope)
+        exec(compile("warn('heard')", f"{PACKAGE}errors.py", "exec"), scope)
     assert [one.filename for one in caught] == [__file__]
