@@ -40,7 +40,8 @@ class _BlasThreads:
 
     def __init__(self) -> None:
         self._lock, self._limits = ProcessLock(), ExitStack()
-        self._libraries, self._modules = ThreadpoolController(), len(sys.modules)
+        self._libraries: ThreadpoolController
+        self._modules = 0  # that were imported when these were looked for
         self._begin()
         in_children(self._begin)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 
 from ..evaluation.fold_matrices import FoldsMatrix, fold_matrix
-from ..evaluation.matrices import EACH
 from ..evaluation.protocol import Choice
 from .trials import ModelTrials, StoredEvaluation
 
@@ -55,7 +54,6 @@ def fold_matrices(models: Sequence[ModelTrials], first: str) -> list[FoldsMatrix
         The test subset that chooses.
     """
     own = models[0]
-    ways = [first, EACH] if own.has_choice else [first]
     return [
         fold_matrix(
             [model.table for model in models],
@@ -64,7 +62,7 @@ def fold_matrices(models: Sequence[ModelTrials], first: str) -> list[FoldsMatrix
             fixed=setting,
             loss=loss,
         )
-        for best in ways
+        for best in own.ways(first)
         for loss in own.losses
         for setting in own.settings
     ]

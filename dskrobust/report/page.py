@@ -15,7 +15,6 @@ import pandas as pd
 from ..datasets import feature_texts
 from ..declared_types import check_types, checked_arguments
 from ..display import moment, shown_name
-from ..evaluation.matrices import EACH
 from ..export import ID, with_ids
 from ..label_comparison import compare_samples
 from ..outputs import check_output, whole_file
@@ -368,8 +367,9 @@ def _evaluation(evaluation: StoredEvaluation) -> dict[str, Any]:
 
 
 def _model(model: ModelTrials, first: str) -> dict[str, Any]:
-    ways = [first, EACH] if model.has_choice else [first]
-    matrices = [m for best in ways for loss in model.losses for m in model.matrices(best, loss)]
+    matrices = [
+        m for best in model.ways(first) for loss in model.losses for m in model.matrices(best, loss)
+    ]
     curves = []
     for measure in model.measures if model.is_curve else ():
         assert model.sweep is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..evaluation import Model
 from ..evaluation.experiment import BALANCED
-from ..evaluation.matrices import PerformanceMatrix
+from ..evaluation.matrices import EACH, PerformanceMatrix
 from ..evaluation.models import model_class
 from ..evaluation.protocol import Choice, performance_matrix
 from ..evaluation.table import ModelRecords, grid_of, trials_table
@@ -55,10 +55,10 @@ class ModelTrials:
     curves: pd.DataFrame | None = None
     probabilities: pd.Series[float] | None = None
 
-    @property
-    def has_choice(self) -> bool:
-        """Whether the swept hyper-parameter has several values to choose from."""
-        return self.sweep is not None and len(self.spec.grid[self.sweep]) > 1
+    def ways(self, first: str) -> list[str]:
+        """Which test subset chooses: the first, then each its own where there is a choice."""
+        choice = self.sweep is not None and len(self.spec.grid[self.sweep]) > 1
+        return [first, EACH] if choice else [first]
 
     @property
     def is_curve(self) -> bool:
