@@ -130,7 +130,7 @@ def run_and_write(
         Where the store's disk has no room for tiles and results.
     ClusterError
     """
-    if options.is_open and store.rows <= SMALL_ROWS and current_client() is None:
+    if stays_here(store, options):
         lazy = prepare(found_resources())
         plan = lazy.plan
         if plan is None:  # another run wrote these results meanwhile
@@ -141,6 +141,11 @@ def run_and_write(
             with _watched(None, plan, watch, lazy.run):
                 return lazy.write(lambda: _plan_facts(plan))
     return _write_on_cluster(store, prepare, options, watch)
+
+
+def stays_here(store: Store, options: ClusterOptions) -> bool:
+    """Tell whether rows are few, and nobody has said what to compute on: this process may do it."""
+    return options.is_open and store.rows <= SMALL_ROWS and current_client() is None
 
 
 @contextlib.contextmanager

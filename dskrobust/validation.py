@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .declared_types import check_types
 from .display import no_group
 from .errors import Hint, InvalidOptionError, OverlapWarning
-from .evaluation import Experiment, Model, evaluate, summary_of
+from .evaluation import Evaluation, Experiment, Model, evaluate, summary_of
 from .evaluation.jobs import records_memory
 from .evaluation.windows import ALL, Measure, Outcome, Windows, group_size, outcomes
 from .label_fit import most_labels
@@ -120,7 +120,7 @@ class Plan:
     def check(self) -> None:
         """Refuse what cannot be evaluated, before anything runs."""
         train, test = self.groups
-        self._experiment({ALL: train}, {train: train}, 0)
+        self.evaluation  # noqa: B018  refuses models
         if test == train:
             raise InvalidOptionError(
                 f"{train} is the training and the test group; choose another test group"
@@ -136,12 +136,23 @@ class Plan:
         self.listed  # noqa: B018  refuses other rows
 
     @property
+    def evaluation(self) -> Evaluation:
+        """That of all training rows, which no other that is made takes more for."""
+        train = self.groups[0]
+        made: Evaluation = self._experiment({ALL: train}, {train: train}, 0)
+        return made
+
+    @property
+    def repeats(self) -> int:
+        """How often such an evaluation is made: of every option in every fold, and of all folds."""
+        options = 1 + len(self.candidates) + (self.windows.count if self.windows else 0)
+        return options * (self.validation.folds + 1)
+
+    @property
     def memory(self) -> int:
         """How many bytes folds, and the records of every option on every part, take at most."""
-        train, cut = self.groups[0], self.validation
-        option = records_memory(self._experiment({ALL: train}, {train: train}, 0).jobs)
-        options = 1 + len(self.candidates) + (self.windows.count if self.windows else 0)
-        return _folds_memory(self.store, cut) + options * cut.parts * (cut.folds + 1) * option
+        option = self.validation.parts * records_memory(self.evaluation.jobs)
+        return _folds_memory(self.store, self.validation) + self.repeats * option
 
     @property
     def selections(self) -> dict[str, str]:

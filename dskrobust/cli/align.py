@@ -136,9 +136,10 @@ def match(
       dskrobust match mnist.zarr -w train --to test:M5000 --size 5000 --size 10000
     """
     from ..cluster.checks import check_source
+    from ..compute import stays_here
     from ..matching import match as matched
     from ..matching import matching_memory
-    from ..memory import CLUSTER, projected_peak
+    from ..memory import CLUSTER, KERNELS, projected_peak
     from ..outputs import check_output
     from .run_view import connected
 
@@ -148,8 +149,10 @@ def match(
     options = cluster_options(**where)
     opened = opened_store(store)
     scores = _scored(opened, (within, to), metric, options, quiet=as_json)
-    projected = projected_peak("matched sets", CLUSTER + matching_memory(sizes), SMALLER)
-    with connected(options) as client:
+    here = stays_here(opened, options)
+    needed = CLUSTER + matching_memory(sizes) + (here and KERNELS)
+    projected = projected_peak("matched sets", needed, SMALLER)
+    with connected(options, here=here) as client:
         check_source(client, opened.address)
         made = [matched(scores, within, to, size) for size in sizes]
     if path is not None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 
+STEPS_HERE = 200  # that this process runs, of small stores, rather than start a cluster
 FEWER = Hint("sweep fewer values", "give --grid fewer values, or fewer --trials and subsets")
 MOST_VALUES = 10_000  # of a range that is swept
 balanced_option = click.option(
@@ -392,7 +393,23 @@ def _value(text: str) -> Any:
 # -- running ---------------------------------------------------------------------------------
 
 
-def project_steps(made: Evaluation | CrossValidation, more: int = 0) -> int:
+def steps_here(
+    made: Evaluation | CrossValidation, options: ClusterOptions, repeats: int = 1
+) -> bool:
+    """Tell whether threads of this process run the steps: no cluster is worth its start for them.
+
+    repeats: how often as many steps are run.
+    """
+    from ..compute import stays_here
+
+    long = any(model.lockstep for model in made.models)  # networks
+    few = repeats * (len(made.jobs) - made.finished()) <= STEPS_HERE
+    return few and not long and stays_here(made.store, options)
+
+
+def project_steps(
+    made: Evaluation | CrossValidation, options: ClusterOptions, more: int = 0
+) -> int:
     """Return how many bytes this process holds at most while it runs steps and shows a table.
 
     more: bytes that are held besides.
@@ -402,30 +419,35 @@ def project_steps(made: Evaluation | CrossValidation, more: int = 0) -> int:
     from ..memory import CLUSTER, projected_peak
 
     needed = CLUSTER + records_memory(made.jobs) + more
+    if steps_here(made, options):
+        needed += made.training_memory()
     return projected_peak(f"an evaluation of {len(made.jobs):,} steps", needed, FEWER)
 
 
 def run_steps(
     made: Evaluation | CrossValidation, options: ClusterOptions, *, quiet: bool, more: int = 0
 ) -> int:
-    """Run what is missing on a cluster and show how far it is; return the peak as projected.
+    """Run what is missing and show how far it is; return this process's peak as projected.
 
     more: bytes that this process holds besides.
     """
+    from ..cluster.workers import cores_here
     from ..evaluation import Failure
     from ..show import terminal
     from .compute import check_scheduler
-    from .run_view import connected
+    from .run_view import connected, threads_line
 
-    projected = project_steps(made, more)
+    projected, here = project_steps(made, options, more), steps_here(made, options)
     total, finished = len(made.jobs), made.finished()
     with ExitStack() as stack:
         client = None
         if finished == total:
             check_scheduler(options)
         else:
-            client = stack.enter_context(connected(_with_gpu(stack, made, options)))
-            if not quiet and (options.is_remote or options.dashboard):
+            client = stack.enter_context(connected(_with_gpu(stack, made, options), here=here))
+            if here and not quiet:
+                terminal.fact("workers", threads_line(cores_here()))
+            elif not quiet and (options.is_remote or options.dashboard):
                 terminal.fact("dashboard", client.dashboard_link)
         if not quiet:
             resumed = f", {finished:,} of them finished earlier" if finished else ""

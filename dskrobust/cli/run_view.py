@@ -116,14 +116,21 @@ class RunView:
 
 
 @contextmanager
-def connected(options: ClusterOptions) -> Iterator[Client]:
-    """Yield a client of workers; while those of a local cluster start, a line says so."""
+def connected(options: ClusterOptions, *, here: bool = False) -> Iterator[Client]:
+    """Yield a client of workers; while those of a local cluster start, a line says so.
+
+    here: take threads of this process instead, which start at once.
+    """
     from ..cluster import connect
+    from ..cluster.local import some_client
     from ..compute import STARTING
     from ..show import terminal
 
     with ExitStack() as stack:
-        if options.is_remote:
+        if here:
+            client = stack.enter_context(some_client(None, {}))
+            stack.enter_context(client.as_current())
+        elif options.is_remote:
             client = stack.enter_context(connect(options))
         else:
             command = click.get_current_context(silent=True)
@@ -155,13 +162,20 @@ def workers_line(plan: Plan) -> str:
 
     has = plan.resources
     if has.here:
-        return f"this process, {terminal.counted(has.threads, 'thread')}"
+        return threads_line(has.threads)
     limit = f", {terminal.size(has.memory_limit)} each" if has.memory_limit else ""
     workers, threads = (
         terminal.counted(has.workers, "worker"),
         terminal.counted(has.threads, "thread"),
     )
     return f"{workers} × {threads}{limit}"
+
+
+def threads_line(threads: int) -> str:
+    """Return in a line what runs without workers."""
+    from ..show import terminal
+
+    return f"this process, {terminal.counted(threads, 'thread')}"
 
 
 def plan_line(plan: Plan) -> str:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Hint
-from .evaluate import asked_models, model_option, named, project_steps, training_options
+from .evaluate import (
+    asked_models,
+    model_option,
+    named,
+    project_steps,
+    steps_here,
+    training_options,
+)
 from .memory import say_memory
 from .options import (
     MOST_SEED,
@@ -109,8 +116,8 @@ def spectrum(
     opened = opened_store(store)
     models = asked_models(kinds, grid, fixed, options)
     made = make(opened, models, Windows(windows, width), by=by, **experiment)
-    projected = project_steps(made.evaluation)
-    with _running(cluster, len(made.evaluation.jobs), quiet=as_json) as tell:
+    projected, here = project_steps(made.evaluation, cluster), steps_here(made.evaluation, cluster)
+    with _running(cluster, len(made.evaluation.jobs), here=here) as tell:
         made.compute(tell=tell)
     if out:
         write_csv(made.cells, out)
@@ -197,8 +204,11 @@ def tailor(
         candidates=named(candidates),
         **experiment,
     )
-    projected = projected_peak("tailoring", CLUSTER + made.plan.memory, SAMPLE)
-    with _running(cluster, None, quiet=as_json) as tell:
+    evaluation, needed = made.plan.evaluation, CLUSTER + made.plan.memory
+    if here := steps_here(evaluation, cluster, made.plan.repeats):
+        needed += evaluation.training_memory()
+    projected = projected_peak("tailoring", needed, SAMPLE)
+    with _running(cluster, None, here=here) as tell:
         made.compute(tell=tell)
     if out:
         write_csv(made.advice.measured, out)
@@ -224,12 +234,15 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], ClusterOptions]:
 
 
 @contextmanager
-def _running(options: ClusterOptions, steps: int | None, *, quiet: bool) -> Iterator[Progress]:
-    """Connect to workers and show how many steps are done."""
+def _running(options: ClusterOptions, steps: int | None, *, here: bool) -> Iterator[Progress]:
+    """Connect to workers, or to this process, and show how many steps are done."""
     from ..show import terminal
     from .run_view import connected
 
-    with connected(options), terminal.progress("Evaluating", steps, unit="steps") as bar:
+    with (
+        connected(options, here=here),
+        terminal.progress("Evaluating", steps, unit="steps") as bar,
+    ):
 
         def tell(job: Any, record: Any, was_found: bool) -> None:
             bar.note = job.model.name

@@ -53,7 +53,7 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
     MemoryPlanError
         Naming model and subset, before anything runs.
     """
-    name, rows = max(problem.train.items(), key=lambda pair: pair[1])
+    name, rows = _largest(problem)
     own = base_bytes() + LIBRARY_BYTES
     for model in models:
         workers = workers_of(client, model.resources).values()
@@ -63,9 +63,8 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
         if not limits:
             continue
         limit, threads = min(limits, key=lambda pair: (pair[0], -pair[1]))
-        held = min(threads, 2, len(problem.train) * len(models))
-        data, each = model.task_bytes(rows, problem)
-        most, needed = limit, own + (0 if model.distributed else held * data) + threads * each
+        data = model.task_bytes(rows, problem)[0]
+        most, needed = limit, own + _training_bytes(model, models, problem, threads)
         where = f"a worker of {threads} threads, whose limit is"
         if model.distributed and not fit_together(client, data):
             streamed = model.streamed_bytes(rows, problem)
@@ -78,6 +77,26 @@ def check_memory(client: Client, models: Sequence[Model], problem: Problem) -> N
                 f"{needed / MIB:,.0f} MiB in {where} {most / MIB:,.0f} MiB, of which Dask leaves "
                 f"{USABLE:.0%} usable; raise the limit{model.instead}"
             )
+
+
+def training_memory(models: Sequence[Model], problem: Problem, threads: int) -> int:
+    """Return how many bytes models, and their libraries, take at most in threads of a process."""
+    taken = []
+    for model in models:
+        together = model.task_bytes(_largest(problem)[1], problem)[0] if model.distributed else 0
+        taken.append(together + _training_bytes(model, models, problem, threads))
+    return LIBRARY_BYTES + max(taken)
+
+
+def _largest(problem: Problem) -> tuple[str, int]:
+    return max(problem.train.items(), key=lambda pair: pair[1])
+
+
+def _training_bytes(model: Model, models: Sequence[Model], problem: Problem, threads: int) -> int:
+    """Return what a process has to hold for a model beside what all workers hold together."""
+    held = min(threads, 2, len(problem.train) * len(models))
+    data, each = model.task_bytes(_largest(problem)[1], problem)
+    return (0 if model.distributed else held * data) + threads * each
 
 
 def fit_together(client: Client, data: int) -> bool:

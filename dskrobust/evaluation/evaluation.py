@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..cluster.checks import check_source
 from ..cluster.local import some_client
-from ..cluster.workers import threads_of_a_task
+from ..cluster.workers import cores_here, threads_of_a_task
 from ..datasets import restore_labels
 from ..declared_types import checked_arguments
 from ..display import escape
@@ -25,7 +25,9 @@ from ..errors import (
     InvalidOptionError,
 )
 from ..folds import TEST, TRAIN
+from ..label_fit import most_labels
 from ..label_sets import warn_missing_classes
+from ..memory import KERNELS
 from ..store import (
     EvaluationRecords,
     RowRange,
@@ -36,7 +38,7 @@ from ..store import (
 )
 from ..user_warnings import warn
 from .census import overlap_warnings, take_census
-from .checks import check_memory, check_workers, local_gpu
+from .checks import check_memory, check_workers, local_gpu, training_memory
 from .collection import Prepared, StepsMixin, TableForm, client_of_task, finished_table
 from .experiment import Experiment, ModelSpec, Setting
 from .findings import FindingsMixin, Step
@@ -312,6 +314,11 @@ class Evaluation(StepsMixin, FindingsMixin):
             "stored_threshold": stored,
             "versions": versions(),
         }
+
+    def training_memory(self) -> int:
+        """Return how many bytes steps take at most that run in threads of this process."""
+        problem = replace(self.problem, classes=most_labels(self.store))
+        return KERNELS + training_memory(self.models, problem, cores_here())
 
     def _preparing(self) -> tuple[Any, ...]:
         return _prepare, self.store.address, self.experiment

@@ -221,6 +221,10 @@ class CrossValidation:
         """Return how many steps the store has."""
         return sum(part.finished() for part in self.parts)
 
+    def training_memory(self) -> int:
+        """Return how many bytes steps take at most that run in threads of this process."""
+        return max(part.training_memory() for part in self.parts)
+
     @property
     def failures(self) -> list[Failure]:
         """Steps that failed in the last `compute`."""

@@ -113,10 +113,10 @@ def test_small_searches_have_the_bits_of_bounds(data, k):
     np.testing.assert_array_equal(counts, other_counts)
 
 
-def made(folder, n=200):
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(n, 4)), rng.integers(0, 3, n)
-    return dr.create_store(str(folder / "own.zarr"), X, y, spec=dr.StoreSpec("own", "categorical"))
+def made(folder, n=200, split=None, columns=4):
+    rng, spec = np.random.default_rng(0), dr.StoreSpec("own", "categorical")
+    X, y = rng.normal(size=(n, columns)), rng.integers(0, 3, n)
+    return dr.create_store(str(folder / "own.zarr"), X, y, split, spec=spec)
 
 
 def refuse(*_, **__):
@@ -137,6 +137,42 @@ def test_a_small_store_is_computed_without_a_cluster_unless_one_is_asked_for(
     assert "1 tile" in done.output
     (result,) = find_results(dr.open_store(store.url))
     assert result.facts["workers"] == 1
+
+
+EVALUATE = "evaluate --model knn --grid neighbors=1,2"
+
+
+@pytest.mark.filterwarnings("ignore:.*more than one training subset|.*overlap")
+@pytest.mark.parametrize(
+    "command",
+    [EVALUATE, "spectrum --model knn --windows 2", "tailor --model knn --windows 2",
+     "match --within train --to test --size 20"],
+)  # fmt: skip
+def test_models_of_few_rows_start_no_processes_unless_asked_to(tmp_path, command, monkeypatch):
+    store = made(tmp_path, split=np.repeat(["train", "test"], [140, 60]))
+    assert CliRunner().invoke(cli.main, ["compute", store.url]).exit_code == 0
+    name, *options = command.split()
+    monkeypatch.setattr(connection, "local_cluster", refuse)
+    asked = CliRunner().invoke(cli.main, [name, store.url, *options, "--workers", "1"])
+    assert "a cluster was started" in asked.output + asked.stderr + repr(asked.exception)
+    done = CliRunner().invoke(cli.main, [name, store.url, *options])
+    assert done.exit_code == 0, done.output + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "rows"),
+    [("--model sklearn.tree.DecisionTreeClassifier --trials 67", 5_000), ("", 199),
+     ("--model cnn --option device=cpu --option shape=[8,8] --set epochs=5", 5_000)],
+)  # fmt: skip
+def test_many_steps_networks_and_more_rows_have_a_cluster(tmp_path, more, rows, monkeypatch):
+    """Three training subsets and 67 trials are 201 steps."""
+    pytest.importorskip("torch")
+    store = made(tmp_path, split=np.repeat(["train", "test"], [140, 60]), columns=64)
+    assert CliRunner().invoke(cli.main, ["compute", store.url]).exit_code == 0
+    monkeypatch.setattr(compute, "SMALL_ROWS", rows)
+    monkeypatch.setattr(connection, "local_cluster", refuse)
+    asked = CliRunner().invoke(cli.main, ["evaluate", store.url, *(more or "--model knn").split()])
+    assert "a cluster was started" in asked.output + asked.stderr + repr(asked.exception)
 
 
 def test_own_metrics_and_more_rows_have_a_cluster(tmp_path, plain, monkeypatch):
