@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Hundreds of processes are started, each of which would compile the package's source anew.
 export PYTHONDONTWRITEBYTECODE=
-# Two processes of tests share the cores: threads of theirs that wait do not spin.
+# Processes of tests share the cores: threads of theirs that wait do not spin.
 export OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4
 quick=()
 if [[ "${1:-}" == --quick ]]; then
@@ -43,8 +43,9 @@ fi
 if ((${#failed[@]})); then
     printf 'FAILED: %s\n' "${failed[@]}"
 fi
-# Two processes, a file in one; the longest files first (tests/seconds.txt), not those of most tests.
-check pytest -n 2 --dist loadfile --no-loadscope-reorder "${quick[@]}" "${coverage[@]}" "$@"
+# One process more than two cores, as some tests wait for others; a file in one; the longest files first
+# (tests/seconds.txt), not those of most tests.
+check pytest -n 3 --dist loadfile --no-loadscope-reorder "${quick[@]}" "${coverage[@]}" "$@"
 if ((${#coverage[@]})); then
     echo "coverage: $("$bin/coverage" report --format=total || echo unknown) % of the lines that Numba does not compile"
 fi
