@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,11 @@ def run_job(job: Job, client: Client | None = None) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return what the numbers may depend on besides data, experiment and seed."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:  # looks through all that is installed: 5 ms
     known = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

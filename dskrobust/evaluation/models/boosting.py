@@ -152,6 +152,11 @@ class _Boosted(Model):
                 train_from_batches, read, _parts(job), parameters, rounds, pure=False
             ).result()
             return Trained(booster, external=True)
+        if len(parts := _parts(job)) == 1:  # one worker has all rows: it needs no other
+            booster = client.submit(
+                _train_here, job, parts[0], parameters, rounds, pure=False
+            ).result()
+            return Trained(booster, external=False)
         X, y = _as_arrays(job)
         with xgboost.config_context(verbosity=0):
             data = xgboost.dask.DaskDMatrix(client, X, y)
@@ -318,6 +323,19 @@ def _as_arrays(job: Job) -> tuple[da.Array, da.Array]:
         X.append(da.from_delayed(part[0], (size, columns), np.float32))
         y.append(da.from_delayed(part[1], (size,), np.float32))
     return da.concatenate(X), da.concatenate(y)
+
+
+def _train_here(job: Job, part: RowRange, parameters: Mapping[str, Any], rounds: int) -> Any:
+    """Return the booster that a worker trains on all rows at once, as `xgboost.dask` has it."""
+    import xgboost
+    from distributed import get_worker
+
+    ((_, subset),) = job.train
+    features, labels = _read_part(job.records, subset, job.classes, part)
+    own = {**parameters, "nthread": get_worker().state.nthreads}
+    with xgboost.config_context(verbosity=0):
+        data = xgboost.DMatrix(features, labels, nthread=own["nthread"])
+        return xgboost.train(own, data, num_boost_round=rounds)
 
 
 def _parts(job: Job) -> list[RowRange]:
