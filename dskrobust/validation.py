@@ -135,7 +135,7 @@ class Plan:
             _check_selection(name, text, self.store.groups, train, least)
         self.listed  # noqa: B018  refuses other rows
 
-    @property
+    @cached_property
     def evaluation(self) -> Evaluation:
         """That of all training rows, which no other that is made takes more for."""
         train = self.groups[0]

@@ -721,18 +721,23 @@ def listeners(arguments, folder):
 
 
 HERE = {"127.0.0.1"}
+XGBOOST = ["--model", "xgboost", "--grid", "rounds=1", "--set", "max_depth=1", "--workers", "1"]
 LISTENING = {
     "compute": (["compute", "d.zarr", "--workers", "1"], HERE),
-    # The workers of xgboost listen to each other, where nobody can tell them: see the page.
-    "xgboost": (["evaluate", "d.zarr", "--model", "xgboost", "--grid", "rounds=1", "--trials", "1",
-                 "--workers", "1"], HERE | {"0.0.0.0"}),
-}  # fmt: skip
+    "xgboost": (["evaluate", "d.zarr", *XGBOOST], HERE),
+    # Of several parts its workers listen to each other, where nobody can tell them: see the page.
+    "xgboost of several parts": (["evaluate", "wide.zarr", *XGBOOST], HERE | {"0.0.0.0"}),
+}
 
 
 @pytest.mark.parametrize("command", LISTENING)
 def test_nothing_listens_beyond_this_machine(tmp_path, command):
-    ingest("digits", str(tmp_path / "d.zarr"))
     arguments, expected = LISTENING[command]
+    if "d.zarr" in arguments:
+        ingest("digits", str(tmp_path / "d.zarr"))
+    else:
+        X, y = np.zeros((70, 2**18), np.uint8), np.arange(70) % 2
+        dr.create_store(str(tmp_path / "wide.zarr"), X, y, np.repeat(["train", "test"], [68, 2]))
     assert listeners(arguments, tmp_path) == expected
 
 
