@@ -219,8 +219,7 @@ local_options = together(  # the size of a local cluster
         "--workers",
         type=click.IntRange(1),
         metavar="N",
-        help="Worker processes; one for every core of up to four, else one for every four. Up to "
-        "5,000 rows this process computes unless they are named.",
+        help="Worker processes; one for every core of up to four, else one for every four.",
     ),
     click.option(
         "--threads",

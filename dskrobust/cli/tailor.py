@@ -116,7 +116,8 @@ def spectrum(
     opened = opened_store(store)
     models = asked_models(kinds, grid, fixed, options)
     made = make(opened, models, Windows(windows, width), by=by, **experiment)
-    projected, here = project_steps(made.evaluation, cluster), steps_here(made.evaluation, cluster)
+    here = steps_here(made.evaluation, cluster)
+    projected = project_steps(made.evaluation, here=here)
     with _running(cluster, len(made.evaluation.jobs), here=here) as tell:
         made.compute(tell=tell)
     if out:

@@ -59,6 +59,8 @@ OBJECTIVES = {"squared_error": "reg:squarederror", "absolute_error": "reg:absolu
 class _Boosted(Model):
     """What both kinds of xgboost's models share: data as Dask arrays, one training a job.
 
+    Rows of one part are trained on by one task: the same trees, and no workers that have to meet.
+
     With the option ``external_memory``, or where the training data does not fit the workers
     together, one worker trains from external memory: it reads the store part by part.
     """
