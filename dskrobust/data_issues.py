@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from dask.base import compute
+from dask.base import compute, persist
 from numpy.typing import ArrayLike, NDArray
 
 from . import display
@@ -28,7 +28,7 @@ from .labels import label_names
 from .memory import check_memory
 from .metrics import Metric
 from .neighbours import compute_neighbours, nearest_neighbours
-from .records import as_records, lowest, sample, value_counts
+from .records import as_records, in_order, sample, value_counts
 from .runs import RunOptions
 from .whole_numbers import check_whole
 from .witnesses import at_witness
@@ -162,18 +162,18 @@ def find_data_issues(
     check_whole("top", top, of="samples")
     quality.warm_up()
     columns = _columns(quality)
+    if not quality.stored:  # searched only once
+        columns = dict(zip(columns, persist(*columns.values()), strict=True))
     quartiles = _quartiles(columns, len(quality.scores.groups))
     near = _near(quality) * np.nan_to_num(quartiles[:, 1])
     kinds = _kinds(columns, quartiles, near)
-    found = {kind: as_records({**columns, "is": part}) for kind, part in kinds.items()}
-    worst = {kind: lowest(found[kind], by, int(top), "is") for kind, by in _ORDER.items()}
-    counts = {kind: part.sum() for kind, part in kinds.items()}
-    pairs, every = _overlapping(quality, columns), value_counts(quality.labels)
-    worst, counts, pairs, every = compute(worst, counts, pairs, every)
-    tables = [_frame(quality, kind, records) for kind, records in worst.items()]
-    counts = {kind: int(count) for kind, count in counts.items()}
+    found = as_records({**columns, **{f"is {kind}": part for kind, part in kinds.items()}})
+    worst, counts = compute(_worst(found, int(top)), _counts(found))
+    pairs, every = compute(_overlapping(quality, columns), value_counts(quality.labels))
+    tables = [_frame(quality, k, worst[worst["kind"] == code]) for code, k in enumerate(_ORDER)]
+    counts = dict(zip(_ORDER, counts.tolist(), strict=True))
     if across and len(quality.scores.groups) > 1:
-        shared = _shared(quality, near, options or RunOptions())
+        shared = _shared(quality, columns["split"], near, options or RunOptions())
         counts["shared"] = len(shared)
         tables.append(_frame(quality, "shared", shared[: int(top)]))
     table = with_ids(_joined(tables), held_ids(quality.scores.ids))
@@ -182,6 +182,44 @@ def find_data_issues(
 
 _ORDER = {"contradiction": "reach", "duplicate": "same_distance", "isolated": "closeness",
           "witness": "seldom"}  # fmt: skip
+
+
+def _worst(records: da.Array, count: int) -> da.Array:
+    """Return the first records of every kind, lazy, with its place in _ORDER as ``kind``."""
+    coded = np.dtype([*records.dtype.descr, ("kind", np.int8)])
+    first, again = partial(_of_kinds, count=count, coded=coded), partial(_of_codes, count=count)
+    return da.reduction(records, first, again, combine=again, axis=0, keepdims=True, dtype=coded,
+                        meta=np.empty(0, coded))  # fmt: skip
+
+
+def _of_kinds(
+    records: NDArray[np.void], axis: Any, keepdims: bool, count: int, coded: np.dtype[Any]
+) -> NDArray[np.void]:
+    parts = []
+    for code, (kind, by) in enumerate(_ORDER.items()):
+        own = in_order(records[records[f"is {kind}"]], by)[:count]
+        made = np.empty(len(own), coded)
+        made[list(records.dtype.names or ())] = own
+        made["kind"] = code
+        parts.append(made)
+    return np.concatenate(parts)
+
+
+def _of_codes(records: NDArray[np.void], axis: Any, keepdims: bool, count: int) -> NDArray[np.void]:
+    own = (records[records["kind"] == code] for code in range(len(_ORDER)))
+    return np.concatenate(
+        [in_order(part, by)[:count] for part, by in zip(own, _ORDER.values(), strict=True)]
+    )
+
+
+def _counts(records: da.Array) -> da.Array:
+    """Return how many records are of every kind, in the order of _ORDER; lazy."""
+    parts = da.map_blocks(
+        lambda block: np.array([[block[f"is {kind}"].sum() for kind in _ORDER]], np.int64),
+        records, new_axis=1, chunks=((1,) * len(records.chunks[0]), (len(_ORDER),)),
+        dtype=np.int64, meta=np.empty((0, 0), np.int64),
+    )  # fmt: skip
+    return parts.sum(axis=0)
 
 
 def _columns(quality: LabelQuality) -> dict[str, da.Array]:
@@ -246,19 +284,21 @@ def _at_group(split: NDArray[np.int16], values: NDArray[np.float64]) -> NDArray[
 def _overlapping(quality: LabelQuality, columns: Mapping[str, da.Array]) -> da.Array:
     """Return how many samples of which label have their nearest sample in which other, lazy."""
     labels = quality.labels
-    other = at_witness(labels.astype(np.float64), columns["witness"]).rechunk(labels.chunks)
-    pair = np.dtype([("label", labels.dtype), ("other", labels.dtype)])
-    pairs = da.map_blocks(partial(_paired, pair=pair), labels, other, dtype=pair,
-                          meta=np.empty(0, pair))  # fmt: skip
+    other = at_witness(labels.astype(np.float64), columns["witness"]).persist()
     inside = columns["reach"] < columns["same_distance"]
-    return value_counts(pairs[inside.rechunk(labels.chunks)])
+    found = as_records({"inside": inside, "label": labels, "other": other}, labels.chunks)
+    pair = np.dtype([("label", labels.dtype), ("other", labels.dtype)])
+    unknown = ((np.nan,) * len(labels.chunks[0]),)
+    pairs = da.map_blocks(_paired, found, pair=pair, dtype=pair, meta=np.empty(0, pair),
+                          chunks=unknown)  # fmt: skip
+    return value_counts(pairs)
 
 
-def _paired(
-    labels: NDArray[Any], other: NDArray[np.float64], pair: np.dtype[Any]
-) -> NDArray[np.void]:
-    made = np.empty(len(labels), pair)
-    made["label"], made["other"] = labels, np.where(np.isnan(other), labels, other)
+def _paired(found: NDArray[np.void], pair: np.dtype[Any]) -> NDArray[np.void]:
+    found = found[found["inside"]]
+    made = np.empty(len(found), pair)
+    made["label"] = found["label"]
+    made["other"] = np.where(np.isnan(found["other"]), found["label"], found["other"])
     return made
 
 
@@ -277,7 +317,7 @@ def _overlaps(
 
 
 def _shared(
-    quality: LabelQuality, near: NDArray[np.float64], options: RunOptions
+    quality: LabelQuality, split: da.Array, near: NDArray[np.float64], options: RunOptions
 ) -> NDArray[np.void]:
     """Return the samples that are nearly in the largest group, and lie in another; the worst first.
 
@@ -285,7 +325,6 @@ def _shared(
     """
     scores, spec = quality.scores, quality.scores.spec
     assert spec is not None
-    split = da.asarray(scores.split)
     check_memory("a list of the rows of groups", quality.rows, SHARED_BYTES, _INSTEAD)
     sizes = da.bincount(split, minlength=len(scores.groups)).compute()
     main = int(sizes.argmax())

@@ -103,9 +103,17 @@ class LabelQuality(LabelledRows):
 
     def warm_up(self) -> None:
         """Compile what the searches run, before anything does."""
-        for spec in (self.scores.spec, self.same_scores.spec):
-            if spec is not None:
-                spec.warm_up()
+        for one in (self.scores, self.same_scores):
+            if one.spec is not None and one.result is None:
+                one.spec.warm_up()
+
+    def staged(self) -> LabelQuality:
+        """Return the same of stored searches, with what all samples together tell computed.
+
+        That is one number a sample, which stays on the workers; without a cluster in this process.
+        The rest is told block by block: else all blocks would wait for it in memory.
+        """
+        return quality_of(self.scores, self.same_scores, da.Array.persist)
 
     def compute(self, **kwargs: Any) -> LabelQuality:
         """Compute everything in one go; the same with NumPy arrays.
@@ -122,6 +130,11 @@ class LabelQuality(LabelledRows):
         with run_shown(None if kwargs.get("scheduler") else self.plan, self.run, title):
             values = compute(*(getattr(self, name) for name in names), **kwargs)
         return replace(self, **dict(zip(names, values, strict=True)))
+
+    @property
+    def stored(self) -> bool:
+        """Whether both searches are read from a store."""
+        return self.scores.result is not None and self.same_scores.result is not None
 
     @property
     def together(self) -> bool:
@@ -238,15 +251,22 @@ def _no_categories(what: str, kind: str) -> InvalidOptionError:
     return InvalidOptionError(f"{what} has {kind} labels; how they fit is told for categories only")
 
 
-def quality_of(scores: Scores, same: Scores) -> LabelQuality:
-    """Return what two searches together tell: nearest of another label, and of the same."""
+def quality_of(
+    scores: Scores, same: Scores, stage: Callable[[da.Array], da.Array] | None = None
+) -> LabelQuality:
+    """Return what two searches together tell: nearest of another label, and of the same.
+
+    stage: computes what all samples together tell, before any is judged by it.
+    """
     chunks = same.reach.chunks  # plans, or what is stored, may differ; scores may be computed
     often = witness_counts(scores.witness)
+    often = often if stage is None else stage(often)
     different = da.asarray(scores.reach).rechunk(chunks)
     ratio = da.map_blocks(_ratio, same.reach, different, dtype=np.float64)
     misfit = da.map_blocks(_misfit, same.reach, ratio, often.rechunk(chunks), dtype=np.float64)
     split = da.asarray(scores.split).rechunk(chunks)
-    expected = expected_misfit(misfit, scores.label_blocks(chunks[0]), split, WITNESS_POWER)
+    labels = scores.label_blocks(chunks[0])
+    expected = expected_misfit(misfit, labels, split, WITNESS_POWER, stage)
     score = 1.0 / (1.0 + misfit / expected)
     return LabelQuality(same.reach, same.nearest, ratio, often, score, scores, same)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.base import compute, persist
+from dask.base import compute
 from numpy.typing import ArrayLike, NDArray
 
 from .declared_types import checked_arguments
@@ -208,13 +208,13 @@ class Findings:
     quality : LabelQuality
     thresholds : Thresholds
         Largest score of an issue, by class.
-    witness_score : dask array (n,) float64
-        The score of every sample's witness.
+    unfit : dask array (n,) bool
+        Which labels fit no better than those of their witnesses.
     """
 
     quality: LabelQuality
     thresholds: Thresholds
-    witness_score: da.Array
+    unfit: da.Array
 
     @classmethod
     def of(
@@ -241,26 +241,23 @@ class Findings:
             thresholds = Thresholds.fixed(threshold)
         if evidence is not None:
             quality = replace(quality, score=evidence.joined(quality.score, quality.labels))
-        return cls(quality, thresholds, at_witness(quality.score, quality.scores.nearest))
+        beside = at_witness(quality.score, quality.scores.nearest)
+        score = da.asarray(quality.score).rechunk(beside.chunks)
+        return cls(quality, thresholds, score <= beside)
 
     def persist(self) -> Findings:
-        """Return the same with what all samples together tell computed: three numbers a sample.
+        """Return the same with what witnesses tell computed: a byte a sample.
 
-        They stay on the workers; without a cluster in this process.
+        They stay on the workers; without a cluster in this process. See `LabelQuality.staged`.
         """
-        of = self.quality
-        often, score, witness_score = persist(of.witness_of, of.score, self.witness_score)
-        return replace(
-            self, quality=replace(of, witness_of=often, score=score), witness_score=witness_score
-        )
+        return replace(self, unfit=self.unfit.persist())
 
     @property
     def is_issue(self) -> da.Array:
         """Which samples are issues, (n,) bool."""
         score, witness = self._column(self.quality.score), self._column(self.quality.scores.nearest)
         limit = self.thresholds.at(self.quality.labels)
-        unfit = (score <= limit) & (score <= self._column(self.witness_score))
-        return unfit & (witness >= 0)
+        return (score <= limit) & self._column(self.unfit) & (witness >= 0)
 
     @property
     def records(self) -> da.Array:
@@ -278,7 +275,7 @@ class Findings:
             "ratio": of.ratio,
             "witness_of": of.witness_of,
         }
-        return as_records(columns, labels.chunks)
+        return as_records(columns, labels.chunks, stored=of.stored)
 
     def _column(self, values: Any) -> da.Array:
         return da.asarray(values).rechunk(self.quality.same_scores.reach.chunks)
@@ -292,9 +289,10 @@ class Findings:
 
     def summary(self, top: int) -> IssueSummary:
         """Compute the worst samples, and how many issues there are."""
-        labels, found = self.quality.labels, self.is_issue
-        every, flagged = value_counts(labels), value_counts(labels[found])
-        worst, every, flagged = compute(self.worst(top), every, flagged)
+        records = self.records
+        every = value_counts(records["label"])
+        flagged = value_counts(records["label"][records["is_issue"]])
+        worst, every, flagged = compute(lowest(records, "score", top), every, flagged)
         classes = self._classes(every, flagged)
         issues = int(classes["issues"].sum())
         return IssueSummary(self.frame(worst), issues, self.quality.rows, classes)

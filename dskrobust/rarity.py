@@ -11,6 +11,7 @@ others' average size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,7 +56,13 @@ class Expected(NamedTuple):
     misfit: NDArray[np.float64]
 
 
-def expected_misfit(misfit: da.Array, labels: da.Array, split: da.Array, power: float) -> da.Array:
+def expected_misfit(
+    misfit: da.Array,
+    labels: da.Array,
+    split: da.Array,
+    power: float,
+    stage: Callable[[da.Array], da.Array] | None = None,
+) -> da.Array:
     """Return what rarity alone explains of each sample's misfit, at least 1; lazy.
 
     Parameters
@@ -65,6 +72,8 @@ def expected_misfit(misfit: da.Array, labels: da.Array, split: da.Array, power: 
         sample that nothing can be compared with.
     power : float
         Of the number of witnesses in the misfit.
+    stage : callable, optional
+        Computes what all samples together tell, before any is compared with it.
 
     Returns
     -------
@@ -76,6 +85,7 @@ def expected_misfit(misfit: da.Array, labels: da.Array, split: da.Array, power: 
         fits, _as_they_are, partial(_table, power=power), combine=_together, axis=0, keepdims=True,
         dtype=object, meta=_NOTHING,
     )  # fmt: skip
+    table = table if stage is None else stage(table)
     return da.map_blocks(_looked_up, labels, split, table, chunks=misfit.chunks, dtype=np.float64,
                          meta=np.empty(0))  # fmt: skip
 

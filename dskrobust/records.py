@@ -13,10 +13,12 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from .block_tasks import in_one_task
+
 BLOCK_ROWS = 65_536  # as results are stored: every chunk is read once
 
 
-def as_records(columns: Mapping[str, Any], chunks: Any = None) -> da.Array:
+def as_records(columns: Mapping[str, Any], chunks: Any = None, *, stored: bool = True) -> da.Array:
     """Return columns as records with their row numbers, lazy.
 
     Parameters
@@ -25,6 +27,8 @@ def as_records(columns: Mapping[str, Any], chunks: Any = None) -> da.Array:
         Name → array (n,).
     chunks : int or tuple, optional
         Rows of a block; BLOCK_ROWS by default.
+    stored : bool
+        Whether columns are read from a store, or computed: then a block is one task.
 
     Returns
     -------
@@ -41,7 +45,7 @@ def as_records(columns: Mapping[str, Any], chunks: Any = None) -> da.Array:
     made: da.Array = da.map_blocks(
         _record, *arrays.values(), record=dtype, dtype=dtype, meta=np.empty(0, dtype)
     )
-    return made
+    return in_one_task(made) if stored else made
 
 
 def _record(*columns: NDArray[Any], record: np.dtype[Any]) -> NDArray[np.void]:
@@ -66,7 +70,8 @@ def lowest(records: da.Array, by: str, count: int, where: str | None = None) -> 
 def _picked(
     records: NDArray[np.void], axis: Any, keepdims: bool, by: str, count: int, where: str | None
 ) -> NDArray[np.void]:
-    return in_order(records if where is None else records[records[where]], by)[:count]
+    # a copy, as a view would keep the whole block
+    return in_order(records if where is None else records[records[where]], by)[:count].copy()
 
 
 def ends(records: da.Array, by: str, of: str, count: int, where: str) -> da.Array:

@@ -263,7 +263,8 @@ class Scores(ArraysMixin, LabelledRows):
         MemoryPlanError
             Where they do not fit into it.
         """
-        records = as_records({"reach": self.reach, "nearest": self.nearest})
+        columns = {"reach": self.reach, "nearest": self.nearest}
+        records = as_records(columns, stored=self.result is not None)
         found = records[records["reach"] == 0]
         if self.result is None:  # else they would be searched once more
             found = found.persist()
@@ -394,7 +395,7 @@ def write_together(
         for one, spec in several
     ]
     writers, writes = zip(*made, strict=True)
-    norms = (one.label_norm for one, _ in several)
+    norms = (one.label_norm.to_delayed().item() for one, _ in several)
     with run_shown(plan, first.run, title or first.title):
         if first.waves is not None:
             first.waves.run()

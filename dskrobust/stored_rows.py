@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import accumulate, pairwise
+from math import ceil
+from operator import getitem
 from typing import Any
 
 import dask.array as da
+import numpy as np
 from dask.delayed import delayed
 from dask.tokenize import tokenize
 from numpy.typing import DTypeLike, NDArray
@@ -121,11 +124,25 @@ def result_writes(
     chunk = min(most, rows)
     writer = ResultWriter(store.address, parameters, digests, store.groups, chunk)
     writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
-    parts = {
-        name: a.rechunk((chunk, *a.shape[1:])).to_delayed().ravel() for name, a in tables.items()
-    }
+    parts = {name: _joined(a, chunk) for name, a in tables.items()}
     write = delayed(write_announced)
     return writer, [
         write(run, writer.write, first, {name: blocks[k] for name, blocks in parts.items()})
         for k, first in enumerate(range(0, rows, chunk))
     ]
+
+
+def _joined(array: da.Array, rows: int) -> list[Any]:
+    """Return an array in blocks of so many rows, each a delayed value.
+
+    `rechunk` does the same by functions of dask.array, which every worker would import.
+    """
+    blocks = array.rechunk(dict.fromkeys(range(1, array.ndim), -1)).to_delayed().ravel()
+    parts: list[list[Any]] = [[] for _ in range(0, len(array), rows)]
+    end = 0
+    for block, size in zip(blocks, array.chunks[0], strict=True):
+        start, end = end, end + size
+        for k in range(start // rows, ceil(end / rows)):
+            a, b = max(k * rows - start, 0), min((k + 1) * rows - start, size)
+            parts[k].append(block if b - a == size else delayed(getitem)(block, slice(a, b)))
+    return [part[0] if len(part) == 1 else delayed(np.concatenate)(part) for part in parts]

@@ -1,19 +1,24 @@
 """Rows and their witnesses, joined in a grid: nobody holds more than a few blocks of n rows.
 
 Which row is whose witness is known of all rows only together. So rows are cut into blocks, and a
-task takes one block of those that have a witness and one of those that may be it; what it finds is
-summed over one side of the grid. Cuts are fixed: sums do not depend on chunks or workers.
+task takes one block of those that have a witness and one of those that may be it, and adds what it
+finds to what the task before it has found: of the grid only one result a row is held, however many
+blocks there are. Cuts are fixed: sums do not depend on chunks or workers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from numpy.typing import NDArray
+from dask.highlevelgraph import HighLevelGraph
+from dask.tokenize import tokenize
+from numpy.typing import DTypeLike, NDArray
 
-ROWS = 2**21  # of a block: at 10⁸ rows the grid has 48² tasks, and 16 MiB a column
+ROWS = 2**20  # of a block: at 10⁸ rows the grid has 96² tasks, and 8 MiB a column
 
 
 def witness_counts(witness: Any) -> da.Array:
@@ -28,14 +33,8 @@ def witness_counts(witness: Any) -> da.Array:
     -------
     dask array (n,) int64
     """
-    rows = len(witness)
-    starts, ends = _cuts(rows)
-    counts = da.blockwise(
-        _counted, "st", da.asarray(witness).rechunk((ends,)), "s", starts, "t",
-        rows=rows, align_arrays=False, dtype=np.int64, meta=np.empty((0, 0), np.int64),
-        adjust_chunks={"s": 1, "t": ends},
-    )  # fmt: skip
-    return counts.sum(axis=0)
+    blocks = _blocks(len(witness))
+    return _folded(_counted, [], [da.asarray(witness).rechunk((blocks,))], blocks, np.int64)
 
 
 def at_witness(values: Any, witness: Any) -> da.Array:
@@ -51,13 +50,9 @@ def at_witness(values: Any, witness: Any) -> da.Array:
     -------
     dask array (n,) float64
     """
-    starts, ends = _cuts(len(witness))
-    found = da.blockwise(
-        _looked_up, "st", da.asarray(witness).rechunk((ends,)), "s",
-        da.asarray(values).rechunk((ends,)), "t", starts, "t",
-        align_arrays=False, dtype=np.float64, meta=np.empty((0, 0)), adjust_chunks={"t": 1},
-    )  # fmt: skip
-    return da.reduction(found, _known, _known, axis=1, dtype=np.float64)
+    blocks = _blocks(len(witness))
+    witness, values = (da.asarray(part).rechunk((blocks,)) for part in (witness, values))
+    return _folded(_looked_up, [witness], [values], blocks, np.float64)
 
 
 def disagreements(index: Any, labels: Any) -> da.Array:
@@ -74,56 +69,85 @@ def disagreements(index: Any, labels: Any) -> da.Array:
     dask array (n,) int64
     """
     rows, k = index.shape
-    starts, ends = _cuts(rows)
-    some = max(1, ROWS // k)
-    found = da.blockwise(
-        _disagreeing, "st", da.asarray(index).rechunk((some, k)), "sk",
-        da.asarray(labels).rechunk(some), "s", da.asarray(labels).rechunk((ends,)), "t",
-        starts, "t", align_arrays=False, concatenate=True, dtype=np.int64,
-        meta=np.empty((0, 0), np.int64), adjust_chunks={"t": 1},
-    )  # fmt: skip
-    return found.sum(axis=1)
+    index, own = da.asarray(index).rechunk((max(1, ROWS // k), k)), da.asarray(labels)
+    of_rows, others = own.rechunk((index.chunks[0],)), own.rechunk((_blocks(rows),))
+    return _folded(_disagreeing, [index, of_rows], [others], index.chunks[0], np.int64)
 
 
-def _cuts(rows: int) -> tuple[da.Array, tuple[int, ...]]:
-    """Return the first rows of the blocks, one a chunk, and how many rows each block has."""
-    starts = range(0, rows, ROWS)
-    return da.from_array(np.array(starts), chunks=1), tuple(min(ROWS, rows - a) for a in starts)
+def _blocks(rows: int) -> tuple[int, ...]:
+    """Return how many rows each block has."""
+    return tuple(min(ROWS, rows - start) for start in range(0, rows, ROWS))
 
 
-def _counted(witness: NDArray[np.int64], start: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """Return how often each row of the block at `start` is among the witnesses, (1, block)."""
-    place = witness - start[0]
-    block = min(ROWS, rows - int(start[0]))
-    here = place[(place >= 0) & (place < block) & (witness >= 0)]
-    return np.bincount(here, minlength=block).astype(np.int64)[None]
+def _folded(
+    step: Callable[..., NDArray[Any]],
+    own: Sequence[da.Array],
+    others: Sequence[da.Array],
+    sizes: tuple[int, ...],
+    dtype: DTypeLike,
+) -> da.Array:
+    """Return an array (n,) in blocks of some sizes; each joins its rows with all others in turn.
+
+    step: from what was found so far (None at first), the block's rows [lo, hi), those of the other
+    block, and the blocks of `own` and of `others` there to what is found by now.
+    """
+    name = f"{step.__name__.strip('_')}-{tokenize(step, sizes, *(a.name for a in (*own, *others)))}"
+    tasks: dict[Any, Any] = {}
+    for i, rows in enumerate(_ranges(sizes)):
+        found, mine = None, [(a.name, i, *(0,) * (a.ndim - 1)) for a in own]
+        across = _ranges(others[0].chunks[0])
+        for j, there in enumerate(across):
+            last = j == len(across) - 1
+            key = (name, i) if last else (f"{name}-to-{j}", i)
+            tasks[key] = (step, found, rows, there, *mine, *((a.name, j) for a in others))
+            found = key
+    graph = HighLevelGraph.from_collections(name, tasks, [*own, *others])
+    return da.Array(graph, name, (sizes,), dtype=dtype)
+
+
+def _ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the rows [lo, hi) of blocks."""
+    return [(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _counted(
+    found: NDArray[np.int64] | None,
+    rows: tuple[int, int],
+    there: tuple[int, int],
+    witness: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Add how often each row of [lo, hi) is among the witnesses of other rows."""
+    lo, hi = rows
+    counts = np.bincount(witness[(witness >= lo) & (witness < hi)] - lo, minlength=hi - lo)
+    return counts if found is None else np.add(counts, found, out=counts)
 
 
 def _looked_up(
-    witness: NDArray[np.int64], values: NDArray[np.float64], start: NDArray[np.int64]
+    found: NDArray[np.float64] | None,
+    rows: tuple[int, int],
+    there: tuple[int, int],
+    witness: NDArray[np.int64],
+    values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the values of the witnesses that lie in the block at `start`, (rows, 1), else NaN."""
-    place = witness - start[0]
-    here = (place >= 0) & (place < len(values)) & (witness >= 0)
-    found = np.full((len(witness), 1), np.nan)
-    found[here, 0] = values[place[here]]
-    return found
+    """Fill in the values of the witnesses that lie in the other block; NaN before."""
+    lo, hi = there
+    here = (witness >= lo) & (witness < hi)
+    filled = np.full(len(witness), np.nan) if found is None else found.copy()
+    filled[here] = values[witness[here] - lo]
+    return filled
 
 
 def _disagreeing(
+    found: NDArray[np.int64] | None,
+    rows: tuple[int, int],
+    there: tuple[int, int],
     index: NDArray[np.int64],
     labels: NDArray[Any],
     others: NDArray[Any],
-    start: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return how many neighbours in the block at `start` have another label, (rows, 1)."""
-    place = index - start[0]
-    here = (place >= 0) & (place < len(others)) & (index >= 0)
-    unlike = others[np.where(here, place, 0)] != labels[:, None]
-    return (here & unlike).sum(axis=1, keepdims=True)
-
-
-def _known(found: NDArray[np.float64], axis: Any, keepdims: bool) -> NDArray[np.float64]:
-    """Return what one of the blocks knows: at most one of them does."""
-    known = np.fmax.reduce(found, axis=1)
-    return known[:, None] if keepdims else known
+    """Add how many neighbours in the other block have another label."""
+    lo, hi = there
+    here = (index >= lo) & (index < hi)
+    unlike = others[np.where(here, index - lo, 0)] != labels[:, None]
+    counts: NDArray[np.int64] = (here & unlike).sum(axis=1)
+    return counts if found is None else counts + found

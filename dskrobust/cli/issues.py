@@ -110,11 +110,10 @@ def _labels(
     search_labels(store, metric, options, quiet=as_json)
     projected = _projected(store, judged, options)
     with workers_for(store, options):
-        quality = label_quality(store, metric=metric)
+        quality = label_quality(store, metric=metric).staged()
         evidence = evidence_of(model, store, quality)
-        findings = Findings.of(quality, asked["max_score"], evidence)
+        findings = Findings.of(quality, asked["max_score"], evidence).persist()
         if path:
-            findings = findings.persist()
             write_frames(findings.frames(), path)
         found = findings.summary(asked["top"])
         others = None if as_json else find_data_issues(quality, top=1)
@@ -158,7 +157,7 @@ def _others(
     label_quality(store, metric=metric)
     search_labels(store, metric, options, quiet=as_json)
     with workers_for(store, options):
-        quality = label_quality(store, metric=metric)
+        quality = label_quality(store, metric=metric).staged()
         found = find_data_issues(quality, top=top, across=kind == "shared")
     named = quality.scores.ids is not None
     table = found.overlaps if kind == "overlaps" else found.of_kind(kind)

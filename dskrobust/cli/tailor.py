@@ -96,7 +96,8 @@ def spectrum(
 
     Windows slide from the least to the most robust samples of train and of test. A cell has the
     best performance and its hyper-parameters. They are best on that very test window: it shows how
-    the best choice moves along the spectrum. `dskrobust tailor` chooses on held-out rows.
+    the best choice moves along the spectrum. `dskrobust tailor` chooses on held-out rows. Where
+    steps run is decided as by `dskrobust evaluate`: few on few rows in this process.
 
     \b
     Examples:
@@ -175,7 +176,8 @@ def tailor(
     Windows of the training spectrum are tried on held-out training rows of every part, placed by
     their robustness, beside one model on everything. What a choice gains is cross-fitted: each fold
     is measured with what the scores of the others choose. Labels of the group test measure what was
-    chosen and, with --place label, say in which part a row is.
+    chosen and, with --place label, say in which part a row is. Where steps run is decided as by
+    `dskrobust evaluate`: few on few rows in this process.
 
     \b
     Examples:

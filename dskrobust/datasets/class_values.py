@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dask_arrays import is_dask_array
 from ..errors import InvalidDataError
 from .containers import as_array
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 MOST_NAMED = 5  # columns or classes that a message lists
 
@@ -38,7 +41,7 @@ def class_values(values: Any, names: Sequence[str], what: str) -> NDArray[Any] |
         For masked and missing values, sparse matrices, and columns of other names.
     """
     array: Any = as_array(_in_order(values, names, what), what)
-    return array if isinstance(array, (np.ndarray, da.Array)) else array[:]
+    return array if isinstance(array, np.ndarray) or is_dask_array(array) else array[:]
 
 
 def _in_order(values: Any, names: Sequence[str], what: str) -> Any:

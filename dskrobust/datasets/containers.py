@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dask_arrays import is_dask_array
 from ..errors import InvalidDataError
 from ..ids import plain_ids
 from ..labels import decoded
@@ -22,6 +22,8 @@ from ..store import LazyRows, is_zarr, layout_of, lossless
 from .mapped import mapped
 
 if TYPE_CHECKING:
+    import dask.array as da
+
     from .preparation import Preparation
 
 MOST_NAMED = 3  # rows that a message lists
@@ -155,7 +157,7 @@ def ravelled(value: Any) -> Any:
     """Return an array (n, 1) as (n,): a column that came out of a table."""
     if len(value.shape) != 2 or value.shape[1] != 1:
         return value
-    if isinstance(value, (np.ndarray, da.Array)):
+    if isinstance(value, np.ndarray) or is_dask_array(value):
         return value[:, 0]
     return FirstColumn(value, (value.shape[0],), np.dtype(value.dtype))
 
@@ -179,7 +181,7 @@ def as_array(value: Any, name: str) -> Any:
     InvalidDataError
         For a sparse matrix, masked or missing values, and objects that are no text.
     """
-    if isinstance(value, da.Array):
+    if is_dask_array(value):
         return _checked_blocks(value, name)
     if is_zarr(value):
         _refuse_open_archive(value, name)
@@ -230,7 +232,7 @@ def plain(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> NDArray[Any
 
 def _as_ids(value: Any) -> Any:
     """Return ids in memory as text or whole numbers; those of Dask and Zarr as they are."""
-    if value is None or isinstance(value, da.Array) or is_zarr(value):
+    if value is None or is_dask_array(value) or is_zarr(value):
         return value
     return plain_ids(value)
 
@@ -257,7 +259,7 @@ def is_sparse(value: Any) -> bool:
     if getattr(value, "is_sparse", False) is True:  # torch
         return True
     dense = hasattr(value, "toarray") or hasattr(value, "todense")
-    return dense and hasattr(value, "nnz") and not isinstance(value, da.Array)
+    return dense and hasattr(value, "nnz") and not is_dask_array(value)
 
 
 def refuse_masked(value: Any, name: str, first: tuple[int, ...] = (0, 0)) -> None:
@@ -403,6 +405,8 @@ def _checked_blocks(array: da.Array, name: str) -> da.Array:
     dtype = array.dtype.newbyteorder("=")
     if array.dtype.kind == "S" and name != "X":
         dtype = np.dtype(f"U{max(1, array.dtype.itemsize)}")
+    import dask.array as da
+
     empty = np.empty((0,) * array.ndim, dtype)
     return da.map_blocks(_checked_block, array, what=name, declared=dtype, dtype=dtype, meta=empty)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
@@ -23,6 +22,9 @@ from .containers import NamedArrays
 from .frame_rows import Features, Named, features_of, joined, named_arrays
 from .preparation import Preparation, PreparationOptions
 from .tables import feature_dtype
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 WHERE = "the Dask frame"
 
@@ -85,6 +87,8 @@ def rows_of_partitions(frame: Any, features: Features) -> da.Array:
 
 def _blocks(frame: Any, meta: MemoryTable, features: Features, lengths: Sequence[int]) -> da.Array:
     """Return the features, (n, d), a block a partition."""
+    import dask.array as da
+
     kept = features.preparation
     if kept is not None and not kept.plain:
         names, dtype = [column.name for column in kept.columns], np.dtype(np.float64)
@@ -105,6 +109,8 @@ def _blocks(frame: Any, meta: MemoryTable, features: Features, lengths: Sequence
 
 def _dask_ids(frame: Any, lengths: Sequence[int], first_rows: Sequence[int], ids: Any) -> Any:
     """Return ids as given, of a column, or of an index that does more than count the rows."""
+    import dask.array as da
+
     if ids is not None and not isinstance(ids, str):
         return ids
     name: str | None = ids

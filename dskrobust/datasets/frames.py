@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dask_arrays import is_dask_array
 from ..declared_types import checked_arguments
 from ..errors import InvalidDataError, InvalidOptionError
 from ..ids import index_ids, plain_ids
@@ -200,7 +200,7 @@ def _prepare(url: str, data: NamedArrays, spec: StoreSpec | None) -> tuple[Array
     """Return what a new store is made of."""
     if data.y is None:
         raise InvalidOptionError("a store needs labels: create_store(path, X, y)")
-    lazy = any(isinstance(a, da.Array) for a in (data.X, data.y, data.split, data.ids))
+    lazy = any(is_dask_array(a) for a in (data.X, data.y, data.split, data.ids))
     arrays = Arrays.of(mapped(data.X) if lazy else data.X, data.y, data.split, data.ids)
     check_groups(arrays.groups or ())
     spec = spec or default_spec(url, arrays.y)
@@ -275,7 +275,7 @@ def values_of(value: Any, name: str) -> Any:
     """
     if package_of(value) == "xarray" and hasattr(value, "data"):
         return value.data if getattr(value, "chunks", None) else value.to_numpy()
-    if hasattr(value, "npartitions") and not isinstance(value, da.Array):
+    if hasattr(value, "npartitions") and not is_dask_array(value):
         value = value.compute()
     pandas = pandas_or_none()
     if getattr(value, "nlevels", 1) > 1 and not hasattr(value, "columns"):
@@ -306,7 +306,7 @@ def take_labels(y: Any) -> Any:
     if y is None:
         return None
     labels = ravelled(as_array(values_of(y, "y"), "y"))
-    lazy = isinstance(labels, da.Array)
+    lazy = is_dask_array(labels)
     held = labels.compute() if lazy else plain(np.asarray(labels), "y")  # Zarr has bytes
     if held.dtype.kind in NO_LABELS:
         layout_of(np.empty((0, 1)), held)

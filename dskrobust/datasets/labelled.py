@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dask_arrays import is_dask_array
 from ..errors import InvalidDataError
 from .containers import NAME_KINDS, group_codes, plain
 from .frame_rows import FrameRows
@@ -46,7 +46,7 @@ class LabelledArrays:
     @property
     def lazy(self) -> bool:
         """Whether rows only exist after Dask computed them."""
-        return isinstance(self.X, da.Array) or isinstance(self.y, da.Array)
+        return is_dask_array(self.X) or is_dask_array(self.y)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,7 +77,7 @@ def check_arrays(X: Any, y: Any, split: Any = None) -> LabelledArrays:
     codes = np.zeros(rows, np.int16)
     groups: tuple[str, ...] = ("all",)
     if taken.split is not None:
-        if isinstance(taken.split, da.Array):
+        if is_dask_array(taken.split):
             raise InvalidDataError(
                 "split is a Dask array, but group names have to be known before the graph is "
                 "built; give it as NumPy array, or use create_store"
@@ -88,7 +88,7 @@ def check_arrays(X: Any, y: Any, split: Any = None) -> LabelledArrays:
 
 def _class_codes(y: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return text labels as codes, shape (n,), and their names."""
-    if isinstance(y, da.Array):
+    if is_dask_array(y):
         raise InvalidDataError(
             "text labels in a Dask array have to be known before the graph is built; give "
             "them as NumPy array or integers, or use create_store"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dask_arrays import is_dask_array
 from ..display import meant
 from ..errors import InvalidDataError, InvalidOptionError
 from ..labels import TRUTH, number_name, one_spelling
@@ -87,13 +87,13 @@ def _coded(spec: StoreSpec, labels: Any, own_units: bool) -> Any:
 
 
 def _by_block(labels: Any, function: Callable[..., Any], dtype: Any) -> Any:
+    if not is_dask_array(labels) and not is_zarr(labels):
+        return function(np.asarray(labels[:]))
+    import dask.array as da
+
     if is_zarr(labels):
         labels = da.from_array(labels, chunks=labels.chunks)
-    if isinstance(labels, da.Array):
-        return da.map_blocks(
-            function, labels, dtype=dtype, meta=np.empty((0,) * labels.ndim, dtype)
-        )
-    return function(np.asarray(labels[:]))
+    return da.map_blocks(function, labels, dtype=dtype, meta=np.empty((0,) * labels.ndim, dtype))
 
 
 def class_codes(labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int64]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +95,8 @@ def _joined_variables(parts: Sequence[Any], channels_last: bool) -> Any:
     if not any(part.chunks for part in parts):
         columns = sum(math.prod(part.shape[1:]) for part in parts)
         return XarrayRows(tuple(parts), (parts[0].shape[0], columns), dtype, channels_last)
+    import dask.array as da
+
     arrays = [
         da.map_blocks(partial(_converted, to=dtype, of=part.name), part.data, dtype=dtype)
         for part in map(_in_blocks, parts)

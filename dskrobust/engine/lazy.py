@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import DTypeLike, NDArray
@@ -18,6 +17,9 @@ from .graph import Key, PairGraph
 from .sources import Source, open_source
 from .spec import Context, PairSpec, ReferenceSets
 from .tasks import by_set
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 OWN = {  # scores in the own group, and their dtype
     "robustness": np.float64,
@@ -96,6 +98,8 @@ class LazyArrays:
         return self._array(layer, {(layer,): task}, (), np.float64)
 
     def _array(self, layer: str, tasks: Any, chunks: Any, dtype: DTypeLike) -> da.Array:
+        import dask.array as da  # tasks of this module run on workers, which need none
+
         layers, needs = {**self._layers, layer: tasks}, {**self._needs, layer: {self._pairs}}
         return da.Array(HighLevelGraph(layers, needs), layer, chunks, dtype=dtype)
 

@@ -229,7 +229,8 @@ class StoredResults:
             return None
         if quality.scores.result is None or quality.same_scores.result is None:
             return None
-        return Findings.of(quality, Thresholds.kept_for(quality) or Thresholds.fixed(HIGHEST))
+        thresholds = Thresholds.kept_for(quality) or Thresholds.fixed(HIGHEST)
+        return Findings.of(quality.staged(), thresholds).persist()
 
     @cached_property
     def suspicious(self) -> int:

@@ -71,7 +71,7 @@ def make_queue(store: Store, metric: Any, options: ReviewOptions, run: Any = Non
 
 def _cases(quality: LabelQuality, options: ReviewOptions) -> list[Case]:
     """Return cases of classes: those of `dskrobust issues`, in its order."""
-    findings = Findings.of(quality, options.threshold)
+    findings = Findings.of(quality.staged(), options.threshold).persist()
     table = findings.frame(findings.worst(options.top).compute())
     return [_case(row) for row in _records(table) if row["witness"] >= 0]
 

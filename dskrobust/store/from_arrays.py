@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from ..clients import shares_process
 from ..credentials import without_credentials
+from ..dask_arrays import is_dask_array
 from ..display import listed
 from ..errors import InvalidDataError, StoreError
 from ..labels import decoded, infer_label_kind, one_spelling
@@ -184,7 +184,7 @@ class Arrays:
     def lazy(self) -> bool:
         """Whether rows only exist after Dask computed them."""
         parts = (self.X, self.y, self.split, self.ids)
-        return any(isinstance(a, (da.Array, TaskRows)) for a in parts)
+        return any(is_dask_array(a) or isinstance(a, TaskRows) for a in parts)
 
     @property
     def by_workers(self) -> bool:
@@ -214,7 +214,7 @@ class Arrays:
 def _rows_of(array: Any, lo: int, hi: int) -> Any:
     if array is None:
         return None
-    if isinstance(array, da.Array):
+    if is_dask_array(array):
         part = array[lo:hi].rechunk(-1)
         return part.to_delayed().ravel()[0]
     if isinstance(array, TaskRows):
@@ -284,7 +284,9 @@ def _make_block(parts: Parts, names: Coding, start: int) -> Block:
 
 
 def _distinct(values: Any) -> tuple[Any, ...]:
-    if isinstance(values, da.Array):
+    if is_dask_array(values):
+        import dask.array as da
+
         distinct = da.unique(values).compute()
     else:
         distinct = np.empty(0, values.dtype)

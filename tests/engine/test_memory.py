@@ -76,6 +76,8 @@ def test_measured_peak_is_below_the_projection(
         plan = scores.plan
         scores.write()
         (peak,) = client.run(peak_memory).values()
+        (imported,) = client.run(lambda: "dask.array" in sys.modules).values()
+    assert not imported  # nor SciPy's sparse matrices, nor xarray and pandas
     assert plan.resources.memory_limit == limit * MIB
     assert bool(plan.kept_bytes) == keeps  # blocks from tile to tile, where there is room
     assert peak <= plan.peak_bytes <= 0.7 * limit * MIB, (peak / MIB, plan.peak_bytes / MIB)
