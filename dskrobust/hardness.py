@@ -438,7 +438,7 @@ def _write(
     searches, tables = found.searches, {name: getattr(found, name) for name in KEPT}
     assert searches is not None
     parameters = _parameters(searches.quality.scores, found.k)
-    writer, writes = result_writes(store, parameters, tables, BLOCK_ROWS)
+    writer, written = result_writes(store, parameters, tables, BLOCK_ROWS)
     with searches.running():
-        checksums = compute(*writes)
-    writer.commit(list(checksums), facts() if facts else {})
+        (checksums,) = compute(written)
+    writer.commit(checksums, facts() if facts else {})

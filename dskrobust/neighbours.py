@@ -138,13 +138,13 @@ class Neighbours:
         started = time.perf_counter()  # compiling is no part of what a run takes
         tables = {"distance": self.distance, "index": self.index}
         chunk = _chunk_rows(self.rows, self.index.shape[1])
-        writer, writes = result_writes(store, self.parameters, tables, chunk, self.run)
+        writer, written = result_writes(store, self.parameters, tables, chunk, self.run)
         with run_shown(search.plan, self.run, f"Neighbours in {store.spec.name}"):
             if search.waves is not None:
                 search.waves.run()
-            checksums = compute(*writes)
+            (checksums,) = compute(written)
         seconds = {"seconds": time.perf_counter() - started}
-        result = writer.commit(list(checksums), {**seconds, **(facts() if facts else {})})
+        result = writer.commit(checksums, {**seconds, **(facts() if facts else {})})
         forget(search)
         return _stored(store, result, self.parameters)
 

@@ -395,17 +395,16 @@ def write_together(
         for one, spec in several
     ]
     writers, writes = zip(*made, strict=True)
-    norms = (one.label_norm.to_delayed().item() for one, _ in several)
+    norms = (one.label_norm.to_delayed(optimize_graph=False).item() for one, _ in several)
     with run_shown(plan, first.run, title or first.title):
         if first.waves is not None:
             first.waves.run()
         with _placed(plan):
-            done = compute(*norms, *(write for part in writes for write in part))
-    norms, checksums = done[: len(several)], list(done[len(several) :])
+            done = compute(*norms, *writes)
+    norms, checksums = done[: len(several)], done[len(several) :]
     known = {"seconds": time.perf_counter() - started, **_versions(), **(facts() if facts else {})}
     found = []
-    for (one, spec), writer, part, norm in zip(several, writers, writes, norms, strict=True):
-        own, checksums = checksums[: len(part)], checksums[len(part) :]
+    for (one, spec), writer, own, norm in zip(several, writers, checksums, norms, strict=True):
         references = {"references": list(one.references)} if one.references else {}
         told = {"label_norm": float(norm), **references, **known}
         found.append(read_scores(store, writer.commit(own, told), spec))

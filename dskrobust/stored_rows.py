@@ -10,8 +10,9 @@ from operator import getitem
 from typing import Any
 
 import dask.array as da
-import numpy as np
-from dask.delayed import delayed
+from dask.base import optimize
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import DTypeLike, NDArray
 
@@ -105,8 +106,8 @@ def result_writes(
     tables: Mapping[str, da.Array],
     most: int,
     run: str | None = None,
-) -> tuple[ResultWriter, list[Any]]:
-    """Create the tables of a result; return what commits it, and a lazy write for every chunk.
+) -> tuple[ResultWriter, Delayed]:
+    """Create the tables of a result; return what commits it, and lazy writes of every chunk.
 
     Parameters
     ----------
@@ -124,25 +125,29 @@ def result_writes(
     chunk = min(most, rows)
     writer = ResultWriter(store.address, parameters, digests, store.groups, chunk)
     writer.create({name: (a.shape[1:], a.dtype) for name, a in tables.items()})
-    parts = {name: _joined(a, chunk) for name, a in tables.items()}
-    write = delayed(write_announced)
-    return writer, [
-        write(run, writer.write, first, {name: blocks[k] for name, blocks in parts.items()})
-        for k, first in enumerate(range(0, rows, chunk))
-    ]
+    arrays = [a.rechunk(dict.fromkeys(range(1, a.ndim), -1)) for a in tables.values()]
+    arrays = optimize(*arrays)  # together: they share a graph
+    name = f"write-{tokenize(*(a.name for a in arrays))}"
+    parts = zip(*(_pieces(a, chunk) for a in arrays), strict=True)
+    layer: dict[Any, Any] = {
+        (name, k): (write_announced, run, writer.write, k * chunk, list(tables), list(pieces))
+        for k, pieces in enumerate(parts)
+    }
+    layer[name] = [*layer]
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=arrays)
+    return writer, Delayed(name, graph)
 
 
-def _joined(array: da.Array, rows: int) -> list[Any]:
-    """Return an array in blocks of so many rows, each a delayed value.
+def _pieces(array: da.Array, rows: int) -> list[list[Any]]:
+    """Return the tasks, one or more, that make the rows of every chunk of so many.
 
-    `rechunk` does the same by functions of dask.array, which every worker would import.
+    `rechunk` would join them by functions of dask.array, which every worker would import.
     """
-    blocks = array.rechunk(dict.fromkeys(range(1, array.ndim), -1)).to_delayed().ravel()
+    zeros, end = (0,) * (array.ndim - 1), 0
     parts: list[list[Any]] = [[] for _ in range(0, len(array), rows)]
-    end = 0
-    for block, size in zip(blocks, array.chunks[0], strict=True):
-        start, end = end, end + size
+    for block, size in enumerate(array.chunks[0]):
+        start, end, made = end, end + size, (array.name, block, *zeros)
         for k in range(start // rows, ceil(end / rows)):
             a, b = max(k * rows - start, 0), min((k + 1) * rows - start, size)
-            parts[k].append(block if b - a == size else delayed(getitem)(block, slice(a, b)))
-    return [part[0] if len(part) == 1 else delayed(np.concatenate)(part) for part in parts]
+            parts[k].append(made if b - a == size else (getitem, made, slice(a, b)))
+    return parts

@@ -91,7 +91,8 @@ def _folded(
     step: from what was found so far (None at first), the block's rows [lo, hi), those of the other
     block, and the blocks of `own` and of `others` there to what is found by now.
     """
-    name = f"{step.__name__.strip('_')}-{tokenize(step, sizes, *(a.name for a in (*own, *others)))}"
+    arrays: list[Any] = [*own, *others]
+    name = f"{step.__name__.strip('_')}-{tokenize(step, sizes, *(a.name for a in arrays))}"
     tasks: dict[Any, Any] = {}
     for i, rows in enumerate(_ranges(sizes)):
         found, mine = None, [(a.name, i, *(0,) * (a.ndim - 1)) for a in own]
@@ -101,7 +102,7 @@ def _folded(
             key = (name, i) if last else (f"{name}-to-{j}", i)
             tasks[key] = (step, found, rows, there, *mine, *((a.name, j) for a in others))
             found = key
-    graph = HighLevelGraph.from_collections(name, tasks, [*own, *others])
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=arrays)
     return da.Array(graph, name, (sizes,), dtype=dtype)
 
 

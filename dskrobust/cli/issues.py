@@ -135,11 +135,12 @@ def _labels(
 def _projected(store: Store, quality: LabelQuality, options: ClusterOptions) -> int:
     """Return how many bytes this process holds at most, where it lists issues or workers do."""
     from ..label_planting import planting_memory
-    from ..memory import projected_peak, tasks_at_once
+    from ..memory import CLUSTER, projected_peak, tasks_at_once
     from .compute import MOST_HERE
 
-    here = not options.is_remote and store.rows <= MOST_HERE
-    needed = here * (planting_memory(quality) + tasks_at_once() * BLOCK_BYTES)
+    needed = CLUSTER
+    if not options.is_remote and store.rows <= MOST_HERE:
+        needed = planting_memory(quality) + tasks_at_once() * BLOCK_BYTES
     return projected_peak("listing suspicious labels", needed, REMOTE)
 
 

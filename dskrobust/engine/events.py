@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,10 +65,17 @@ def announce_phase(run: str | None, phase: str) -> None:
         announce({"run": run, "phase": phase}, PHASES)
 
 
-def write_announced(run: str | None, write: Callable[..., Any], *given: Any) -> Any:
-    """Write something, and tell that a run has come to that."""
+def write_announced(
+    run: str | None,
+    write: Callable[[int, dict[str, NDArray[Any]]], Any],
+    start: int,
+    names: Sequence[str],
+    pieces: Sequence[Sequence[NDArray[Any]]],
+) -> Any:
+    """Write rows of several tables, of each in pieces, and tell that a run has come to that."""
     announce_phase(run, WRITING)
-    return write(*given)
+    joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in pieces)
+    return write(start, dict(zip(names, joined, strict=True)))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import sys
 from pathlib import Path
 
 import dask

@@ -302,7 +302,8 @@ def _look_at_range(
     """Look at some rows; return what is kept of them, and what they left, then without records."""
     store = open_anew(address)
     step = store.unit_rows * UNITS_PER_WRITE
-    states, records = [], []
+    found: _State | None = None  # of many columns a state is as large as the rows it is of
+    records = []
     for lo in range(rows.lo, rows.hi, step):
         hi = min(lo + step, rows.hi)
         labels, split = store.read("labels", lo, hi), store.read("split", lo, hi)
@@ -312,7 +313,9 @@ def _look_at_range(
         for a in range(lo, hi, store.unit_rows):
             b = min(a + store.unit_rows, hi)
             some = store.read("features", a, b), labels[a - lo : b - lo], split[a - lo : b - lo]
-            states.append(_State(column_state(some[0], unit), None if a > lo else classes))
+            state = _State(column_state(some[0], unit), None if a > lo else classes)
+            found = state if found is None else found.merge(state)
             records.append(row_records(*some))
     left = meeting.leave(rows.run, gathered(records))
-    return _merged(states), left, left._replace(records=None)
+    assert found is not None  # no range is empty
+    return found, left, left._replace(records=None)
