@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .clients import in_place
 from .collection import ArraysMixin
+from .dask_arrays import is_dask_array
 from .datasets.labelled import LabelledArrays
 from .declared_types import checked_arguments
 from .definitions import robustness_of
@@ -395,7 +396,7 @@ def write_together(
         for one, spec in several
     ]
     writers, writes = zip(*made, strict=True)
-    norms = (one.label_norm.to_delayed(optimize_graph=False).item() for one, _ in several)
+    norms = (_delayed(one.label_norm) for one, _ in several)
     with run_shown(plan, first.run, title or first.title):
         if first.waves is not None:
             first.waves.run()
@@ -409,6 +410,11 @@ def write_together(
         told = {"label_norm": float(norm), **references, **known}
         found.append(read_scores(store, writer.commit(own, told), spec))
     return found
+
+
+def _delayed(number: Any) -> Any:
+    """Return a number as it is, or, of a Dask array without dimensions, delayed."""
+    return number.to_delayed(optimize_graph=False).item() if is_dask_array(number) else number
 
 
 def _placed(plan: Plan | None) -> AbstractContextManager[None]:
