@@ -30,7 +30,8 @@ CARD_ROWS = 10  # of a table in a notebook
 def hardness_records(found: Any) -> da.Array:
     """Return one record a sample, (n,), of its group, label and measures; lazy."""
     names = ("split", "label", *found.measures)
-    return as_records({name: getattr(found, name) for name in names})
+    columns = {name: getattr(found, name) for name in names}
+    return as_records(columns, stored=found.searches is None)
 
 
 def hardest_records(found: Any, count: int) -> da.Array:

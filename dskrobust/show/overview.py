@@ -162,7 +162,8 @@ def score_records(scores: Any) -> da.Array:
     names = ("split", "robustness", "lipschitz", "reach", "witness", "nearest")
     columns = {name: getattr(scores, name) for name in names}
     twin = da.asarray(scores.reach) == 0
-    return as_records({**columns, "together": scores.robustness_within(), "contradictory": twin})
+    columns |= {"together": scores.robustness_within(), "contradictory": twin}
+    return as_records(columns, stored=scores.result is not None)
 
 
 def _ranges(
