@@ -47,7 +47,8 @@ def find_twins(
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(again) <= few:  # what rows without twins cost
         return None
-    some = np.flatnonzero(np.isin(hashes, again) & (who.parts >= 0))
+    # by sorting: NumPy 2.0.0 fails where it asks whether a table of such numbers would do
+    some = np.flatnonzero(np.isin(hashes, again, kind="sort") & (who.parts >= 0))
     keys = [hashes[some], who.parts[some], *([] if terms is None else terms[some].T)]
     marks = [] if job.label_code == ANY else [*who.labels[some].T]
     some, group, label = _groups(rows, some, keys, marks)

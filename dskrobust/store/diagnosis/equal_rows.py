@@ -259,7 +259,7 @@ class Meeting:
         last = np.append(np.searchsorted(hashes, run.edges[1:], "right"), len(hashes))
         for piece in np.flatnonzero(last > first).tolist():
             records = _read(self.address, run, piece)
-            yield records[np.isin(records["high"], hashes)]
+            yield records[np.isin(records["high"], hashes, kind="sort")]
 
     def drop(self, runs: Iterable[Run]) -> None:
         """Remove runs."""
