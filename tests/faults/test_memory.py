@@ -127,7 +127,8 @@ def test_no_process_holds_more_than_its_command_says(tmp_path, monkeypatch):
         assert row["exit code"] == 0, row
         assert row["projected MiB"], row
         assert not peaks.above(row), peaks.line_of(row)
-        assert max([row["client MiB"], *row["worker MiB"]]) > 60
+        light = row["command"] in ("ingest", "link", "append")  # 90 MiB: they import no Dask arrays
+        assert max([row["client MiB"], *row["worker MiB"]]) > (80 if light else 100), row
         assert row["client MiB"] * MIB < 2**30
         assert 3 * row["client MiB"] >= row["projected MiB"].get("client", 0), peaks.line_of(row)
 
